@@ -1,0 +1,126 @@
+"""Where things are: the only module that knows a path of sampan's own.
+
+    ROOT                     /var/lib/sampan, --root or SAMPAN_ROOT: what must survive a reboot
+      instance               eight hexadecimal digits: in the name of every cgroup, link and table of this instance
+      state.db               intent (SQLite)
+      images/                images.db, blobs/ALGORITHM/HEX (manifests and configs)
+      layers/ALGORITHM/HEX/  diff/ (overlay form), layer.json
+      shapes/HEX/            directories over a chain of layers that give merged ones their metadata (rootfs/overlay)
+      containers/ID/         config.json (OCI), upper/, work/, rootfs/ (where the overlay is mounted), files/, ID-json.log
+      volumes/NAME/_data
+      tmp/                   unfinished work; emptied at every start
+    RUN                      /run/sampan for the default root, else ROOT/run: what must not survive a reboot
+      docker.sock            the API
+      keeper.lock            held by the keeper as long as it lives
+      keeper.log             what keeper and server have to say
+      shims/ID/              shim.sock, state.json (fact, written by the shim)
+
+shim.sock is bound and reached as /proc/self/fd/N/shim.sock, N being its directory: no path is too long for it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+DEFAULT_ROOT = "/var/lib/sampan"
+DEFAULT_RUN = "/run/sampan"
+
+_SUN_PATH_MAX = 107
+_LONGEST_SOCKET = len("/docker.sock")
+
+
+class Dirs(NamedTuple):
+    """One instance's directories, both absolute. Building a path touches nothing on the disk."""
+
+    root: str
+    run: str
+
+    @property
+    def socket(self) -> str:
+        """The API's socket: what goes into DOCKER_HOST after `unix://`."""
+        return f"{self.run}/docker.sock"
+
+    @property
+    def keeper_lock(self) -> str:
+        """Held by the keeper with flock(2)."""
+        return f"{self.run}/keeper.lock"
+
+    @property
+    def keeper_log(self) -> str:
+        """Where keeper and server write what goes wrong."""
+        return f"{self.run}/keeper.log"
+
+    @property
+    def instance(self) -> str:
+        """The file with the instance's id."""
+        return f"{self.root}/instance"
+
+    @property
+    def database(self) -> str:
+        """SQLite, the server is its only writer."""
+        return f"{self.root}/state.db"
+
+    @property
+    def images(self) -> str:
+        """images.db and blobs/."""
+        return f"{self.root}/images"
+
+    @property
+    def layers(self) -> str:
+        """layers/ALGORITHM/HEX/diff."""
+        return f"{self.root}/layers"
+
+    @property
+    def shapes(self) -> str:
+        """shapes/HEX."""
+        return f"{self.root}/shapes"
+
+    @property
+    def volumes(self) -> str:
+        """volumes/NAME/_data."""
+        return f"{self.root}/volumes"
+
+    @property
+    def tmp(self) -> str:
+        """Unfinished work, on the same filesystem as what it will become."""
+        return f"{self.root}/tmp"
+
+    @property
+    def containers(self) -> str:
+        """containers/ID."""
+        return f"{self.root}/containers"
+
+    @property
+    def shims(self) -> str:
+        """shims/ID."""
+        return f"{self.run}/shims"
+
+    def layer(self, diff_id: str) -> str:
+        """A layer's directory, by the digest of its uncompressed tar."""
+        algorithm, _, digits = diff_id.partition(":")
+        return f"{self.layers}/{algorithm}/{digits}"
+
+    def container(self, id: str) -> str:
+        """What a container keeps: config.json, upper, work, rootfs, files, its log."""
+        return f"{self.containers}/{id}"
+
+    def shim(self, id: str) -> str:
+        """A running container's facts: shim.sock, state.json."""
+        return f"{self.shims}/{id}"
+
+
+def find(root: str | None = None) -> Dirs:
+    """Return the directories of the instance at `root`, else at SAMPAN_ROOT, else the default one.
+
+    A root so long that a socket's path would not fit (108 bytes, unix(7)) has its RUN under /run/sampan-HASH instead.
+    """
+    root = os.path.realpath(root or os.environ.get("SAMPAN_ROOT") or DEFAULT_ROOT)
+    if root == DEFAULT_ROOT:
+        return Dirs(root, DEFAULT_RUN)
+    run = f"{root}/run"
+    if len(os.fsencode(run)) + _LONGEST_SOCKET > _SUN_PATH_MAX:
+        import zlib
+
+        run = f"{DEFAULT_RUN}-{zlib.crc32(os.fsencode(root)):08x}"
+    return Dirs(root, run)

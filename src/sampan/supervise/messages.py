@@ -1,0 +1,281 @@
+"""What server, keeper, shims and workers say to each other, and how it is framed.
+
+A channel is a unix stream socket. A frame is four bytes of length (big-endian), four of sequence number, and a
+MessagePack document `{"type": …}`; descriptors travel beside the frame's first byte (SCM_RIGHTS). A request carries a
+sequence number > 0 and its answer repeats it; an event carries 0. A worker and a shim answer `Refused` when they can't.
+
+Both ends know `VERSION`; a shim outlives the server that forked it, so version N of the server reads N-1's frames:
+fields are only ever added, with defaults.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+VERSION = 1
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+    """Anything that travels on a channel."""
+
+
+# ---------------------------------------------------------------------------------------- server → keeper
+
+
+class ForkShim(Message, frozen=True, kw_only=True, tag="fork-shim"):
+    """Fork a shim for container `id`; beside it one descriptor: the shim's end of its first channel."""
+
+    id: str
+
+
+class ForkWorker(Message, frozen=True, kw_only=True, tag="fork-worker"):
+    """Fork a worker; beside it one descriptor: the worker's end of a channel on which it gets one job and answers."""
+
+
+class Leave(Message, frozen=True, kw_only=True, tag="leave"):
+    """Nothing runs and nobody called for a while: the server ends now. `hold`: keep the socket and start a server when
+    somebody connects; else the keeper ends too (unless a connection is already waiting, then it starts a server).
+    """
+
+    hold: bool = False
+
+
+class Restart(Message, frozen=True, kw_only=True, tag="restart"):
+    """Execute a new server in this one's place: it has been upgraded."""
+
+
+class Forked(Message, frozen=True, kw_only=True, tag="forked"):
+    """The keeper's answer: the child's pid."""
+
+    pid: int
+
+
+class Reaped(Message, frozen=True, kw_only=True, tag="reaped"):
+    """Event from the keeper: a shim it had forked is gone; if its container runs, a new one is in its place."""
+
+    id: str
+    pid: int
+    status: int  # as waitpid(2) has it
+    replaced_by: int | None = None
+
+
+# ---------------------------------------------------------------------------------------- server → shim
+
+
+class LogConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the container's output is kept: Docker's json-file form, rotated. `path` None keeps nothing."""
+
+    path: str | None = None
+    max_bytes: int = 10_000_000
+    max_files: int = 3
+
+
+class Hello(Message, frozen=True, kw_only=True, tag="hello"):
+    """The first request on a channel to a shim; answered with `Status`."""
+
+    version: int = VERSION
+
+
+class Launch(Message, frozen=True, kw_only=True, tag="launch"):
+    """Make the container and, unless `gated`, execute its program. Answered by `Launched` or `Refused`.
+
+    `spec` is the OCI configuration as JSON bytes and `plan` the plan encoded by `runtime.plan.encode`; the shim keeps
+    the spec beside its state for the execs to come. With `gated` the program is executed at `Go`.
+    """
+
+    id: str
+    spec: bytes
+    plan: bytes
+    tty: bool = False
+    open_stdin: bool = False
+    stdin_once: bool = False
+    console_size: tuple[int, int] | None = None  # rows, columns
+    log: LogConfig = LogConfig()
+    detach_keys: bytes = b"\x10\x11"
+    gated: bool = False
+
+
+class Go(Message, frozen=True, kw_only=True, tag="go"):
+    """Let a gated container execute its program. Answered by `Done` or `Refused`."""
+
+
+class Exec(Message, frozen=True, kw_only=True, tag="exec"):
+    """Run another process in the container. `process` is the OCI `process` object as JSON bytes.
+
+    Beside it at most one descriptor: a hijacked client connection to attach as `Attach` does. Answered by `Launched`
+    (its pid and step times) or `Refused`; a client's connection is closed by the shim in both cases when done.
+    """
+
+    exec_id: str
+    process: bytes
+    plan: bytes
+    tty: bool = False
+    streams: frozenset[Literal["stdin", "stdout", "stderr"]] = frozenset()
+    console_size: tuple[int, int] | None = None
+    detach_keys: bytes = b"\x10\x11"
+    already_read: bytes = b""
+    gated: bool = False
+
+
+class Attach(Message, frozen=True, kw_only=True, tag="attach"):
+    """Serve a hijacked client connection (the descriptor beside it), the HTTP answer to which is already sent.
+
+    Without a terminal, output is in frames of Docker's eight-byte header; with one it is raw. `already_read` are bytes
+    that the server's HTTP parser had read past the request: they are the start of the client's standard input.
+    End of file from the client closes the standard input only.
+    """
+
+    streams: frozenset[Literal["stdin", "stdout", "stderr"]]
+    detach_keys: bytes = b"\x10\x11"
+    already_read: bytes = b""
+
+
+class Resize(Message, frozen=True, kw_only=True, tag="resize"):
+    """Set a terminal's size. `exec_id` None: the container's own."""
+
+    rows: int
+    columns: int
+    exec_id: str | None = None
+
+
+class Signal(Message, frozen=True, kw_only=True, tag="signal"):
+    """Send a signal to the container's init (or an exec's process), or with `everyone` to all in its cgroup."""
+
+    number: int
+    exec_id: str | None = None
+    everyone: bool = False
+
+
+class Freeze(Message, frozen=True, kw_only=True, tag="freeze"):
+    """Pause (`frozen`) or resume all processes of the container."""
+
+    frozen: bool
+
+
+class Update(Message, frozen=True, kw_only=True, tag="update"):
+    """Write cgroup files of the running container: (controller, file, text), as `runtime.cgroups` computed them."""
+
+    writes: tuple[tuple[str, str, str], ...]
+
+
+class Forget(Message, frozen=True, kw_only=True, tag="forget"):
+    """The server has recorded the exit: remove the shim's directory and end. Refused while the container runs."""
+
+
+# ---------------------------------------------------------------------------------------- shim → server
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """What one operation of the plan took: its index in the plan, and nanoseconds."""
+
+    index: int
+    ns: int
+
+
+class Launched(Message, frozen=True, kw_only=True, tag="launched"):
+    """The process exists: `pid` as the host sees it, `start_time` in clock ticks since boot (proc(5), field 22)."""
+
+    pid: int
+    start_time: int
+    started_at_ns: int  # of the wall clock
+    steps: tuple[Step, ...] = ()
+
+
+class Done(Message, frozen=True, kw_only=True, tag="done"):
+    """It is done."""
+
+
+class Refused(Message, frozen=True, kw_only=True, tag="refused"):
+    """It failed: an error class of `sampan.errors` by name, with its message and hint."""
+
+    error: str
+    message: str
+    hint: str = ""
+
+
+class Exited(Message, frozen=True, kw_only=True, tag="exited"):
+    """Event: the container's init has ended; all output up to here is in the log and with the attached clients.
+
+    `exit_code` is Docker's: the program's own, or 128 + the signal's number. None: nobody could see it, because shim
+    and keeper were both killed. `oom_killed`: the kernel killed a process of the container at its memory limit.
+    """
+
+    exit_code: int | None
+    finished_at_ns: int
+    oom_killed: bool = False
+
+
+class ExecExited(Message, frozen=True, kw_only=True, tag="exec-exited"):
+    """Event: a process started by `Exec` has ended."""
+
+    exec_id: str
+    exit_code: int
+    pid: int
+
+
+class ExecStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One exec in a shim's `Status`."""
+
+    exec_id: str
+    pid: int
+    exit_code: int | None = None
+
+
+class Status(Message, frozen=True, kw_only=True, tag="status"):
+    """All that a shim knows; also what it writes to state.json, atomically, at each change."""
+
+    version: int = VERSION
+    id: str
+    shim_pid: int
+    phase: Literal["empty", "creating", "created", "running", "paused", "exited"] = "empty"
+    pid: int | None = None
+    start_time: int | None = None
+    started_at_ns: int | None = None
+    exited: Exited | None = None
+    execs: tuple[ExecStatus, ...] = ()
+    cgroups: tuple[tuple[str, str], ...] = ()  # (controller, absolute directory); v2: ("", directory)
+    lost_output: bool = False  # a shim and the keeper were both killed: what was written meanwhile is not in the log
+    dropped_log_lines: int = 0  # the disk was full
+
+
+# ---------------------------------------------------------------------------------------- server → worker
+
+
+class Unpack(Message, frozen=True, kw_only=True, tag="unpack"):
+    """Unpack one layer: beside it one descriptor from which the compressed tar is read to its end.
+
+    Verifies the compressed digest and the diff id while streaming. The layer is complete when `Unpacked` is answered.
+    """
+
+    target: str  # the directory to make, which must not exist: …/tmp/X, renamed by the server
+    digest: str | None = None  # of the bytes as read; None: not checked
+    diff_id: str | None = None  # of the tar; None: computed only
+    keep_blob: str | None = None  # also write the bytes as read here
+
+
+class Unpacked(Message, frozen=True, kw_only=True, tag="unpacked"):
+    """The worker's answer."""
+
+    digest: str
+    diff_id: str
+    compressed_bytes: int
+    content_bytes: int  # of all regular files
+    tar_bytes: int = 0
+
+
+class Remove(Message, frozen=True, kw_only=True, tag="remove"):
+    """Remove a directory tree of a container's or a layer's, following nothing out of it. Answered by `Done`."""
+
+    path: str
+
+
+Request = (
+    ForkShim | ForkWorker | Leave | Restart
+    | Hello | Launch | Go | Exec | Attach | Resize | Signal | Freeze | Update | Forget
+    | Unpack | Remove
+)  # fmt: skip
+Answer = Forked | Launched | Done | Refused | Status | Unpacked
+Event = Reaped | Exited | ExecExited
+Any = Annotated[Request | Answer | Event, "whatever travels"]
