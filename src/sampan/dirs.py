@@ -6,7 +6,7 @@
       images/                images.db, blobs/ALGORITHM/HEX (manifests and configs)
       layers/ALGORITHM/HEX/  diff/ (overlay form), layer.json
       shapes/HEX/            directories over a chain of layers that give merged ones their metadata (rootfs/overlay)
-      containers/ID/         config.json (OCI), upper/, work/, rootfs/ (where the overlay is mounted), files/, ID-json.log
+      containers/ID/         config.json (OCI), upper/, work/, rootfs/ (where the overlay is mounted), ID-json.log
       volumes/NAME/_data
       tmp/                   unfinished work; emptied at every start
     RUN                      /run/sampan for the default root, else ROOT/run: what must not survive a reboot
