@@ -1,8 +1,9 @@
 """What server, keeper, shims and workers say to each other, and how it is framed.
 
-A channel is a unix stream socket. A frame is four bytes of length (big-endian), four of sequence number, and a
-MessagePack document `{"type": …}`; descriptors travel beside the frame's first byte (SCM_RIGHTS). A request carries a
-sequence number > 0 and its answer repeats it; an event carries 0. A worker and a shim answer `Refused` when they can't.
+A channel is a unix stream socket. A frame is one byte that counts descriptors, three of length, four of sequence
+number (both big-endian), and a MessagePack document `{"type": …}`; the descriptors travel beside the frame's first byte
+(SCM_RIGHTS). A request carries a sequence number > 0 and its answer repeats it; an event carries 0. A worker and a shim
+answer `Refused` when they can't.
 
 Both ends know `VERSION`; a shim outlives the server that forked it, so version N of the server reads N-1's frames:
 fields are only ever added, with defaults.
@@ -10,9 +11,17 @@ fields are only ever added, with defaults.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import array
+import os
+import socket
+import struct
+from collections import deque
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 VERSION = 1
 
@@ -278,4 +287,111 @@ Request = (
 )  # fmt: skip
 Answer = Forked | Launched | Done | Refused | Status | Unpacked
 Event = Reaped | Exited | ExecExited
-Any = Annotated[Request | Answer | Event, "whatever travels"]
+
+# ------------------------------------------------------------------------------------------------- framing
+
+MAX_LENGTH = (1 << 24) - 1
+"""Bytes in one frame's document."""
+
+MAX_DESCRIPTORS = 64
+"""Descriptors beside one frame; the kernel's own limit is 253 (SCM_MAX_FD)."""
+
+_HEADER = struct.Struct(">II")
+_ANCILLARY = socket.CMSG_SPACE(MAX_DESCRIPTORS * 4)
+_READ = 1 << 16
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Request | Answer | Event)
+
+
+class ProtocolError(Exception):
+    """The other end sent what is no frame, or a message of an unknown type: close the channel."""
+
+
+class Frame(NamedTuple):
+    """One message as received; the receiver owns `fds` and closes them."""
+
+    message: Message
+    seq: int
+    fds: tuple[int, ...]
+
+
+def encode(message: Message, seq: int = 0, descriptors: int = 0) -> bytes:
+    """Return the frame's bytes; `descriptors` counts those that the caller sends beside the first of them."""
+    document = _encoder.encode(message)
+    if len(document) > MAX_LENGTH or descriptors > MAX_DESCRIPTORS:
+        raise ProtocolError(f"frame too large: {len(document)} bytes, {descriptors} descriptors")
+    return _HEADER.pack(descriptors << 24 | len(document), seq) + document
+
+
+def send(sock: socket.socket, message: Message, seq: int = 0, fds: Sequence[int] = ()) -> None:
+    """Send one frame on a blocking socket, with duplicates of `fds`, which stay the caller's.
+
+    Not for two threads at once on one socket. A gone peer raises BrokenPipeError, never SIGPIPE.
+    """
+    data = encode(message, seq, len(fds))
+    sent = send_some(sock, data, fds)
+    if sent < len(data):
+        sock.sendall(memoryview(data)[sent:], socket.MSG_NOSIGNAL)
+
+
+def send_some(sock: socket.socket, data: bytes | memoryview, fds: Sequence[int] = ()) -> int:
+    """Send a frame's beginning, with its descriptors; return how many bytes went."""
+    if not fds:
+        return sock.send(data, socket.MSG_NOSIGNAL)
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
+    return sock.sendmsg([data], rights, socket.MSG_NOSIGNAL)
+
+
+class Decoder:
+    """Puts frames together from what is read; one for each channel, for blocking and non-blocking sockets alike."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._fds: deque[int] = deque()
+
+    def read(self, sock: socket.socket) -> bool:
+        """Read once from `sock`; False at its end. BlockingIOError passes through."""
+        data, ancillary, flags, _ = sock.recvmsg(_READ, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+        for level, type, rights in ancillary:
+            if (level, type) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                self._fds.extend(memoryview(rights)[: len(rights) // 4 * 4].cast("i"))
+        if flags & socket.MSG_CTRUNC:
+            raise ProtocolError("descriptors were lost: too many came, or this process may open no more")
+        self._data += data
+        return bool(data)
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the frames that are whole."""
+        while len(self._data) >= _HEADER.size:
+            word, seq = _HEADER.unpack_from(self._data)
+            end = _HEADER.size + (word & MAX_LENGTH)
+            if len(self._data) < end:
+                return
+            document = bytes(memoryview(self._data)[_HEADER.size : end])
+            del self._data[:end]
+            yield self._frame(document, seq, word >> 24)
+
+    def _frame(self, document: bytes, seq: int, descriptors: int) -> Frame:
+        if descriptors > len(self._fds):
+            raise ProtocolError(f"{descriptors} descriptors were announced, {len(self._fds)} came")
+        fds = tuple(self._fds.popleft() for _ in range(descriptors))
+        try:
+            return Frame(_decoder.decode(document), seq, fds)
+        except msgspec.DecodeError as e:
+            for fd in fds:
+                os.close(fd)
+            raise ProtocolError(str(e)) from e
+
+    def close(self) -> None:
+        """Close the descriptors that no frame has claimed."""
+        while self._fds:
+            os.close(self._fds.popleft())
+
+
+def receive(sock: socket.socket, decoder: Decoder) -> Frame | None:
+    """Wait on a blocking socket for the next frame; None at its end. Keeps what it read too much in `decoder`."""
+    while True:
+        for frame in decoder.frames():
+            return frame
+        if not decoder.read(sock):
+            return None
