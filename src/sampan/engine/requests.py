@@ -1,0 +1,84 @@
+"""What callers ask of the engine beyond Docker's bodies, and what they are handed to go on with.
+
+The API builds these from query strings; nothing here depends on HTTP.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Filters = dict[str, tuple[str, ...]]
+"""Docker's filters, whichever JSON form they came in: `{"label": ("a=b", "c")}`."""
+
+
+class LogsQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which part of a container's log, and whether to go on with it. Times are nanoseconds since 1970; 0 is no limit."""
+
+    stdout: bool = True
+    stderr: bool = True
+    follow: bool = False
+    timestamps: bool = False
+    details: bool = False
+    since_ns: int = 0
+    until_ns: int = 0
+    tail: int | None = None  # None: all of it
+
+
+class AttachQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which streams of a container a client wants. `stream` false with `logs` true sends what there was and ends."""
+
+    stdin: bool = False
+    stdout: bool = False
+    stderr: bool = False
+    stream: bool = True
+    logs: bool = False
+    detach_keys: str | None = None  # Docker's form: "ctrl-p,ctrl-q"; None: the container's own
+
+
+class EventsQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which events. With `until_ns` in the past the stream ends after those that are remembered."""
+
+    since_ns: int | None = None
+    until_ns: int | None = None
+    filters: Filters = {}
+
+
+class Session(Protocol):
+    """A checked attach or exec that waits for the client's connection.
+
+    The caller sends its HTTP answer (`tty` says which content type: raw, or multiplexed) and then hands the
+    connection over. The engine duplicates the descriptor: the caller closes its own afterwards, at once.
+    """
+
+    @property
+    def tty(self) -> bool:
+        """Whether the streams are raw."""
+        ...
+
+    def hand_over(self, fd: int, already_read: bytes = b"") -> None:
+        """Give the connection to the shim. A failure is written to the client in its stream form, not raised."""
+        ...
+
+    def abandon(self) -> None:
+        """The connection broke before it was handed over."""
+        ...
+
+
+class LogStream(Protocol):
+    """A log being read: iterate for `("stdout" | "stderr", bytes)`. `close` from any thread ends the iteration."""
+
+    @property
+    def tty(self) -> bool:
+        """Whether the container has a terminal: then its log is sent raw."""
+        ...
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]: ...
+
+    def close(self) -> None:
+        """End a follower."""
+        ...
