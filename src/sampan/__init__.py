@@ -6,8 +6,7 @@ package at every start.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.client import Client as Client
 

@@ -21,7 +21,6 @@ shim.sock is bound and reached as /proc/self/fd/N/shim.sock, N being its directo
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 DEFAULT_ROOT = "/var/lib/sampan"
 DEFAULT_RUN = "/run/sampan"
@@ -30,11 +29,26 @@ _SUN_PATH_MAX = 107
 _LONGEST_SOCKET = len("/docker.sock")
 
 
-class Dirs(NamedTuple):
-    """One instance's directories, both absolute. Building a path touches nothing on the disk."""
+class Dirs:
+    """One instance's directories, both absolute. Building a path touches nothing on the disk.
 
-    root: str
-    run: str
+    A plain class: the command line imports this at every start, and `typing` would double that.
+    """
+
+    __slots__ = ("root", "run")
+
+    def __init__(self, root: str, run: str) -> None:
+        self.root = root
+        self.run = run
+
+    def __repr__(self) -> str:
+        return f"Dirs({self.root!r}, {self.run!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Dirs) and (self.root, self.run) == (other.root, other.run)
+
+    def __hash__(self) -> int:
+        return hash((self.root, self.run))
 
     @property
     def socket(self) -> str:

@@ -17,11 +17,10 @@ and is the one place where an `OSError` becomes one of these classes.
 from __future__ import annotations
 
 import errno
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, ClassVar
 
+TYPE_CHECKING = False  # `typing` and `contextlib` would double the start of the command line, which imports this
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from typing import ClassVar
 
 
 class SampanError(Exception):
@@ -151,16 +150,25 @@ def from_os_error(error: OSError) -> SampanError:
     return cls(message, _HINTS.get(error.errno or 0, ""))
 
 
-@contextmanager
-def doing(context: str, hint: str = "") -> Iterator[None]:
+class doing:  # noqa: N801
     """Put `context: ` before any error raised inside, and turn an `OSError` into ours.
 
     `hint` is used where the error has none of its own.
     """
-    try:
-        yield
-    except SampanError as e:
-        raise type(e)(f"{context}: {e.message}", e.hint or hint) from e
-    except OSError as e:
-        ours = from_os_error(e)
-        raise type(ours)(f"{context}: {ours.message}", ours.hint or hint) from e
+
+    __slots__ = ("context", "hint")
+
+    def __init__(self, context: str, hint: str = "") -> None:
+        self.context = context
+        self.hint = hint
+
+    def __enter__(self) -> None:
+        """Nothing happens before the block."""
+
+    def __exit__(self, cls: object, error: BaseException | None, traceback: object) -> None:
+        """Raise the error again in its context."""
+        if isinstance(error, SampanError):
+            raise type(error)(f"{self.context}: {error.message}", error.hint or self.hint) from error
+        if isinstance(error, OSError):
+            ours = from_os_error(error)
+            raise type(ours)(f"{self.context}: {ours.message}", ours.hint or self.hint) from error
