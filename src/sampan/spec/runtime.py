@@ -1,0 +1,406 @@
+"""The OCI runtime configuration for Linux (config.json), whole: what a container is to be.
+
+Field by field opencontainers/runtime-spec 1.2, config.md and config-linux.md; nothing is renamed but to snake case.
+Three conventions of ours are legal OCI and let a plan stay pure, because they name what only the container's own
+files can answer:
+
+* `process.user.username` may be an unresolved `name[:group]` or `uid[:gid]`, looked up in the container's /etc/passwd
+  and /etc/group; the annotation `org.sampan.group-add` holds additional groups, comma-separated, likewise.
+* The first mount may be `{"destination": "/", "type": "overlay", "options": ["lowerdir+=/top", "lowerdir+=/below",
+  "upperdir=/u", "workdir=/w"]}`: it is mounted on `root.path`, in the container's mount namespace only.
+* Without `linux.seccomp`, the annotation `org.sampan.seccomp` is `default`, `unconfined` (as is its absence) or the
+  path of a compiled filter. `org.sampan.init` = `true` puts a reaper before the program.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+GROUP_ADD = "org.sampan.group-add"
+SECCOMP = "org.sampan.seccomp"
+INIT = "org.sampan.init"
+
+NamespaceType = Literal["mount", "pid", "network", "uts", "ipc", "user", "cgroup", "time"]
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Any object of the configuration."""
+
+
+# ------------------------------------------------------------------------------------------------------- process
+
+
+class User(Part, frozen=True, kw_only=True):
+    """Whom the program runs as: numbers, or `username` to be looked up in the container."""
+
+    uid: int = 0
+    gid: int = 0
+    umask: int | None = None
+    additional_gids: tuple[int, ...] = ()
+    username: str = ""
+
+
+class Box(Part, frozen=True, kw_only=True):
+    """A terminal's size in characters."""
+
+    height: int
+    width: int
+
+
+class Capabilities(Part, frozen=True, kw_only=True):
+    """The five sets of capabilities(7), by their names: CAP_CHOWN, …"""
+
+    bounding: tuple[str, ...] = ()
+    effective: tuple[str, ...] = ()
+    inheritable: tuple[str, ...] = ()
+    permitted: tuple[str, ...] = ()
+    ambient: tuple[str, ...] = ()
+
+
+class Rlimit(Part, frozen=True, kw_only=True):
+    """One limit of getrlimit(2); 2**64 - 1 is unlimited."""
+
+    type: str  # RLIMIT_NOFILE
+    soft: int
+    hard: int
+
+
+class IoPriority(Part, frozen=True, kw_only=True):
+    """ioprio_set(2)."""
+
+    class_: str = msgspec.field(name="class")
+    priority: int = 0
+
+
+class Scheduler(Part, frozen=True, kw_only=True):
+    """sched_setattr(2)."""
+
+    policy: str
+    nice: int = 0
+    priority: int = 0
+    flags: tuple[str, ...] = ()
+    runtime: int = 0
+    deadline: int = 0
+    period: int = 0
+
+
+class CpuAffinity(Part, frozen=True, kw_only=True):
+    """The processors an exec starts on, and those it ends up on."""
+
+    initial: str = ""
+    final: str = ""
+
+
+class Process(Part, frozen=True, kw_only=True):
+    """The program: the container's first, or one of an exec."""
+
+    cwd: str = "/"
+    args: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    user: User = User()
+    terminal: bool = False
+    console_size: Box | None = None
+    capabilities: Capabilities | None = None
+    rlimits: tuple[Rlimit, ...] = ()
+    no_new_privileges: bool = False
+    oom_score_adj: int | None = None
+    apparmor_profile: str = ""
+    selinux_label: str = ""
+    io_priority: IoPriority | None = None
+    scheduler: Scheduler | None = None
+    exec_cpu_affinity: CpuAffinity | None = msgspec.field(default=None, name="execCPUAffinity")
+
+
+# -------------------------------------------------------------------------------------------- root, mounts, hooks
+
+
+class Root(Part, frozen=True, kw_only=True):
+    """The directory that becomes `/`."""
+
+    path: str
+    readonly: bool = False
+
+
+class IdMapping(Part, frozen=True, kw_only=True):
+    """One line of /proc/PID/uid_map, user_namespaces(7)."""
+
+    container_id: int = msgspec.field(name="containerID")
+    host_id: int = msgspec.field(name="hostID")
+    size: int
+
+
+class Mount(Part, frozen=True, kw_only=True):
+    """One mount, in the words of mount(8)."""
+
+    destination: str
+    type: str = ""
+    source: str = ""
+    options: tuple[str, ...] = ()
+    uid_mappings: tuple[IdMapping, ...] = ()
+    gid_mappings: tuple[IdMapping, ...] = ()
+
+
+class Hook(Part, frozen=True, kw_only=True):
+    """A program to run at a point of the container's life."""
+
+    path: str
+    args: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    timeout: int | None = None
+
+
+class Hooks(Part, frozen=True, kw_only=True):
+    """The six points."""
+
+    prestart: tuple[Hook, ...] = ()
+    create_runtime: tuple[Hook, ...] = ()
+    create_container: tuple[Hook, ...] = ()
+    start_container: tuple[Hook, ...] = ()
+    poststart: tuple[Hook, ...] = ()
+    poststop: tuple[Hook, ...] = ()
+
+
+# ----------------------------------------------------------------------------------------------------- resources
+
+
+class DeviceRule(Part, frozen=True, kw_only=True):
+    """One rule of the device control group; None is any number; `type` is a (all), b or c; `access` of r, w, m."""
+
+    allow: bool
+    type: str = "a"
+    major: int | None = None
+    minor: int | None = None
+    access: str = "rwm"
+
+
+class Memory(Part, frozen=True, kw_only=True):
+    """Bytes; -1 is unlimited. `swap` is memory and swap together, as cgroup v1 has it."""
+
+    limit: int | None = None
+    reservation: int | None = None
+    swap: int | None = None
+    kernel: int | None = None
+    kernel_tcp: int | None = msgspec.field(default=None, name="kernelTCP")
+    swappiness: int | None = None
+    disable_oom_killer: bool | None = msgspec.field(default=None, name="disableOOMKiller")
+    use_hierarchy: bool | None = None
+    check_before_update: bool | None = None
+
+
+class Cpu(Part, frozen=True, kw_only=True):
+    """Processor time; `quota` and `period` in microseconds."""
+
+    shares: int | None = None
+    quota: int | None = None
+    burst: int | None = None
+    period: int | None = None
+    realtime_runtime: int | None = None
+    realtime_period: int | None = None
+    cpus: str = ""
+    mems: str = ""
+    idle: int | None = None
+
+
+class Pids(Part, frozen=True, kw_only=True):
+    """The greatest number of processes and threads; 0 or less is unlimited."""
+
+    limit: int
+
+
+class WeightDevice(Part, frozen=True, kw_only=True):
+    """A block device's share."""
+
+    major: int
+    minor: int
+    weight: int | None = None
+    leaf_weight: int | None = None
+
+
+class ThrottleDevice(Part, frozen=True, kw_only=True):
+    """A block device's upper limit, in bytes or operations a second."""
+
+    major: int
+    minor: int
+    rate: int
+
+
+class BlockIo(Part, frozen=True, kw_only=True):
+    """Shares and limits of block devices."""
+
+    weight: int | None = None
+    leaf_weight: int | None = None
+    weight_device: tuple[WeightDevice, ...] = ()
+    throttle_read_bps_device: tuple[ThrottleDevice, ...] = ()
+    throttle_write_bps_device: tuple[ThrottleDevice, ...] = ()
+    throttle_read_iops_device: tuple[ThrottleDevice, ...] = msgspec.field(default=(), name="throttleReadIOPSDevice")
+    throttle_write_iops_device: tuple[ThrottleDevice, ...] = msgspec.field(default=(), name="throttleWriteIOPSDevice")
+
+
+class HugepageLimit(Part, frozen=True, kw_only=True):
+    """Bytes of huge pages of one size."""
+
+    page_size: str  # 2MB
+    limit: int
+
+
+class InterfacePriority(Part, frozen=True, kw_only=True):
+    """net_prio of one interface."""
+
+    name: str
+    priority: int
+
+
+class Network(Part, frozen=True, kw_only=True):
+    """net_cls and net_prio."""
+
+    class_id: int | None = msgspec.field(default=None, name="classID")
+    priorities: tuple[InterfacePriority, ...] = ()
+
+
+class Rdma(Part, frozen=True, kw_only=True):
+    """Limits of one RDMA device."""
+
+    hca_handles: int | None = None
+    hca_objects: int | None = None
+
+
+class Resources(Part, frozen=True, kw_only=True):
+    """What the container's control groups allow."""
+
+    devices: tuple[DeviceRule, ...] = ()
+    memory: Memory | None = None
+    cpu: Cpu | None = None
+    pids: Pids | None = None
+    block_io: BlockIo | None = msgspec.field(default=None, name="blockIO")
+    hugepage_limits: tuple[HugepageLimit, ...] = ()
+    network: Network | None = None
+    rdma: dict[str, Rdma] = {}
+    unified: dict[str, str] = {}  # cgroup v2: file → text
+
+
+# --------------------------------------------------------------------------------------------------------- Linux
+
+
+class Namespace(Part, frozen=True, kw_only=True):
+    """A namespace to make, or with `path` to join."""
+
+    type: NamespaceType
+    path: str = ""
+
+
+class Device(Part, frozen=True, kw_only=True):
+    """A device node to make: `type` is b, c, u or p."""
+
+    type: str
+    path: str
+    major: int = 0
+    minor: int = 0
+    file_mode: int | None = None
+    uid: int = 0
+    gid: int = 0
+
+
+class NetDevice(Part, frozen=True, kw_only=True):
+    """A network device to move into the container."""
+
+    name: str = ""
+
+
+class TimeOffset(Part, frozen=True, kw_only=True):
+    """The offset of one clock, time_namespaces(7)."""
+
+    secs: int = 0
+    nanosecs: int = 0
+
+
+class SyscallArg(Part, frozen=True, kw_only=True):
+    """A condition on one argument."""
+
+    index: int
+    value: int
+    op: str
+    value_two: int = 0
+
+
+class Syscall(Part, frozen=True, kw_only=True):
+    """What is done when one of `names` is called."""
+
+    names: tuple[str, ...]
+    action: str
+    errno_ret: int | None = None
+    args: tuple[SyscallArg, ...] = ()
+
+
+class Seccomp(Part, frozen=True, kw_only=True):
+    """A filter of system calls, in libseccomp's words."""
+
+    default_action: str
+    default_errno_ret: int | None = None
+    architectures: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    listener_path: str = ""
+    listener_metadata: str = ""
+    syscalls: tuple[Syscall, ...] = ()
+
+
+class IntelRdt(Part, frozen=True, kw_only=True):
+    """Cache and memory bandwidth allocation, resctrl."""
+
+    clos_id: str = msgspec.field(default="", name="closID")
+    schemata: tuple[str, ...] = ()
+    l3_cache_schema: str = msgspec.field(default="", name="l3CacheSchema")
+    mem_bw_schema: str = ""
+    enable_monitoring: bool = False
+
+
+class MemoryPolicy(Part, frozen=True, kw_only=True):
+    """set_mempolicy(2)."""
+
+    mode: str = ""
+    nodes: str = ""
+    flags: tuple[str, ...] = ()
+
+
+class Personality(Part, frozen=True, kw_only=True):
+    """personality(2)."""
+
+    domain: str = ""
+    flags: tuple[str, ...] = ()
+
+
+class Linux(Part, frozen=True, kw_only=True):
+    """Namespaces, control groups, devices and restrictions."""
+
+    namespaces: tuple[Namespace, ...] = ()
+    uid_mappings: tuple[IdMapping, ...] = ()
+    gid_mappings: tuple[IdMapping, ...] = ()
+    devices: tuple[Device, ...] = ()
+    net_devices: dict[str, NetDevice] = {}
+    cgroups_path: str = ""
+    resources: Resources | None = None
+    rootfs_propagation: str = ""
+    seccomp: Seccomp | None = None
+    sysctl: dict[str, str] = {}
+    masked_paths: tuple[str, ...] = ()
+    readonly_paths: tuple[str, ...] = ()
+    mount_label: str = ""
+    intel_rdt: IntelRdt | None = None
+    memory_policy: MemoryPolicy | None = None
+    personality: Personality | None = None
+    time_offsets: dict[str, TimeOffset] = {}
+
+
+class Spec(Part, frozen=True, kw_only=True):
+    """A container's whole configuration."""
+
+    oci_version: str
+    process: Process | None = None
+    root: Root | None = None
+    hostname: str = ""
+    domainname: str = ""
+    mounts: tuple[Mount, ...] = ()
+    hooks: Hooks | None = None
+    annotations: dict[str, str] = {}
+    linux: Linux = Linux()
