@@ -1,0 +1,181 @@
+"""Images: the configuration document (Docker's and OCI's, which are one), and what the store says of an image."""
+
+from __future__ import annotations
+
+import msgspec
+
+from sampan.errors import InvalidInput
+from sampan.spec.distribution import Platform
+
+
+class HealthCheck(msgspec.Struct, frozen=True, kw_only=True, rename="pascal", omit_defaults=True):
+    """How to see whether a container is well; times in nanoseconds, 0 is the default of each."""
+
+    test: tuple[str, ...] | None = None
+    interval: int = 0
+    timeout: int = 0
+    start_period: int = 0
+    start_interval: int = 0
+    retries: int = 0
+
+
+class ExecutionConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal", omit_defaults=True):
+    """What a container of the image gets where its user says nothing. Docker writes absent things as null."""
+
+    hostname: str = ""
+    domainname: str = ""
+    user: str | None = None
+    exposed_ports: dict[str, dict[str, str]] | None = None
+    env: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    cmd: tuple[str, ...] | None = None
+    healthcheck: HealthCheck | None = None
+    args_escaped: bool | None = None
+    image: str | None = None
+    volumes: dict[str, dict[str, str]] | None = None
+    working_dir: str | None = None
+    labels: dict[str, str] | None = None
+    stop_signal: str | None = None
+    stop_timeout: int | None = None
+    on_build: tuple[str, ...] | None = None
+    shell: tuple[str, ...] | None = None
+
+
+class RootFS(msgspec.Struct, frozen=True, kw_only=True):
+    """The layers by diff id (the digest of the uncompressed tar), lowest first."""
+
+    type: str = "layers"
+    diff_ids: tuple[str, ...] | None = None
+
+
+class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One step in the making of an image, lowest first."""
+
+    created: str | None = None
+    created_by: str | None = None
+    author: str | None = None
+    comment: str | None = None
+    empty_layer: bool | None = None
+
+
+class ImageConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The document whose digest is the image's id. A view: the raw bytes are kept as they came."""
+
+    architecture: str = ""
+    os: str = ""
+    variant: str | None = None
+    os_version: str | None = msgspec.field(name="os.version", default=None)
+    os_features: tuple[str, ...] | None = msgspec.field(name="os.features", default=None)
+    created: str | None = None  # RFC 3339
+    author: str | None = None
+    comment: str | None = None  # Docker's own
+    docker_version: str | None = None
+    config: ExecutionConfig | None = None
+    rootfs: RootFS = RootFS()
+    history: tuple[HistoryEntry, ...] | None = None
+
+    @property
+    def diff_ids(self) -> tuple[str, ...]:
+        """The layers, lowest first."""
+        return self.rootfs.diff_ids or ()
+
+    @property
+    def execution(self) -> ExecutionConfig:
+        """`config`, or an empty one."""
+        return self.config or ExecutionConfig()
+
+    @property
+    def platform(self) -> Platform:
+        """What it runs on."""
+        return Platform(os=self.os, architecture=self.architecture, variant=self.variant)
+
+
+def decode_config(document: bytes) -> ImageConfig:
+    """Read an image's configuration, or raise InvalidInput with the field that is wrong."""
+    try:
+        config = msgspec.json.decode(document, type=ImageConfig)
+    except msgspec.DecodeError as e:
+        raise InvalidInput(f"can't read image configuration: {e}") from e
+    if config.rootfs.type != "layers":
+        raise InvalidInput(f"can't use image configuration: its rootfs is of type {config.rootfs.type!r}")
+    return config
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """One image of the store, with its names as they were when it was looked up."""
+
+    id: str  # sha256:…, the digest of raw_config
+    config: ImageConfig
+    raw_config: bytes
+    diff_ids: tuple[str, ...] = ()  # lowest first
+    layer_sizes: tuple[int, ...] = ()  # bytes of regular files, one for each diff id
+    repo_tags: tuple[str, ...] = ()  # familiar: debian:bookworm
+    repo_digests: tuple[str, ...] = ()  # familiar: debian@sha256:…
+    size: int = 0
+    manifest_digest: str | None = None
+    last_tagged_ns: int = 0
+    host: bool = False  # the built-in image of this machine's own root
+
+    @property
+    def created(self) -> str | None:
+        """When it was made, RFC 3339."""
+        return self.config.created
+
+    @property
+    def architecture(self) -> str:
+        """In Go's words: amd64."""
+        return self.config.architecture
+
+    @property
+    def os(self) -> str:
+        """In Go's words: linux."""
+        return self.config.os
+
+
+class HistoryRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of `sampan history`, topmost first. `id` is the image's own on the top row, `<missing>` below."""
+
+    id: str
+    created: int  # seconds of the epoch
+    created_by: str
+    size: int
+    comment: str
+    tags: tuple[str, ...] = ()
+
+
+class Use(msgspec.Struct, frozen=True):
+    """A container that was made from an image."""
+
+    container_id: str
+    running: bool
+
+
+class Removal(msgspec.Struct, frozen=True):
+    """One line of what `rmi` did: `what` is `Untagged` or `Deleted`."""
+
+    what: str
+    name: str
+
+
+class LayerResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What unpacking one layer found out."""
+
+    digest: str  # of the bytes as read
+    diff_id: str  # of the uncompressed tar
+    compressed_bytes: int
+    tar_bytes: int
+    content_bytes: int  # of all regular files
+
+
+class Rootfs(msgspec.Struct, frozen=True, kw_only=True):
+    """What an overlay is mounted from."""
+
+    path: str  # the empty mount point
+    lowerdirs: tuple[str, ...]  # topmost first
+    upperdir: str
+    workdir: str
+
+    def mount_options(self) -> tuple[str, ...]:
+        """Options of the plan's first mount: `lowerdir+=…` (topmost first), upperdir, workdir."""
+        lower = tuple(f"lowerdir+={path}" for path in self.lowerdirs)
+        return (*lower, f"upperdir={self.upperdir}", f"workdir={self.workdir}")
