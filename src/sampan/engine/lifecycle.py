@@ -1,0 +1,86 @@
+"""What may be asked of a container in which state: one table, and Docker's words where the answer is no."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+from sampan.errors import Conflict
+from sampan.spec.state import Status
+
+if TYPE_CHECKING:
+    from sampan.spec.state import State
+
+
+class Verb(enum.StrEnum):
+    """What can be asked."""
+
+    START = "start"
+    STOP = "stop"
+    KILL = "kill"
+    PAUSE = "pause"
+    UNPAUSE = "unpause"
+    EXEC = "exec"
+    ATTACH = "attach"
+    RESIZE = "resize"
+    TOP = "top"
+    REMOVE = "remove"
+    RENAME = "rename"
+    RESTART = "restart"
+
+
+class Answer(enum.Enum):
+    """What the table says when it does not refuse."""
+
+    GO = "do it"
+    ALREADY = "it is so already"
+
+
+GO, ALREADY = Answer.GO, Answer.ALREADY
+
+_NOT_RUNNING = "container {id} is not running"
+_PAUSED = "container {id} is paused, unpause the container before {verb}"
+_REMOVING = "container {id} is marked for removal and cannot be {verb}ed"
+
+_C, _R, _P, _T, _X, _E, _D = (
+    Status.CREATED,
+    Status.RUNNING,
+    Status.PAUSED,
+    Status.RESTARTING,
+    Status.REMOVING,
+    Status.EXITED,
+    Status.DEAD,
+)
+
+TABLE: dict[Verb, dict[Status, Answer | str]] = {
+    Verb.START: {
+        _C: GO, _E: GO, _R: ALREADY, _T: ALREADY, _X: _REMOVING, _D: _REMOVING,
+        _P: "cannot start a paused container, try unpause instead",
+    },
+    Verb.STOP: {_C: ALREADY, _E: ALREADY, _D: ALREADY, _X: ALREADY, _R: GO, _P: GO, _T: GO},
+    Verb.RESTART: {_C: GO, _E: GO, _R: GO, _P: GO, _T: GO, _X: _REMOVING, _D: _REMOVING},
+    Verb.KILL: {s: _NOT_RUNNING for s in Status} | {_R: GO, _P: GO, _T: GO},
+    Verb.PAUSE: {s: _NOT_RUNNING for s in Status} | {_R: GO, _P: "container {id} is already paused"},
+    Verb.UNPAUSE: {s: "container {id} is not paused" for s in Status} | {_P: GO},
+    Verb.EXEC: {s: _NOT_RUNNING for s in Status} | {_R: GO, _P: _PAUSED},
+    Verb.ATTACH: {s: GO for s in Status} | {_P: _PAUSED, _X: _REMOVING, _D: _REMOVING},
+    Verb.RESIZE: {s: _NOT_RUNNING for s in Status} | {_R: GO, _P: GO},
+    Verb.TOP: {s: _NOT_RUNNING for s in Status} | {_R: GO, _P: GO},
+    Verb.REMOVE: {
+        _C: GO, _E: GO, _D: GO,
+        _R: "container is running: stop the container before removing or force remove",
+        _T: "container is restarting: stop the container before removing or force remove",
+        _P: "container is paused and must be unpaused first",
+        _X: "removal of container {id} is already in progress",
+    },
+    Verb.RENAME: {s: GO for s in Status} | {_X: "container {id} is marked for removal and cannot be renamed"},
+}  # fmt: skip
+"""Every verb in every state. A test holds that no pair is missing."""
+
+
+def check(verb: Verb, state: State, id: str) -> Answer:
+    """Look the pair up; a sentence in the table is raised as `Conflict`."""
+    answer = TABLE[verb][state.status]
+    if isinstance(answer, str):
+        raise Conflict(answer.format(id=id, verb=verb.value))
+    return answer

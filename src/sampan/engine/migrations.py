@@ -1,0 +1,22 @@
+"""The state's schema, as the steps that made it. A step is never changed once released; a new one is added below."""
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE containers (
+        id         TEXT PRIMARY KEY,
+        name       TEXT NOT NULL UNIQUE,
+        created_ns INTEGER NOT NULL,
+        image_id   TEXT NOT NULL,
+        image_name TEXT NOT NULL,
+        body       BLOB NOT NULL,
+        state      BLOB NOT NULL,
+        spec       BLOB NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE volumes (
+        name       TEXT PRIMARY KEY,
+        created_ns INTEGER NOT NULL,
+        anonymous  INTEGER NOT NULL,
+        labels     BLOB NOT NULL
+    ) WITHOUT ROWID;
+    """,
+)

@@ -1,0 +1,133 @@
+"""Intent on disk: SQLite, written by the server alone. One commit for a verb; the rest of the engine reads memory.
+
+What the kernel and the shims can tell (is it running, how did it end) is fact and lives with them; `engine.reconcile`
+brings the two together after a crash.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+from sampan.engine.migrations import MIGRATIONS
+from sampan.errors import Failed, doing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class ContainerRow(NamedTuple):
+    """A container as it is kept. `body` and `state` are JSON."""
+
+    id: str
+    name: str
+    created_ns: int
+    image_id: str
+    image_name: str
+    body: bytes
+    state: bytes
+
+
+class VolumeRow(NamedTuple):
+    """A volume as it is kept. `labels` is JSON."""
+
+    name: str
+    created_ns: int
+    anonymous: bool
+    labels: bytes
+
+
+class Store:
+    """The database of one instance. Every method is one transaction, durable when it returns, and may be called from any thread."""
+
+    def __init__(self, path: str) -> None:
+        """Open or make the database, and bring its schema up to date."""
+        self._lock = threading.Lock()
+        with doing(f"can't open the state {path}"):
+            try:
+                self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=32)
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=FULL")
+                self._migrate()
+            except sqlite3.Error as e:
+                raise Failed(str(e), "the disk may be full or the file damaged") from e
+
+    def _migrate(self) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(MIGRATIONS):
+            raise Failed(
+                f"it has version {version} and this sampan knows {len(MIGRATIONS)}",
+                "a newer sampan has used this root: use that one, or another --root",
+            )
+        for number in range(version, len(MIGRATIONS)):
+            self._db.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[number]}; PRAGMA user_version={number + 1}; COMMIT;")
+
+    def close(self) -> None:
+        """Close it; what was committed stays."""
+        with self._lock:
+            self._db.close()
+
+    def _run(self, sql: str, values: Iterable[object] = ()) -> None:
+        with self._lock:
+            try:
+                self._db.execute(sql, tuple(values))
+            except sqlite3.Error as e:
+                raise Failed(f"can't write the state: {e}", "is the disk full?") from e
+
+    def _all(self, sql: str, values: Iterable[object] = ()) -> list[tuple[object, ...]]:
+        with self._lock:
+            try:
+                return self._db.execute(sql, tuple(values)).fetchall()
+            except sqlite3.Error as e:
+                raise Failed(f"can't read the state: {e}") from e
+
+    # -- containers
+
+    def containers(self) -> list[ContainerRow]:
+        """Return all of them, oldest first."""
+        rows = self._all(
+            "SELECT id, name, created_ns, image_id, image_name, body, state FROM containers ORDER BY created_ns"
+        )
+        return [ContainerRow(*row) for row in rows]  # type: ignore[arg-type]
+
+    def add(self, row: ContainerRow, spec: bytes, volumes: Iterable[VolumeRow] = ()) -> None:
+        """Write a container down before anything is made for it, with the volumes that it brings."""
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._db.executemany("INSERT OR IGNORE INTO volumes VALUES (?, ?, ?, ?)", volumes)
+                self._db.execute("INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, spec))
+                self._db.execute("COMMIT")
+            except sqlite3.Error as e:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise Failed(f"can't write the state: {e}", "is the disk full?") from e
+
+    def set_state(self, id: str, state: bytes) -> None:
+        """Replace the changing part."""
+        self._run("UPDATE containers SET state = ? WHERE id = ?", (state, id))
+
+    def set_name(self, id: str, name: str) -> None:
+        """Rename."""
+        self._run("UPDATE containers SET name = ? WHERE id = ?", (name, id))
+
+    def spec(self, id: str) -> bytes | None:
+        """Return the OCI configuration as it was made at creation."""
+        rows = self._all("SELECT spec FROM containers WHERE id = ?", (id,))
+        return rows[0][0] if rows else None  # type: ignore[return-value]
+
+    def delete(self, id: str) -> None:
+        """Forget a container."""
+        self._run("DELETE FROM containers WHERE id = ?", (id,))
+
+    # -- volumes
+
+    def volumes(self) -> list[VolumeRow]:
+        """Return all of them."""
+        rows = self._all("SELECT name, created_ns, anonymous, labels FROM volumes ORDER BY name")
+        return [VolumeRow(*row) for row in rows]  # type: ignore[arg-type]
+
+    def delete_volume(self, name: str) -> None:
+        """Forget a volume."""
+        self._run("DELETE FROM volumes WHERE name = ?", (name,))

@@ -1,0 +1,53 @@
+"""What sampan remembers of a container's life: the part of its record that changes."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+VERSION = 1
+"""Of the form below. A newer form only adds fields with defaults, so that the version before still reads it."""
+
+
+class Status(enum.StrEnum):
+    """Docker's words for where in its life a container is."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    PAUSED = "paused"
+    RESTARTING = "restarting"
+    REMOVING = "removing"
+    EXITED = "exited"
+    DEAD = "dead"
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One moment of a container's life, replaced as a whole at each change. Times are nanoseconds since 1970."""
+
+    version: int = VERSION
+    status: Status = Status.CREATED
+    pid: int = 0  # as the host sees it; 0: none
+    start_time: int = 0  # in clock ticks since boot: with the pid, names a process for good
+    started_at_ns: int = 0
+    finished_at_ns: int = 0
+    exit_code: int = 0
+    exit_unknown: bool = False  # nobody could see how it ended
+    oom_killed: bool = False
+    error: str = ""  # why the last start failed
+    stopped_by_user: bool = False
+    restart_count: int = 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether its processes exist: running or paused."""
+        return self.status in (Status.RUNNING, Status.PAUSED)
+
+
+class Volume(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A local volume: a directory under volumes/NAME/_data."""
+
+    name: str
+    created_ns: int
+    anonymous: bool = False
+    labels: dict[str, str] = {}
