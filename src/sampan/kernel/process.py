@@ -1,0 +1,177 @@
+"""Processes: pidfds, prctl(2), names, exec by descriptor, start times."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from ctypes import POINTER, byref, c_char_p, c_int, c_int32, c_size_t, c_uint, c_uint32, c_uint64, c_ulong, c_void_p
+from typing import TYPE_CHECKING
+
+from sampan.errors import SyscallError
+from sampan.kernel.libc import Call, Syscall, ioctl_number
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_pidfd_open = Syscall("pidfd_open", c_int, c_uint)
+_pidfd_send_signal = Syscall("pidfd_send_signal", c_int, c_int, c_void_p, c_uint)
+_pidfd_getfd = Syscall("pidfd_getfd", c_int, c_int, c_uint)
+_ioctl = Call("ioctl", c_int, c_ulong, c_void_p)
+
+
+def pidfd_open(pid: int) -> int:
+    """Open a process: a descriptor that polls readable when it has ended, and never means another process."""
+    return _pidfd_open(pid, 0, path=f"pid {pid}")
+
+
+def pidfd_send_signal(pidfd: int, signal: int) -> None:
+    """Send a signal to the process that a pidfd is."""
+    _pidfd_send_signal(pidfd, signal, None, 0)
+
+
+def pidfd_getfd(pidfd: int, fd: int) -> int:
+    """Duplicate another process's descriptor `fd` into this one; Linux 5.6."""
+    return _pidfd_getfd(pidfd, fd, 0)
+
+
+class _PidfdInfo(ctypes.Structure):
+    _fields_ = [
+        ("mask", c_uint64),
+        ("cgroupid", c_uint64),
+        *((name, c_uint32) for name in (
+            "pid", "tgid", "ppid", "ruid", "rgid", "euid", "egid", "suid", "sgid", "fsuid", "fsgid",
+        )),
+        ("exit_code", c_int32),
+    ]  # fmt: skip
+
+
+_PIDFD_INFO_EXIT = 1 << 3
+_PIDFD_GET_INFO = ioctl_number("rw", 0xFF, 11, ctypes.sizeof(_PidfdInfo))
+
+
+def pidfd_exit_status(pidfd: int) -> int | None:
+    """Return the wait status (for `os.waitstatus_to_exitcode`) of a process that has ended and was reaped by anybody.
+
+    None while it is there or unreaped, and where the kernel can't say (PIDFD_GET_INFO with PIDFD_INFO_EXIT, Linux 6.15).
+    """
+    info = _PidfdInfo(mask=_PIDFD_INFO_EXIT)
+    try:
+        _ioctl(pidfd, _PIDFD_GET_INFO, byref(info))
+    except SyscallError as e:
+        if e.errno in {errno.ENOTTY, errno.EINVAL, errno.ESRCH}:
+            return None
+        raise
+    return int(info.exit_code) if info.mask & _PIDFD_INFO_EXIT else None
+
+
+# --------------------------------------------------------------------------------------------------------------- prctl
+
+PR_SET_PDEATHSIG = 1
+PR_GET_DUMPABLE = 3
+PR_SET_DUMPABLE = 4
+PR_SET_KEEPCAPS = 8
+PR_SET_NAME = 15
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+
+_prctl = Call("prctl", c_int, c_ulong, c_ulong, c_ulong, c_ulong)
+_prctl_string = Call("prctl", c_int, c_char_p, c_ulong, c_ulong, c_ulong)
+
+
+def set_dumpable(dumpable: bool) -> None:
+    """Allow or forbid core dumps of, and ptrace and /proc/PID access to, this process; PR_SET_DUMPABLE."""
+    _prctl(PR_SET_DUMPABLE, dumpable, 0, 0, 0)
+
+
+def get_dumpable() -> int:
+    """Return 0 (no), 1 (yes) or 2 (by root only); PR_GET_DUMPABLE."""
+    return _prctl(PR_GET_DUMPABLE, 0, 0, 0, 0)
+
+
+def set_no_new_privs() -> None:
+    """Let no exec of this process or its children gain privileges, ever; PR_SET_NO_NEW_PRIVS."""
+    _prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def set_child_subreaper(enabled: bool = True) -> None:
+    """Become the parent of descendants whose own parent dies; PR_SET_CHILD_SUBREAPER."""
+    _prctl(PR_SET_CHILD_SUBREAPER, enabled, 0, 0, 0)
+
+
+def set_parent_death_signal(signal: int) -> None:
+    """Ask for a signal when the parent's thread ends; 0 takes it back; PR_SET_PDEATHSIG."""
+    _prctl(PR_SET_PDEATHSIG, signal, 0, 0, 0)
+
+
+def set_keepcaps(enabled: bool) -> None:
+    """Keep the permitted capabilities over a change of user id from 0; PR_SET_KEEPCAPS."""
+    _prctl(PR_SET_KEEPCAPS, enabled, 0, 0, 0)
+
+
+def set_name(name: str) -> None:
+    """Set the thread's name as ps and /proc/PID/comm show it, cut to 15 bytes; PR_SET_NAME."""
+    _prctl_string(PR_SET_NAME, os.fsencode(name)[:15], 0, 0, 0)
+
+
+# ------------------------------------------------------------------------------------------------------ names, exec, …
+
+_sethostname = Call("sethostname", c_char_p, c_size_t)
+_setdomainname = Call("setdomainname", c_char_p, c_size_t)
+_personality = Call("personality", c_ulong)
+_execveat = Syscall("execveat", c_int, c_char_p, POINTER(c_char_p), POINTER(c_char_p), c_int)
+_ioprio_set = Syscall("ioprio_set", c_int, c_int, c_int)
+_ioprio_get = Syscall("ioprio_get", c_int, c_int)
+
+_IOPRIO_WHO_PROCESS = 1
+_IOPRIO_CLASS_SHIFT = 13
+
+
+def sethostname(name: str) -> None:
+    """Set the host name of this uts namespace."""
+    encoded = os.fsencode(name)
+    _sethostname(encoded, len(encoded), path=name)
+
+
+def setdomainname(name: str) -> None:
+    """Set the NIS domain name of this uts namespace."""
+    encoded = os.fsencode(name)
+    _setdomainname(encoded, len(encoded), path=name)
+
+
+def personality(persona: int) -> int:
+    """Set the execution domain and return the previous one; 0xffffffff only asks; personality(2)."""
+    return _personality(persona)
+
+
+def execveat(dirfd: int, path: str, argv: Sequence[str], env: Mapping[str, str], flags: int = 0) -> None:
+    """Execute the file at `path` in `dirfd`, or `dirfd` itself ("" and AT.EMPTY_PATH). Returns only by raising."""
+    _execveat(
+        dirfd, os.fsencode(path), _strings(argv), _strings([f"{k}={v}" for k, v in env.items()]), flags, path=path
+    )
+
+
+def _strings(strings: Sequence[str]) -> ctypes.Array[c_char_p]:
+    return (c_char_p * (len(strings) + 1))(*[os.fsencode(s) for s in strings], None)
+
+
+def ioprio_set(pid: int, class_: int, level: int) -> None:
+    """Set the I/O scheduling class (1 real-time, 2 best effort, 3 idle) and level (0…7) of a process; 0 is this one."""
+    _ioprio_set(_IOPRIO_WHO_PROCESS, pid, class_ << _IOPRIO_CLASS_SHIFT | level)
+
+
+def ioprio_get(pid: int) -> tuple[int, int]:
+    """Return the I/O scheduling class and level of a process."""
+    value = _ioprio_get(_IOPRIO_WHO_PROCESS, pid)
+    return value >> _IOPRIO_CLASS_SHIFT, value & ((1 << _IOPRIO_CLASS_SHIFT) - 1)
+
+
+def start_time(pid: int) -> int:
+    """Return when a process began, in clock ticks since boot: with the pid, a name that is not used again; proc(5), field 22."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return parse_start_time(file.read())
+
+
+def parse_start_time(stat: bytes) -> int:
+    """Find field 22 of /proc/PID/stat; the name in field 2 may hold blanks and parentheses."""
+    return int(stat[stat.rindex(b")") + 2 :].split()[19])
