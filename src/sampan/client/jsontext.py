@@ -1,0 +1,53 @@
+"""JSON by the interpreter's C scanner and encoder alone.
+
+`json` itself imports `re` and `enum`, which is half of the command line's start; its C half, `_json`, imports nothing.
+"""
+
+from __future__ import annotations
+
+import _json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_WHITE = " \t\n\r"
+
+
+class _Options:
+    """What the C scanner asks its context for, with `json.loads`'s defaults."""
+
+    strict = False
+    object_hook = None
+    object_pairs_hook = None
+    parse_float = float
+    parse_int = int
+    parse_constant = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}.__getitem__
+
+
+_scan = _json.make_scanner(_Options())  # type: ignore[arg-type]
+
+
+def loads(data: bytes | str) -> Any:
+    """Return the value of one JSON text. Raises ValueError."""
+    text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
+    start = len(text) - len(text.lstrip(_WHITE))
+    try:
+        value, end = _scan(text, start)
+    except (StopIteration, SystemError):  # the scanner's own errors need `json.decoder` to be imported
+        raise ValueError(f"no JSON: {text[:80]!r}") from None
+    if text[end:].strip(_WHITE):
+        raise ValueError(f"more than one JSON value: {text[end : end + 80]!r}")
+    return value
+
+
+def _unknown(value: object) -> object:
+    raise TypeError(f"no JSON form for {type(value).__name__}")
+
+
+_encode = _json.make_encoder(None, _unknown, _json.encode_basestring, None, ":", ",", False, False, False)
+
+
+def dumps(value: Any) -> str:
+    """Return the shortest JSON text of dicts, lists, strings, numbers, booleans and None."""
+    return "".join(_encode(value, 0))
