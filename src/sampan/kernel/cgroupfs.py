@@ -100,7 +100,7 @@ def _remove_tree(directory: str) -> None:
 
 
 def write(directory: str, file: str, text: str) -> None:
-    """Write a control file in one write(2), which is how the kernel takes it."""
+    """Write a control file, all in one call, which is how the kernel takes it."""
     path = f"{directory}/{file}"
     # Not O_CREAT: a file that is missing means that the kernel lacks it.
     try:

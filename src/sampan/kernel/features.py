@@ -1,4 +1,4 @@
-"""What this kernel and this process can do, found out by asking: never by user id, by version only where nothing else tells."""
+"""What this kernel and this process can do, found out by trying and asking, never by user id or version."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Calls of libc and raw system calls through ctypes, with errno turned into `SyscallError`.
 
     Call("umount2", c_char_p, c_int)          a function of libc
-    Syscall("openat2", c_int, c_char_p, …)    a system call that libc may have no function for
+    Syscall("openat2", c_int, c_char_p, …)    a system call that libc may lack
 
-Both bind their symbol and argument types once. A symbol or number that this libc or architecture lacks is no error until
-it is called: then it is ENOSYS, as the kernel would say.
+Both bind their symbol and argument types once. A symbol or number that this libc or architecture lacks is no error
+until it is called: then it is ENOSYS, as the kernel would say.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _NARROW = {"x86_64": "i686", "aarch64": "arm"}
 
 
 def architecture(machine: str, pointer_bytes: int = 8) -> str:
-    """Name the system call table of a process: `machine` as uname(2) says it, 4-byte pointers on a 64-bit kernel told apart."""
+    """Name the system call table of a process: by uname's machine, a 32-bit process on a 64-bit kernel told apart."""
     name = _MACHINES.get(machine, machine)
     return _NARROW.get(name, name) if pointer_bytes == 4 else name
 
@@ -82,7 +82,7 @@ _COMMON: dict[str, int] = {
 
 
 def syscall_numbers(architecture: str) -> dict[str, int]:
-    """Return the number of each system call used here, by name; only the common ones where the architecture is unknown."""
+    """Return the number of each system call used here; only the common ones for an architecture that is unknown."""
     if architecture not in _ARCHITECTURES:
         return dict(_COMMON)
     column = _ARCHITECTURES.index(architecture)

@@ -105,7 +105,7 @@ class _Argument(ctypes.Structure):
 class Condition(NamedTuple):
     """One `args` entry."""
 
-    index: int
+    argument: int
     operator: int
     value: int
     value_two: int
@@ -168,7 +168,7 @@ def resolve(
                 f"can't use the seccomp profile: flag {flag} is not supported", "remove it from the profile"
             )
     facts = _Facts(_GO_NAMES[architecture], capabilities, kernel)
-    rules = []
+    rules: list[Rule] = []
     for i, entry in enumerate(_list(top, "syscalls", "")):
         place = f"syscalls[{i}]"
         rules += _rules(_object(entry, place), place, facts)
@@ -266,7 +266,7 @@ def _rules(entry: Mapping[str, Any], place: str, facts: _Facts) -> Iterator[Rule
     if not _applies(entry, place, facts):
         return
     # Conditions on one argument can't all hold: they are alternatives, as runc reads them.
-    indexes = [c.index for c in conditions]
+    indexes = [c.argument for c in conditions]
     alternatives = [(c,) for c in conditions] if len(set(indexes)) < len(indexes) else [tuple(conditions)]
     for name in names:
         for chosen in alternatives:
@@ -346,9 +346,7 @@ class _Library:
         """Return an architecture's AUDIT_ARCH_… number (with a bit of libseccomp's own for x32)."""
         token: int = self.arch_resolve(architecture.encode())
         if token == 0:
-            raise InvalidInput(
-                f"can't read the seccomp profile: no such architecture: SCMP_ARCH_{architecture.upper()}"
-            )
+            raise InvalidInput(f"can't read the seccomp profile: unknown architecture SCMP_ARCH_{architecture.upper()}")
         return token
 
 
@@ -420,8 +418,9 @@ def _add(library: _Library, context: int, rule: Rule, profile: Profile) -> None:
     _check(library.rule_add(context, rule.action, number, len(arguments), arguments), f"the rule for {rule.name}")
 
 
-# -------------------------------------------------------------------------------------------- what stands before: classic
-# BPF by hand. Offsets in struct seccomp_data: 0 the number, 4 the architecture; Documentation/userspace-api/seccomp_filter
+# ------------------------------------------------------------------------------------------------------ what stands before
+
+# Classic BPF by hand. Offsets in struct seccomp_data: 0 the number, 4 the architecture; seccomp(2).
 
 _LOAD = 0x20
 _AND = 0x54
@@ -449,7 +448,7 @@ def _head_for(library: _Library, architecture: str, profile: Profile, rules: Seq
         return struct.pack(f"{order}HBBI", code, jt, jf, k)
 
     judged = b""
-    for name, action in dict((r.name, r.action) for r in reversed(rules)).items():
+    for name, action in {r.name: r.action for r in reversed(rules)}.items():
         judged += instruction(_JUMP_EQUAL, NEWER[name], 0, 1) + instruction(_RETURN, action)
     known = [library.resolve_arch(token, r.name.encode()) for r in profile.rules]
     newest = max(

@@ -1,4 +1,4 @@
-"""Mounts: mount(2) and its newer, descriptor-based parts (open_tree, move_mount, mount_setattr, fsopen), and mountinfo."""
+"""Mounts: mount(2), its newer relatives (open_tree, move_mount, mount_setattr, fsopen) and /proc/PID/mountinfo."""
 
 from __future__ import annotations
 
@@ -106,10 +106,8 @@ _umount2 = Call("umount2", c_char_p, c_int)
 _pivot_root = Syscall("pivot_root", c_char_p, c_char_p)
 
 
-def mount(
-    source: str | None, target: str, fstype: str | None = None, flags: MS = MS(0), data: str | None = None
-) -> None:
-    """Attach a filesystem, or change one (REMOUNT, BIND, MOVE, a propagation); mount(2)."""
+def mount(source: str | None, target: str, fstype: str | None = None, flags: int = 0, data: str | None = None) -> None:
+    """Attach a filesystem, or change one (REMOUNT, BIND, MOVE, a propagation), by flags of `MS`."""
     _mount(_encoded(source), os.fsencode(target), _encoded(fstype), flags, _encoded(data), path=target)
 
 
@@ -119,7 +117,7 @@ def umount(target: str, *, detach: bool = False, nofollow: bool = False) -> None
 
 
 def pivot_root(new_root: str, put_old: str) -> None:
-    """Make the mount at `new_root` the root and put the old one at `put_old`; ('.', '.') stacks them, pivot_root(2)."""
+    """Make the mount `new_root` the root and put the old one at `put_old`; "." for both stacks them."""
     _pivot_root(os.fsencode(new_root), os.fsencode(put_old), path=new_root)
 
 
@@ -136,12 +134,12 @@ _mount_setattr = Syscall("mount_setattr", c_int, c_char_p, c_uint, c_void_p, c_s
 
 
 def open_tree(dirfd: int, path: str, flags: int) -> int:
-    """Open a mount, or a detached copy of it (OPEN_TREE.CLONE); flags of `OPEN_TREE` and `AT`. Close-on-exec unless asked otherwise."""
+    """Open a mount, or a detached copy of it (OPEN_TREE.CLONE), close-on-exec; flags of `OPEN_TREE` and `AT`."""
     return _open_tree(dirfd, os.fsencode(path), flags | OPEN_TREE.CLOEXEC, path=path)
 
 
-def move_mount(from_fd: int, from_path: str, to_fd: int, to_path: str, flags: int = MOVE_MOUNT(0)) -> None:
-    """Attach the mount at the first place to the second; "" with F_EMPTY_PATH or T_EMPTY_PATH: the descriptor itself."""
+def move_mount(from_fd: int, from_path: str, to_fd: int, to_path: str, flags: int = 0) -> None:
+    """Attach the mount at the first place to the second; "" with F_EMPTY_PATH, T_EMPTY_PATH: the descriptor."""
     _move_mount(from_fd, os.fsencode(from_path), to_fd, os.fsencode(to_path), flags, path=to_path or from_path or None)
 
 

@@ -15,7 +15,7 @@ from sampan.kernel.libc import SYS, Call
 class CLONE(IntFlag):
     """Flags of clone(2), unshare(2) and setns(2)."""
 
-    NEWTIME = 0x80  # not for clone: these bits of its flags are the exit signal; unshare only
+    NEWTIME = 0x80  # for unshare: a child cloned with it is inside at once, and its clocks can't be set any more
     PIDFD = 0x1000
     NEWNS = 0x20000
     NEWCGROUP = 0x2000000
@@ -42,8 +42,8 @@ FLAG_BY_NAME = {
 
 class _CloneArgs(ctypes.Structure):
     _fields_ = [(name, c_uint64) for name in (
-        "flags", "pidfd", "child_tid", "parent_tid", "exit_signal", "stack", "stack_size", "tls", "set_tid", "set_tid_size",
-        "cgroup",
+        "flags", "pidfd", "child_tid", "parent_tid", "exit_signal", "stack", "stack_size", "tls", "set_tid",
+        "set_tid_size", "cgroup",
     )]  # fmt: skip
 
 
@@ -66,7 +66,7 @@ _after_fork_parent = _python("PyOS_AfterFork_Parent")
 _after_fork_child = _python("PyOS_AfterFork_Child")
 
 
-def clone(flags: CLONE, *, cgroup_fd: int | None = None) -> tuple[int, int]:
+def clone(flags: int, *, cgroup_fd: int | None = None) -> tuple[int, int]:
     """Fork a child that is in new namespaces: (pid, pidfd) in the parent, (0, -1) in the child.
 
     `cgroup_fd`, an open cgroup v2 directory, is where the child is born (CLONE_INTO_CGROUP, Linux 5.7).
@@ -95,11 +95,11 @@ _unshare = Call("unshare", c_int)
 _setns = Call("setns", c_int, c_int)
 
 
-def unshare(flags: CLONE) -> None:
+def unshare(flags: int) -> None:
     """Move this process into new namespaces (pid and time: its future children)."""
     _unshare(flags)
 
 
-def setns(fd: int, flags: CLONE = CLONE(0)) -> None:
-    """Enter the namespace that `fd` is, or, where `fd` is a pidfd, those of that process that `flags` names (Linux 5.8)."""
+def setns(fd: int, flags: int = 0) -> None:
+    """Enter the namespace that `fd` is, or those that `flags` names of the process that the pidfd `fd` is."""
     _setns(fd, flags)

@@ -33,7 +33,7 @@ _MAX_LINKS = 40  # as many as the kernel follows in one path; path_resolution(7)
 _TRIES = 128
 
 
-def openat2(dirfd: int, path: str, flags: int, *, mode: int = 0, resolve: RESOLVE = RESOLVE(0)) -> int:
+def openat2(dirfd: int, path: str, flags: int, *, mode: int = 0, resolve: int = 0) -> int:
     """Open `path` as `resolve` allows. The descriptor is close-on-exec."""
     how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
     encoded = os.fsencode(path)
@@ -48,7 +48,7 @@ def openat2(dirfd: int, path: str, flags: int, *, mode: int = 0, resolve: RESOLV
 
 
 def open_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
-    """Open `path` as a process whose root is `root_fd` would; links, "..", absolute targets stay inside. CVE-2024-45310."""
+    """Open `path` as a process whose root is `root_fd` would: links and ".." stay inside. CVE-2024-45310."""
     return openat2(root_fd, path, flags, mode=mode, resolve=RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS)
 
 

@@ -53,7 +53,7 @@ _PIDFD_GET_INFO = ioctl_number("rw", 0xFF, 11, ctypes.sizeof(_PidfdInfo))
 def pidfd_exit_status(pidfd: int) -> int | None:
     """Return the wait status (for `os.waitstatus_to_exitcode`) of a process that has ended and was reaped by anybody.
 
-    None while it is there or unreaped, and where the kernel can't say (PIDFD_GET_INFO with PIDFD_INFO_EXIT, Linux 6.15).
+    None while it is there or unreaped, and where the kernel can't say (PIDFD_INFO_EXIT, Linux 6.15).
     """
     info = _PidfdInfo(mask=_PIDFD_INFO_EXIT)
     try:
@@ -140,7 +140,7 @@ def setdomainname(name: str) -> None:
 
 
 def personality(persona: int) -> int:
-    """Set the execution domain and return the previous one; 0xffffffff only asks; personality(2)."""
+    """Set the execution domain and return the previous one; 0xffffffff only asks."""
     return _personality(persona)
 
 
@@ -167,7 +167,7 @@ def ioprio_get(pid: int) -> tuple[int, int]:
 
 
 def start_time(pid: int) -> int:
-    """Return when a process began, in clock ticks since boot: with the pid, a name that is not used again; proc(5), field 22."""
+    """Return when a process began, in clock ticks since boot: with the pid, a name never used again; proc(5)."""
     with open(f"/proc/{pid}/stat", "rb") as file:
         return parse_start_time(file.read())
 

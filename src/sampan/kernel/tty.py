@@ -21,7 +21,7 @@ class _WindowSize(Structure):
 
 
 def open_ptmx(devpts_fd: int) -> tuple[int, str]:
-    """Make a pair in the devpts instance whose directory `devpts_fd` is: (master, the other side's name, /dev/pts/N)."""
+    """Make a pair in the devpts instance that `devpts_fd` is the directory of: (master, "/dev/pts/N")."""
     master = os.open("ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=devpts_fd)
     try:
         unlocked, number = c_int(0), c_int()
