@@ -1,0 +1,118 @@
+"""Run the steps of `make test` or `make check`, all of them also after a failure, and sum them up in the last line."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+TOP = Path(__file__).resolve().parent.parent
+BIN = TOP / ".venv" / "bin"
+OTHERS = sorted(TOP.glob(".venv/also-*"))
+
+
+class Step(NamedTuple):
+    """One command, with what it may take at most (seconds)."""
+
+    name: str
+    command: tuple[str, ...]
+    limit: int = 300
+
+
+class Outcome(NamedTuple):
+    """What came of a step: pytest's counts by word, {} where it wasn't pytest."""
+
+    name: str
+    ok: bool
+    seconds: float
+    counts: dict[str, int]
+
+
+def pytest(name: str, *args: str, python: Path = BIN / "python", limit: int = 600) -> Step:
+    return Step(name, (str(python), "-m", "pytest", "-q", *args), limit)
+
+
+CHECK = (
+    Step("lint", (str(BIN / "ruff"), "check")),
+    Step("format", (str(BIN / "ruff"), "format", "--check")),
+    Step("types", (str(BIN / "mypy"),)),
+    Step("import contracts", (str(BIN / "lint-imports"), "--no-cache")),
+    pytest("unit", "tests/unit"),
+)
+ALL = (
+    *CHECK,
+    *(
+        pytest(f"unit on {other.name[5:]}", "tests/unit", "-p", "no:cacheprovider", python=other / "bin/python")
+        for other in OTHERS
+    ),
+    pytest("kernel", "tests/kernel", limit=900),
+    pytest("e2e", "tests/e2e", limit=1200),
+    Step("cgroup v2 in a VM", (str(BIN / "python"), "tools/cgroup2/run.py"), limit=600),
+)
+
+_COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|warnings?)")
+
+
+def perform(step: Step) -> Outcome:
+    """Run one step with its output passed on, killed with all its children when it exceeds its limit."""
+    print(f"\n=== {step.name}: {' '.join(step.command).replace(str(TOP) + '/', '')}", flush=True)
+    started = time.monotonic()
+    last = ""
+    with subprocess.Popen(
+        step.command,
+        cwd=TOP,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        limit = subprocess.Popen(
+            [
+                "/bin/sh",
+                "-c",
+                f"sleep {step.limit}; echo '=== {step.name}: over {step.limit} s, killed'; kill -9 -{process.pid}",
+            ],
+            start_new_session=True,
+        )
+        assert process.stdout
+        for line in process.stdout:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            last = line if line.strip() else last
+        code = process.wait()
+        os.killpg(limit.pid, 9)
+        limit.wait()
+    counts = {word.rstrip("s") if word.startswith("error") else word: int(n) for n, word in _COUNT.findall(last)}
+    return Outcome(step.name, code == 0, time.monotonic() - started, counts)
+
+
+def main() -> int:
+    steps = {"all": ALL, "check": CHECK}[sys.argv[1]]
+    found = ", ".join(other.name[5:] for other in OTHERS) or "none"
+    print(f"Python {sys.version.split()[0]}; also found for the unit tests: {found}")
+    started = time.monotonic()
+    outcomes = [perform(step) for step in steps]
+
+    print()
+    for outcome in outcomes:
+        counted = ", ".join(f"{n} {word}" for word, n in outcome.counts.items())
+        print(f"{'ok  ' if outcome.ok else 'FAIL'} {outcome.name:<20} {outcome.seconds:6.1f} s  {counted}")
+    total: dict[str, int] = {}
+    for outcome in outcomes:
+        for word, n in outcome.counts.items():
+            total[word] = total.get(word, 0) + n
+    failed_steps = [outcome.name for outcome in outcomes if not outcome.ok]
+    tests = ", ".join(f"{n} {word}" for word, n in total.items())
+    verdict = f"failed: {', '.join(failed_steps)}; {tests}" if failed_steps else tests
+    print(f"==================== {verdict} in {time.monotonic() - started:.2f}s ====================")
+    return 1 if failed_steps else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
