@@ -1,12 +1,10 @@
 """Numbers with units, as people write them on a command line: "512m", "1.5", "30s", "8080:80/udp".
 
-Every function raises `InvalidInput` that names what was given and what would be right. No module but `re` is needed:
-the command line imports this on its hot path.
+Every function raises `InvalidInput` that names what was given and what would be right. Nothing is imported at the top:
+the command line uses this on its hot path.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 from sampan.errors import InvalidInput
 
@@ -91,15 +89,16 @@ def parse_duration(text: str) -> int:
     return -total if negative else total
 
 
-class Port(NamedTuple):
-    """One published or exposed range. `host_ip` and the host's ports are empty or 0 when not given."""
+class Port:
+    """One published or exposed range. `host_ip` is empty and the host's ports are 0 when they were not given."""
 
-    container_first: int
-    container_last: int
-    protocol: str = "tcp"
-    host_ip: str = ""
-    host_first: int = 0
-    host_last: int = 0
+    __slots__ = ("container_first", "container_last", "host_first", "host_ip", "host_last", "protocol")
+
+    def __init__(self, container: tuple[int, int], protocol: str, host_ip: str, host: tuple[int, int]) -> None:
+        self.container_first, self.container_last = container
+        self.protocol = protocol
+        self.host_ip = host_ip
+        self.host_first, self.host_last = host
 
 
 def parse_port(text: str) -> Port:
@@ -113,11 +112,12 @@ def parse_port(text: str) -> Port:
     if ":" in before:
         host_ip, _, host = before.rpartition(":")
         host_ip = host_ip[1:-1] if host_ip.startswith("[") and host_ip.endswith("]") else host_ip
-    first, last = _ports(container, text)
-    host_first, host_last = _ports(host, text) if host else (0, 0)
-    if host and host_last - host_first != last - first and not (first == last):
+    inside = _ports(container, text)
+    outside = _ports(host, text) if host else (0, 0)
+    # One container port may take any free one of a host range; ranges must otherwise be of one length.
+    if host and inside[0] != inside[1] and outside[1] - outside[0] != inside[1] - inside[0]:
         raise InvalidInput(f"invalid ranges specified for container and host ports: {text!r}")
-    return Port(first, last, protocol, host_ip, host_first, host_last)
+    return Port(inside, protocol, host_ip, outside)
 
 
 def _ports(text: str, whole: str) -> tuple[int, int]:

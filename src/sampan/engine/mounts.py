@@ -1,0 +1,260 @@
+"""What is to be mounted in a container: `-v`, `--mount`, `--tmpfs` and the image's VOLUMEs, as one list. Pure."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sampan import ids
+from sampan.errors import InvalidInput, Unsupported
+from sampan.spec.docker import Mount as Asked
+from sampan.spec.runtime import Mount
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sampan.spec.docker import ContainerCreate
+    from sampan.spec.host import Host
+
+_VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_PROPAGATION = frozenset({"shared", "slave", "private", "rshared", "rslave", "rprivate"})
+_CONSISTENCY = frozenset({"consistent", "cached", "delegated", "default"})  # of Docker Desktop; no meaning on Linux
+_TMPFS_WORDS = frozenset({
+    "rw", "ro", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "sync", "async", "dirsync", "remount", "mand", "nomand",
+    "atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime",
+    "shared", "slave", "private", "rshared", "rslave", "rprivate", "unbindable", "runbindable",
+})  # fmt: skip
+_TMPFS_VALUES = frozenset({"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"})
+_TMPFS_DEFAULTS = ("noexec", "nosuid", "nodev")
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """One mount: `type` is bind, volume or tmpfs. Of a volume `name` is "" until a name is made for an anonymous one."""
+
+    type: str
+    target: str
+    source: str = ""  # of a bind: the host's path; of a volume: its directory, once known
+    name: str = ""
+    anonymous: bool = False
+    readonly: bool = False
+    create_source: bool = False  # make a directory where there is nothing: what -v does, and --mount does not
+    copy: bool = False  # fill an empty volume with what the image has there
+    recursive: bool = True
+    recursive_readonly: bool | None = None  # None: where the kernel can; True: or else fail
+    propagation: str = "rprivate"
+    options: tuple[str, ...] = ()  # of a tmpfs
+    mode: str = ""  # as `inspect` shows what was asked for
+    labels: dict[str, str] = {}
+
+
+def wanted(body: ContainerCreate) -> tuple[Wanted, ...]:
+    """Return every mount that a completed body asks for, outermost first. Raises InvalidInput in Docker's words."""
+    host_config = body.host_config
+    asked = [parse_bind(text) for text in host_config.binds or ()]
+    asked += [_from_mount(mount) for mount in host_config.mounts or ()]
+    asked += [parse_tmpfs(target, options) for target, options in (host_config.tmpfs or {}).items()]
+    seen: set[str] = set()
+    for mount in asked:
+        if mount.target in seen:
+            raise InvalidInput(f"Duplicate mount point: {mount.target}")
+        seen.add(mount.target)
+    for target in body.volumes or {}:
+        clean = _target(target, target)
+        if clean not in seen:
+            seen.add(clean)
+            asked.append(Wanted(type="volume", target=clean, anonymous=True, copy=True))
+    return tuple(sorted(asked, key=lambda mount: mount.target.count("/")))
+
+
+def _target(path: str, whole: str) -> str:
+    if not path.startswith("/"):
+        raise InvalidInput(
+            f"invalid volume specification: '{whole}': invalid mount path: '{path}' mount path must be absolute"
+        )
+    clean = posixpath.normpath(path)
+    clean = "/" + clean.lstrip("/")
+    if clean == "/":
+        raise InvalidInput(f"invalid volume specification: '{whole}': invalid specification: destination can't be '/'")
+    return clean
+
+
+def parse_bind(text: str) -> Wanted:
+    """Read one of Binds: "/host:/path[:options]" or "name:/path[:options]"."""
+    parts = text.split(":")
+    if not 2 <= len(parts) <= 3 or not all(parts):
+        raise InvalidInput(f"invalid volume specification: '{text}'", "write it as /host/path:/container/path[:ro]")
+    source, target, mode = parts[0], _target(parts[1], text), parts[2] if len(parts) == 3 else ""
+    bind = source.startswith("/")
+    if not bind and not _VOLUME_NAME.fullmatch(source):
+        raise InvalidInput(
+            f'create {source}: "{source}" includes invalid characters for a local volume name, only '
+            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
+        )
+    words = mode.split(",") if mode else []
+    if not _good_mode(words, bind=bind):
+        raise InvalidInput(f"invalid mode: {mode}", "options are ro, rw, nocopy, z, Z and a propagation such as rslave")
+    propagation = next((word for word in words if word in _PROPAGATION), "rprivate")
+    common = {"target": target, "readonly": "ro" in words, "mode": mode, "propagation": propagation}
+    if bind:
+        return Wanted(type="bind", source=_clean_source(source), create_source=True, **common)  # type: ignore[arg-type]
+    return Wanted(type="volume", name=source, copy="nocopy" not in words, **common)  # type: ignore[arg-type]
+
+
+def _clean_source(path: str) -> str:
+    return "/" + posixpath.normpath(path).lstrip("/")
+
+
+def _good_mode(words: list[str], *, bind: bool) -> bool:
+    groups = ({"ro", "rw"}, {"z", "Z"}, _CONSISTENCY, _PROPAGATION if bind else {"nocopy"})
+    return all(sum(word in group for word in words) <= 1 for group in groups) and all(
+        any(word in group for group in groups) for word in words
+    )
+
+
+def _wrong(asked: Asked, what: str) -> InvalidInput:
+    return InvalidInput(f'invalid mount config for type "{asked.type}": {what}')
+
+
+def _from_mount(asked: Asked) -> Wanted:
+    """Turn one of Mounts into ours; options of another type are refused."""
+    if asked.type not in ("bind", "volume", "tmpfs"):
+        if asked.type in ("image", "npipe", "cluster"):
+            raise Unsupported(f"unsupported: mount type {asked.type}", "use bind, volume or tmpfs")
+        raise _wrong(asked, "mount type unknown")
+    if not asked.target:
+        raise _wrong(asked, "field Target must not be empty")
+    if not asked.target.startswith("/"):
+        raise _wrong(asked, f"invalid mount path: '{asked.target}' mount path must be absolute")
+    target = "/" + posixpath.normpath(asked.target).lstrip("/")
+    if target == "/":
+        raise _wrong(asked, "invalid specification: destination can't be '/'")
+    for type, given in (
+        ("bind", asked.bind_options),
+        ("volume", asked.volume_options),
+        ("tmpfs", asked.tmpfs_options),
+        ("image", asked.image_options),
+        ("cluster", asked.cluster_options),
+    ):
+        if given is not None and type != asked.type:
+            raise _wrong(
+                asked, f"exactly one of field BindOptions, VolumeOptions or TmpfsOptions may be set: not {type}'s"
+            )
+    if asked.consistency not in ("", *_CONSISTENCY):
+        raise _wrong(asked, f"invalid consistency: {asked.consistency}")
+    if asked.type == "bind":
+        return _bind(asked, target)
+    if asked.type == "volume":
+        return _volume(asked, target)
+    return _tmpfs(asked, target)
+
+
+def _bind(asked: Asked, target: str) -> Wanted:
+    options = asked.bind_options
+    if not asked.source:
+        raise _wrong(asked, "field Source must not be empty")
+    if not asked.source.startswith("/"):
+        raise _wrong(asked, f"invalid mount path: '{asked.source}' mount path must be absolute")
+    propagation = (options.propagation if options else "") or "rprivate"
+    if propagation not in _PROPAGATION:
+        raise _wrong(asked, f"invalid propagation mode: {propagation}")
+    if options and options.read_only_non_recursive and options.read_only_force_recursive:
+        raise _wrong(asked, "ReadOnlyNonRecursive and ReadOnlyForceRecursive are mutually exclusive")
+    recursive_readonly: bool | None = None
+    if options and (options.read_only_non_recursive or options.read_only_force_recursive):
+        recursive_readonly = options.read_only_force_recursive
+    return Wanted(
+        type="bind",
+        target=target,
+        source=_clean_source(asked.source),
+        readonly=asked.read_only,
+        create_source=bool(options and options.create_mountpoint),
+        recursive=not (options and options.non_recursive),
+        recursive_readonly=recursive_readonly,
+        propagation=propagation,
+    )
+
+
+def _volume(asked: Asked, target: str) -> Wanted:
+    options = asked.volume_options
+    if asked.source and not _VOLUME_NAME.fullmatch(asked.source):
+        raise _wrong(asked, f"invalid volume name {asked.source!r}")
+    if options and options.subpath:
+        raise Unsupported("unsupported: VolumeOptions.Subpath (volume-subpath)", "mount the whole volume")
+    driver = options.driver_config if options else None
+    if driver and (driver.name not in ("", "local") or driver.options):
+        raise Unsupported("unsupported: VolumeOptions.DriverConfig (volume-driver)", "volumes are local directories")
+    return Wanted(
+        type="volume",
+        target=target,
+        name=asked.source,
+        anonymous=not asked.source,
+        readonly=asked.read_only,
+        copy=not (options and options.no_copy),
+        labels=dict(options.labels or {}) if options else {},
+    )
+
+
+def _tmpfs(asked: Asked, target: str) -> Wanted:
+    if asked.source:
+        raise _wrong(asked, "field Source must not be specified")
+    words = ["ro"] if asked.read_only else []
+    options = asked.tmpfs_options
+    if options:
+        if options.size_bytes < 0 or options.mode < 0:
+            raise _wrong(asked, "a tmpfs's size and mode can't be negative")
+        words += [f"size={options.size_bytes}"] if options.size_bytes else []
+        words += [f"mode={options.mode:o}"] if options.mode else []
+        words += ["=".join(pair) for pair in options.options or ()]
+    return parse_tmpfs(target, ",".join(words))
+
+
+def parse_tmpfs(target: str, options: str) -> Wanted:
+    """Read one of Tmpfs: the path, and options of mount(8)."""
+    words = [word for word in options.split(",") if word]
+    for word in words:
+        name, equals, value = word.partition("=")
+        good = (name in _TMPFS_VALUES and value) if equals else name in _TMPFS_WORDS
+        if not good:
+            raise InvalidInput(f'Invalid tmpfs option ["{word}"]', "tmpfs(5) and mount(8) name them")
+    opposite = {f"no{w}": w for w in ("exec", "suid", "dev")}
+    defaults = tuple(word for word in _TMPFS_DEFAULTS if opposite[word] not in words and word not in words)
+    return Wanted(
+        type="tmpfs",
+        target=_target(target, target),
+        readonly="ro" in words,
+        options=(*defaults, *words),
+        mode=options,
+    )
+
+
+def name_volumes(mounts: Iterable[Wanted], volumes: str) -> tuple[Wanted, ...]:
+    """Give anonymous volumes a random name, and every volume its directory under `volumes`."""
+    result = []
+    for mount in mounts:
+        if mount.type == "volume":
+            name = mount.name or ids.new_id()
+            mount = msgspec.structs.replace(mount, name=name, source=f"{volumes}/{name}/_data")  # noqa: PLW2901
+        result.append(mount)
+    return tuple(result)
+
+
+def to_oci(mount: Wanted, host: Host) -> Mount:
+    """Return the OCI mount."""
+    if mount.type == "tmpfs":
+        return Mount(destination=mount.target, type="tmpfs", source="tmpfs", options=mount.options)
+    readonly = "rw"
+    if mount.readonly:
+        recursive = mount.recursive and mount.recursive_readonly is not False
+        if mount.recursive_readonly and not host.mount_setattr:
+            raise Unsupported(
+                f"can't mount {mount.target} read-only with all below it: the kernel has no mount_setattr (Linux 5.12)",
+                "leave bind-recursive=readonly out",
+            )
+        readonly = "rro" if recursive and host.mount_setattr else "ro"
+    bind = "rbind" if mount.recursive else "bind"
+    return Mount(
+        destination=mount.target, type="bind", source=mount.source, options=(bind, readonly, mount.propagation)
+    )

@@ -1,0 +1,337 @@
+"""A create request becomes an OCI configuration: the one place where Docker's words end. Pure.
+
+What a container joins of another (`--pid container:NAME`) is named by that one's id until the start, when `join` puts
+its first process in.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sampan.engine import mounts, resources, security
+from sampan.engine.merge import DEFAULT_PATH, joined
+from sampan.errors import InvalidInput, Unsupported
+from sampan.spec import runtime
+from sampan.spec.runtime import Linux, Mount, Namespace, Process, Root, Spec, User
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sampan.spec.docker import ContainerCreate, ExecConfig, HostConfig
+    from sampan.spec.host import Host
+    from sampan.spec.image import Rootfs
+
+OCI_VERSION = "1.2.0"
+FILES = ("resolv.conf", "hostname", "hosts")
+"""Files in /etc of every container that are its own, kept in its directory."""
+
+_JOIN = re.compile(r"/proc/container:([0-9a-f]{64})/ns/([a-z]+)")
+_NS_FILES = {"pid": "pid", "ipc": "ipc", "network": "net"}
+_IPC_SYSCTLS = frozenset({
+    "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni",
+    "kernel.shm_rmid_forced",
+})  # fmt: skip
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request is translated in: the host's facts, and what the engine has made or looked up for it."""
+
+    id: str
+    host: Host
+    machine: resources.Machine
+    host_name: str
+    rootfs: Rootfs
+    mounts: tuple[mounts.Wanted, ...]  # with their directories
+    files: str  # the directory of FILES; of the joined container's where the network is joined
+    cgroup_parent: str
+    seccomp: str  # "default", "unconfined" or the path of a compiled filter
+    apparmor: str
+    joins: Mapping[str, str]  # pid_mode, ipc_mode, network_mode → the id of the container that is joined
+    devices: tuple[runtime.Device, ...] = ()  # of --device, or all of the host's for --privileged
+    device_rules: tuple[runtime.DeviceRule, ...] = ()
+
+
+def translate(body: ContainerCreate, given: Surroundings, warnings: list[str]) -> Spec:
+    """Return the configuration of a completed body. What can't be done in full is done less and told in `warnings`."""
+    host_config = body.host_config
+    rules = security.device_rules(host_config, given.device_rules)
+    return Spec(
+        oci_version=OCI_VERSION,
+        process=_process(body, given, warnings),
+        root=Root(path=given.rootfs.path, readonly=host_config.readonly_rootfs),
+        hostname="" if host_config.uts_mode == "host" else hostname(body, given),
+        domainname=body.domainname,
+        mounts=_mounts(host_config, given),
+        annotations=_annotations(host_config, given),
+        linux=Linux(
+            namespaces=_namespaces(host_config, given),
+            devices=given.devices,
+            cgroups_path=f"{given.cgroup_parent}/{given.id}",
+            resources=resources.resources(host_config, given.host, given.machine, rules, warnings),
+            sysctl=_sysctls(host_config),
+            masked_paths=host_config.masked_paths or (),
+            readonly_paths=host_config.readonly_paths or (),
+        ),
+    )
+
+
+def hostname(body: ContainerCreate, given: Surroundings) -> str:
+    """Return the container's host name: the given one, the host's where its network or UTS namespace is, the short id."""
+    if body.hostname:
+        if body.host_config.uts_mode == "host":
+            raise InvalidInput("conflicting options: hostname and the UTS mode")
+        if joined(body.host_config.network_mode):
+            raise InvalidInput("conflicting options: hostname and the network mode")
+        if len(body.hostname) > 64 or "/" in body.hostname or "\0" in body.hostname:
+            raise InvalidInput(f"invalid hostname: {body.hostname[:80]!r}", "64 characters at most, and no slash")
+        return body.hostname
+    if "host" in (body.host_config.uts_mode, body.host_config.network_mode):
+        return given.host_name
+    return given.id[:12]
+
+
+def _process(body: ContainerCreate, given: Surroundings, warnings: list[str]) -> Process:
+    host_config = body.host_config
+    options = security.parse(host_config.security_opt or ())
+    size = host_config.console_size
+    if not -1000 <= host_config.oom_score_adj <= 1000:
+        raise InvalidInput(f"Invalid value {host_config.oom_score_adj}, range for oom score adj is [-1000, 1000]")
+    return Process(
+        args=(*(body.entrypoint or ()), *(body.cmd or ())),
+        cwd=body.working_dir or "/",
+        env=environment(body.env or (), hostname(body, given), tty=body.tty),
+        user=User(username=body.user or "0"),
+        terminal=body.tty,
+        console_size=runtime.Box(height=size[0], width=size[1]) if body.tty and all(size) else None,
+        capabilities=security.capabilities(host_config, given.host),
+        rlimits=resources.rlimits(host_config, given.host, warnings),
+        no_new_privileges=options.no_new_privileges,
+        oom_score_adj=host_config.oom_score_adj or None,
+        apparmor_profile=given.apparmor,
+    )
+
+
+def environment(given: tuple[str, ...], host_name: str, *, tty: bool) -> tuple[str, ...]:
+    """Return the program's environment: PATH, HOSTNAME and TERM first; a bare name in `given` takes the variable away.
+
+    HOME is added by the runtime, which knows the user's.
+    """
+    values = {"PATH": DEFAULT_PATH, "HOSTNAME": host_name}
+    if tty:
+        values["TERM"] = "xterm"
+    for text in given:
+        name, equals, value = text.partition("=")
+        if equals:
+            values[name] = value
+        else:
+            values.pop(name, None)
+    return tuple(f"{name}={value}" for name, value in values.items())
+
+
+def _namespaces(host_config: HostConfig, given: Surroundings) -> tuple[Namespace, ...]:
+    """A namespace that is the host's is left out, as OCI has it."""
+    found = [Namespace(type="mount")]
+    for type, field in (("pid", "pid_mode"), ("ipc", "ipc_mode"), ("network", "network_mode")):
+        mode: str = getattr(host_config, field)
+        if field in given.joins:
+            path = f"/proc/container:{given.joins[field]}/ns/{_NS_FILES[type]}"
+            found.append(Namespace(type=type, path=path))  # type: ignore[arg-type]
+        elif mode != "host":
+            found.append(Namespace(type=type))  # type: ignore[arg-type]
+    if host_config.uts_mode != "host":
+        found.append(Namespace(type="uts"))
+    if host_config.cgroupns_mode != "host":
+        found.append(Namespace(type="cgroup"))
+    missing = [ns.type for ns in found if _kernel_name(ns.type) not in given.host.namespaces]
+    if given.host.namespaces and missing:
+        if missing == ["cgroup"]:
+            found = [ns for ns in found if ns.type != "cgroup"]
+        else:
+            raise Unsupported(
+                f"this kernel has no {missing[0]} namespaces", "use a kernel built with CONFIG_NAMESPACES"
+            )
+    return tuple(found)
+
+
+def _kernel_name(type: str) -> str:
+    return {"mount": "mnt", "network": "net"}.get(type, type)
+
+
+def check_network(mode: str) -> None:
+    """Raise Unsupported for a network that this version has not."""
+    if mode not in ("none", "host") and not joined(mode):
+        raise Unsupported(
+            f"unsupported: network {mode}",
+            "networks come later; this version has --network none (the default), host and container:NAME",
+        )
+
+
+def _mounts(host_config: HostConfig, given: Surroundings) -> tuple[Mount, ...]:
+    """The root, the kernel's filesystems, the container's own files, then what was asked for, outermost first."""
+    taken = {mount.target for mount in given.mounts}
+    result = [Mount(destination="/", type="overlay", source="overlay", options=given.rootfs.mount_options())]
+    result += [mount for mount in _kernel_mounts(host_config, given) if mount.destination not in taken]
+    mode = "ro" if host_config.readonly_rootfs else "rw"
+    for name in FILES:
+        if f"/etc/{name}" not in taken:
+            result.append(
+                Mount(
+                    destination=f"/etc/{name}",
+                    type="bind",
+                    source=f"{given.files}/{name}",
+                    options=("rbind", mode, "rprivate"),
+                )
+            )
+    return (*result, *(mounts.to_oci(mount, given.host) for mount in given.mounts))
+
+
+def _kernel_mounts(host_config: HostConfig, given: Surroundings) -> list[Mount]:
+    restrict = ("nosuid", "noexec", "nodev")
+    sys = "rw" if host_config.privileged else "ro"
+    found = [
+        Mount(destination="/proc", type="proc", source="proc", options=restrict),
+        Mount(
+            destination="/dev",
+            type="tmpfs",
+            source="tmpfs",
+            options=("nosuid", "strictatime", "mode=755", "size=65536k"),
+        ),
+        Mount(
+            destination="/dev/pts",
+            type="devpts",
+            source="devpts",
+            options=("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
+        ),
+        Mount(destination="/sys", type="sysfs", source="sysfs", options=(*restrict, sys)),
+        Mount(destination="/sys/fs/cgroup", type="cgroup", source="cgroup", options=(*restrict, sys)),
+    ]
+    shared = host_config.ipc_mode == "host"
+    if given.host.mqueue:
+        found.append(
+            Mount(destination="/dev/mqueue", type="bind", source="/dev/mqueue", options=("rbind", *restrict))
+            if shared
+            else Mount(destination="/dev/mqueue", type="mqueue", source="mqueue", options=restrict)
+        )
+    if shared:
+        found.append(Mount(destination="/dev/shm", type="bind", source="/dev/shm", options=("rbind", "rprivate")))
+    elif "ipc_mode" in given.joins:
+        source = f"/proc/container:{given.joins['ipc_mode']}/root/dev/shm"
+        found.append(Mount(destination="/dev/shm", type="bind", source=source, options=("rbind", "rprivate")))
+    elif host_config.ipc_mode != "none":
+        options = (*restrict, "mode=1777", f"size={host_config.shm_size}")
+        found.append(Mount(destination="/dev/shm", type="tmpfs", source="shm", options=options))
+    return found
+
+
+def _annotations(host_config: HostConfig, given: Surroundings) -> dict[str, str]:
+    found = dict(host_config.annotations or {})
+    for name in found:
+        if not name:
+            raise InvalidInput("invalid Annotations: the empty string is not permitted as an annotation key")
+        if name.startswith("org.sampan."):
+            raise InvalidInput(f"can't use annotation {name}: names under org.sampan. are the engine's own")
+    if given.seccomp != "unconfined":
+        found[runtime.SECCOMP] = given.seccomp
+    if host_config.init:
+        found[runtime.INIT] = "true"
+    if host_config.group_add:
+        found[runtime.GROUP_ADD] = ",".join(host_config.group_add)
+    return found
+
+
+def _sysctls(host_config: HostConfig) -> dict[str, str]:
+    """Return the settings, and Docker's two defaults: any port and ping for everyone inside."""
+    found = {}
+    if host_config.network_mode == "none" and not host_config.privileged:
+        found = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
+    for name, value in (host_config.sysctls or {}).items():
+        _check_sysctl(name, host_config)
+        found[name] = value
+    return found
+
+
+def _check_sysctl(name: str, host_config: HostConfig) -> None:
+    if name in _IPC_SYSCTLS or name.startswith("fs.mqueue."):
+        kind, mode = "IPC", host_config.ipc_mode
+    elif name.startswith("net."):
+        kind, mode = "network", host_config.network_mode
+    elif name == "kernel.domainname":
+        kind, mode = "UTS", host_config.uts_mode
+    elif name == "kernel.hostname":
+        raise InvalidInput(f"sysctl {name!r} conflicts with OCI field 'hostname'", "use --hostname")
+    else:
+        raise InvalidInput(
+            f'invalid argument: sysctl "{name}" is not in a separate kernel namespace',
+            "a container can change those of net., fs.mqueue. and System V IPC only",
+        )
+    if not re.fullmatch(r"[a-zA-Z0-9_.\-/]+", name) or ".." in name:
+        raise InvalidInput(f"invalid sysctl name: {name!r}")
+    if mode == "host" or joined(mode):
+        raise InvalidInput(f'sysctl "{name}" not allowed in host {kind.lower()} namespace')
+
+
+# ------------------------------------------------------------------------------------------------- at the start
+
+
+def join(spec: Spec, pid_of: Callable[[str], int]) -> Spec:
+    """Return the configuration with the ids of joined containers replaced by the pids of their first processes."""
+
+    def resolved(path: str) -> str:
+        start = "/proc/container:"
+        if not path.startswith(start):
+            return path
+        id, _, rest = path[len(start) :].partition("/")
+        return f"/proc/{pid_of(id)}/{rest}"
+
+    if not any(ns.path.startswith("/proc/container:") for ns in spec.linux.namespaces):
+        return spec
+    replace = msgspec.structs.replace
+    namespaces = tuple(replace(ns, path=resolved(ns.path)) for ns in spec.linux.namespaces)
+    mounted = tuple(replace(mount, source=resolved(mount.source)) for mount in spec.mounts)
+    return replace(spec, mounts=mounted, linux=replace(spec.linux, namespaces=namespaces))
+
+
+# ------------------------------------------------------------------------------------------------- exec
+
+
+def exec_process(body: ExecConfig, spec: Spec, host: Host) -> Process:
+    """Return the process of an exec: the container's own with another program, and its restrictions as they were."""
+    process = spec.process
+    if process is None:
+        raise InvalidInput("the container has no process")
+    if not body.cmd:
+        raise InvalidInput("No exec command specified", "name a program after the container")
+    if body.working_dir and not body.working_dir.startswith("/"):
+        raise InvalidInput(f"Cwd must be an absolute path: {body.working_dir}")
+    size = body.console_size
+    capabilities = process.capabilities
+    if body.privileged:
+        capabilities = security.every_capability(host)
+    return msgspec.structs.replace(
+        process,
+        args=tuple(body.cmd),
+        cwd=body.working_dir or process.cwd,
+        env=_exec_environment(process.env, body),
+        user=User(username=body.user) if body.user else process.user,
+        terminal=body.tty,
+        console_size=runtime.Box(height=size[0], width=size[1]) if body.tty and size and all(size) else None,
+        capabilities=capabilities,
+    )
+
+
+def _exec_environment(container: tuple[str, ...], body: ExecConfig) -> tuple[str, ...]:
+    values = dict(text.partition("=")[::2] for text in container)
+    if body.tty:
+        values.setdefault("TERM", "xterm")
+    for text in body.env or ():
+        name, equals, value = text.partition("=")
+        if not name:
+            raise InvalidInput(f"invalid environment variable: {text}")
+        if equals:
+            values[name] = value
+        else:
+            values.pop(name, None)
+    return tuple(f"{name}={value}" for name, value in values.items())

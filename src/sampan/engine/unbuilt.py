@@ -1,0 +1,122 @@
+"""What Docker has and this version hasn't: each is refused when it is asked for, nothing is accepted and ignored.
+
+Pure. `HONOURED` names every field of a create body that something reads; a test holds that it and `REFUSED` together are
+all there are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sampan.errors import InvalidInput, Unsupported
+
+if TYPE_CHECKING:
+    import msgspec
+
+    from sampan.spec.docker import ContainerCreate, HostConfig
+
+HONOURED = frozenset({
+    # HostConfig
+    "annotations", "auto_remove", "binds", "cap_add", "cap_drop", "cgroupns_mode", "console_size", "container_id_file",
+    "cpu_period", "cpu_quota", "cpu_shares", "cpuset_cpus", "cpuset_mems", "device_cgroup_rules", "devices", "dns",
+    "dns_options", "dns_search", "extra_hosts", "group_add", "init", "ipc_mode", "isolation", "log_config",
+    "masked_paths", "memory", "memory_reservation", "memory_swap", "memory_swappiness", "mounts", "nano_cpus",
+    "network_mode", "oom_kill_disable", "oom_score_adj", "pid_mode", "pids_limit", "privileged", "readonly_paths",
+    "readonly_rootfs", "restart_policy", "runtime", "security_opt", "shm_size", "sysctls", "tmpfs", "ulimits",
+    "userns_mode", "uts_mode", "volume_driver",
+    # the body itself
+    "args_escaped", "attach_stderr", "attach_stdin", "attach_stdout", "cmd", "domainname", "entrypoint", "env",
+    "exposed_ports", "healthcheck", "host_config", "hostname", "image", "labels", "network_disabled",
+    "networking_config", "on_build", "open_stdin", "shell", "stdin_once", "stop_signal", "stop_timeout", "tty", "user",
+    "volumes", "working_dir",
+})  # fmt: skip
+
+_NETWORKS = "networks come later; this version has --network none, host and container:NAME"
+_BLOCK = "limits of block devices come later"
+_WINDOWS = "it means something on Windows only"
+_VOLUMES = "write the paths with -v"
+
+REFUSED: dict[str, tuple[str, str]] = {
+    "blkio_device_read_bps": ("--device-read-bps", _BLOCK),
+    "blkio_device_read_iops": ("--device-read-iops", _BLOCK),
+    "blkio_device_write_bps": ("--device-write-bps", _BLOCK),
+    "blkio_device_write_iops": ("--device-write-iops", _BLOCK),
+    "blkio_weight": ("--blkio-weight", _BLOCK),
+    "blkio_weight_device": ("--blkio-weight-device", _BLOCK),
+    "cgroup": ("", "leave it out"),
+    "cgroup_parent": ("--cgroup-parent", "every container of this instance is under one cgroup of its own"),
+    "cpu_count": ("--cpu-count", _WINDOWS),
+    "cpu_percent": ("--cpu-percent", _WINDOWS),
+    "cpu_realtime_period": ("--cpu-rt-period", "realtime scheduling comes later"),
+    "cpu_realtime_runtime": ("--cpu-rt-runtime", "realtime scheduling comes later"),
+    "device_requests": ("--gpus", "name the device files with --device"),
+    "io_maximum_bandwidth": ("--io-maxbandwidth", _WINDOWS),
+    "io_maximum_iops": ("--io-maxiops", _WINDOWS),
+    "kernel_memory": ("--kernel-memory", "the kernel has given this limit up; use --memory"),
+    "kernel_memory_tcp": ("", "use --memory"),
+    "links": ("--link", _NETWORKS),
+    "port_bindings": ("-p", _NETWORKS),
+    "publish_all_ports": ("-P", _NETWORKS),
+    "storage_opt": ("--storage-opt", "limits of disk space come later"),
+    "volumes_from": ("--volumes-from", _VOLUMES),
+    "mac_address": ("--mac-address", _NETWORKS),
+}
+"""Field → the flag that sets it, and what to do instead."""
+
+
+def refuse_unbuilt(body: ContainerCreate) -> None:
+    """Raise Unsupported for the first thing asked for that this version would not do."""
+    _refuse_fields(body, "")
+    _refuse_fields(body.host_config, "HostConfig.")
+    host_config = body.host_config
+    _refuse_restart(host_config)
+    if body.healthcheck is not None and body.healthcheck.test not in (None, (), ("NONE",)):
+        raise _unsupported("Healthcheck", "--health-cmd", "health checks come later; --no-healthcheck is accepted")
+    if host_config.volume_driver not in ("", "local"):
+        raise _unsupported("HostConfig.VolumeDriver", "--volume-driver", "volumes are local directories")
+    if host_config.runtime not in ("", "sampan"):
+        raise InvalidInput(f"unknown or invalid runtime name: {host_config.runtime}", "leave --runtime out")
+    if host_config.isolation not in ("", "default"):
+        raise InvalidInput(f"invalid isolation ({host_config.isolation}): linux has only default")
+    if host_config.userns_mode not in ("", "host"):
+        raise InvalidInput(f"invalid userns mode: {host_config.userns_mode}", "it can be host")
+    _refuse_networks(body)
+
+
+def _refuse_fields(struct: msgspec.Struct, prefix: str) -> None:
+    for field, (flag, hint) in REFUSED.items():
+        if getattr(struct, field, None):
+            name = "".join(word.capitalize() for word in field.split("_"))
+            raise _unsupported(prefix + name, flag, hint)
+
+
+def _unsupported(what: str, flag: str, hint: str) -> Unsupported:
+    return Unsupported(f"unsupported: {what} ({flag})" if flag else f"unsupported: {what}", hint)
+
+
+def _refuse_restart(host_config: HostConfig) -> None:
+    policy = host_config.restart_policy
+    if policy.name in ("", "no"):
+        if policy.maximum_retry_count:
+            raise InvalidInput("invalid restart policy: maximum retry count can only be used with 'on-failure'")
+        return
+    if policy.name not in ("always", "on-failure", "unless-stopped"):
+        raise InvalidInput(
+            f"invalid restart policy: unknown policy '{policy.name}'; use one of 'no', 'always', 'on-failure', or "
+            "'unless-stopped'"
+        )
+    if host_config.auto_remove:
+        raise InvalidInput("can't create 'AutoRemove' container with restart policy")
+    raise _unsupported("HostConfig.RestartPolicy", "--restart", "restart policies come later")
+
+
+def _refuse_networks(body: ContainerCreate) -> None:
+    """Accept the one empty endpoint that the docker client always sends, named as the mode."""
+    endpoints = (body.networking_config.endpoints_config if body.networking_config else None) or {}
+    for name, endpoint in endpoints.items():
+        if name not in ("default", "none", "host", body.host_config.network_mode):
+            raise Unsupported(f"unsupported: network {name}", _NETWORKS)
+        for field, flag in (("aliases", "--network-alias"), ("ipam_config", "--ip"), ("links", "--link"),
+                            ("mac_address", "--mac-address"), ("driver_opts", "--network driver-opt")):  # fmt: skip
+            if getattr(endpoint, field):
+                raise _unsupported(f"NetworkingConfig.{name}.{field}", flag, _NETWORKS)
