@@ -1,0 +1,218 @@
+"""From the flags of `run` and `create` to the API's body, exactly as Docker's client maps them.
+
+Rows of cli/options with an `api` are copied to the field that it names; what takes more than that is here. The body
+holds what was given and what Docker's client always states; the server takes Docker's default for all else.
+"""
+
+from __future__ import annotations
+
+import os
+
+from sampan.cli.failure import Failure, Unavailable, quoted
+from sampan.cli.options import RUN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sampan.cli.flags import Options
+
+    Json = dict[str, Any]
+
+
+def body_of(options: Options, image: str, command: list[str]) -> Json:
+    """Return the body of POST /containers/create. Raises Failure (125) where values don't go together."""
+    host: Json = {"NetworkMode": "default", "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0}}
+    body: Json = {"Image": image, "Cmd": command or None, "HostConfig": host}
+    _streams(options, body)
+    given = options.given
+    for flag in RUN:
+        if flag.api and flag.name in given:
+            where, _, field = flag.api.rpartition(".")
+            (host if where else body)[field] = options[flag.name]
+    for name, fill in _FILLERS:
+        if name in given:
+            fill(options, body, host)
+    return body
+
+
+def _streams(options: Options, body: Json) -> None:
+    attach = options["attach"]
+    body["AttachStdin"] = options["interactive"] or "stdin" in attach
+    body["AttachStdout"] = not attach or "stdout" in attach
+    body["AttachStderr"] = not attach or "stderr" in attach
+    if "detach" in options and options["detach"]:
+        if attach:
+            raise _refused("conflicting options: cannot specify both --attach and --detach")
+        body["AttachStdin"] = body["AttachStdout"] = body["AttachStderr"] = False
+    if options["interactive"]:
+        body["OpenStdin"] = True
+        body["StdinOnce"] = body["AttachStdin"]
+
+
+def _refused(message: str, hint: str = "") -> Failure:
+    return Failure(f"sampan: {message}", hint, 125)
+
+
+def _volumes(options: Options, body: Json, host: Json) -> None:
+    for spec in options["volume"]:
+        source, target = _volume(spec)
+        if source:
+            host.setdefault("Binds", []).append(f"{source}:{target}")
+        else:
+            body.setdefault("Volumes", {})[target] = {}
+
+
+def _volume(spec: str) -> tuple[str, str]:
+    """Split `SOURCE:TARGET[:OPTIONS]`; no source: an anonymous volume."""
+    parts = spec.split(":")
+    if not spec:
+        raise _refused("invalid empty volume spec")
+    if len(parts) > 3:
+        raise _refused(f"invalid spec: {spec}: too many colons")
+    if "" in parts:
+        raise _refused(f"invalid spec: {spec}: empty section between colons")
+    if len(parts) == 1:
+        return "", spec
+    source, _, target = spec.partition(":")
+    return (os.path.abspath(source) if source[0] == "." else source), target
+
+
+def _mounts(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    host["Mounts"] = options["mount"]
+
+
+def _tmpfs(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    host["Tmpfs"] = {target: rest for target, _, rest in (spec.partition(":") for spec in options["tmpfs"])}
+
+
+def _entrypoint(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    body["Entrypoint"] = [options["entrypoint"]]
+
+
+def _environment(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    variables: list[str] = []
+    if options["env-file"]:
+        from sampan.cli.envfile import read_environment
+
+        for path in options["env-file"]:
+            variables += read_environment(path)
+    body["Env"] = variables + [with_own_value(variable) for variable in options["env"]]
+
+
+def with_own_value(variable: str) -> str:
+    """Return `NAME=value` for a name that this process has a value of; a name alone unsets it in the container."""
+    if "=" in variable or variable not in os.environ:
+        return variable
+    return f"{variable}={os.environ[variable]}"
+
+
+def _labels(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    labels: dict[str, str] = {}
+    if options["label-file"]:
+        from sampan.cli.envfile import read_labels
+
+        for path in options["label-file"]:
+            labels.update(read_labels(path))
+    labels.update(options["label"])
+    body["Labels"] = labels
+
+
+def _init(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    host["Init"] = options["init"]
+
+
+def _stop_timeout(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    body["StopTimeout"] = options["stop-timeout"]
+
+
+def _pid(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    host["PidMode"] = _mode(options["pid"], "pid", "PID", ("host",))
+
+
+def _uts(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    host["UTSMode"] = _mode(options["uts"], "uts", "UTS", ("host",))
+
+
+def _cgroupns(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    host["CgroupnsMode"] = _mode(options["cgroupns"], "cgroupns", "CGROUP", ("host", "private"))
+
+
+def _mode(value: str, flag: str, name: str, words: tuple[str, ...]) -> str:
+    kind, colon, container = value.partition(":")
+    if value and value not in words and not (kind == "container" and colon and container):
+        raise _refused(f"--{flag}: invalid {name} mode", f"it takes {', '.join(words)} or container:NAME")
+    return value
+
+
+def _security(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    kept = []
+    for option in options["security-opt"]:
+        name, separator, value = option.partition("=")
+        if not separator and name != "no-new-privileges":
+            name, separator, value = option.partition(":")
+        if not value and name != "no-new-privileges":
+            raise _refused(f"Invalid --security-opt: {quoted(option)}", "write it as NAME=VALUE: seccomp=unconfined")
+        if option == "systempaths=unconfined":
+            host["MaskedPaths"] = host["ReadonlyPaths"] = []
+        elif name == "seccomp" and value not in ("builtin", "unconfined"):
+            kept.append(f"seccomp={_profile(value)}")
+        else:
+            kept.append(option)
+    host["SecurityOpt"] = kept or None
+
+
+def _profile(path: str) -> str:
+    """Return the JSON text of a seccomp profile, without its white space: the server may not see our files."""
+    from sampan.client.jsontext import dumps, loads
+
+    try:
+        with open(path, "rb") as f:
+            return dumps(loads(f.read()))
+    except OSError as e:
+        cause = f"open {path}: {(e.strerror or '').lower()}"
+        raise _refused(f"opening seccomp profile ({path}) failed: {cause}") from None
+    except ValueError as e:
+        raise _refused(f"compacting json for seccomp profile ({path}) failed: {e}") from None
+
+
+def _sysctls(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    host["Sysctls"] = dict(options["sysctl"])
+
+
+def _ulimits(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    by_name = {limit["Name"]: limit for limit in options["ulimit"]}
+    host["Ulimits"] = [by_name[name] for name in sorted(by_name)]
+
+
+def _network(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    networks = options["network"] + options["net"]
+    if any("Unsupported" in network for network in networks):
+        raise Unavailable("--network with more than a name is unsupported", "--network none, host or container:NAME")
+    if len(networks) > 1:
+        raise Unavailable("--network given twice is unsupported", "a container can join one network")
+    if not networks[0]["Target"]:
+        raise _refused("no name set for network", "--network none, host or container:NAME")
+    host["NetworkMode"] = networks[0]["Target"]
+
+
+_FILLERS = (
+    ("volume", _volumes),
+    ("mount", _mounts),
+    ("tmpfs", _tmpfs),
+    ("entrypoint", _entrypoint),
+    ("env", _environment),
+    ("env-file", _environment),
+    ("label", _labels),
+    ("label-file", _labels),
+    ("init", _init),
+    ("stop-timeout", _stop_timeout),
+    ("pid", _pid),
+    ("uts", _uts),
+    ("cgroupns", _cgroupns),
+    ("security-opt", _security),
+    ("sysctl", _sysctls),
+    ("ulimit", _ulimits),
+    ("network", _network),
+    ("net", _network),
+)

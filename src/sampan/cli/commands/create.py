@@ -1,0 +1,127 @@
+"""`sampan create`, and what `run` has in common with it."""
+
+from __future__ import annotations
+
+import os
+
+from sampan.cli.body import body_of
+from sampan.cli.command import Call, Command
+from sampan.cli.failure import Failure
+from sampan.cli.flags import Options
+from sampan.cli.options import CONTAINER
+from sampan.cli.output import say, warn
+from sampan.cli.session import ServerError, Session
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_PULL = ("always", "missing", "never", "")
+
+
+def create(call: Call) -> int:
+    """Create a container and print its id."""
+    options = call.options
+    body = body_of(options, call.arguments[0], call.arguments[1:])
+    id = create_container(call.session, options, body)
+    if options["explain"]:
+        from sampan.cli.explain import print_and_remove, print_plan
+
+        if options["explain"] != "text":
+            return print_and_remove(call.session, id, options["explain"])
+        print_plan(call.session, f"/containers/{id}")
+    say(id)
+    return 0
+
+
+def create_container(session: Session, options: Options, body: dict[str, Any]) -> str:
+    """Create it, with a pull where the policy asks for one; write the cidfile; return the id."""
+    policy = options["pull"]
+    if policy not in _PULL:
+        raise Failure(
+            f"sampan: invalid pull option: '{policy}': must be one of \"always\", \"missing\" or \"never\"", status=125
+        )
+    _check_explain(options)
+    with _IdFile(options["cidfile"]) as id_file:
+        if policy == "always":
+            _pull(session, options, body["Image"])
+        target = "/containers/create"
+        if options["name"] or options["platform"]:
+            from sampan.client.wire import query
+
+            target += query(name=options["name"], platform=options["platform"])
+        try:
+            answer = session.ask("POST", target, body).json()
+        except ServerError as e:
+            if e.http_status != 404 or policy == "never" or "o such image" not in e.text:
+                raise
+            warn(f"Unable to find image '{_with_tag(body['Image'])}' locally")
+            _pull(session, options, body["Image"])
+            answer = session.ask("POST", target, body).json()
+        id = str(answer["Id"])
+        for warning in answer.get("Warnings") or ():
+            warn(f"WARNING: {warning}")
+        id_file.write(id)
+    return id
+
+
+def _check_explain(options: Options) -> None:
+    if options["explain"] not in ("", "text", "sh", "json"):
+        raise Failure(f"sampan: invalid value for --explain: {options['explain']}", "text, sh or json", 125)
+
+
+def _with_tag(image: str) -> str:
+    last = image.rpartition("/")[2]
+    return image if ":" in last or "@" in last else f"{image}:latest"
+
+
+def _pull(session: Session, options: Options, image: str) -> None:
+    """Pull it; progress goes to standard error, since output is the container's id."""
+    from sampan.cli.commands.pull import pull_image
+
+    pull_image(session, _with_tag(image), platform=options["platform"], quiet=options["quiet"], stream=2)
+
+
+class _IdFile:
+    """--cidfile: made before the container, so that it is known to be writable; removed again if there is no id."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._descriptor = -1
+
+    def __enter__(self) -> _IdFile:
+        if not self._path:
+            return self
+        try:
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        except FileExistsError:
+            raise Failure(
+                f"container ID file found, make sure the other container isn't running or delete {self._path}",
+                status=125,
+            ) from None
+        except OSError as e:
+            cause = f"open {self._path}: {(e.strerror or '').lower()}"
+            raise Failure(f"failed to create the container ID file: {cause}", status=125) from None
+        return self
+
+    def write(self, id: str) -> None:
+        """Fill the file, if there is one."""
+        if self._descriptor >= 0:
+            os.write(self._descriptor, id.encode())
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __exit__(self, *ignored: object) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            os.unlink(self._path)
+
+
+COMMAND = Command(
+    "create [OPTIONS] IMAGE [COMMAND] [ARG...]",
+    "Create a new container",
+    create,
+    flags=CONTAINER,
+    arguments=(1, None),
+    interspersed=False,
+)

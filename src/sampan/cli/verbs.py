@@ -1,0 +1,143 @@
+"""Which module of cli/commands does which verb. The order is that of the help."""
+
+from __future__ import annotations
+
+VERBS = {
+    "run": "run",
+    "exec": "exec",
+    "ps": "ps",
+    "pull": "pull",
+    "images": "images",
+    "version": "version",
+    "info": "info",
+    "attach": "attach",
+    "create": "create",
+    "events": "events",
+    "history": "history",
+    "import": "import_",
+    "inspect": "inspect",
+    "kill": "kill",
+    "load": "load",
+    "logs": "logs",
+    "pause": "pause",
+    "port": "port",
+    "rename": "rename",
+    "restart": "restart",
+    "rm": "rm",
+    "rmi": "rmi",
+    "start": "start",
+    "stop": "stop",
+    "tag": "tag",
+    "top": "top",
+    "unpause": "unpause",
+    "wait": "wait",
+}
+"""Verb to module."""
+
+COMMON = ("run", "exec", "ps", "pull", "images", "version", "info")
+"""Those that the help shows first."""
+
+GROUPS = {
+    "container": {
+        "attach": "attach",
+        "create": "create",
+        "exec": "exec",
+        "inspect": "container_inspect",
+        "kill": "kill",
+        "logs": "logs",
+        "ls": "ps",
+        "list": "ps",
+        "ps": "ps",
+        "pause": "pause",
+        "port": "port",
+        "rename": "rename",
+        "restart": "restart",
+        "rm": "rm",
+        "remove": "rm",
+        "run": "run",
+        "start": "start",
+        "stop": "stop",
+        "top": "top",
+        "unpause": "unpause",
+        "wait": "wait",
+    },
+    "image": {
+        "history": "history",
+        "import": "import_",
+        "inspect": "image_inspect",
+        "load": "load",
+        "ls": "images",
+        "list": "images",
+        "pull": "pull",
+        "rm": "rmi",
+        "remove": "rmi",
+        "tag": "tag",
+    },
+    "system": {
+        "df": "system_df",
+        "events": "events",
+        "info": "info",
+        "socket": "system_socket",
+        "stop": "system_stop",
+    },
+}
+"""Group and verb to module."""
+
+ALIASES = ("list", "ps", "remove")
+"""Verbs of a group that the help leaves out, as there is another word for them."""
+
+SUMMARIES = {
+    "container": "Manage containers",
+    "image": "Manage images",
+    "system": "Manage the engine",
+}
+
+_BUILD = "building comes later: `sampan import` and `sampan load` make images"
+_NETWORK = "there are no networks yet: --network none, host and container:NAME work"
+_LATER = "it comes later"
+_SWARM = "sampan is an engine for one machine"
+
+LATER = {
+    "build": _BUILD,
+    "builder": _BUILD,
+    "buildx": _BUILD,
+    "checkpoint": _LATER,
+    "commit": _LATER,
+    "compose": _LATER,
+    "config": _SWARM,
+    "context": "name the engine with --host or --root",
+    "cp": _LATER,
+    "diff": _LATER,
+    "export": _LATER,
+    "login": "credentials are read from ~/.docker/config.json, which docker, podman and skopeo can write",
+    "logout": "credentials are read from ~/.docker/config.json, which docker, podman and skopeo can write",
+    "manifest": _LATER,
+    "network": _NETWORK,
+    "node": _SWARM,
+    "plugin": _LATER,
+    "push": _LATER,
+    "save": _LATER,
+    "search": "look at https://hub.docker.com",
+    "secret": _SWARM,
+    "service": _SWARM,
+    "stack": _SWARM,
+    "stats": _LATER,
+    "swarm": _SWARM,
+    "trust": _LATER,
+    "update": _LATER,
+    "volume": _LATER,
+    "container commit": _LATER,
+    "container cp": _LATER,
+    "container diff": _LATER,
+    "container export": _LATER,
+    "container prune": _LATER,
+    "container stats": _LATER,
+    "container update": _LATER,
+    "image build": _BUILD,
+    "image prune": _LATER,
+    "image push": _LATER,
+    "image save": _LATER,
+    "system dial-stdio": _LATER,
+    "system prune": _LATER,
+}
+"""Docker's verbs that are not there, with what to do instead."""

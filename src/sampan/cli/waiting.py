@@ -1,0 +1,80 @@
+"""Waiting for a container's end beside its streams, also while the server is killed and comes up again."""
+
+from __future__ import annotations
+
+import time
+
+from sampan.cli.failure import Failure
+from sampan.cli.session import ServerError, Session
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.client.wire import Response
+
+_TRIES = 20
+_PAUSE_S = 0.25
+
+
+class Waiting:
+    """A request for the exit status that is under way. The server has taken it when this object exists."""
+
+    def __init__(self, session: Session, id: str, condition: str) -> None:
+        self._session = session
+        self._id = id
+        self._condition = condition
+        self._text = b""
+        self._done = False
+        self._response: Response = self._ask(condition)
+
+    def _ask(self, condition: str) -> Response:
+        return self._session.open("POST", f"/containers/{self._id}/wait?condition={condition}")
+
+    def fileno(self) -> int:
+        """The descriptor that can be read when there is news."""
+        return self._response.fileno()
+
+    def poll(self) -> int:
+        """Read what has come; return the descriptor to watch from now on, -1 when the answer is there."""
+        from sampan.client.wire import ConnectionLost
+
+        try:
+            self._text += self._response.poll() or b""
+            self._done = self._response.done
+        except ConnectionLost:
+            self._ask_again()
+        return -1 if self._done else self.fileno()
+
+    def exit_status(self) -> int:
+        """Return the program's exit status, waiting for it if need be."""
+        from sampan.client.jsontext import loads
+        from sampan.client.wire import ConnectionLost
+
+        while True:
+            try:
+                if not self._done:
+                    self._text += self._response.read()
+                answer = loads(self._text)
+                break
+            except (ConnectionLost, ValueError):
+                self._ask_again()
+        error = (answer.get("Error") or {}).get("Message")
+        if error:
+            raise Failure(f"Error waiting for container: {error}", status=125)
+        return int(answer["StatusCode"])
+
+    def _ask_again(self) -> None:
+        """The server went away. Its end may have been meanwhile: "next-exit" would wait for the one after it."""
+        from sampan.errors import SampanError
+
+        self._text, self._done = b"", False
+        condition = "removed" if self._condition == "removed" else "not-running"
+        for _ in range(_TRIES):
+            time.sleep(_PAUSE_S)
+            try:
+                self._response = self._ask(condition)
+                return
+            except ServerError as e:
+                raise Failure(f"can't learn the exit status of {self._id[:12]}: {e.text}", status=125) from None
+            except SampanError:
+                continue
+        raise Failure(f"can't learn the exit status of {self._id[:12]}: the server does not come up", status=125)
