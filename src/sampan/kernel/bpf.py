@@ -44,9 +44,9 @@ _MOVE = 0xB7  # dst = imm
 _MOVE_REGISTER = 0xBF  # dst = src
 _AND = 0x57  # dst &= imm
 _SHIFT_RIGHT = 0x77  # dst >>= imm
-_JUMP_EQUAL = 0x15  # if dst == imm skip off
 _JUMP_NOT_EQUAL = 0x55  # if dst != imm skip off
-_JUMP_NOT_ANY = 0x45  # if dst & imm skip off
+_JUMP_IF_ANY = 0x45  # if dst & imm skip off
+_JUMP = 0x05
 _EXIT = 0x95
 
 _RESULT, _CONTEXT, _TYPE, _BITS, _MAJOR, _MINOR = 0, 1, 2, 3, 4, 5
@@ -81,7 +81,7 @@ def _rule(rule: DeviceRule) -> bytes:
         verdict = _instruction(_AND, _BITS, imm=7 & ~bits) + _instruction(_JUMP_NOT_EQUAL, _BITS, off=2) + _ALLOW
     else:
         # Bits that the rule names lead to the denial, others over it.
-        verdict = _instruction(_JUMP_NOT_ANY, _BITS, off=1, imm=bits) + _instruction(0x05, off=2) + _DENY
+        verdict = _instruction(_JUMP_IF_ANY, _BITS, off=1, imm=bits) + _instruction(_JUMP, off=2) + _DENY
     code = verdict
     for register, wanted in ((_MINOR, rule.minor), (_MAJOR, rule.major), (_TYPE, _TYPES.get(rule.type))):
         if wanted is not None:

@@ -16,6 +16,7 @@ import errno
 import json
 import os
 import struct
+import sys
 from ctypes import POINTER, c_char_p, c_int, c_uint, c_uint32, c_uint64, c_void_p
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -124,7 +125,8 @@ class Profile(NamedTuple):
 
     default: int
     architectures: tuple[str, ...]  # libseccomp's words, the native one first
-    rules: tuple[Rule, ...]
+    rules: tuple[Rule, ...]  # those that apply
+    named: tuple[str, ...]  # every call that the profile names, whether it applies or not
 
 
 def compile(
@@ -148,7 +150,7 @@ def _running_kernel() -> tuple[int, int]:
     return int(major), int("".join(c for c in minor if c.isdigit()))
 
 
-# ------------------------------------------------------------------------------------------------ reading the JSON: pure
+# ----------------------------------------------------------------------------------------------- reading the JSON: pure
 
 
 def resolve(
@@ -169,10 +171,13 @@ def resolve(
             )
     facts = _Facts(_GO_NAMES[architecture], capabilities, kernel)
     rules: list[Rule] = []
+    named: list[str] = []
     for i, entry in enumerate(_list(top, "syscalls", "")):
         place = f"syscalls[{i}]"
-        rules += _rules(_object(entry, place), place, facts)
-    return Profile(default, _architectures(top, _NATIVE[architecture]), tuple(rules))
+        names = _names(_object(entry, place), place)
+        named += names
+        rules += _rules(entry, names, place, facts)
+    return Profile(default, _architectures(top, _NATIVE[architecture]), tuple(rules), tuple(named))
 
 
 class _Facts(NamedTuple):
@@ -251,13 +256,17 @@ def _architecture(word: object, place: str) -> str:
     return word.removeprefix("SCMP_ARCH_").lower()
 
 
-def _rules(entry: Mapping[str, Any], place: str, facts: _Facts) -> Iterator[Rule]:
-    """Make the rules of one entry, none where it doesn't apply; it is read all the same, so that mistakes show."""
+def _names(entry: Mapping[str, Any], place: str) -> list[str]:
     names = _strings(entry, "names", place)
     if isinstance(entry.get("name"), str) and entry["name"]:
         names.append(entry["name"])
     if not names:
         raise _wrong(f"{place}.names", "must name at least one system call")
+    return names
+
+
+def _rules(entry: Mapping[str, Any], names: Sequence[str], place: str, facts: _Facts) -> Iterator[Rule]:
+    """Make the rules of one entry, none where it doesn't apply; it is read all the same, so that mistakes show."""
     action = _action(entry, "action", "errnoRet", place)
     conditions = [
         _condition(_object(a, f"{place}.args[{i}]"), f"{place}.args[{i}]")
@@ -320,7 +329,7 @@ def _kernel(text: object, place: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
-# ------------------------------------------------------------------------------------------------------------ libseccomp
+# ----------------------------------------------------------------------------------------------------------- libseccomp
 
 
 class _Library:
@@ -386,7 +395,7 @@ def _export(library: _Library, profile: Profile, rules: Sequence[Rule]) -> bytes
         fd = os.memfd_create("seccomp", os.MFD_CLOEXEC)
         try:
             _check(library.export(context, fd), "seccomp_export_bpf")
-            return os.pread(fd, os.fstat(fd).st_size, 0)
+            return _with_actions_in_order(os.pread(fd, os.fstat(fd).st_size, 0), library, profile)
         finally:
             os.close(fd)
     finally:
@@ -404,6 +413,24 @@ def _set_architectures(library: _Library, context: int, profile: Profile) -> Non
             _check(library.arch_add(context, token), "seccomp_arch_add")
 
 
+def _with_actions_in_order(bpf: bytes, library: _Library, profile: Profile) -> bytes:
+    """Turn the bytes of return values round where libseccomp 2.5 left them in this machine's order, not the filter's."""
+    order = _byte_order(library.token(profile.architectures[0]))
+    if order == ("<" if sys.byteorder == "little" else ">"):
+        return bpf
+    actions = {_ACTIONS["SCMP_ACT_KILL_PROCESS"], profile.default, *(r.action for r in profile.rules)}
+    turned = b""
+    for code, jt, jf, k in struct.iter_unpack(f"{order}HBBI", bpf):
+        other = int.from_bytes(k.to_bytes(4, "little"), "big")
+        wrong = code == _RETURN and k not in actions and other in actions
+        turned += struct.pack(f"{order}HBBI", code, jt, jf, other if wrong else k)
+    return turned
+
+
+def _byte_order(token: int) -> str:
+    return "<" if token & _LITTLE_ENDIAN else ">"
+
+
 def _add(library: _Library, context: int, rule: Rule, profile: Profile) -> None:
     if rule.action == profile.default:  # libseccomp refuses what changes nothing
         return
@@ -418,7 +445,7 @@ def _add(library: _Library, context: int, rule: Rule, profile: Profile) -> None:
     _check(library.rule_add(context, rule.action, number, len(arguments), arguments), f"the rule for {rule.name}")
 
 
-# ------------------------------------------------------------------------------------------------------ what stands before
+# --------------------------------------------------------------------------------------------------- what stands before
 
 # Classic BPF by hand. Offsets in struct seccomp_data: 0 the number, 4 the architecture; seccomp(2).
 
@@ -442,7 +469,7 @@ def _head(library: _Library, profile: Profile, rules: Sequence[Rule]) -> bytes:
 
 def _head_for(library: _Library, architecture: str, profile: Profile, rules: Sequence[Rule]) -> bytes:
     token = library.token(architecture)
-    order = "<" if token & _LITTLE_ENDIAN else ">"
+    order = _byte_order(token)
 
     def instruction(code: int, k: int, jt: int = 0, jf: int = 0) -> bytes:
         return struct.pack(f"{order}HBBI", code, jt, jf, k)
@@ -450,10 +477,8 @@ def _head_for(library: _Library, architecture: str, profile: Profile, rules: Seq
     judged = b""
     for name, action in {r.name: r.action for r in reversed(rules)}.items():
         judged += instruction(_JUMP_EQUAL, NEWER[name], 0, 1) + instruction(_RETURN, action)
-    known = [library.resolve_arch(token, r.name.encode()) for r in profile.rules]
-    newest = max(
-        [n for n in known if n <= _LAST_NEWER] + [NEWER[r.name] for r in profile.rules if r.name in NEWER] + [0]
-    )
+    numbers = [NEWER.get(name) or library.resolve_arch(token, name.encode()) for name in profile.named]
+    newest = max([0, *(n for n in numbers if n <= _LAST_NEWER)])
     if profile.default < _ACTIONS["SCMP_ACT_TRACE"] and profile.default != _ERRNO | errno.ENOSYS:
         judged += instruction(_JUMP_GREATER, newest, 0, 1) + instruction(_RETURN, _ERRNO | errno.ENOSYS)
     if not judged:

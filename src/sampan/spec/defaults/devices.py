@@ -31,7 +31,7 @@ NODES = (
     Node("/dev/urandom", 1, 9),
     Node("/dev/tty", 5, 0),
 )
-"""OCI runtime specification, config-linux, "Default Devices". /dev/console is the container's terminal, if it has one."""
+"""OCI runtime specification, config-linux, "Default Devices". /dev/console is added where there is a terminal."""
 
 LINKS = (
     ("/dev/fd", "/proc/self/fd"),

@@ -1,0 +1,70 @@
+"""Remove whole directory trees, however deep, following no link."""
+
+from __future__ import annotations
+
+import errno
+import os
+from itertools import count
+
+
+def remove_tree(path: str) -> None:
+    """Remove `path`, a directory with all in it or any other file; that it is gone already is fine."""
+    import shutil
+
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        if os.path.lexists(path):  # something inside vanished meanwhile: somebody else removes it too
+            shutil.rmtree(path, ignore_errors=True)
+    except NotADirectoryError:
+        os.unlink(path)
+    except (RecursionError, OSError) as e:
+        # rmtree keeps a frame or a descriptor for each level. Hostile trees have thousands.
+        if isinstance(e, OSError) and e.errno not in {errno.EMFILE, errno.ENAMETOOLONG}:
+            raise
+        _remove_flattened(path)
+
+
+def _remove_flattened(path: str) -> None:
+    """Move every directory to the top of the tree when it is found, then empty it: no depth is left."""
+    root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        directories = _empty(root)
+        numbers = count()
+        while directories:
+            name = directories.pop()
+            directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
+            try:
+                for below in _empty(directory):
+                    directories.append(_move_up(below, directory, root, numbers))
+            finally:
+                os.close(directory)
+            os.rmdir(name, dir_fd=root)
+    finally:
+        os.close(root)
+    os.rmdir(path)
+
+
+def _empty(directory: int) -> list[str]:
+    """Unlink all that is no directory; return the names of the directories."""
+    directories = []
+    with os.scandir(directory) as entries:
+        found = list(entries)
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False):
+            directories.append(entry.name)
+        else:
+            os.unlink(entry.name, dir_fd=directory)
+    return directories
+
+
+def _move_up(name: str, directory: int, root: int, numbers: count[int]) -> str:
+    while True:
+        new = f".removed-{next(numbers)}"
+        try:
+            os.rename(name, new, src_dir_fd=directory, dst_dir_fd=root)
+        except OSError as e:
+            if e.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
+                raise
+        else:
+            return new
