@@ -75,7 +75,7 @@ class _Keeper:
         self._pid = os.posix_spawn(
             sys.executable,
             # -P: no module is taken from the directory that the user happens to be in
-            [sys.executable, "-P", "-m", "sampan.supervise.keeper", "--root", dirs.root],
+            [sys.executable, "-P", "-m", "sampan.supervise.origin", "--root", dirs.root],
             os.environ,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, null, os.O_RDONLY, 0),
