@@ -13,10 +13,11 @@ from sampan.spec.docker.network import Volume
 
 
 class ErrorResponse(Body, frozen=True, kw_only=True, rename=None):
-    """The body of every answer with a status of 400 and above. `hint` is ours."""
+    """The body of every answer with a status of 400 and above. `hint` and `kind`, a class of ours, are extensions."""
 
     message: str = always("")
     hint: str = ""
+    kind: str = ""
 
 
 class PlatformName(Body, frozen=True, kw_only=True):

@@ -1,0 +1,243 @@
+"""The /containers handlers: read the parameters, call the engine's verb, answer in Docker's form."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from sampan.api import versions
+from sampan.api.call import MULTIPLEXED, RAW
+from sampan.engine.requests import AttachQuery, LogsQuery
+from sampan.errors import InvalidInput
+from sampan.spec import docker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sampan.api.call import Call
+    from sampan.engine.requests import LogStream
+
+
+def list_containers(call: Call) -> None:
+    """GET /containers/json."""
+    call.answer(
+        call.engine.list(
+            all=call.flag("all"), limit=call.integer("limit") or 0, size=call.flag("size"), filters=call.filters()
+        )
+    )
+
+
+def create(call: Call) -> None:
+    """POST /containers/create."""
+    body = call.body(docker.ContainerCreate)
+    if body == docker.ContainerCreate():
+        raise InvalidInput("config cannot be empty in order to create a container")
+    call.answer(call.engine.create(call.text("name") or None, body, call.text("platform") or None), 201)
+
+
+def inspect(call: Call) -> None:
+    """GET /containers/{id}/json."""
+    call.answer(call.engine.inspect(call.path["id"], size=call.flag("size")))
+
+
+def top(call: Call) -> None:
+    """GET /containers/{id}/top."""
+    call.answer(call.engine.top(call.path["id"], call.text("ps_args") or None))
+
+
+def start(call: Call) -> None:
+    """POST /containers/{id}/start, of which 304 says that it was running."""
+    started = call.engine.start(call.path["id"], detach_keys=call.text("detachKeys") or None)
+    call.done(204 if started else 304)
+
+
+def stop(call: Call) -> None:
+    """POST /containers/{id}/stop, of which 304 says that it was not running."""
+    stopped = call.engine.stop(call.path["id"], call.integer("t"), call.text("signal") or None)
+    call.done(204 if stopped else 304)
+
+
+def restart(call: Call) -> None:
+    """POST /containers/{id}/restart."""
+    call.engine.restart(call.path["id"], call.integer("t"), call.text("signal") or None)
+    call.done()
+
+
+def kill(call: Call) -> None:
+    """POST /containers/{id}/kill."""
+    call.engine.kill(call.path["id"], call.text("signal") or None)
+    call.done()
+
+
+def pause(call: Call) -> None:
+    """POST /containers/{id}/pause."""
+    call.engine.pause(call.path["id"])
+    call.done()
+
+
+def unpause(call: Call) -> None:
+    """POST /containers/{id}/unpause."""
+    call.engine.unpause(call.path["id"])
+    call.done()
+
+
+def rename(call: Call) -> None:
+    """POST /containers/{id}/rename."""
+    name = call.text("name")
+    if not name:
+        raise InvalidInput("Neither old nor new names may be empty")
+    call.engine.rename(call.path["id"], name)
+    call.done()
+
+
+def remove(call: Call) -> None:
+    """DELETE /containers/{id}."""
+    call.engine.remove(call.path["id"], force=call.flag("force"), volumes=call.flag("v"), link=call.flag("link"))
+    call.done()
+
+
+def resize(call: Call) -> None:
+    """POST /containers/{id}/resize."""
+    rows, columns = window(call)
+    call.engine.resize(call.path["id"], rows, columns)
+    call.done(200)
+
+
+def window(call: Call) -> tuple[int, int]:
+    """Return the rows and columns that a resize gives."""
+    rows, columns = call.integer("h"), call.integer("w")
+    if rows is None or columns is None or not (0 <= rows < 1 << 16 and 0 <= columns < 1 << 16):
+        raise InvalidInput("invalid size of the terminal: h and w must be from 0 to 65535")
+    return rows, columns
+
+
+CONDITIONS = ("not-running", "next-exit", "removed")
+
+
+def wait(call: Call) -> None:
+    """POST /containers/{id}/wait: the head at once, so that the client may go on to start it, the status at the end."""
+    condition = call.text("condition") if call.version >= versions.EARLY_WAIT_HEADERS else ""
+    if condition and condition not in CONDITIONS:
+        raise InvalidInput(f'invalid condition: "{condition[:100]}"')
+    lines = call.lines()
+    leave: list[Callable[[], None]] = []
+
+    def begun(give_up: Callable[[], None]) -> None:
+        leave.append(give_up)
+        if call.version >= versions.EARLY_WAIT_HEADERS:
+            lines.begin()
+
+    with call.if_client_leaves(lambda: [give_up() for give_up in leave]):
+        result = call.engine.wait(call.path["id"], condition or CONDITIONS[0], begun)
+    lines.write(result)
+    lines.end()
+
+
+def logs(call: Call) -> None:
+    """GET /containers/{id}/logs: raw with a terminal, else each piece behind a header that names its stream."""
+    query = LogsQuery(
+        stdout=call.flag("stdout"),
+        stderr=call.flag("stderr"),
+        follow=call.flag("follow"),
+        timestamps=call.flag("timestamps"),
+        details=call.flag("details"),
+        since_ns=call.nanoseconds("since") or 0,
+        until_ns=call.nanoseconds("until") or 0,
+        tail=_tail(call.text("tail")),
+    )
+    if not (query.stdout or query.stderr):
+        raise InvalidInput("Bad parameters: you must choose at least one stream")
+    log = call.engine.logs(call.path["id"], query)
+    try:
+        with call.if_client_leaves(log.close):
+            _send_log(call, log)
+    finally:
+        log.close()
+
+
+def _tail(text: str) -> int | None:
+    """Docker takes everything that is not a number as "all", and a negative number too."""
+    return int(text) if text.isdecimal() and len(text) < 10 else None
+
+
+STREAMS = {"stdin": 0, "stdout": 1, "stderr": 2}
+
+_GATHERED = 32768
+
+
+def _send_log(call: Call, log: LogStream) -> None:
+    newer = call.version >= versions.MULTIPLEXED_CONTENT_TYPE
+    stream = call.stream(MULTIPLEXED if newer and not log.tty else RAW)
+    for name, data in log:
+        stream.write(data if log.tty else struct.pack(">BxxxL", STREAMS[name], len(data)) + data)
+    stream.end()
+
+
+def attach(call: Call) -> None:
+    """POST /containers/{id}/attach: the connection becomes the container's standard streams."""
+    call.hijack(
+        call.engine.attach(
+            call.path["id"],
+            AttachQuery(
+                stdin=call.flag("stdin"),
+                stdout=call.flag("stdout"),
+                stderr=call.flag("stderr"),
+                stream=call.flag("stream"),
+                logs=call.flag("logs"),
+                detach_keys=call.text("detachKeys") or None,
+            ),
+        )
+    )
+
+
+def exec_create(call: Call) -> None:
+    """POST /containers/{id}/exec."""
+    body = call.body(docker.ExecConfig)
+    if not body.cmd:
+        raise InvalidInput("No exec command specified")
+    call.answer(docker.IdResponse(id=call.engine.exec_create(call.path["id"], body)), 201)
+
+
+def exec_start(call: Call) -> None:
+    """POST /exec/{id}/start: like an attach, unless detached."""
+    session = call.engine.exec_start(call.path["id"], call.body(docker.ExecStartConfig))
+    if session is None:
+        call.done(200)
+    else:
+        call.hijack(session)
+
+
+def exec_inspect(call: Call) -> None:
+    """GET /exec/{id}/json."""
+    call.answer(call.engine.exec_inspect(call.path["id"]))
+
+
+def exec_resize(call: Call) -> None:
+    """POST /exec/{id}/resize."""
+    rows, columns = window(call)
+    call.engine.exec_resize(call.path["id"], rows, columns)
+    call.done(200)
+
+
+# -------------------------------------------------------------------------------------------- /sampan
+
+
+def explain(call: Call) -> None:
+    """POST /sampan/containers/{id}/explain: the plan of a start, which need not happen."""
+    call.answer(call.engine.explain(call.path["id"]))
+
+
+def exec_explain(call: Call) -> None:
+    """POST /sampan/exec/{id}/explain."""
+    call.answer(call.engine.explain_exec(call.path["id"]))
+
+
+def start_explained(call: Call) -> None:
+    """POST /sampan/containers/{id}/start?explain=1: each step with the time it took, a line each."""
+    if not call.flag("explain"):
+        start(call)
+        return
+    lines = call.lines()
+    for step in call.engine.start_explained(call.path["id"]):
+        lines.write(step)
+    lines.end()

@@ -1,0 +1,56 @@
+"""Notice that a client has gone while its answer is still being waited for.
+
+A thread in `wait`, `logs -f` or `events` sleeps in the engine and not on its socket. One thread for all of them polls
+those sockets for their end and calls what ends the sleep.
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator
+
+_END = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+
+
+class Hangups:
+    """The clients being watched."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._lock = threading.Lock()
+        self._then: dict[int, Callable[[], object]] = {}
+        self._started = False
+
+    @contextmanager
+    def watch(self, client: socket.socket, then: Callable[[], object]) -> Iterator[None]:
+        """Call `then` once if the client closes its end, or stops sending, while the `with` lasts."""
+        fd = client.fileno()
+        with self._lock:
+            self._then[fd] = then
+            if not self._started:
+                self._started = True
+                threading.Thread(target=self._run, name="hangups", daemon=True).start()
+        self._epoll.register(fd, _END | select.EPOLLONESHOT)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._then.pop(fd, None)
+            self._epoll.unregister(fd)
+
+    def _run(self) -> None:
+        while True:
+            for fd, _ in self._epoll.poll():
+                with self._lock:  # held during the call, so that `then` is never called after the `with`
+                    then = self._then.pop(fd, None)
+                    if then is not None:
+                        try:
+                            then()
+                        except Exception:
+                            continue

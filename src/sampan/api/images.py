@@ -1,0 +1,129 @@
+"""The /images handlers. What takes long answers in lines of progress, and then its errors are lines too."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sampan.errors import InvalidInput, SampanError, Unsupported
+from sampan.spec import docker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sampan.api.call import Call, Lines
+    from sampan.spec.distribution import Progress
+
+
+def list_images(call: Call) -> None:
+    """GET /images/json."""
+    call.answer(call.engine.list_images(all=call.flag("all"), filters=call.filters(), digests=call.flag("digests")))
+
+
+def inspect(call: Call) -> None:
+    """GET /images/{name}/json."""
+    if call.flag("manifests"):
+        raise Unsupported("unsupported: manifests of an image are not kept")
+    call.answer(call.engine.inspect_image(call.path["name"]))
+
+
+def history(call: Call) -> None:
+    """GET /images/{name}/history."""
+    call.answer(call.engine.history(call.path["name"]))
+
+
+def tag(call: Call) -> None:
+    """POST /images/{name}/tag."""
+    call.engine.tag(call.path["name"], call.text("repo"), call.text("tag") or None)
+    call.done(201)
+
+
+def remove(call: Call) -> None:
+    """DELETE /images/{name}."""
+    call.answer(call.engine.remove_image(call.path["name"], force=call.flag("force"), no_prune=call.flag("noprune")))
+
+
+def create(call: Call) -> None:
+    """POST /images/create: a pull (`fromImage`) or an import (`fromSrc`)."""
+    if call.text("fromImage"):
+        _pull(call)
+    elif call.text("fromSrc"):
+        _import(call)
+    else:
+        raise InvalidInput("can't create an image: neither fromImage nor fromSrc is given")
+
+
+def _pull(call: Call) -> None:
+    name, tag = call.text("fromImage"), call.text("tag")
+    if tag:
+        name += f"@{tag}" if ":" in tag else f":{tag}"
+    auth = call.header("x-registry-auth")
+    with _progress(call) as lines:
+        call.engine.pull(
+            name,
+            platform=call.text("platform") or None,
+            auth=auth.encode() if auth else None,
+            progress=lambda progress: lines.write(_message(progress)),
+        )
+
+
+def _import(call: Call) -> None:
+    source = call.text("fromSrc")
+    reference = call.text("repo")
+    if reference and call.text("tag"):
+        reference += f":{call.text('tag')}"
+    if source != "-" and not source.startswith("/"):
+        raise Unsupported(
+            f"unsupported: can't import from {source[:200]}: only from a client's tar or a directory of this machine"
+        )
+    with _progress(call) as lines:
+        id = call.engine.import_image(
+            call.archive() if source == "-" else source,
+            reference,
+            changes=call.texts("changes"),
+            message=call.text("message"),
+            platform=call.text("platform") or None,
+        )
+        lines.write(docker.ProgressMessage(status=id))
+
+
+def load(call: Call) -> None:
+    """POST /images/load: an archive made by `save`."""
+    if call.text("platform"):
+        raise Unsupported("unsupported: one platform of an archive can't be chosen")
+    quiet = call.flag("quiet", default=True)
+    with _progress(call) as lines:
+        loaded = call.engine.load(
+            call.archive(), progress=lambda progress: None if quiet else lines.write(_message(progress))
+        )
+        for line in loaded:
+            lines.write(docker.ProgressMessage(stream=f"{line}\n"))
+
+
+@contextmanager
+def _progress(call: Call) -> Iterator[Lines]:
+    """Answer in lines; an error before the first is an answer of its own, a later one a line like the others."""
+    lines = call.lines()
+    try:
+        yield lines
+    except SampanError as e:
+        if not lines.begun:
+            raise
+        detail = docker.ErrorDetail(message=e.message, hint=e.hint)
+        lines.write(docker.ProgressMessage(error_detail=detail, error=e.message))
+    lines.end()
+
+
+def _message(progress: Progress) -> docker.ProgressMessage:
+    detail = None
+    if progress.current is not None or progress.total is not None:
+        detail = docker.ProgressDetail(current=progress.current or 0, total=progress.total or 0)
+    elif progress.id:
+        detail = docker.ProgressDetail()
+    return docker.ProgressMessage(status=progress.status, progress_detail=detail, id=progress.id or "")
+
+
+def check_auth(call: Call) -> None:
+    """POST /auth: try credentials at a registry."""
+    given = call.body(docker.AuthConfig)
+    call.answer(call.engine.check_auth(given))

@@ -1,0 +1,166 @@
+"""The paths of the API: a table of method, path and handler, and the way from a request to its row."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote
+
+from sampan.api import containers, images, system
+from sampan.errors import InvalidInput, NotFound, SampanError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sampan.api.call import Call
+
+
+class MethodNotAllowed(SampanError):
+    """The path exists, with other methods."""
+
+    http_status = 405
+
+
+class Route(NamedTuple):
+    """`{id}` in a path is one segment, `{name}` any number of them: a repository's name has slashes."""
+
+    method: str
+    path: str
+    handler: Callable[[Call], None]
+
+
+ROUTES = (
+    Route("GET", "/_ping", system.ping),
+    Route("HEAD", "/_ping", system.ping),
+    Route("GET", "/version", system.version),
+    Route("GET", "/info", system.info),
+    Route("GET", "/events", system.events),
+    Route("GET", "/system/df", system.disk_usage),
+    Route("POST", "/auth", images.check_auth),
+    Route("GET", "/containers/json", containers.list_containers),
+    Route("POST", "/containers/create", containers.create),
+    Route("GET", "/containers/{id}/json", containers.inspect),
+    Route("GET", "/containers/{id}/top", containers.top),
+    Route("GET", "/containers/{id}/logs", containers.logs),
+    Route("POST", "/containers/{id}/start", containers.start),
+    Route("POST", "/containers/{id}/stop", containers.stop),
+    Route("POST", "/containers/{id}/restart", containers.restart),
+    Route("POST", "/containers/{id}/kill", containers.kill),
+    Route("POST", "/containers/{id}/pause", containers.pause),
+    Route("POST", "/containers/{id}/unpause", containers.unpause),
+    Route("POST", "/containers/{id}/rename", containers.rename),
+    Route("POST", "/containers/{id}/wait", containers.wait),
+    Route("POST", "/containers/{id}/attach", containers.attach),
+    Route("POST", "/containers/{id}/resize", containers.resize),
+    Route("POST", "/containers/{id}/exec", containers.exec_create),
+    Route("DELETE", "/containers/{id}", containers.remove),
+    Route("POST", "/exec/{id}/start", containers.exec_start),
+    Route("POST", "/exec/{id}/resize", containers.exec_resize),
+    Route("GET", "/exec/{id}/json", containers.exec_inspect),
+    Route("GET", "/images/json", images.list_images),
+    Route("POST", "/images/create", images.create),
+    Route("POST", "/images/load", images.load),
+    Route("GET", "/images/{name}/json", images.inspect),
+    Route("GET", "/images/{name}/history", images.history),
+    Route("POST", "/images/{name}/tag", images.tag),
+    Route("DELETE", "/images/{name}", images.remove),
+    Route("GET", "/networks", system.networks),
+    Route("GET", "/networks/{id}", system.network),
+    Route("GET", "/volumes", system.volumes),
+    Route("GET", "/volumes/{id}", system.volume),
+    Route("DELETE", "/volumes/{id}", system.volume),
+    Route("GET", "/sampan/info", system.info),
+    Route("POST", "/sampan/containers/{id}/explain", containers.explain),
+    Route("POST", "/sampan/containers/{id}/start", containers.start_explained),
+    Route("POST", "/sampan/exec/{id}/explain", containers.exec_explain),
+)
+"""What is built."""
+
+_NOT_BUILT = """
+GET /containers/{id}/changes
+GET /containers/{id}/export
+GET /containers/{id}/stats
+GET /containers/{id}/attach/ws
+GET /containers/{id}/archive
+HEAD /containers/{id}/archive
+PUT /containers/{id}/archive
+POST /containers/{id}/update
+POST /containers/prune
+POST /commit
+POST /build
+POST /build/prune
+POST /build/cancel
+GET /images/search
+GET /images/get
+POST /images/prune
+GET /images/{name}/get
+POST /images/{name}/push
+GET /distribution/{name}/json
+POST /session
+POST /grpc
+POST /networks/create
+POST /networks/prune
+POST /networks/{id}/connect
+POST /networks/{id}/disconnect
+DELETE /networks/{id}
+POST /volumes/create
+POST /volumes/prune
+PUT /volumes/{id}
+"""
+
+UNSUPPORTED = tuple(
+    Route(method, path, system.unsupported)
+    for method, path in (line.split() for line in _NOT_BUILT.strip().splitlines())
+)
+"""What Docker's API has beside that. Swarm's paths and plugins are no part of this engine: they are not found."""
+
+
+class _Pattern(NamedTuple):
+    match: re.Pattern[str]
+    methods: dict[str, Callable[[Call], None]]
+
+
+def _compile() -> dict[str, list[_Pattern]]:
+    """Group the table by the first segment; fixed paths before those with variables, the fewer the sooner."""
+    by_path: dict[str, dict[str, Callable[[Call], None]]] = {}
+    for route in ROUTES + UNSUPPORTED:
+        by_path.setdefault(route.path, {})[route.method] = route.handler
+    groups: dict[str, list[_Pattern]] = {}
+    for path in sorted(by_path, key=lambda p: (p.count("{name}"), p.count("{"), -len(p))):
+        pattern = re.escape(path).replace(r"\{id\}", "(?P<id>[^/]+)").replace(r"\{name\}", "(?P<name>.+)")
+        groups.setdefault(path.split("/")[1], []).append(_Pattern(re.compile(pattern), by_path[path]))
+    return groups
+
+
+_GROUPS = _compile()
+_VERSION = re.compile(r"/v([0-9.]+)(/.*)")
+
+
+def split_version(path: str) -> tuple[str, str]:
+    """Return the version that a path begins with, "" for none, and the rest of the path."""
+    match = _VERSION.fullmatch(path)
+    return (match[1], match[2]) if match else ("", path)
+
+
+def find(method: str, path: str) -> tuple[Callable[[Call], None], dict[str, str]]:
+    """Return the handler of a path without its version, and the path's variables, decoded."""
+    allowed: set[str] = set()
+    for pattern in _GROUPS.get(path.split("/", 2)[1] if path.startswith("/") else "", ()):
+        match = pattern.match.fullmatch(path)
+        if match is None:
+            continue
+        handler = pattern.methods.get(method)
+        if handler is not None:
+            return handler, {name: _variable(text) for name, text in match.groupdict().items()}
+        allowed |= pattern.methods.keys()
+    if allowed:
+        raise MethodNotAllowed(f"method {method[:20]} is not allowed here: {', '.join(sorted(allowed))}")
+    raise NotFound("page not found")
+
+
+def _variable(text: str) -> str:
+    """Decode a path's variable: what can't be any object's name is refused before anything looks for it."""
+    value = unquote(text, errors="surrogateescape")
+    if len(value) > 512 or not value.isprintable() or ".." in value.split("/"):
+        raise InvalidInput("invalid name in the path")
+    return value

@@ -1,0 +1,232 @@
+"""The server process: `python -m sampan.api.server --root ROOT --listen-fd N [--keeper-fd M]`.
+
+The keeper starts it behind a socket that listens already. One thread per connection; the engine does the work. Every
+module is imported before the first request: an upgrade replaces the files underneath a running server.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import platform
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from typing import TYPE_CHECKING
+
+import msgspec
+
+import sampan
+from sampan import dirs
+from sampan.api import routes, versions
+from sampan.api.call import Call, Serving
+from sampan.api.hangups import Hangups
+from sampan.api.http import Channel, ClientGone
+from sampan.engine.engine import Engine
+from sampan.errors import Failed, InvalidInput, SampanError, from_os_error
+from sampan.spec.docker import ErrorResponse
+
+if TYPE_CHECKING:
+    from sampan.api.http import Request
+
+MOST_CONNECTIONS = 4096
+"""Each costs a thread; who comes when there are so many is turned away at once."""
+
+_STACK = 1 << 20
+_BROKEN_FOR_S = 3
+_NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED))
+
+
+class Server:
+    """Accepts connections until the engine says that nobody needs it.
+
+    `engine` may be the error that kept it from opening: then every call is answered with it.
+    """
+
+    def __init__(self, engine: Engine | SampanError, listener: socket.socket) -> None:
+        self.engine = engine
+        self._listener = listener
+        self._hangups = Hangups()
+        self._connections = 0
+        self._lock = threading.Lock()
+        self._identity = f"Server: Sampan/{sampan.__version__} ({platform.system().lower()})\r\n"
+        self._leave = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def run(self, for_s: float | None = None) -> None:
+        """Accept until `leave`, or for so long. What waits in the socket's queue then is for the next server."""
+        self._listener.setblocking(False)
+        poll = select.poll()
+        poll.register(self._listener, select.POLLIN)
+        poll.register(self._leave, select.POLLIN)
+        end = None if for_s is None else time.monotonic() + for_s
+        while True:
+            ready = poll.poll(None if end is None else max(0, end - time.monotonic()) * 1000)
+            if not ready or any(fd == self._leave for fd, _ in ready):
+                return
+            self._accept()
+
+    def leave(self) -> None:
+        """Stop accepting; may be called from any thread and from a signal's handler."""
+        os.eventfd_write(self._leave, 1)
+
+    def _accept(self) -> None:
+        try:
+            client, _ = self._listener.accept()
+        except BlockingIOError:
+            return
+        except OSError as e:
+            if e.errno not in _NO_ROOM:
+                raise
+            time.sleep(0.05)
+            return
+        with self._lock:
+            self._connections += 1
+            room = self._connections <= MOST_CONNECTIONS
+        try:
+            if not room:
+                raise RuntimeError("too many connections")
+            threading.Thread(target=self._serve, args=(client,), name="connection", daemon=True).start()
+        except RuntimeError:  # also when no thread can be had
+            client.close()
+            self._closed()
+
+    def _closed(self) -> None:
+        with self._lock:
+            self._connections -= 1
+
+    # ---------------------------------------------------------------------------------------- one connection
+
+    def _serve(self, client: socket.socket) -> None:
+        channel = Channel(client, self._identity)
+        counted = False
+        try:
+            while (request := self._next(channel)) is not None:
+                if not counted and isinstance(self.engine, Engine):
+                    self.engine.connection_opened(request.headers.get("user-agent", ""))
+                    counted = True
+                self._answer(channel, request)
+        except ClientGone:
+            pass
+        except Exception:
+            traceback.print_exc()
+        finally:
+            client.close()
+            self._closed()
+            if counted and isinstance(self.engine, Engine):
+                self.engine.connection_closed()
+
+    def _next(self, channel: Channel) -> Request | None:
+        try:
+            return channel.next()
+        except InvalidInput as e:
+            _refuse(channel, e)
+            return None
+
+    def _answer(self, channel: Channel, request: Request) -> None:
+        """Find the handler of a request and let it answer; whatever it raises becomes an answer too."""
+        channel.for_version(versions.say(versions.GREATEST))
+        try:
+            if isinstance(self.engine, SampanError):
+                raise self.engine
+            if _is_newer(request.headers.get("user-agent", "")) and "sampan-again" not in request.headers:
+                self._make_room(channel)
+                return
+            version_text, path = routes.split_version(request.path)
+            version = versions.negotiate(version_text)
+            handler, variables = routes.find(request.method, path)
+            serving = Serving(self.engine, self._hangups)
+            handler(Call(channel, request, server=serving, version=version, path=variables))
+        except ClientGone:
+            raise
+        except SampanError as e:
+            _refuse(channel, e)
+        except OSError as e:
+            _refuse(channel, from_os_error(e))
+        except Exception as e:
+            traceback.print_exc()
+            _refuse(channel, Failed(f"internal error: {type(e).__name__}: {e}", "the server's log has more"))
+
+    def _make_room(self, channel: Channel) -> None:
+        """A newer client calls: let the keeper execute the newer server, and the client ask that one."""
+        assert isinstance(self.engine, Engine)
+        channel.reply(503, b"", headers={"Sampan-Restarting": "1", "Connection": "close"})
+        self.engine.restart_server()
+        self.leave()
+
+
+def _refuse(channel: Channel, error: SampanError) -> None:
+    """Answer an error. In the middle of an answer only breaking the connection can say that it failed."""
+    if channel.answered:
+        raise ClientGone
+    body = ErrorResponse(message=error.message, hint=error.hint, kind=type(error).__name__)
+    channel.reply(error.http_status, msgspec.json.encode(body) + b"\n")
+
+
+def _is_newer(user_agent: str) -> bool:
+    """Tell whether a client of ours is newer than this server."""
+    name, _, version = user_agent.partition(" ")[0].partition("/")
+    return name == "sampan" and version != sampan.__version__ and _numbers(version) > _numbers(sampan.__version__)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdecimal() and len(part) < 9 else 0 for part in version.split(".")[:4])
+
+
+# -------------------------------------------------------------------------------------------- the process
+
+
+def import_everything() -> None:
+    """Import every module that a later call could want, except the command line's."""
+    import importlib
+    import pkgutil
+
+    for name in ("engine", "image", "rootfs", "runtime", "spec", "supervise", "api", "kernel"):
+        package = importlib.import_module(f"sampan.{name}")
+        for module in pkgutil.walk_packages(package.__path__, f"sampan.{name}."):
+            importlib.import_module(module.name)
+    for name in ("encodings.idna", "stringprep", "zlib", "lzma", "bz2", "tarfile", "calendar", "getpass", "_strptime"):
+        importlib.import_module(name)
+
+
+def main(arguments: list[str]) -> int:
+    """Serve; return the process's exit status."""
+    given = dict(zip(arguments[::2], arguments[1::2], strict=False))
+    if "--root" not in given or "--listen-fd" not in given:
+        print("usage: python -m sampan.api.server --root ROOT --listen-fd N [--keeper-fd M]", file=sys.stderr)
+        return 125
+    listener = socket.socket(fileno=int(given["--listen-fd"]))
+    keeper = given.get("--keeper-fd")
+    import_everything()
+    threading.stack_size(_STACK)
+    try:
+        engine = Engine.open(dirs.find(given["--root"]), int(keeper) if keeper else None, listener.fileno())
+    except (SampanError, OSError) as e:
+        return _serve_error(e if isinstance(e, SampanError) else from_os_error(e), listener)
+    server = Server(engine, listener)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: server.leave())
+    engine.on_idle(server.leave)
+    gc.collect()
+    gc.freeze()  # what is here now stays: the collector needs not look at it again
+    server.run()
+    engine.close()
+    return 0
+
+
+def _serve_error(error: SampanError, listener: socket.socket) -> int:
+    """Tell every client why there is no engine, for a while: then the keeper tries again."""
+    print(f"sampan: {error.message}", file=sys.stderr)
+    error.message = f"can't start the engine: {error.message}"
+    Server(error, listener).run(_BROKEN_FOR_S)
+    return 1
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(status)  # threads that still wait for a client or a container end with the process

@@ -1,0 +1,96 @@
+"""The handlers about the engine itself, networks and volumes, and the answers for what is not built."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sampan.api import versions
+from sampan.engine.requests import EventsQuery
+from sampan.errors import NotFound, Unsupported
+from sampan.spec import docker
+
+if TYPE_CHECKING:
+    from sampan.api.call import Call
+
+_NEVER_CACHED = {
+    "Cache-Control": "no-cache, no-store, must-revalidate",
+    "Pragma": "no-cache",
+    "Builder-Version": "1",
+    "Swarm": "inactive",
+}
+
+
+def ping(call: Call) -> None:
+    """GET and HEAD /_ping: a client learns the version to speak from the answer's headers."""
+    call.answer_text("OK", _NEVER_CACHED)
+
+
+def version(call: Call) -> None:
+    """GET /version."""
+    call.answer(call.engine.version())
+
+
+def info(call: Call) -> None:
+    """GET /info, and /sampan/info."""
+    call.answer(call.engine.info())
+
+
+def disk_usage(call: Call) -> None:
+    """GET /system/df."""
+    call.answer(call.engine.disk_usage())
+
+
+def events(call: Call) -> None:
+    """GET /events: one event a line, until `until` or until the client leaves."""
+    query = EventsQuery(since_ns=call.nanoseconds("since"), until_ns=call.nanoseconds("until"), filters=call.filters())
+    stream = call.engine.events(query)
+    lines = call.lines()
+    try:
+        with call.if_client_leaves(stream.close):
+            lines.begin()
+            for event in stream:
+                lines.write(event)
+    finally:
+        stream.close()
+    lines.end()
+
+
+def networks(call: Call) -> None:
+    """GET /networks: those that every instance has."""
+    wanted = call.filters()
+    names = wanted.get("name", ())
+    call.answer([n for n in NETWORKS if not names or any(name in n.name for name in names)])
+
+
+def network(call: Call) -> None:
+    """GET /networks/{id}."""
+    for found in NETWORKS:
+        if call.path["id"] in (found.name, found.id):
+            call.answer(found)
+            return
+    raise NotFound(f"network {call.path['id']} not found")
+
+
+NETWORKS = (
+    docker.Network(name="none", id="0" * 63 + "1", driver="null", enable_ipv4=False, created="0001-01-01T00:00:00Z"),
+    docker.Network(name="host", id="0" * 63 + "2", driver="host", created="0001-01-01T00:00:00Z"),
+)
+
+
+def volumes(call: Call) -> None:
+    """GET /volumes: there are none yet."""
+    call.filters()
+    call.answer(docker.VolumeListResponse())
+
+
+def volume(call: Call) -> None:
+    """GET and DELETE /volumes/{id}."""
+    raise NotFound(f"get {call.path['id']}: no such volume")
+
+
+def unsupported(call: Call) -> None:
+    """Any call of Docker's API that is not built yet."""
+    raise Unsupported(
+        f"unsupported: {call.what} is not built yet",
+        f"API {versions.say(versions.LEAST)} to {versions.say(versions.GREATEST)}: docs/reference/api-versions",
+    )
