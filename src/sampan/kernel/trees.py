@@ -1,10 +1,15 @@
-"""Remove whole directory trees, however deep, following no link."""
+"""Whole directory trees: remove them however deep, following no link; see them onto the disk."""
 
 from __future__ import annotations
 
 import errno
 import os
+from ctypes import c_int
 from itertools import count
+
+from sampan.kernel.libc import Call
+
+_syncfs = Call("syncfs", c_int)
 
 
 def remove_tree(path: str) -> None:
@@ -68,3 +73,8 @@ def _move_up(name: str, directory: int, root: int, numbers: count[int]) -> str:
                 raise
         else:
             return new
+
+
+def sync_filesystem(fd: int) -> None:
+    """Wait until all that was written to the filesystem of `fd` is on its disk; syncfs(2)."""
+    _syncfs(fd)

@@ -1,0 +1,171 @@
+"""Unpacked layers by diff id: each is made once, whoever asks for it and how many at a time.
+
+A layer is made in tmp/ and renamed when it is whole. While somebody works with layers that no image names yet they are
+pinned, and `remove` leaves them alone.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter, defaultdict
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from sampan.errors import Failed, doing
+from sampan.ids import check_digest, new_id
+from sampan.image.unpack import LayerRecord, read_record
+from sampan.kernel.trees import remove_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Set as AbstractSet
+
+    from sampan.dirs import Dirs
+
+
+class Unpacked(Protocol):
+    """What unpacking a layer found out: `spec.image.LayerResult`, or a worker's answer."""
+
+    @property
+    def digest(self) -> str:
+        """Of the bytes as read."""
+
+    @property
+    def diff_id(self) -> str:
+        """Of the uncompressed tar."""
+
+    @property
+    def content_bytes(self) -> int:
+        """Of all regular files."""
+
+
+class Unpacker(Protocol):
+    """Unpacks a layer somewhere: in a worker process, or here in a test. As `unpack.unpack_layer`."""
+
+    def __call__(self, fd: int, target: str, *, digest: str | None, diff_id: str | None) -> Unpacked:
+        """Read `fd` to its end into the new directory `target`; leave no `target` on failure. `fd` stays open."""
+
+
+class Layers:
+    """The layers of one instance."""
+
+    def __init__(self, dirs: Dirs) -> None:
+        self._dirs = dirs
+        self._lock = threading.Lock()
+        self._pins: Counter[str] = Counter()
+        self._making: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        os.makedirs(f"{dirs.layers}/sha256", mode=0o711, exist_ok=True)
+        os.makedirs(dirs.tmp, mode=0o700, exist_ok=True)
+
+    def find(self, diff_id: str) -> LayerRecord | None:
+        """Return the record of a layer if it is here and whole."""
+        try:
+            return read_record(self._dirs.layer(check_digest(diff_id)))
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+    @contextmanager
+    def working(self) -> Iterator[Pins]:
+        """Work with layers that no image names yet: what the Pins are given stays until the end of the block."""
+        pins = Pins(self, self._lock, self._pins)
+        try:
+            yield pins
+        finally:
+            pins.release()
+
+    def make(self, diff_id: str, unpack: Callable[[str], Unpacked]) -> LayerRecord:
+        """Return the layer's record; where it is not here yet, `unpack(target)` makes it. Its pin must be held."""
+        with self._lock:
+            making = self._making[diff_id]
+        with making:
+            record = self.find(diff_id)
+            if record is None:
+                with self.scratch() as target:
+                    result = unpack(target)
+                    if result.diff_id != diff_id:
+                        raise Failed(f"can't keep layer {diff_id}: it was unpacked as {result.diff_id}")
+                    record = self._adopt(target, diff_id)
+        with self._lock:
+            self._making.pop(diff_id, None)
+        return record
+
+    def adopt(self, target: str, result: Unpacked, pins: Pins) -> LayerRecord:
+        """Keep an unpacked layer, the diff id of which was not known before."""
+        pins.add(result.diff_id)
+        record = self.find(result.diff_id)
+        if record is not None:
+            remove_tree(target)
+            return record
+        return self._adopt(target, result.diff_id)
+
+    @contextmanager
+    def scratch(self) -> Iterator[str]:
+        """A path in tmp/ to unpack to; what is there at the end of the block is removed."""
+        target = f"{self._dirs.tmp}/{new_id()}"
+        try:
+            yield target
+        finally:
+            remove_tree(target)
+
+    def remove(self, diff_id: str) -> bool:
+        """Remove a layer unless it is pinned; return whether it is gone now and was here."""
+        trash = f"{self._dirs.tmp}/{new_id()}"
+        with self._lock:
+            if self._pins[diff_id]:
+                return False
+            try:
+                os.rename(self._dirs.layer(check_digest(diff_id)), trash)
+            except FileNotFoundError:
+                return False
+        remove_tree(trash)
+        return True
+
+    def keep_only(self, diff_ids: AbstractSet[str]) -> None:
+        """Remove all others, less the pinned."""
+        for name in os.listdir(f"{self._dirs.layers}/sha256"):
+            if f"sha256:{name}" not in diff_ids:
+                self.remove(f"sha256:{name}")
+
+    def _adopt(self, target: str, diff_id: str) -> LayerRecord:
+        layer = self._dirs.layer(check_digest(diff_id))
+        with doing(f"can't keep layer {diff_id}"):
+            try:
+                os.rename(target, layer)
+            except OSError:
+                # Somebody else was faster, or what is there is damaged: layer.json is written last.
+                record = self.find(diff_id)
+                if record is not None:
+                    return record
+                if not os.path.exists(layer):
+                    raise
+                remove_tree(layer)
+                os.rename(target, layer)
+            return read_record(layer)
+
+
+class Pins:
+    """The layers that one piece of work holds."""
+
+    def __init__(self, layers: Layers, lock: threading.Lock, pins: Counter[str]) -> None:
+        self._layers = layers
+        self._lock = lock
+        self._pins = pins
+        self._mine: list[str] = []
+
+    def add(self, diff_id: str) -> LayerRecord | None:
+        """Hold a layer, whether or not it is here yet; return its record if it is."""
+        with self._lock:
+            self._pins[diff_id] += 1
+            self._mine.append(diff_id)
+        return self._layers.find(diff_id)
+
+    def release(self) -> None:
+        """Hold nothing any more."""
+        with self._lock:
+            while self._mine:
+                diff_id = self._mine.pop()
+                self._pins[diff_id] -= 1
+                if not self._pins[diff_id]:
+                    del self._pins[diff_id]

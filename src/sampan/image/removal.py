@@ -1,0 +1,83 @@
+"""Docker's rules of `rmi`: which names go, whether the image goes, and what stands against it. Pure.
+
+Source: moby, daemon/images/image_delete.go.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sampan.errors import Conflict
+from sampan.ids import short
+from sampan.spec.reference import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sampan.spec.image import Use
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What is to be done."""
+
+    untag: tuple[Reference, ...]
+    delete: bool
+
+
+def decide(
+    id: str, references: Sequence[Reference], uses: Sequence[Use], *, named: Reference | None, force: bool
+) -> Decision:
+    """Decide what `rmi` of the image `id` does; `named` is the name it was called by, None if it was called by id.
+
+    Raises Conflict in Docker's words.
+    """
+    if named is None:
+        if force or is_single(references):
+            _check_running(id, uses)
+        if not is_single(references) and not force:
+            raise _conflict(id, "must be forced", "image is referenced in multiple repositories")
+        _check_uses(id, uses, force=force)
+        return Decision(tuple(references), delete=True)
+    if not force and is_single(references) and uses:
+        raise Conflict(
+            f'conflict: unable to remove repository reference "{named.familiar()}" (must force) - container '
+            f"{short(uses[0].container_id)} is using its referenced image {short(id)}",
+            "remove the container first, or use --force",
+        )
+    untag = [named]
+    rest = [r for r in references if r != named]
+    if named.digest is None and not any(r.tag for r in rest if r.name == named.name):
+        # The repository's last tag takes its digests along.
+        untag += [r for r in rest if r.name == named.name]
+        rest = [r for r in rest if r.name != named.name]
+    if rest:
+        return Decision(tuple(untag), delete=False)
+    _check_uses(id, uses, force=force)
+    return Decision(tuple(untag), delete=True)
+
+
+def is_single(references: Sequence[Reference]) -> bool:
+    """Tell whether there is one name at most: one tag, and digests of the same repository only."""
+    tags = [r for r in references if r.digest is None]
+    repositories = {r.name for r in references}
+    return len(tags) <= 1 and len(repositories) <= 1
+
+
+def _check_uses(id: str, uses: Sequence[Use], *, force: bool) -> None:
+    _check_running(id, uses)
+    if uses and not force:
+        raise _conflict(id, "must be forced", f"image is being used by stopped container {short(uses[0].container_id)}")
+
+
+def _check_running(id: str, uses: Sequence[Use]) -> None:
+    for use in uses:
+        if use.running:
+            raise _conflict(
+                id, "cannot be forced", f"image is being used by running container {short(use.container_id)}"
+            )
+
+
+def _conflict(id: str, whether: str, why: str) -> Conflict:
+    return Conflict(f"conflict: unable to delete {short(id)} ({whether}) - {why}", "see `sampan ps -a`")

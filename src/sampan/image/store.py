@@ -1,0 +1,363 @@
+"""The images of one instance: their names, configurations and layers, in SQLite and in files named by digest.
+
+Order is what makes it safe against being killed: first the layers are there (renamed from tmp/), then the documents,
+then one transaction makes the image exist; going the other way the transaction comes first. What a crash leaves is
+named by no row, and `sweep` removes it. Layers of work in progress are pinned in memory meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sampan.errors import Conflict, InvalidInput, NotFound, SampanError
+from sampan.ids import is_digest
+from sampan.image import removal
+from sampan.image.blobs import Blobs
+from sampan.image.database import Database, Row
+from sampan.image.layers import Layers
+from sampan.kernel.trees import remove_tree, sync_filesystem
+from sampan.spec.distribution import Platform, go_architecture
+from sampan.spec.image import HistoryRow, Image, Removal, decode_config
+from sampan.spec.reference import Reference
+from sampan.units import parse_timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from sampan.dirs import Dirs
+    from sampan.spec.image import Use
+
+    InUse = Callable[[str], Sequence[Use]]  # the containers that are made of the image with this id
+
+_HEX = frozenset("0123456789abcdef")
+
+
+class Images:
+    """The image store: called by the server only, from any thread. `builtins` are images that need no row."""
+
+    def __init__(self, dirs: Dirs, builtins: Sequence[Image] = ()) -> None:
+        self._dirs = dirs
+        self._builtins = {image.id: image for image in builtins}
+        self._lock = threading.RLock()
+        self._closed = False
+        os.makedirs(dirs.images, mode=0o700, exist_ok=True)
+        self.layers = Layers(dirs)
+        self._blobs = Blobs(f"{dirs.images}/blobs", dirs.tmp)
+        self._database = Database(f"{dirs.images}/images.db")
+        self._images: dict[str, Image] = {}
+        self._hidden: set[str] = set()
+        self._by_name: dict[str, str] = {}
+        self._load()
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._closed = True
+            self._database.close()
+
+    def resolve(self, name: str, platform: str | None = None) -> Image:
+        """Find an image by name, name and digest, id or beginning of an id. Raises NotFound in Docker's words."""
+        with self._lock:
+            image = self._find(name)
+        if platform is not None and not _is_for(image, Platform.parse(platform)):
+            raise NotFound(
+                f"image with reference {name} was found but its platform ({image.config.platform}) does not match the "
+                f"specified platform ({platform})",
+                f"sampan pull --platform {platform} {name}",
+            )
+        return image
+
+    def list(self, all: bool = False) -> tuple[Image, ...]:  # noqa: ARG002  # there are no intermediate images
+        """Every image, the newest first and the built-in ones last."""
+        with self._lock:
+            images = [*self._images.values()]
+        return tuple(sorted(images, key=lambda image: (not image.host, _seconds(image.created)), reverse=True))
+
+    def tag(self, image: Image, reference: Reference) -> None:
+        """Give an image one more name; another image that had it loses it."""
+        if reference.digest is not None:
+            raise InvalidInput("refusing to create a tag with a digest reference")
+        self.check_name(reference)
+        with self._lock:
+            if image.id not in self._images:
+                raise NotFound(f"No such image: {image.id}")
+            self._database.name(image.id, [str(reference)], time.time_ns())
+            self._load()
+
+    def check_name(self, reference: Reference) -> None:
+        """Refuse to give an image the name of a built-in one."""
+        for image in self._builtins.values():
+            if reference.familiar() in image.repo_tags:
+                raise InvalidInput(f"can't use the name {reference.familiar()}: it is a built-in image's")
+
+    def remove(self, name: str, in_use: InUse, *, force: bool = False, no_prune: bool = False) -> tuple[Removal, ...]:  # noqa: ARG002
+        """Take a name away, and the image too if it was the last one. Docker's rules: `removal.decide`."""
+        with self._lock:
+            image = self._find(name)
+            named = None if _is_id(name, image.id) else _lookup_reference(name)
+            references = [Reference.parse(n) for n, id in self._by_name.items() if id == image.id]
+            uses = in_use(image.id)
+            if image.host:
+                return self._untag_builtin(image, named)
+            decision = removal.decide(image.id, references, uses, named=named, force=force)
+            self._database.remove(
+                image.id, [str(r) for r in decision.untag], delete=decision.delete, hide=decision.delete and bool(uses)
+            )
+            self._load()
+            gone = tuple(Removal("Untagged", r.familiar()) for r in decision.untag)
+            if not decision.delete:
+                return gone
+            unused = () if uses else self._unused(image.diff_ids)
+            self._drop_documents()
+        layers = tuple(Removal("Deleted", diff_id) for diff_id in unused if self.layers.remove(diff_id))
+        return (*gone, Removal("Deleted", image.id), *layers)
+
+    def add(
+        self,
+        config: bytes,
+        *,
+        manifest: bytes | None = None,
+        tags: Iterable[Reference] = (),
+        digests: Iterable[Reference] = (),
+    ) -> Image:
+        """Make an image exist, the layers of which are here and pinned. Return it with its names."""
+        view = decode_config(config)
+        names = [str(reference) for reference in (*tags, *digests)]
+        layers = []
+        for diff_id in view.diff_ids:
+            record = self.layers.find(diff_id)
+            if record is None:
+                raise NotFound(f"can't add image: its layer {diff_id} is missing")
+            layers.append((diff_id, record.content_bytes))
+        with self._lock:
+            row = Row(
+                id=self._blobs.put(config),
+                manifest=self._blobs.put(manifest) if manifest is not None else None,
+                hidden=False,
+                unsynced=_boot_id(),
+                layers=tuple(layers),
+            )
+            self._database.add(row, names, time.time_ns())
+            self._load()
+            image = self._images[row.id]
+        threading.Thread(target=self._sync, args=((row.id,),), daemon=True, name="sync").start()
+        return image
+
+    def document(self, digest: str) -> bytes:
+        """Read a manifest or configuration that is kept."""
+        return self._blobs.get(digest)
+
+    def history(self, image: Image) -> tuple[HistoryRow, ...]:
+        """The steps that made an image, the last first."""
+        sizes = iter(image.layer_sizes)
+        rows = [
+            HistoryRow(
+                id="<missing>",
+                created=_seconds(step.created),
+                created_by=step.created_by or "",
+                size=0 if step.empty_layer else next(sizes, 0),
+                comment=step.comment or "",
+            )
+            for step in image.config.history or ()
+        ]
+        rows += [
+            HistoryRow(id="<missing>", created=_seconds(image.created), created_by="", size=size, comment="")
+            for size in sizes
+        ]
+        if not rows:
+            rows = [HistoryRow(id="", created=_seconds(image.created), created_by="", size=image.size, comment="")]
+        top = rows.pop()
+        rows.append(
+            HistoryRow(
+                id=image.id,
+                created=top.created,
+                created_by=top.created_by,
+                size=top.size,
+                comment=top.comment,
+                tags=image.repo_tags,
+            )
+        )
+        return tuple(reversed(rows))
+
+    def collect(self, in_use: InUse) -> None:
+        """Remove what was kept for containers that are gone now: images removed by force."""
+        with self._lock:
+            free = [id for id in self._hidden if not in_use(id)]
+            if not free:
+                return
+            layers = {d for row in self._database.rows() if row.id in free for d, _ in row.layers}
+            for id in free:
+                self._database.remove(id, (), delete=True)
+            self._load()
+            unused = self._unused(layers)
+            self._drop_documents()
+        for diff_id in unused:
+            self.layers.remove(diff_id)
+
+    def sweep(self, in_use: InUse) -> tuple[str, ...]:
+        """Remove what a crash has left, and images whose parts are damaged; return a sentence for each of these.
+
+        Called at the server's start, before anything else works with images.
+        """
+        for name in os.listdir(self._dirs.tmp):
+            remove_tree(f"{self._dirs.tmp}/{name}")
+        with self._lock:
+            damaged = [(row, why) for row in self._database.rows() if (why := self._damage(row))]
+            said = tuple(self._drop_damaged(row, why) for row, why in damaged)
+            self._load()
+            self.collect(in_use)
+            rows = self._database.rows()
+            self.layers.keep_only({diff_id for row in rows for diff_id, _ in row.layers})
+            self._drop_documents()
+        unsynced = tuple(row.id for row in rows if row.unsynced)
+        if unsynced:
+            threading.Thread(target=self._sync, args=(unsynced,), daemon=True, name="sync").start()
+        return said
+
+    def _find(self, name: str) -> Image:
+        id = self._by_name.get(name)  # a built-in's name, or a canonical one
+        if id is None and (name in self._images or f"sha256:{name}" in self._images):
+            id = name if name in self._images else f"sha256:{name}"
+        if id is None and not is_digest(name) and not (len(name) == 64 and _HEX.issuperset(name)):
+            id = self._by_name.get(str(_lookup_reference(name)))
+        if id is None:
+            prefix = name.removeprefix("sha256:")
+            found = [id for id in self._images if id[7:].startswith(prefix)] if _HEX.issuperset(prefix) else []
+            id = found[0] if len(found) == 1 else None
+        if id is None or id not in self._images:
+            shown = name if is_digest(name) else _lookup_reference(name).familiar()
+            raise NotFound(
+                f"No such image: {shown}", "`sampan images` lists those that are here, `sampan pull` gets one"
+            )
+        return self._images[id]
+
+    def _load(self) -> None:
+        """Read the database anew: it is small, and this is its only writer."""
+        self._by_name = {}
+        tags: dict[str, list[str]] = {}
+        digests: dict[str, list[str]] = {}
+        times: dict[str, int] = {}
+        for name, id, named_ns in self._database.names():
+            self._by_name[name] = id
+            reference = Reference.parse(name)
+            (tags if reference.digest is None else digests).setdefault(id, []).append(reference.familiar())
+            times[id] = max(times.get(id, 0), named_ns)
+        images: dict[str, Image] = {}
+        rows = self._database.rows()
+        for row in rows:
+            if not row.hidden and (known := self._read(row)) is not None:
+                images[row.id] = known
+        for builtin in self._builtins.values():
+            images[builtin.id] = builtin
+            for name in builtin.repo_tags:
+                self._by_name[str(Reference.parse(name))] = builtin.id
+        self._hidden = {row.id for row in rows if row.hidden}
+        self._images = {id: _named(image, tags, digests, times) for id, image in images.items()}
+
+    def _read(self, row: Row) -> Image | None:
+        known = self._images.get(row.id)
+        if known is not None and known.manifest_digest == row.manifest:
+            return known
+        try:
+            raw = self._blobs.get(row.id)
+        except SampanError:  # `sweep` says so
+            return None
+        return Image(
+            id=row.id,
+            config=decode_config(raw),
+            raw_config=raw,
+            diff_ids=tuple(diff_id for diff_id, _ in row.layers),
+            layer_sizes=tuple(size for _, size in row.layers),
+            size=sum(size for _, size in row.layers),
+            manifest_digest=row.manifest,
+        )
+
+    def _unused(self, diff_ids: Iterable[str]) -> tuple[str, ...]:
+        used = {diff_id for row in self._database.rows() for diff_id, _ in row.layers}
+        return tuple(diff_id for diff_id in dict.fromkeys(diff_ids) if diff_id not in used)
+
+    def _drop_documents(self) -> None:
+        rows = self._database.rows()
+        self._blobs.keep_only({row.id for row in rows} | {row.manifest for row in rows if row.manifest})
+
+    def _untag_builtin(self, image: Image, named: Reference | None) -> tuple[Removal, ...]:
+        if named is None or str(named) not in {name for name, _, _ in self._database.names()}:
+            raise Conflict(f"can't remove {image.repo_tags[0]}: it is built in")
+        self._database.remove(image.id, [str(named)], delete=False)
+        self._load()
+        return (Removal("Untagged", named.familiar()),)
+
+    def _damage(self, row: Row) -> str | None:
+        if row.unsynced is not None and row.unsynced != _boot_id():
+            return "the machine went down before its layers were on the disk"
+        try:
+            self._blobs.get(row.id)
+            if row.manifest is not None:
+                self._blobs.get(row.manifest)
+        except SampanError as e:
+            return e.message
+        missing = [diff_id for diff_id, _ in row.layers if self.layers.find(diff_id) is None]
+        return f"its layer {missing[0]} is missing or damaged" if missing else None
+
+    def _drop_damaged(self, row: Row, why: str) -> str:
+        names = [name for name, id, _ in self._database.names() if id == row.id]
+        self._database.remove(row.id, names, delete=True)
+        shown = Reference.parse(names[0]).familiar() if names else row.id
+        return f"image {shown} is gone: {why}; pull, load or import it again"
+
+    def _sync(self, ids: tuple[str, ...]) -> None:
+        """Wait until the layers are on the disk, behind the answer: it writes what all programs have written."""
+        fd = os.open(self._dirs.layers, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            sync_filesystem(fd)
+        except OSError:
+            return
+        finally:
+            os.close(fd)
+        with self._lock:
+            if not self._closed:
+                self._database.synced(ids)
+
+
+def _named(image: Image, tags: dict[str, list[str]], digests: dict[str, list[str]], times: dict[str, int]) -> Image:
+    own = image.repo_tags if image.host else ()
+    return msgspec.structs.replace(
+        image,
+        repo_tags=(*own, *tags.get(image.id, ())),
+        repo_digests=tuple(digests.get(image.id, ())),
+        last_tagged_ns=times.get(image.id, 0),
+    )
+
+
+def _is_id(name: str, id: str) -> bool:
+    """Tell whether `name`, by which the image was found, is its id or the beginning of it."""
+    return name == id or (len(name) <= 64 and id.removeprefix("sha256:").startswith(name.removeprefix("sha256:")))
+
+
+def _lookup_reference(name: str) -> Reference:
+    reference = Reference.parse(name)
+    return reference.with_digest(reference.digest) if reference.digest else reference
+
+
+def _is_for(image: Image, wanted: Platform) -> bool:
+    offered, variant = image.config.platform, image.config.platform.variant
+    same = (offered.os, go_architecture(offered.architecture)[0]) == (wanted.os, wanted.architecture)
+    return same and (variant is None or wanted.variant is None or variant == wanted.variant)
+
+
+def _seconds(created: str | None) -> int:
+    """Seconds of the epoch; 0 for what is absent, no time, or before it (Go's zero time)."""
+    try:
+        return max(0, parse_timestamp(created or "") // 1_000_000_000)
+    except SampanError:
+        return 0
+
+
+def _boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()

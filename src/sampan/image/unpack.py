@@ -1,0 +1,209 @@
+"""Unpack one layer: read, verify, decompress, write. The story of a worker process.
+
+Three things happen at once, each in a thread, since all of them leave the interpreter's lock: reading, hashing and
+decompressing what comes; hashing the tar; writing files. Nothing is kept of a layer that fails.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import queue
+import threading
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from sampan.errors import InvalidInput, doing
+from sampan.image.compression import Peeked, decompressed
+from sampan.image.extract import Extractor, Facts, show
+from sampan.image.tar import Reader
+from sampan.kernel.trees import remove_tree
+from sampan.spec.image import LayerResult
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RECORD = "layer.json"
+CONTENT = "diff"
+
+_AHEAD = 32  # pieces that a thread may be ahead of the next one
+
+_LAYERS_FAULT = frozenset(
+    {
+        errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EISDIR, errno.EINVAL, errno.E2BIG, errno.ERANGE,
+        errno.ENOENT, errno.EEXIST,
+    }
+)  # fmt: skip
+
+
+class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """layer.json: what is known of an unpacked layer. Paths are of bytes, written as base64."""
+
+    version: int = 1
+    diff_id: str
+    tar_bytes: int
+    content_bytes: int
+    implied: tuple[bytes, ...] = ()
+    whiteouts: tuple[bytes, ...] = ()
+    opaque_root: bool = False
+
+
+def unpack_layer(fd: int, target: str, *, digest: str | None = None, diff_id: str | None = None) -> LayerResult:
+    """Read a layer from `fd` to its end and unpack it into the new directory `target`: diff/ and layer.json.
+
+    `digest` is of the bytes as read, `diff_id` of the tar in them; None is not checked. With neither, the archive must
+    have its end mark. What fails leaves no `target`. `fd` stays open.
+    """
+    with doing("can't unpack layer"):
+        os.mkdir(target, 0o700)
+        try:
+            os.mkdir(f"{target}/{CONTENT}")
+            source = _Source(fd)
+            with _Tar(source) as content:
+                facts = _write(content, f"{target}/{CONTENT}", strict=digest is None and diff_id is None)
+            result = LayerResult(
+                digest=source.digest(),
+                diff_id=content.digest(),
+                compressed_bytes=source.count,
+                tar_bytes=content.count,
+                content_bytes=facts.content_bytes,
+            )
+            _compare("digest", result.digest, digest)
+            _compare("diff id", result.diff_id, diff_id)
+            _record(target, result, facts)
+        except BaseException:
+            remove_tree(target)
+            raise
+    return result
+
+
+def read_record(layer: str) -> LayerRecord:
+    """Read layer.json of the unpacked layer at `layer`."""
+    with open(f"{layer}/{RECORD}", "rb") as file:
+        return msgspec.json.decode(file.read(), type=LayerRecord)
+
+
+def _write(content: _Tar, target: str, *, strict: bool) -> Facts:
+    root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+    extractor = Extractor(root)
+    try:
+        os.fchmod(root, 0o755)
+        reader = Reader(content.pieces())
+        while (entry := reader.next_entry()) is not None:
+            try:
+                extractor.write(entry, reader.body())
+            except OSError as e:
+                name = show(entry.name)[:300]
+                if e.errno in _LAYERS_FAULT:
+                    raise InvalidInput(f"{name}: {(e.strerror or '').lower()}") from e
+                with doing(name):
+                    raise
+        if strict and not reader.ended:
+            raise InvalidInput("the tar archive is cut short", "it was not written or sent to its end")
+        reader.drain()
+        return extractor.finish()
+    finally:
+        extractor.close()
+        os.close(root)
+
+
+def _compare(what: str, found: str, wanted: str | None) -> None:
+    if wanted is None:
+        return
+    if wanted.startswith("sha512:"):
+        raise InvalidInput(f"{what} {wanted}: only sha256 is understood")
+    if found != wanted:
+        raise InvalidInput(
+            f"{what} does not match: it is {found} and should be {wanted}",
+            "the data was damaged on its way, or the registry or archive is wrong",
+        )
+
+
+def _record(target: str, result: LayerResult, facts: Facts) -> None:
+    record = LayerRecord(
+        diff_id=result.diff_id,
+        tar_bytes=result.tar_bytes,
+        content_bytes=result.content_bytes,
+        implied=tuple(facts.implied),
+        whiteouts=tuple(facts.whiteouts),
+        opaque_root=facts.opaque_root,
+    )
+    with open(f"{target}/{RECORD}", "wb") as file:
+        file.write(msgspec.json.encode(record))
+
+
+class _Source:
+    """The bytes as they come, counted and hashed."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._hash = hashlib.sha256()
+        self.count = 0
+
+    def read(self, size: int, /) -> bytes:
+        data = os.read(self._fd, size)
+        self._hash.update(data)
+        self.count += len(data)
+        return data
+
+    def digest(self) -> str:
+        return "sha256:" + self._hash.hexdigest()
+
+
+class _Tar:
+    """The uncompressed archive: made by one thread, hashed by another, read through `pieces`."""
+
+    def __init__(self, source: _Source) -> None:
+        self._source = source
+        self._hash = hashlib.sha256()
+        self._to_hash: queue.Queue[bytes] = queue.Queue(_AHEAD)
+        self._to_write: queue.Queue[bytes | BaseException] = queue.Queue(_AHEAD)
+        self._abandoned = False
+        self._plain = False
+        self._threads = [threading.Thread(target=f, daemon=True) for f in (self._decompress, self._digest)]
+        self.count = 0
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._abandoned = True
+        while self._threads[0].is_alive():  # it may wait for room in the queue
+            while not self._to_write.empty():
+                self._to_write.get()
+            self._threads[0].join(0.02)
+        self._threads[1].join()
+
+    def pieces(self) -> Iterator[bytes]:
+        while piece := self._to_write.get():
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+
+    def digest(self) -> str:
+        return self._source.digest() if self._plain else "sha256:" + self._hash.hexdigest()
+
+    def _decompress(self) -> None:
+        end: bytes | BaseException = b""
+        try:
+            source = Peeked(self._source)
+            self._plain = source.kind() == "none"  # then both digests are one: hash once
+            for piece in decompressed(source):
+                if self._abandoned:
+                    break
+                self.count += len(piece)
+                if not self._plain:
+                    self._to_hash.put(piece)
+                self._to_write.put(piece)
+        except BaseException as e:
+            end = e
+        self._to_hash.put(b"")
+        self._to_write.put(end)
+
+    def _digest(self) -> None:
+        while piece := self._to_hash.get():
+            self._hash.update(piece)
