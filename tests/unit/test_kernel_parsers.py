@@ -74,7 +74,10 @@ def test_flat_keyed_files_give_numbers() -> None:
     assert cgroupfs.flat_keyed("populated 1\nfrozen 0\nmax\nword text\n") == {"populated": 1, "frozen": 0}
 
 
-V1 = "34 31 0:31 / /c/cpu rw - cgroup cgroup rw,cpu,cpuacct\n37 31 0:37 / /c/systemd rw - cgroup cgroup rw,name=systemd\n"
+V1 = """\
+34 31 0:31 / /c/cpu rw - cgroup cgroup rw,cpu,cpuacct
+37 31 0:37 / /c/systemd rw - cgroup cgroup rw,name=systemd
+"""
 V2 = "41 31 0:38 / /c/unified rw - cgroup2 cgroup2 rw,nsdelegate\n"
 
 

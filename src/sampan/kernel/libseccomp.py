@@ -414,7 +414,7 @@ def _set_architectures(library: _Library, context: int, profile: Profile) -> Non
 
 
 def _with_actions_in_order(bpf: bytes, library: _Library, profile: Profile) -> bytes:
-    """Turn the bytes of return values round where libseccomp 2.5 left them in this machine's order, not the filter's."""
+    """Turn return values round where libseccomp 2.5 left them in this machine's byte order, not the filter's."""
     order = _byte_order(library.token(profile.architectures[0]))
     if order == ("<" if sys.byteorder == "little" else ">"):
         return bpf
