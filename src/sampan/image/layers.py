@@ -16,13 +16,14 @@ import msgspec
 
 from sampan.errors import Failed, doing
 from sampan.ids import check_digest, new_id
-from sampan.image.unpack import LayerRecord, read_record
+from sampan.image.unpack import read_record
 from sampan.kernel.trees import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Set as AbstractSet
 
     from sampan.dirs import Dirs
+    from sampan.spec.image import LayerRecord
 
 
 class Unpacked(Protocol):

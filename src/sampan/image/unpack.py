@@ -20,7 +20,7 @@ from sampan.image.compression import Peeked, decompressed
 from sampan.image.extract import Extractor, Facts, show
 from sampan.image.tar import Reader
 from sampan.kernel.trees import remove_tree
-from sampan.spec.image import LayerResult
+from sampan.spec.image import LayerRecord, LayerResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,18 +36,6 @@ _LAYERS_FAULT = frozenset(
         errno.ENOENT, errno.EEXIST,
     }
 )  # fmt: skip
-
-
-class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """layer.json: what is known of an unpacked layer. Paths are of bytes, written as base64."""
-
-    version: int = 1
-    diff_id: str
-    tar_bytes: int
-    content_bytes: int
-    implied: tuple[bytes, ...] = ()
-    whiteouts: tuple[bytes, ...] = ()
-    opaque_root: bool = False
 
 
 def unpack_layer(fd: int, target: str, *, digest: str | None = None, diff_id: str | None = None) -> LayerResult:

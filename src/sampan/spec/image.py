@@ -167,6 +167,18 @@ class LayerResult(msgspec.Struct, frozen=True, kw_only=True):
     content_bytes: int  # of all regular files
 
 
+class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """layer.json: what is known of an unpacked layer. Paths are of bytes, written as base64."""
+
+    version: int = 1
+    diff_id: str
+    tar_bytes: int
+    content_bytes: int
+    implied: tuple[bytes, ...] = ()
+    whiteouts: tuple[bytes, ...] = ()
+    opaque_root: bool = False
+
+
 class Rootfs(msgspec.Struct, frozen=True, kw_only=True):
     """What an overlay is mounted from."""
 

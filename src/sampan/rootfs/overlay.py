@@ -1,0 +1,176 @@
+"""Put layers together, so that what overlayfs shows is what unpacking them one over the other would have made.
+
+Layers are unpacked each by itself, and overlayfs takes a merged directory's metadata from the topmost layer that has
+it. Two things would go wrong. A layer with `tmp/a` and no entry for `tmp` has a `tmp` of mode 0755, which would hide
+the 1777 below. And a whiteout in a directory that no other layer has would show as a strange device, because overlayfs
+looks for whiteouts only where it merges. Both are cured by one more layer on top, the shape: empty directories with
+the right metadata. Most images need none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from sampan.errors import Failed, doing
+from sampan.ids import new_id
+from sampan.kernel.trees import remove_tree
+from sampan.spec.image import LayerRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sampan.dirs import Dirs
+
+OPAQUE_XATTR = "trusted.overlay.opaque"
+_OVERLAY_XATTRS = ("trusted.overlay.", "user.overlay.")
+
+
+class Metadata(NamedTuple):
+    """What a directory is, beside its content. As an implied directory gets it, unless said otherwise."""
+
+    mode: int = 0o755
+    uid: int = 0
+    gid: int = 0
+    xattrs: tuple[tuple[str, bytes], ...] = ()
+
+
+class Chain(NamedTuple):
+    """Layers that were put together."""
+
+    lowerdirs: tuple[str, ...]  # topmost first, never empty
+    root: Metadata
+
+
+class _Layer(NamedTuple):
+    content: str  # its directory
+    implied: frozenset[bytes]
+    whiteouts: frozenset[bytes]
+
+
+def assemble(dirs: Dirs, diff_ids: Sequence[str]) -> Chain:
+    """Put layers together, the lowest first; make the shape on the disk if one is needed and not there yet."""
+    layers = _read(dirs, diff_ids)
+    root = next((metadata_of(layer.content) for layer in layers if b"" not in layer.implied), Metadata())
+    lowerdirs = tuple(layer.content for layer in layers)
+    shape = _shape(layers)
+    if shape or not layers:
+        name = hashlib.sha256("\n".join(diff_ids).encode()).hexdigest()
+        lowerdirs = (_build(dirs, name, shape), *lowerdirs)
+    return Chain(lowerdirs, root)
+
+
+def metadata_of(path: str | bytes) -> Metadata:
+    """Read what a directory is."""
+    status = os.lstat(path)
+    names = [name for name in os.listxattr(path, follow_symlinks=False) if not name.startswith(_OVERLAY_XATTRS)]
+    xattrs = tuple((name, os.getxattr(path, name, follow_symlinks=False)) for name in names)
+    return Metadata(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, xattrs)
+
+
+def apply_metadata(path: str | bytes, metadata: Metadata) -> None:
+    """Make a directory what `metadata` says."""
+    os.chown(path, metadata.uid, metadata.gid, follow_symlinks=False)
+    os.chmod(path, metadata.mode)
+    for name, value in metadata.xattrs:
+        os.setxattr(path, name, value, follow_symlinks=False)
+
+
+def _read(dirs: Dirs, diff_ids: Sequence[str]) -> list[_Layer]:
+    """The layers that show, topmost first."""
+    layers = []
+    for diff_id in reversed(diff_ids):
+        path = dirs.layer(diff_id)
+        try:
+            with open(f"{path}/layer.json", "rb") as file:
+                record = msgspec.json.decode(file.read(), type=LayerRecord)
+        except (FileNotFoundError, msgspec.DecodeError) as e:
+            raise Failed(f"can't use layer {diff_id}: it is missing or damaged", "pull or load its image again") from e
+        layers.append(_Layer(f"{path}/diff", frozenset(record.implied), frozenset(record.whiteouts)))
+        if record.opaque_root:
+            break
+    return layers
+
+
+def _shape(layers: Sequence[_Layer]) -> dict[bytes, Metadata]:
+    """Which directories the shape has, parents before children; empty if it isn't needed."""
+    found: dict[bytes, Metadata] = {}
+    candidates = {path for layer in layers for path in layer.implied | layer.whiteouts if path}
+    for path in sorted(candidates):
+        shown, own = _merged(layers, path)
+        if not shown:
+            continue
+        orphans = len(shown) == 1 and path in shown[0].whiteouts
+        top = metadata_of(_at(shown[0], path))
+        if not orphans and top == own:
+            continue
+        found[path] = own
+        for above in _above(path):
+            if above not in found:
+                found[above] = _merged(layers, above)[1]
+    return dict(sorted(found.items()))
+
+
+def _merged(layers: Sequence[_Layer], path: bytes) -> tuple[list[_Layer], Metadata]:
+    """Walk down to `path` as overlayfs does: return the layers whose directory shows there, and its true metadata.
+
+    The layers are none where something else than a directory shows.
+    """
+    shown = list(layers)
+    below: list[_Layer] = []  # hidden only by a mark that the directory starts anew, which is not about metadata
+    for part in [*_above(path), path]:
+        candidates, shown, below = shown, [], []
+        opaque = False
+        for layer in candidates:
+            try:
+                status = os.lstat(_at(layer, part))
+            except FileNotFoundError:
+                continue
+            if not stat.S_ISDIR(status.st_mode):
+                break
+            (below if opaque else shown).append(layer)
+            opaque = opaque or _is_opaque(layer, part)
+    described = (layer for layer in (*shown, *below) if path not in layer.implied)
+    return shown, next((metadata_of(_at(layer, path)) for layer in described), Metadata())
+
+
+def _build(dirs: Dirs, name: str, directories: dict[bytes, Metadata]) -> str:
+    target = f"{dirs.shapes}/{name}"
+    if os.path.isdir(target):
+        return target
+    scratch = f"{dirs.tmp}/{new_id()}"
+    with doing("can't make the directories of an image"):
+        try:
+            os.makedirs(dirs.shapes, mode=0o711, exist_ok=True)
+            os.makedirs(scratch)
+            for path in directories:
+                os.mkdir(os.fsencode(scratch) + b"/" + path)
+            for path, metadata in directories.items():
+                apply_metadata(os.fsencode(scratch) + b"/" + path, metadata)
+            os.rename(scratch, target)
+        except FileExistsError:  # somebody else was faster
+            pass
+        finally:
+            remove_tree(scratch)
+    return target
+
+
+def _above(path: bytes) -> Iterable[bytes]:
+    """The directories above `path`, topmost first, less the root."""
+    parts = path.split(b"/")
+    return (b"/".join(parts[:count]) for count in range(1, len(parts)))
+
+
+def _at(layer: _Layer, path: bytes) -> bytes:
+    return os.fsencode(layer.content) + b"/" + path
+
+
+def _is_opaque(layer: _Layer, path: bytes) -> bool:
+    try:
+        return os.getxattr(_at(layer, path), OPAQUE_XATTR, follow_symlinks=False) == b"y"
+    except OSError:
+        return False

@@ -1,0 +1,109 @@
+"""What a container writes to: an upper directory over its image's layers. Nothing is mounted here."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from sampan.errors import Conflict, doing
+from sampan.kernel.trees import remove_tree
+from sampan.rootfs import overlay
+from sampan.rootfs.host import Cover
+from sampan.spec.image import Image, Rootfs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from sampan.dirs import Dirs
+
+_USUAL = overlay.Metadata()
+
+
+class Snapshots:
+    """The containers' own directories. Called by the server only, from any thread."""
+
+    def __init__(self, dirs: Dirs) -> None:
+        self._dirs = dirs
+        self._cover = Cover(dirs)
+        self._chains: dict[tuple[str, ...], overlay.Chain] = {}
+        self._lock = threading.Lock()
+        os.makedirs(dirs.containers, mode=0o711, exist_ok=True)
+        os.makedirs(dirs.shapes, mode=0o711, exist_ok=True)
+
+    def prepare(self, id: str, image: Image) -> Rootfs:
+        """Make the directories of container `id` over `image`. Raises Conflict where they are there already."""
+        chain = self._chain(image)
+        base = self._dirs.container(id)
+        rootfs = Rootfs(
+            path=f"{base}/rootfs", lowerdirs=chain.lowerdirs, upperdir=f"{base}/upper", workdir=f"{base}/work"
+        )
+        with doing(f"can't prepare container {id[:12]}"):
+            try:
+                os.mkdir(base, 0o711)
+            except FileExistsError:
+                if os.path.exists(rootfs.upperdir):
+                    raise Conflict(f"{rootfs.upperdir} is there already") from None
+            try:
+                os.mkdir(rootfs.workdir, 0o700)
+                os.mkdir(rootfs.path, 0o700)
+                os.mkdir(rootfs.upperdir, 0o755)
+                if chain.root != _USUAL:
+                    overlay.apply_metadata(rootfs.upperdir, chain.root)
+                else:
+                    os.chmod(rootfs.upperdir, 0o755)  # whatever the umask is
+            except BaseException:
+                remove_tree(base)
+                raise
+        return rootfs
+
+    def make_ready(self, rootfs: Rootfs) -> None:
+        """See to it that the lower directories are there and right, before each start of a container."""
+        if rootfs.lowerdirs[0] == self._cover.path:
+            self._cover.refresh()
+
+    def remove(self, id: str) -> None:
+        """Remove all of a container's own directories."""
+        with doing(f"can't remove the files of container {id[:12]}"):
+            remove_tree(self._dirs.container(id))
+
+    def usage(self, id: str) -> int:
+        """Bytes of all files that the container has written or changed."""
+        return sum(_sizes(f"{self._dirs.container(id)}/upper"))
+
+    def sweep(self, in_use: Iterable[str]) -> None:
+        """Remove shapes and covers that no container's `lowerdirs` name. Called when nothing else works here."""
+        used = set(in_use)
+        for name in os.listdir(self._dirs.shapes):
+            if f"{self._dirs.shapes}/{name}" not in used:
+                remove_tree(f"{self._dirs.shapes}/{name}")
+        if self._cover.path not in used:
+            self._cover.remove()
+        with self._lock:
+            self._chains.clear()
+
+    def _chain(self, image: Image) -> overlay.Chain:
+        if image.host:
+            return overlay.Chain((self._cover.refresh(), "/"), overlay.metadata_of("/"))
+        with self._lock:
+            chain = self._chains.get(image.diff_ids)
+        if chain is None:
+            chain = overlay.assemble(self._dirs, image.diff_ids)
+            with self._lock:
+                self._chains[image.diff_ids] = chain
+        return chain
+
+
+def _sizes(path: str) -> Iterator[int]:
+    pending = [path]
+    seen: set[int] = set()  # hard links count once
+    while pending:
+        with os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    status = entry.stat(follow_symlinks=False)
+                    if status.st_nlink == 1 or status.st_ino not in seen:
+                        seen.add(status.st_ino)
+                        yield status.st_size
