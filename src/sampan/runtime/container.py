@@ -1,0 +1,253 @@
+"""A container's life as its parent sees it: create, start, exec, delete.
+
+The caller (a shim, or `sampan-runtime`) is the parent of the process that is made, and waits for it. What fails is undone
+before it is raised: no process, no control group, no mount is left.
+
+    running = create(plan, (stdin, stdout, stderr))
+    os.waitid(os.P_PIDFD, running.pidfd, os.WEXITED)
+    delete(running.cgroups)
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from contextlib import suppress
+from time import perf_counter_ns
+from typing import TYPE_CHECKING
+
+from sampan.errors import Failed, NotPermitted, SampanError
+from sampan.kernel import namespaces, process, seccomp
+from sampan.kernel.namespaces import CLONE
+from sampan.runtime import control, init, ops, perform
+from sampan.runtime.scene import GO, IN_CGROUPS, MAPPED, Channel, Ready, Scene
+
+if TYPE_CHECKING:
+    from sampan.runtime.plan import Plan
+
+Stdio = tuple[int, int, int]
+
+
+class Running:
+    """A process made by a plan. `pidfd` and `console` are the holder's to close."""
+
+    def __init__(
+        self, pid: int, pidfd: int, start_time: int, cgroups: control.Cgroups, console: int | None = None
+    ) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.start_time = start_time  # in clock ticks since boot: with the pid, a name that is not used again
+        self.cgroups = cgroups
+        self.console = console  # the terminal's master
+        self.steps: list[tuple[int, int]] = []  # (index in the plan's steps, ns)
+        self.warnings: tuple[str, ...] = ()
+        self.own_cgroups = False  # it is the container's first: they go when it fails to start
+        self._channel: Channel | None = None  # while it waits for `start`
+
+    @classmethod
+    def adopt(
+        cls, pid: int, pidfd: int, start_time: int, cgroups: control.Cgroups, console: int | None = None
+    ) -> Running:
+        """Return a handle for a process that was made by another shim and is found again."""
+        return cls(pid, pidfd, start_time, cgroups, console)
+
+    @property
+    def waiting(self) -> bool:
+        """It is gated, and its program has not been executed."""
+        return self._channel is not None
+
+    def wait_at(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def released(self) -> Channel | None:
+        channel, self._channel = self._channel, None
+        return channel
+
+
+def create(
+    plan: Plan, stdio: Stdio | None, *, console_size: tuple[int, int] | None = None, gated: bool = False
+) -> Running:
+    """Make the container and execute its program; with `gated` all but the last step is done, until `start`.
+
+    `stdio` is None exactly where the plan makes a terminal: then `Running.console` is its master. Raises what went wrong,
+    in the container as well: CommandNotFound, NotExecutable, …
+    """
+    return _make(plan, stdio, console_size=console_size, gated=gated, container_pidfd=-1)
+
+
+def exec_process(
+    plan: Plan,
+    container_pidfd: int,
+    stdio: Stdio | None,
+    *,
+    console_size: tuple[int, int] | None = None,
+    gated: bool = False,
+) -> Running:
+    """Execute another process in the container whose first process `container_pidfd` is; else as `create`."""
+    return _make(plan, stdio, console_size=console_size, gated=gated, container_pidfd=container_pidfd)
+
+
+def start(running: Running) -> None:
+    """Let a gated process execute its program. What fails is undone as in `create`."""
+    channel = running.released()
+    if channel is None:
+        return
+    try:
+        channel.send(GO)
+        said = channel.receive()
+    except BrokenPipeError:
+        said = None
+    finally:
+        channel.close()
+    if isinstance(said, SampanError):
+        _undo(running.pidfd, running.cgroups if running.own_cgroups else ())
+        raise said
+
+
+def delete(cgroups: control.Cgroups) -> None:
+    """Kill whoever is left in the container's control groups, and remove them."""
+    control.remove(cgroups)
+
+
+def _make(
+    plan: Plan, stdio: Stdio | None, *, console_size: tuple[int, int] | None, gated: bool, container_pidfd: int
+) -> Running:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    channel = Channel(ours)
+    scene = Scene(plan.root, channel)
+    scene.stdio, scene.console_size, scene.gated = stdio, console_size, gated
+    scene.container_pidfd = container_pidfd
+    own = plan.cgroups if container_pidfd < 0 else ()
+    try:
+        scene.filters = _read_filters(plan)
+        _perform_outside(plan, scene, theirs)
+        running = _born(plan, scene)
+    except BaseException as e:
+        theirs.close()
+        # What the new process says of itself is the cause; a failure out here mostly follows from it.
+        said = channel.receive(wait=False) if scene.pidfd >= 0 else None
+        channel.close()
+        _undo(scene.pidfd, own)
+        if isinstance(said, SampanError):
+            raise said from e
+        raise
+    running.own_cgroups = container_pidfd < 0
+    if not gated:
+        channel.close()
+    return running
+
+
+def _perform_outside(plan: Plan, scene: Scene, theirs: socket.socket) -> None:
+    """Perform the shim's steps; the new process goes its own way at `Clone`."""
+    left: list[tuple[str, CLONE]] = []  # namespaces that this process's children are no longer born into
+    maps = sum(isinstance(step.op, ops.MapIds) for step in plan.steps)
+    try:
+        for index, step in enumerate(plan.steps):
+            if step.who != "outside":
+                continue
+            before = perf_counter_ns()
+            op = step.op
+            left += _leaves(op)
+            try:
+                perform.outside(op, scene)  # type: ignore[arg-type]  # `who` says which of the two unions it is of
+            except (OSError, Failed, NotPermitted) as e:
+                raise init.blame(op, e) from e
+            scene.steps.append((index, perf_counter_ns() - before))
+            if isinstance(op, ops.Clone):
+                if scene.pid == 0:
+                    scene.channel.close()
+                    scene.channel = Channel(theirs)
+                    init.become(plan, scene)
+                theirs.close()
+            maps -= isinstance(op, ops.MapIds)
+            if isinstance(op, ops.MapIds) and maps == 0:
+                scene.channel.send(MAPPED)
+        if any(step.op == ops.Await("cgroups") for step in plan.steps):
+            scene.channel.send(IN_CGROUPS)
+    finally:
+        if scene.overlay_fd >= 0:
+            os.close(scene.overlay_fd)
+        for name, flag in left:
+            _come_back(name, flag)
+
+
+def _leaves(op: ops.Operation) -> list[tuple[str, CLONE]]:
+    match op:
+        case ops.Join() | ops.JoinContainer():
+            return [("pid", CLONE.NEWPID)]
+        case ops.OffsetClocks():
+            return [("time", CLONE.NEWTIME)]
+    return []
+
+
+def _come_back(name: str, flag: CLONE) -> None:
+    fd = os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        namespaces.setns(fd, flag)
+    finally:
+        os.close(fd)
+
+
+def _born(plan: Plan, scene: Scene) -> Running:
+    """Hear the new process out: its terminal, that it is ready, and unless it is gated whether the program runs."""
+    console: int | None = None
+    try:
+        while not isinstance(said := scene.channel.receive(), Ready):
+            if isinstance(said, SampanError):
+                raise said
+            if said is None:
+                raise Failed(
+                    f"can't start the container: its first process {_end_of(scene.pidfd)} before it executed the program",
+                    "a memory limit that is very low does this",
+                )
+            console = said
+        if not scene.gated:
+            last = scene.channel.receive()
+            if isinstance(last, SampanError):
+                raise last
+        running = Running(scene.pid, scene.pidfd, process.start_time(scene.pid), plan.cgroups, console)
+    except BaseException:
+        if console is not None:
+            os.close(console)
+        raise
+    running.steps = sorted((*scene.steps, *said.steps))
+    running.warnings = (*plan.warnings, *said.warnings)
+    if scene.gated:
+        running.wait_at(scene.channel)
+    return running
+
+
+def _end_of(pidfd: int) -> str:
+    with suppress(ChildProcessError):
+        ended = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOWAIT)
+        if ended is not None and ended.si_code != os.CLD_EXITED:
+            return f"was killed by signal {ended.si_status}"
+    return "ended"
+
+
+def _read_filters(plan: Plan) -> dict[str, bytes]:
+    """Read the compiled filter, if the plan sets one, while the host's files are in reach."""
+    for step in plan.steps:
+        if isinstance(op := step.op, ops.SetFilter):
+            if op.profile == "default":
+                filter = seccomp.default_filter(variant=op.variant)
+            elif op.profile == "spec":
+                filter = seccomp.compile(op.document)
+            else:
+                with open(op.profile, "rb") as file:
+                    filter = file.read()
+            return {op.profile + op.variant: filter}
+    return {}
+
+
+def _undo(pidfd: int, cgroups: control.Cgroups) -> None:
+    """Take back what a failed birth has left."""
+    if pidfd >= 0:
+        with suppress(OSError):
+            process.pidfd_send_signal(pidfd, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+        os.close(pidfd)
+    with suppress(SampanError, OSError):
+        control.remove(cgroups)

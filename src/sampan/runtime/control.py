@@ -1,0 +1,161 @@
+"""What is done to a living container through its control groups: freeze, kill everyone, change limits, count, remove.
+
+`cgroups` is always the plan's: (controller, directory) for each hierarchy; v2: one, controller "".
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from sampan.errors import Failed, Unsupported, doing
+from sampan.kernel import cgroupfs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+Cgroups = tuple[tuple[str, str], ...]
+
+_FREEZE_WITHIN_S = 10.0
+_KILL_WITHIN_S = 10.0
+
+
+def directory(cgroups: Cgroups, controller: str) -> str | None:
+    """Return where a controller's files of this container are; None where it has no such group."""
+    table = dict(cgroups)
+    found = table.get("", table.get(controller))
+    if found is None:
+        # Controllers that share a mount have one entry, under the name of the first; the mount is named by both.
+        shared = (d for _, d in cgroups if controller in d.split("/sys/fs/cgroup/")[-1].split("/")[0].split(","))
+        found = next(shared, None)
+    return found
+
+
+def processes(cgroups: Cgroups) -> list[int]:
+    """List all processes of the container as the host numbers them, those of groups that it made below its own too."""
+    for wanted in ("", "pids", "memory", "freezer", "devices"):
+        if wanted in dict(cgroups):
+            return _below(dict(cgroups)[wanted])
+    return _below(cgroups[0][1]) if cgroups else []
+
+
+def _below(group: str) -> list[int]:
+    found: list[int] = []
+    for here, _, _ in os.walk(group):
+        with suppress(FileNotFoundError, OSError):
+            found += cgroupfs.processes(here)
+    return found
+
+
+def freeze(cgroups: Cgroups, frozen: bool) -> None:
+    """Stop all processes of the container, or let them go on; return when it is so."""
+    if (group := dict(cgroups).get("")) is not None:
+        cgroupfs.write(group, "cgroup.freeze", "1" if frozen else "0")
+        _until(lambda: cgroupfs.flat_keyed(cgroupfs.read(group, "cgroup.events")).get("frozen") == frozen)
+        return
+    v1 = directory(cgroups, "freezer")
+    if v1 is None:
+        raise Unsupported("can't pause the container: this host has no freezer control group")
+    word = "FROZEN" if frozen else "THAWED"
+
+    def done() -> bool:
+        # A group may stay FREEZING for a fork that came between: writing again helps it over; kernel: freezer-subsystem.
+        cgroupfs.write(v1, "freezer.state", word)
+        return cgroupfs.read(v1, "freezer.state").strip() == word
+
+    _until(done)
+
+
+def _until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _FREEZE_WITHIN_S
+    while not done():
+        if time.monotonic() > deadline:
+            raise Failed("can't pause or resume the container: the kernel has not done it in 10 s")
+        time.sleep(0.002)
+
+
+def kill_everyone(cgroups: Cgroups, number: int = signal.SIGKILL) -> None:
+    """Send a signal to every process of the container. SIGKILL leaves none, whatever they fork meanwhile."""
+    if number != signal.SIGKILL:
+        for pid in processes(cgroups):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        return
+    if (group := dict(cgroups).get("")) is not None:
+        try:
+            cgroupfs.write(group, "cgroup.kill", "1")
+        except FileNotFoundError:
+            pass  # the group has gone, or the kernel is older than 5.14
+        else:
+            return
+    _kill_one_by_one(cgroups)
+
+
+def _kill_one_by_one(cgroups: Cgroups) -> None:
+    """Kill until the groups are empty. Frozen processes can't die in v1, so let them go on when they have the signal."""
+    deadline = time.monotonic() + _KILL_WITHIN_S
+    while pids := processes(cgroups):
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if (group := dict(cgroups).get("freezer")) is not None:
+            with suppress(OSError):
+                cgroupfs.write(group, "freezer.state", "THAWED")
+        if time.monotonic() > deadline:
+            raise Failed(f"can't kill the container's processes {pids[:5]}: they don't end")
+        time.sleep(0.001)
+
+
+def update(cgroups: Cgroups, writes: Iterable[tuple[str, str, str]]) -> None:
+    """Change limits: (controller, file, text) as `cgroups.writes` gives them.
+
+    The kernel refuses an order in which, for a moment, memory exceeds memory and swap: what is refused is tried again
+    after the others.
+    """
+    waiting = list(writes)
+    while waiting:
+        refused = []
+        for controller, file, text in waiting:
+            group = directory(cgroups, controller)
+            if group is None:
+                raise Unsupported(f"can't set {file}: the container has no {controller} control group")
+            try:
+                cgroupfs.write(group, file, text)
+            except OSError as e:
+                if e.errno not in {errno.EINVAL, errno.EBUSY}:
+                    with doing(f"can't set {file} to {text}"):
+                        raise
+                refused.append(((controller, file, text), e))
+        if len(refused) == len(waiting):
+            (_, file, text), error = refused[0]
+            with doing(f"can't set {file} to {text}", "the kernel refuses a limit below what is in use"):
+                raise error
+        waiting = [write for write, _ in refused]
+
+
+def oom_kills(cgroups: Cgroups) -> int:
+    """Count the processes that the kernel has killed because the container was at its memory limit."""
+    if (group := dict(cgroups).get("")) is not None:
+        file = "memory.events"
+    elif (v1 := directory(cgroups, "memory")) is not None:
+        group, file = v1, "memory.oom_control"
+    else:
+        return 0
+    try:
+        return cgroupfs.flat_keyed(cgroupfs.read(group, file)).get("oom_kill", 0)
+    except FileNotFoundError:
+        return 0
+
+
+def remove(cgroups: Cgroups) -> None:
+    """Remove the container's groups; whoever is left in them is killed first. Those that are gone are no error."""
+    if not any(os.path.isdir(d) for _, d in cgroups):
+        return
+    kill_everyone(cgroups)
+    for _, group in cgroups:
+        with doing(f"can't remove the control group {group}"):
+            cgroupfs.remove(group)

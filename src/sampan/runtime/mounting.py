@@ -1,0 +1,324 @@
+"""The steps that make a root filesystem, as they are performed.
+
+Targets inside the container's root are opened once, by openat2 in that root, and mounted on through the descriptor: no
+link that a container has made leads a mount elsewhere. CVE-2021-30465, CVE-2023-27561, CVE-2023-28642.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from sampan.errors import Failed, SyscallError
+from sampan.kernel import mount
+from sampan.kernel.mount import AT, AT_FDCWD, MOUNT_ATTR, MOVE_MOUNT, MS, OPEN_TREE
+from sampan.kernel.path import RESOLVE, mkdirs_in_root, open_in_root, openat2
+
+if TYPE_CHECKING:
+    from sampan.runtime import ops
+    from sampan.runtime.scene import Scene
+
+_FLAGS = {
+    "ro": MS.RDONLY,
+    "nosuid": MS.NOSUID,
+    "nodev": MS.NODEV,
+    "noexec": MS.NOEXEC,
+    "sync": MS.SYNCHRONOUS,
+    "dirsync": MS.DIRSYNC,
+    "mand": MS.MANDLOCK,
+    "noatime": MS.NOATIME,
+    "nodiratime": MS.NODIRATIME,
+    "relatime": MS.RELATIME,
+    "strictatime": MS.STRICTATIME,
+    "lazytime": MS.LAZYTIME,
+    "nosymfollow": MS.NOSYMFOLLOW,
+}
+_ATTRIBUTES = {
+    "ro": MOUNT_ATTR.RDONLY,
+    "nosuid": MOUNT_ATTR.NOSUID,
+    "nodev": MOUNT_ATTR.NODEV,
+    "noexec": MOUNT_ATTR.NOEXEC,
+    "noatime": MOUNT_ATTR.NOATIME,
+    "nodiratime": MOUNT_ATTR.NODIRATIME,
+    "strictatime": MOUNT_ATTR.STRICTATIME,
+    "relatime": 0,
+    "nosymfollow": MOUNT_ATTR.NOSYMFOLLOW,
+}
+_TIMES = frozenset({"noatime", "strictatime", "relatime"})
+_PROPAGATIONS = {
+    "private": MS.PRIVATE,
+    "slave": MS.SLAVE,
+    "shared": MS.SHARED,
+    "unbindable": MS.UNBINDABLE,
+}
+_HERE = MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY
+_LONGEST_PARAMETER = 255  # fsconfig(2) takes no longer string
+_MAX_LINKS = 40
+
+
+# ---------------------------------------------------------------------------------------------------------- the root
+
+
+def set_propagation(op: ops.SetPropagation) -> None:
+    """Change how mounts travel between this namespace and others, with all below."""
+    word = op.propagation
+    mount.mount(None, op.target, None, _PROPAGATIONS[word.removeprefix("r")] | (MS.REC if word[0] == "r" else MS(0)))
+
+
+def mount_overlay(op: ops.MountOverlay) -> int:
+    """Mount the layers, and return the detached mount."""
+    fd = mount.fsopen("overlay")
+    try:
+        if op.one_by_one and all(len(d) <= _LONGEST_PARAMETER for d in op.lowerdirs):
+            for directory in op.lowerdirs:
+                mount.fsconfig_string(fd, "lowerdir+", directory)
+        else:
+            mount.fsconfig_string(fd, "lowerdir", ":".join(_escaped(d) for d in op.lowerdirs))
+        if op.upperdir:
+            mount.fsconfig_string(fd, "upperdir", op.upperdir)
+            mount.fsconfig_string(fd, "workdir", op.workdir)
+        for option in op.options:
+            key, equals, value = option.partition("=")
+            mount.fsconfig_string(fd, key, value) if equals else mount.fsconfig_flag(fd, key)
+        mount.fsconfig_create(fd)
+        return mount.fsmount(fd)
+    except SyscallError as e:
+        said = "; ".join(m.partition("overlay: ")[2] or m for m in mount.fs_messages(fd))
+        raise Failed(f"{e.strerror or e}".lower() + (f": {said}" if said else "")) from e
+    finally:
+        os.close(fd)
+
+
+def _escaped(path: str) -> str:
+    return path.replace("\\", "\\\\").replace(":", "\\:")
+
+
+def attach_overlay(scene: Scene, overlay_fd: int) -> None:
+    """Attach the overlay at the root's directory, and open it as the root."""
+    mount.move_mount(overlay_fd, "", AT_FDCWD, scene.root, MOVE_MOUNT.F_EMPTY_PATH)
+    scene.root_fd = os.open(scene.root, _DIRECTORY | os.O_CLOEXEC)
+    os.close(overlay_fd)
+
+
+def bind_root(scene: Scene) -> None:
+    """Bind the root's directory onto itself, and open it as the root."""
+    mount.mount(scene.root, scene.root, None, MS.BIND | MS.REC)
+    scene.root_fd = os.open(scene.root, _DIRECTORY | os.O_CLOEXEC)
+
+
+def pivot_root(scene: Scene) -> None:
+    """Stack the new root on the old one, and take the old one away from under it; pivot_root(2), NOTES."""
+    os.fchdir(scene.root_fd)
+    mount.pivot_root(".", ".")
+    mount.umount(".", detach=True)
+    os.chdir("/")
+
+
+# --------------------------------------------------------------------------------------------------------- below the root
+
+
+def place(scene: Scene, target: str, *, directory: bool) -> int:
+    """Open a mount's target inside the root with O_PATH, having made it where it is missing."""
+    wanted = _DIRECTORY if directory else os.O_PATH
+    try:
+        return open_in_root(scene.root_fd, target, wanted)
+    except SyscallError as e:
+        if e.errno != errno.ENOENT:
+            raise
+    return mkdirs_in_root(scene.root_fd, target, 0o755) if directory else _make_file(scene, target)
+
+
+def _make_file(scene: Scene, target: str) -> int:
+    """Make an empty file; where the name is a link that points nowhere, make what it points to."""
+    for _ in range(_MAX_LINKS):
+        above, _, name = target.rstrip("/").rpartition("/")
+        parent = mkdirs_in_root(scene.root_fd, above or "/", 0o755)
+        try:
+            os.close(openat2(parent, name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode=0o644, resolve=RESOLVE.BENEATH))
+            return openat2(parent, name, os.O_PATH | os.O_NOFOLLOW, resolve=RESOLVE.BENEATH)
+        except FileExistsError:
+            link = os.readlink(name, dir_fd=parent)
+        finally:
+            os.close(parent)
+        target = link if link.startswith("/") else f"{above}/{link}"
+    raise SyscallError(errno.ELOOP, "openat2", target)
+
+
+def mount_filesystem(op: ops.Mount, scene: Scene) -> None:
+    """Mount a filesystem at a place of the root. A tmpfs takes the mode of the directory that it covers."""
+    at = place(scene, op.target, directory=True)
+    try:
+        flags, data = MS(0), op.data
+        for word in op.options:
+            flags |= _FLAGS[word]
+        if op.type == "tmpfs" and "mode=" not in data:
+            data = ",".join(filter(None, (data, f"mode={stat.S_IMODE(os.fstat(at).st_mode):o}")))
+        mount.mount(op.source, f"/proc/self/fd/{at}", op.type, flags, data or None)
+    finally:
+        os.close(at)
+
+
+def bind(op: ops.Bind, scene: Scene) -> None:
+    """Copy the host's mount, restrict the copy, and attach it: it is never to be seen unrestricted."""
+    tree = mount.open_tree(AT_FDCWD, op.source, OPEN_TREE.CLONE | (AT.RECURSIVE if op.recursive else 0))
+    try:
+        _restrict(tree, op)
+        at = place(scene, op.target, directory=stat.S_ISDIR(os.fstat(tree).st_mode))
+        try:
+            mount.move_mount(tree, "", at, "", _HERE)
+        finally:
+            os.close(at)
+    finally:
+        os.close(tree)
+
+
+def _restrict(tree: int, op: ops.Bind) -> None:
+    recursive = AT.RECURSIVE if op.propagation.startswith("r") else AT(0)
+    propagation = _PROPAGATIONS[op.propagation.removeprefix("r")]
+    mount.mount_setattr(tree, "", AT.EMPTY_PATH | recursive, propagation=propagation)
+    for words, flags in (
+        ([w for w in op.options if w in _ATTRIBUTES], AT(0)),
+        ([w[1:] for w in op.options if w not in _ATTRIBUTES], AT.RECURSIVE),
+    ):
+        if words:
+            attributes = 0
+            for word in words:
+                attributes |= _ATTRIBUTES[word]
+            clear = MOUNT_ATTR.ATIME if _TIMES & set(words) else 0
+            mount.mount_setattr(tree, "", AT.EMPTY_PATH | flags, set=attributes, clear=clear)
+
+
+# ------------------------------------------------------------------------------------------------------- nodes and links
+
+
+def make_directory(op: ops.MakeDirectory, scene: Scene) -> None:
+    """Make a directory and those above it."""
+    os.close(place(scene, op.path, directory=True))
+
+
+def make_node(op: ops.MakeNode, scene: Scene) -> None:
+    """Make a device node; one that is there must be the same."""
+    above, _, name = op.path.rpartition("/")
+    parent = mkdirs_in_root(scene.root_fd, above or "/", 0o755)
+    kind = {"c": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}[op.type]
+    device = os.makedev(op.major, op.minor)
+    try:
+        os.mknod(name, op.mode | kind, device, dir_fd=parent)
+        if op.uid or op.gid:
+            os.chown(name, op.uid, op.gid, dir_fd=parent, follow_symlinks=False)
+    except FileExistsError:
+        there = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        if (stat.S_IFMT(there.st_mode), there.st_rdev) != (kind, 0 if op.type == "p" else device):
+            raise
+    finally:
+        os.close(parent)
+
+
+def make_link(op: ops.MakeLink, scene: Scene) -> None:
+    """Make a symbolic link; a name that is taken stays."""
+    above, _, name = op.path.rpartition("/")
+    parent = mkdirs_in_root(scene.root_fd, above or "/", 0o755)
+    try:
+        os.symlink(op.target, name, dir_fd=parent)
+    except FileExistsError:
+        pass
+    finally:
+        os.close(parent)
+
+
+# ------------------------------------------------------------------------------------------------- read-only and masked
+
+
+def make_read_only(op: ops.MakeReadOnly, scene: Scene) -> None:
+    """Make a mount read-only, or bind a place onto itself so."""
+    at = _open_if_there(scene, op.path)
+    if at is None:
+        return
+    try:
+        if op.mounted:
+            mount.mount_setattr(at, "", AT.EMPTY_PATH, set=MOUNT_ATTR.RDONLY)
+            return
+        tree = mount.open_tree(at, "", OPEN_TREE.CLONE | AT.EMPTY_PATH | AT.RECURSIVE)
+        try:
+            mount.mount_setattr(tree, "", AT.EMPTY_PATH | AT.RECURSIVE, set=MOUNT_ATTR.RDONLY)
+            mount.move_mount(tree, "", at, "", _HERE)
+        finally:
+            os.close(tree)
+    finally:
+        os.close(at)
+
+
+def mask(op: ops.Mask, scene: Scene) -> None:
+    """Cover a directory with an empty one, anything else with the host's /dev/null.
+
+    Neither is taken from the container, where another container may have put something in its place. CVE-2025-31133.
+    """
+    at = _open_if_there(scene, op.path)
+    if at is None:
+        return
+    try:
+        is_directory = stat.S_ISDIR(os.fstat(at).st_mode)
+        source = _empty_directory(scene) if is_directory else _null_device(scene)
+        tree = mount.open_tree(source, "", OPEN_TREE.CLONE | AT.EMPTY_PATH)
+        try:
+            mount.move_mount(tree, "", at, "", _HERE)
+        finally:
+            os.close(tree)
+    finally:
+        os.close(at)
+
+
+def _open_if_there(scene: Scene, path: str) -> int | None:
+    try:
+        return open_in_root(scene.root_fd, path, os.O_PATH)
+    except SyscallError as e:
+        if e.errno in {errno.ENOENT, errno.ENOTDIR, errno.EACCES}:
+            return None
+        raise
+
+
+def _empty_directory(scene: Scene) -> int:
+    """Make one read-only tmpfs, of which each masked directory gets a mount of its own."""
+    if scene.empty_fd < 0:
+        fd = mount.fsopen("tmpfs")
+        try:
+            mount.fsconfig_string(fd, "nr_inodes", "2")
+            mount.fsconfig_string(fd, "mode", "755")
+            mount.fsconfig_flag(fd, "ro")
+            mount.fsconfig_create(fd)
+            scene.empty_fd = mount.fsmount(
+                fd, MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC
+            )
+        finally:
+            os.close(fd)
+    return scene.empty_fd
+
+
+def _null_device(scene: Scene) -> int:
+    """Open the host's /dev/null, having seen that it is."""
+    if scene.null_fd < 0:
+        scene.null_fd = os.open("/dev/null", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        facts = os.fstat(scene.null_fd)
+        if not stat.S_ISCHR(facts.st_mode) or facts.st_rdev != os.makedev(1, 3):
+            raise Failed("the host's /dev/null is not the null device")
+    return scene.null_fd
+
+
+def write_sysctl(op: ops.SetSysctl, scene: Scene) -> None:
+    """Write through a procfs that nothing is mounted on and nobody else has seen. CVE-2025-52881."""
+    if scene.proc_fd < 0:
+        fd = mount.fsopen("proc")
+        try:
+            mount.fsconfig_create(fd)
+            scene.proc_fd = mount.fsmount(fd)
+        finally:
+            os.close(fd)
+    resolve = RESOLVE.BENEATH | RESOLVE.NO_XDEV | RESOLVE.NO_SYMLINKS
+    fd = openat2(scene.proc_fd, op.file, os.O_WRONLY, resolve=resolve)
+    try:
+        os.write(fd, os.fsencode(op.value))
+    finally:
+        os.close(fd)

@@ -1,0 +1,221 @@
+"""The mounts, devices and hidden places of a container, computed from the configuration's words. Pure.
+
+A bind is known by its option, not by its type. What the kernel has a flag for stays an option; the rest is data for the
+filesystem.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sampan.errors import InvalidInput, Unsupported
+from sampan.runtime import ops
+from sampan.spec.defaults import devices as defaults
+from sampan.spec.host import CgroupMode, Host
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sampan.spec.runtime import Device, Mount, Spec
+
+_PROPAGATIONS = frozenset({
+    "private", "shared", "slave", "unbindable", "rprivate", "rshared", "rslave", "runbindable",
+})  # fmt: skip
+_FLAGS = frozenset({
+    "ro", "nosuid", "nodev", "noexec", "sync", "dirsync", "mand", "noatime", "nodiratime", "relatime", "strictatime",
+    "lazytime", "nosymfollow",
+})  # fmt: skip
+# What is so anyway, or says nothing.
+_DEFAULTS = frozenset({
+    "defaults", "rw", "suid", "dev", "exec", "async", "atime", "diratime", "norelatime", "nostrictatime", "nolazytime",
+    "nomand", "symfollow", "rrw", "rsuid", "rdev", "rexec", "rdiratime", "rsymfollow",
+})  # fmt: skip
+_BINDS = frozenset({"bind", "rbind"})
+
+
+def _is_bind(mount: Mount) -> bool:
+    return mount.type == "bind" or not _BINDS.isdisjoint(mount.options)
+
+
+def _is_root(mount: Mount) -> bool:
+    return mount.destination == "/"
+
+
+def _is_cgroup(mount: Mount) -> bool:
+    return mount.type in {"cgroup", "cgroup2"} and not _is_bind(mount)
+
+
+# ------------------------------------------------------------------------------------------------------------- the root
+
+
+def root(spec: Spec, host: Host) -> Iterator[ops.Inside]:
+    """Cut the namespace off from the host's mounts, and mount what becomes `/`."""
+    assert spec.root
+    user = any(n.type == "user" and not n.path for n in spec.linux.namespaces)
+    if spec.linux.rootfs_propagation.removeprefix("r") not in {"", "private", "slave"}:
+        raise Unsupported(f"can't make the root filesystem {spec.linux.rootfs_propagation} yet")
+    # Slave: what the host mounts later may still come in through a bind; nothing goes out. mount_namespaces(7).
+    yield ops.SetPropagation("/", "rslave")
+    found = overlay(spec, host)
+    if found and user:
+        yield ops.AttachOverlay(spec.root.path)
+    yield from () if user else found
+    if not found:
+        yield ops.BindRoot(spec.root.path)
+
+
+def overlay(spec: Spec, host: Host, *, detached: bool = False) -> list[ops.MountOverlay]:
+    """Return the mount of the root filesystem, if the configuration has one for `/`."""
+    assert spec.root
+    for mount in spec.mounts:
+        if not _is_root(mount):
+            continue
+        if mount.type != "overlay" or mount is not spec.mounts[0]:
+            raise Unsupported(f"can't mount {mount.type or 'anything'} on /: only an overlay, and first")
+        pairs = [option.partition("=")[::2] for option in mount.options]
+        return [
+            ops.MountOverlay(
+                target=spec.root.path,
+                lowerdirs=tuple(v for k, v in pairs if k == "lowerdir+"),
+                upperdir=next((v for k, v in pairs if k == "upperdir"), ""),
+                workdir=next((v for k, v in pairs if k == "workdir"), ""),
+                options=tuple(o for o in mount.options if o.partition("=")[0] not in _LAYERS),
+                one_by_one=host.overlay_lower_plus,
+                detached=detached,
+            )
+        ]
+    return []
+
+
+_LAYERS = frozenset({"lowerdir+", "upperdir", "workdir"})
+
+
+# ---------------------------------------------------------------------------------------------------------- filesystems
+
+
+def filesystems(spec: Spec, host: Host) -> Iterator[ops.Inside]:
+    """Return the mounts in the configuration's order, but for those of control groups and what lies below them."""
+    for mount in spec.mounts:
+        _refuse(mount)
+        if not _is_root(mount) and not _is_cgroup(mount) and not _below_cgroups(mount, spec):
+            yield _any(mount, host)
+
+
+def _any(mount: Mount, host: Host) -> ops.Inside:
+    return _bind(mount) if _is_bind(mount) else _filesystem(mount, host)
+
+
+def _below_cgroups(mount: Mount, spec: Spec) -> bool:
+    return any(_is_cgroup(m) and mount.destination.startswith(f"{m.destination}/") for m in spec.mounts)
+
+
+def _refuse(mount: Mount) -> None:
+    if mount.uid_mappings or mount.gid_mappings or {"idmap", "ridmap"} & set(mount.options):
+        raise Unsupported(f"can't mount {mount.destination}: mapped ids of a mount are not done yet")
+    if not mount.destination.startswith("/"):
+        raise InvalidInput(f"can't mount {mount.destination!r}: it is no absolute path")
+    if "tmpcopyup" in mount.options or "remount" in mount.options:
+        raise Unsupported(f"can't mount {mount.destination}: tmpcopyup and remount are not done yet")
+
+
+def _bind(mount: Mount) -> ops.Bind:
+    if not mount.source.startswith("/"):
+        raise InvalidInput(f"can't bind {mount.source!r} on {mount.destination}: it is no absolute path")
+    options: list[str] = []
+    propagation = "rprivate"
+    for option in mount.options:
+        if option in {"shared", "rshared"}:
+            raise Unsupported(f"can't bind {mount.source} {option} yet: mounts of a container don't reach the host")
+        if option in _PROPAGATIONS:
+            propagation = option
+        elif option in _FLAGS or option in ops.RECURSIVE:
+            options.append(option)
+        elif option not in _DEFAULTS and option not in _BINDS:
+            raise Unsupported(f"can't bind {mount.source} on {mount.destination}: {option!r} is no option of a bind")
+    recursive = "bind" not in mount.options or "rbind" in mount.options
+    return ops.Bind(mount.source, mount.destination, tuple(options), recursive, propagation)
+
+
+def _filesystem(mount: Mount, host: Host) -> ops.Mount:
+    if mount.type == "mqueue" and not host.mqueue:
+        raise Unsupported(f"can't mount {mount.destination}: this kernel has no message queues")
+    options = tuple(o for o in mount.options if o in _FLAGS)
+    data = ",".join(o for o in mount.options if o not in _FLAGS | _DEFAULTS | _PROPAGATIONS)
+    return ops.Mount(mount.type, mount.source or mount.type, mount.destination, options, data)
+
+
+def cgroup_filesystems(spec: Spec, host: Host, own: tuple[tuple[str, str], ...]) -> Iterator[ops.Inside]:
+    """Show the container its own control groups, and none of the host's where it has a namespace for that."""
+    new_namespace = any(n.type == "cgroup" for n in spec.linux.namespaces)
+    for mount in spec.mounts:
+        if not _is_cgroup(mount) or not own:
+            continue
+        options = tuple(o for o in mount.options if o in _FLAGS)
+        if host.cgroup_mode is CgroupMode.V2:
+            yield ops.Mount("cgroup2", "cgroup", mount.destination, options)
+        else:
+            yield from _v1_hierarchies(mount.destination, options, host, own, new_namespace=new_namespace)
+    for mount in spec.mounts:
+        if _below_cgroups(mount, spec):
+            yield _any(mount, host)
+
+
+def _v1_hierarchies(
+    place: str, options: tuple[str, ...], host: Host, own: tuple[tuple[str, str], ...], *, new_namespace: bool
+) -> Iterator[ops.Inside]:
+    """Mount one hierarchy for each group that the container has; the others would show the host's."""
+    yield ops.Mount("tmpfs", "tmpfs", place, tuple(o for o in options if o != "ro"), "mode=755,size=64k")
+    points = dict(host.cgroup_mounts)
+    for controller, directory in own:
+        # Controllers that share a mount are mounted together, or not at all: cgroups(7).
+        together = [c for c, point in host.cgroup_mounts if point == points[controller]]
+        name = ",".join(together)
+        if new_namespace:
+            yield ops.Mount("cgroup", "cgroup", f"{place}/{name}", options, name)
+        else:
+            yield ops.Bind(directory, f"{place}/{name}", options)
+        if len(together) > 1:
+            for one in together:
+                yield ops.MakeLink(f"{place}/{one}", name)
+    if "ro" in options:
+        yield ops.MakeReadOnly(place, mounted=True)
+
+
+# ---------------------------------------------------------------------------------------------------- devices and masks
+
+
+def devices(spec: Spec) -> Iterator[ops.Inside]:
+    """Make the standard nodes and links in a /dev of the container's own; in one that is bound they are there."""
+    if any(m.destination.rstrip("/") == "/dev" and _is_bind(m) for m in spec.mounts):
+        return
+    user = any(n.type == "user" for n in spec.linux.namespaces)
+    named = {d.path for d in spec.linux.devices}
+    for path, major, minor in defaults.NODES:
+        if path in named:
+            continue
+        # Nobody may make nodes inside a user namespace: mknod(2), EPERM.
+        yield ops.Bind(path, path, (), recursive=False) if user else ops.MakeNode(path, "c", major, minor)
+    for device in spec.linux.devices:
+        yield _device(device, user=user)
+    for path, target in defaults.LINKS:
+        yield ops.MakeLink(path, target)
+
+
+def _device(device: Device, *, user: bool) -> ops.Inside:
+    if device.type not in {"c", "b", "u", "p"}:
+        raise InvalidInput(f"can't make the device {device.path}: {device.type!r} is none of c, b, u and p")
+    if not device.path.startswith("/"):
+        raise InvalidInput(f"can't make the device {device.path!r}: it is no absolute path")
+    if user:
+        return ops.Bind(device.path, device.path, (), recursive=False)
+    kind = "c" if device.type == "u" else device.type
+    mode = 0o666 if device.file_mode is None else device.file_mode & 0o7777
+    return ops.MakeNode(device.path, kind, device.major, device.minor, mode, device.uid, device.gid)
+
+
+def masks(spec: Spec) -> Iterator[ops.Inside]:
+    """Make places read-only and hide others; after the parameters, which are among them."""
+    for path in spec.linux.readonly_paths:
+        yield ops.MakeReadOnly(path)
+    for path in spec.linux.masked_paths:
+        yield ops.Mask(path)

@@ -1,0 +1,137 @@
+"""The kernel steps of which containers are made, as data, in the man pages' words.
+
+An operation is computed by `plan.py` and performed by `perform.py`. It can say itself in three ways: a sentence, the
+line of shell that does the same by hand, and the manual page. That is all that `--explain` is.
+"""
+
+from __future__ import annotations
+
+from sampan.runtime.ops.base import Operation
+from sampan.runtime.ops.cgroups import (
+    DelegateControllers,
+    EnterCgroup,
+    FilterDevices,
+    InheritCpuset,
+    MakeCgroup,
+    WriteCgroup,
+)
+from sampan.runtime.ops.filesystem import (
+    RECURSIVE,
+    AttachOverlay,
+    Bind,
+    BindRoot,
+    MakeDirectory,
+    MakeLink,
+    MakeNode,
+    MakeReadOnly,
+    Mask,
+    Mount,
+    MountOverlay,
+    SetPropagation,
+)
+from sampan.runtime.ops.namespaces import (
+    Await,
+    BecomeMappedRoot,
+    Clone,
+    Join,
+    JoinContainer,
+    MapIds,
+    OffsetClocks,
+    Unshare,
+)
+from sampan.runtime.ops.process import (
+    BecomeUser,
+    BringUpLoopback,
+    ChangeDirectory,
+    DropBounding,
+    Execute,
+    LookUpUser,
+    MakeConsole,
+    NewKeyring,
+    PivotRoot,
+    Reap,
+    SetCapabilities,
+    SetDomainname,
+    SetFilter,
+    SetHostname,
+    SetLabel,
+    SetNoNewPrivileges,
+    SetOomScoreAdj,
+    SetRlimit,
+    SetSysctl,
+    SetUmask,
+)
+
+Outside = (
+    MakeCgroup | DelegateControllers | InheritCpuset | WriteCgroup | FilterDevices | EnterCgroup
+    | Join | JoinContainer | OffsetClocks | Clone | MapIds | MountOverlay
+)  # fmt: skip
+"""What the shim performs, around the birth of the process."""
+
+Becoming = (
+    ChangeDirectory | SetUmask | SetRlimit | DropBounding | BecomeUser | SetNoNewPrivileges | SetCapabilities
+    | SetFilter | Reap | Execute
+)  # fmt: skip
+"""What is left when the root has changed: the process gives up its own rights."""
+
+Inside = (
+    Await | BecomeMappedRoot | Unshare | Join | JoinContainer
+    | SetPropagation | MountOverlay | AttachOverlay | BindRoot | Mount | Bind | MakeDirectory | MakeNode | MakeLink
+    | Mask | MakeReadOnly | MakeConsole
+    | SetHostname | SetDomainname | BringUpLoopback | SetSysctl | SetOomScoreAdj | NewKeyring | SetLabel
+    | LookUpUser | PivotRoot | Becoming
+)  # fmt: skip
+"""What the new process performs, until it becomes the program."""
+
+__all__ = [
+    "RECURSIVE",
+    "AttachOverlay",
+    "Await",
+    "BecomeMappedRoot",
+    "BecomeUser",
+    "Becoming",
+    "Bind",
+    "BindRoot",
+    "BringUpLoopback",
+    "ChangeDirectory",
+    "Clone",
+    "DelegateControllers",
+    "DropBounding",
+    "EnterCgroup",
+    "Execute",
+    "FilterDevices",
+    "InheritCpuset",
+    "Inside",
+    "Join",
+    "JoinContainer",
+    "LookUpUser",
+    "MakeCgroup",
+    "MakeConsole",
+    "MakeDirectory",
+    "MakeLink",
+    "MakeNode",
+    "MakeReadOnly",
+    "MapIds",
+    "Mask",
+    "Mount",
+    "MountOverlay",
+    "NewKeyring",
+    "OffsetClocks",
+    "Operation",
+    "Outside",
+    "PivotRoot",
+    "Reap",
+    "SetCapabilities",
+    "SetDomainname",
+    "SetFilter",
+    "SetHostname",
+    "SetLabel",
+    "SetNoNewPrivileges",
+    "SetOomScoreAdj",
+    "SetPropagation",
+    "SetRlimit",
+    "SetSysctl",
+    "SetUmask",
+    "Unshare",
+    "WriteCgroup",
+]

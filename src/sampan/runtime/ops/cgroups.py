@@ -1,0 +1,93 @@
+"""Control groups: what a container may use."""
+
+from __future__ import annotations
+
+from shlex import quote
+from typing import ClassVar
+
+from sampan.runtime.ops.base import Operation
+from sampan.spec.runtime import DeviceRule
+
+
+class MakeCgroup(Operation, frozen=True, tag="make-cgroup"):
+    """Make a control group, and those above it."""
+
+    man: ClassVar[str] = "cgroups(7)"
+    directory: str
+
+    def say(self) -> str:
+        return f"make the control group {self.directory}"
+
+    def shell(self) -> str:
+        return f"mkdir -p {quote(self.directory)}"
+
+
+class DelegateControllers(Operation, frozen=True, tag="delegate-controllers"):
+    """Let the groups below a v2 group have controllers of their own."""
+
+    man: ClassVar[str] = "cgroups(7)"
+    directory: str
+    controllers: tuple[str, ...]
+
+    def say(self) -> str:
+        return f"give the groups below {self.directory} the controllers {', '.join(self.controllers)}"
+
+    def shell(self) -> str:
+        text = " ".join(f"+{c}" for c in self.controllers)
+        return f"echo '{text}' > {quote(self.directory)}/cgroup.subtree_control"
+
+
+class InheritCpuset(Operation, frozen=True, tag="inherit-cpuset"):
+    """Copy processors and memory nodes from the group above: a v1 cpuset is born empty and takes no process so."""
+
+    man: ClassVar[str] = "cpuset(7)"
+    directory: str
+
+    def say(self) -> str:
+        return f"give {self.directory} the processors and memory nodes of the group above it"
+
+    def shell(self) -> str:
+        d = quote(self.directory)
+        return f"for f in cpus mems; do cat {d}/../cpuset.$f > {d}/cpuset.$f; done"
+
+
+class WriteCgroup(Operation, frozen=True, tag="write-cgroup"):
+    """Write a control file: set one limit."""
+
+    man: ClassVar[str] = "cgroups(7)"
+    directory: str
+    file: str
+    text: str
+
+    def say(self) -> str:
+        return f"set {self.file} to {self.text!r} in {self.directory}"
+
+    def shell(self) -> str:
+        return f"echo {quote(self.text)} > {quote(f'{self.directory}/{self.file}')}"
+
+
+class FilterDevices(Operation, frozen=True, tag="filter-devices"):
+    """Attach a program to a v2 group that says which devices may be opened or made."""
+
+    man: ClassVar[str] = "bpf(2)"
+    directory: str
+    rules: tuple[DeviceRule, ...]
+
+    def say(self) -> str:
+        return f"attach a device filter of {len(self.rules)} rules to {self.directory}"
+
+    def shell(self) -> str:
+        return f"# no tool does this: bpf(BPF_PROG_LOAD), bpf(BPF_PROG_ATTACH, {self.directory}, BPF_CGROUP_DEVICE)"
+
+
+class EnterCgroup(Operation, frozen=True, tag="enter-cgroup"):
+    """Move the new process into a group."""
+
+    man: ClassVar[str] = "cgroups(7)"
+    directory: str
+
+    def say(self) -> str:
+        return f"put the process into {self.directory}"
+
+    def shell(self) -> str:
+        return f"echo $$ > {quote(self.directory)}/cgroup.procs"

@@ -1,0 +1,206 @@
+"""The root filesystem: what a container runs from."""
+
+from __future__ import annotations
+
+from shlex import quote
+from typing import ClassVar
+
+from sampan.runtime.ops.base import Operation, inside
+
+
+class SetPropagation(Operation, frozen=True, tag="set-propagation"):
+    """Cut the mounts of this namespace off from the host's: nothing mounted here appears there."""
+
+    man: ClassVar[str] = "mount_namespaces(7)"
+    target: str
+    propagation: str
+
+    def say(self) -> str:
+        return f"make {self.target} {self.propagation}"
+
+    def shell(self) -> str:
+        return f"mount --make-{self.propagation} {quote(self.target)}"
+
+
+class MountOverlay(Operation, frozen=True, tag="mount-overlay"):
+    """Mount the image's layers, topmost first, under the container's own writable one."""
+
+    man: ClassVar[str] = "mount(2), kernel: filesystems/overlayfs"
+    target: str
+    lowerdirs: tuple[str, ...]
+    upperdir: str = ""
+    workdir: str = ""
+    options: tuple[str, ...] = ()
+    one_by_one: bool = True  # each layer its own parameter (Linux 6.8), else all in one, which a page must hold
+    detached: bool = False  # made by the shim, outside a user namespace, and attached by `AttachOverlay`
+
+    def say(self) -> str:
+        count = f"{len(self.lowerdirs)} layer" + "s" * (len(self.lowerdirs) != 1)
+        return f"mount an overlay of {count} on {self.target}"
+
+    def shell(self) -> str:
+        # A colon separates layers in mount(8)'s option; a backslash takes its meaning away.
+        layers = ":".join(d.replace("\\", "\\\\").replace(":", "\\:") for d in self.lowerdirs)
+        data = [f"lowerdir={layers}", *self.options]
+        if self.upperdir:
+            data += ['upperdir="$upper"', 'workdir="$work"']
+        words = ",".join(d if '"$' in d else quote(d) for d in data)
+        return f'mount -t overlay overlay -o {words} "$root"'
+
+
+class AttachOverlay(Operation, frozen=True, tag="attach-overlay"):
+    """Attach the overlay that was mounted outside the user namespace, where its layers can be read."""
+
+    man: ClassVar[str] = "move_mount(2)"
+    target: str
+
+    def say(self) -> str:
+        return f"attach the overlay at {self.target}"
+
+    def shell(self) -> str:
+        return "# done with the mount of the overlay"
+
+
+class BindRoot(Operation, frozen=True, tag="bind-root"):
+    """Bind the root directory onto itself: pivot_root wants a mount."""
+
+    man: ClassVar[str] = "pivot_root(2)"
+    path: str
+
+    def say(self) -> str:
+        return f"bind {self.path} onto itself"
+
+    def shell(self) -> str:
+        return 'mount --rbind "$root" "$root"'
+
+
+class Mount(Operation, frozen=True, tag="mount"):
+    """Mount a filesystem at a place inside the container's root."""
+
+    man: ClassVar[str] = "mount(2)"
+    type: str
+    source: str
+    target: str
+    options: tuple[str, ...] = ()
+    data: str = ""
+
+    def say(self) -> str:
+        words = ",".join((*self.options, *([self.data] if self.data else [])))
+        return f"mount {self.type} on {self.target}" + (f" ({words})" if words else "")
+
+    def shell(self) -> str:
+        words = ",".join((*self.options, *([self.data] if self.data else [])))
+        option = f" -o {quote(words)}" if words else ""
+        return (
+            f"mkdir -p {inside(self.target)} && mount -t {self.type} {quote(self.source)}{option} {inside(self.target)}"
+        )
+
+
+class Bind(Operation, frozen=True, tag="bind"):
+    """Make a file or directory of the host appear inside the container's root."""
+
+    man: ClassVar[str] = "open_tree(2), move_mount(2)"
+    source: str
+    target: str
+    options: tuple[str, ...] = ()  # ro nosuid nodev noexec …; rro rnosuid … for all mounts below as well
+    recursive: bool = True
+    propagation: str = "rprivate"
+
+    def say(self) -> str:
+        words = f" ({','.join(self.options)})" if self.options else ""
+        return f"bind {self.source} on {self.target}{words}"
+
+    def shell(self) -> str:
+        at, source = inside(self.target), quote(self.source)
+        make = f"{{ [ -d {source} ] && mkdir -p {at} || {{ mkdir -p $(dirname {at}); [ -e {at} ] || : > {at}; }}; }}"
+        lines = [make, f"mount --{'r' * self.recursive}bind {source} {at}"]
+        if self.options:
+            words = ["=".join((o[1:], "recursive")) if o in RECURSIVE else o for o in self.options]
+            lines.append(f"mount -o remount,bind,{','.join(words)} {at}")
+        if self.propagation:
+            lines.append(f"mount --make-{self.propagation} {at}")
+        return " && ".join(lines)
+
+
+RECURSIVE = frozenset({"rro", "rnosuid", "rnodev", "rnoexec", "rnoatime", "rnodiratime", "rrelatime", "rnosymfollow"})
+"""Options of a bind that hold for all mounts below it too, mount_setattr(2)."""
+
+
+class MakeDirectory(Operation, frozen=True, tag="make-directory"):
+    """Make a directory inside the container's root, unless it is there."""
+
+    man: ClassVar[str] = "mkdir(2)"
+    path: str
+
+    def say(self) -> str:
+        return f"make the directory {self.path} where it is missing"
+
+    def shell(self) -> str:
+        return f"mkdir -p {inside(self.path)}"
+
+
+class MakeNode(Operation, frozen=True, tag="make-node"):
+    """Make a device node."""
+
+    man: ClassVar[str] = "mknod(2)"
+    path: str
+    type: str
+    major: int = 0
+    minor: int = 0
+    mode: int = 0o666
+    uid: int = 0
+    gid: int = 0
+
+    def say(self) -> str:
+        return f"make the device {self.path} ({self.type} {self.major}:{self.minor})"
+
+    def shell(self) -> str:
+        numbers = "" if self.type == "p" else f" {self.major} {self.minor}"
+        line = f"mknod -m {self.mode:o} {inside(self.path)} {self.type}{numbers}"
+        return line + (f" && chown {self.uid}:{self.gid} {inside(self.path)}" if self.uid or self.gid else "")
+
+
+class MakeLink(Operation, frozen=True, tag="make-link"):
+    """Make a symbolic link."""
+
+    man: ClassVar[str] = "symlink(2)"
+    path: str
+    target: str
+
+    def say(self) -> str:
+        return f"link {self.path} to {self.target}"
+
+    def shell(self) -> str:
+        return f"ln -s {quote(self.target)} {inside(self.path)}"
+
+
+class Mask(Operation, frozen=True, tag="mask"):
+    """Hide a file behind /dev/null, or a directory behind an empty one; nothing where there is neither."""
+
+    man: ClassVar[str] = "mount(2)"
+    path: str
+
+    def say(self) -> str:
+        return f"hide {self.path}"
+
+    def shell(self) -> str:
+        at = inside(self.path)
+        empty = f"mount -t tmpfs -o ro,nr_inodes=2 tmpfs {at}"
+        return f"if [ -d {at} ]; then {empty}; elif [ -e {at} ]; then mount --bind /dev/null {at}; fi"
+
+
+class MakeReadOnly(Operation, frozen=True, tag="make-read-only"):
+    """Make a place inside the container's root read-only; nothing where there is none."""
+
+    man: ClassVar[str] = "mount_setattr(2)"
+    path: str
+    mounted: bool = False  # it is a mount already and needs no bind onto itself
+
+    def say(self) -> str:
+        return f"make {self.path} read-only"
+
+    def shell(self) -> str:
+        at = inside(self.path) if self.path != "/" else '"$root"'
+        if self.mounted:
+            return f"mount -o remount,bind,ro {at}"
+        return f"if [ -e {at} ]; then mount --rbind {at} {at} && mount -o remount,bind,ro {at}; fi"

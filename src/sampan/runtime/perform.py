@@ -1,0 +1,260 @@
+"""Performs a plan's steps: one `match` for what the shim does outside, one for what the new process does inside.
+
+What a plan can't hold (descriptors, numbers of processes, what was read) is in the `Scene`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from typing import TYPE_CHECKING, assert_never
+
+from sampan.kernel import bpf, cgroupfs, keyring, link, namespaces, process, seccomp
+from sampan.kernel.namespaces import CLONE
+from sampan.runtime import becoming, mounting, ops
+from sampan.runtime.scene import IN_CGROUPS, MAPPED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sampan.runtime.scene import Scene
+
+_NAMESPACES = {
+    "mount": CLONE.NEWNS,
+    "pid": CLONE.NEWPID,
+    "network": CLONE.NEWNET,
+    "uts": CLONE.NEWUTS,
+    "ipc": CLONE.NEWIPC,
+    "user": CLONE.NEWUSER,
+    "cgroup": CLONE.NEWCGROUP,
+    "time": CLONE.NEWTIME,
+}
+
+
+def outside(op: ops.Outside, scene: Scene) -> None:
+    """Perform a step of the shim's. After `Clone` there are two processes; in the new one `scene.pid` is 0."""
+    match op:
+        case ops.MakeCgroup():
+            cgroupfs.make(op.directory)
+        case ops.DelegateControllers():
+            _delegate(op)
+        case ops.InheritCpuset():
+            _inherit_cpuset(op.directory)
+        case ops.WriteCgroup():
+            cgroupfs.write(op.directory, op.file, op.text)
+        case ops.FilterDevices():
+            _filter_devices(op)
+        case ops.EnterCgroup():
+            cgroupfs.add_process(op.directory, scene.pid)
+        case ops.Join():
+            _join(op)
+        case ops.JoinContainer():
+            namespaces.setns(scene.container_pidfd, _flags(op.namespaces))
+        case ops.OffsetClocks():
+            _offset_clocks(op)
+        case ops.MountOverlay():
+            scene.overlay_fd = mounting.mount_overlay(op)
+        case ops.Clone():
+            _clone(op, scene)
+        case ops.MapIds():
+            _write(f"/proc/{scene.pid}/{op.kind}_map", op.text())
+        case _:
+            assert_never(op)
+
+
+def inside(op: ops.Inside, scene: Scene) -> None:
+    """Perform a step of the new process's. Returns from `Execute` only by raising."""
+    match op:
+        case ops.Await():
+            scene.channel.wait_for(MAPPED if op.what == "maps" else IN_CGROUPS)
+        case ops.BecomeMappedRoot():
+            _become_mapped_root()
+        case ops.Unshare():
+            namespaces.unshare(_flags(op.namespaces))
+        case ops.Join():
+            _join(op)
+        case ops.JoinContainer():
+            _enter_container(op, scene)
+        case ops.SetPropagation():
+            mounting.set_propagation(op)
+        case ops.MountOverlay():
+            mounting.attach_overlay(scene, mounting.mount_overlay(op))
+        case ops.AttachOverlay():
+            mounting.attach_overlay(scene, scene.overlay_fd)
+        case ops.BindRoot():
+            mounting.bind_root(scene)
+        case ops.Mount():
+            mounting.mount_filesystem(op, scene)
+        case ops.Bind():
+            mounting.bind(op, scene)
+        case ops.MakeDirectory():
+            mounting.make_directory(op, scene)
+        case ops.MakeNode():
+            mounting.make_node(op, scene)
+        case ops.MakeLink():
+            mounting.make_link(op, scene)
+        case ops.Mask():
+            mounting.mask(op, scene)
+        case ops.MakeReadOnly():
+            mounting.make_read_only(op, scene)
+        case ops.SetSysctl():
+            mounting.write_sysctl(op, scene)
+        case ops.SetHostname():
+            process.sethostname(op.name)
+        case ops.SetDomainname():
+            process.setdomainname(op.name)
+        case ops.BringUpLoopback():
+            link.loopback_up()
+        case ops.SetOomScoreAdj():
+            _set_oom_score_adj(op, scene)
+        case ops.SetLabel():
+            _set_label(op)
+        case ops.NewKeyring():
+            _new_keyring(op)
+        case ops.MakeConsole():
+            becoming.make_console(op, scene)
+        case ops.LookUpUser():
+            becoming.look_up_user(op, scene)
+        case ops.PivotRoot():
+            mounting.pivot_root(scene)
+            becoming.let_go_of_the_host(scene)
+        case _:
+            _become(op, scene)
+
+
+def _become(op: ops.Becoming, scene: Scene) -> None:
+    """Perform a step that comes after the root has changed."""
+    match op:
+        case ops.ChangeDirectory():
+            becoming.change_directory(op)
+        case ops.SetUmask():
+            os.umask(op.mask)
+        case ops.SetRlimit():
+            _set_rlimit(op)
+        case ops.DropBounding():
+            becoming.drop_bounding(op)
+        case ops.BecomeUser():
+            becoming.become_user(scene)
+        case ops.SetNoNewPrivileges():
+            process.set_no_new_privs()
+        case ops.SetCapabilities():
+            becoming.set_capabilities(op)
+        case ops.SetFilter():
+            seccomp.set_filter(scene.filters[op.profile + op.variant])
+        case ops.Reap():
+            becoming.stay_as_reaper(scene)
+        case ops.Execute():
+            becoming.execute(op, scene)
+        case _:
+            assert_never(op)
+
+
+def _flags(names: Iterable[str]) -> CLONE:
+    flags = CLONE(0)
+    for name in names:
+        flags |= _NAMESPACES[name]
+    return flags
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, os.fsencode(text))
+    finally:
+        os.close(fd)
+
+
+# ---------------------------------------------------------------------------------------------------- outside
+
+
+def _delegate(op: ops.DelegateControllers) -> None:
+    there = cgroupfs.read(op.directory, "cgroup.subtree_control").split()
+    missing = [f"+{c}" for c in op.controllers if c not in there]
+    if missing:
+        cgroupfs.write(op.directory, "cgroup.subtree_control", " ".join(missing))
+
+
+def _inherit_cpuset(directory: str) -> None:
+    for file in ("cpuset.cpus", "cpuset.mems"):
+        if not cgroupfs.read(directory, file).strip():
+            cgroupfs.write(directory, file, cgroupfs.read(os.path.dirname(directory), file).strip())
+
+
+def _filter_devices(op: ops.FilterDevices) -> None:
+    rules = [bpf.DeviceRule(r.allow, r.type, r.major, r.minor, r.access) for r in op.rules]
+    program = bpf.load(bpf.device_program(rules))
+    group = os.open(op.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        bpf.attach(group, program)
+    finally:
+        os.close(group)
+        os.close(program)
+
+
+def _offset_clocks(op: ops.OffsetClocks) -> None:
+    namespaces.unshare(CLONE.NEWTIME)
+    if op.offsets:
+        _write("/proc/self/timens_offsets", "".join(f"{c} {s} {ns}\n" for c, s, ns in op.offsets))
+
+
+def _clone(op: ops.Clone, scene: Scene) -> None:
+    group = os.open(op.cgroup, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if op.cgroup else None
+    try:
+        scene.pid, scene.pidfd = namespaces.clone(_flags(op.namespaces), cgroup_fd=group)
+    finally:
+        if group is not None:
+            os.close(group)
+
+
+# ----------------------------------------------------------------------------------------------------- inside
+
+
+def _join(op: ops.Join) -> None:
+    fd = os.open(op.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        namespaces.setns(fd, _NAMESPACES[op.namespace])
+    finally:
+        os.close(fd)
+
+
+def _enter_container(op: ops.JoinContainer, scene: Scene) -> None:
+    """Enter all at once. From here on the container's processes see this one: no descriptor of the host's is left."""
+    namespaces.setns(scene.container_pidfd, _flags(op.namespaces))
+    becoming.let_go_of_the_host(scene)
+    scene.root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _become_mapped_root() -> None:
+    os.setgroups(())
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    process.set_dumpable(False)
+
+
+def _set_oom_score_adj(op: ops.SetOomScoreAdj, scene: Scene) -> None:
+    try:
+        _write("/proc/self/oom_score_adj", str(op.value))
+    except PermissionError:  # below the present value only with CAP_SYS_RESOURCE
+        scene.warnings.append(f"oom_score_adj could not be lowered to {op.value}: sampan may not do that here")
+
+
+def _set_label(op: ops.SetLabel) -> None:
+    if op.module == "apparmor":
+        _write("/proc/self/attr/apparmor/exec", f"exec {op.label}")
+    else:
+        _write("/proc/self/attr/exec", op.label)
+
+
+def _new_keyring(op: ops.NewKeyring) -> None:
+    try:
+        keyring.join_session_keyring(op.name)
+    except OSError as e:
+        if e.errno != errno.ENOSYS:  # a kernel without keyrings has none to leave
+            raise
+
+
+def _set_rlimit(op: ops.SetRlimit) -> None:
+    number = getattr(resource, op.resource)
+    soft, hard = (resource.RLIM_INFINITY if n is None else n for n in (op.soft, op.hard))
+    resource.setrlimit(number, (soft, hard))

@@ -1,0 +1,343 @@
+"""From a container's configuration to the kernel steps that make it: pure, no clock, no files, no kernel.
+
+`plan` is the order of a container's birth. The shim performs the steps marked `outside`, the new process those marked
+`inside`; they run side by side and meet at `Clone` and `Await`. Everything up to `PivotRoot` is done from the host's
+side, through descriptors of the container's root; after it only the process's own rights are left to be given up.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from sampan.errors import Unsupported
+from sampan.runtime import cgroups, mounts, ops
+from sampan.runtime.refuse import refuse, refuse_process
+from sampan.spec import runtime as oci
+from sampan.spec.defaults import seccomp
+from sampan.spec.host import CgroupMode, Host
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Step(msgspec.Struct, frozen=True, array_like=True):
+    """One operation, and who performs it."""
+
+    who: Literal["outside", "inside"]
+    op: ops.Outside | ops.Inside
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The ordered steps that make a container, or a process in one."""
+
+    id: str
+    steps: tuple[Step, ...]
+    root: str = ""  # the host's path of what becomes `/`; empty: the container's own, which was entered
+    cgroups: tuple[tuple[str, str], ...] = ()  # (controller, directory); v2: ("", directory)
+    warnings: tuple[str, ...] = ()  # what was asked for and is done in part only
+
+
+_decoder = msgspec.msgpack.Decoder(Plan)
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(plan: Plan) -> bytes:
+    """Write a plan as MessagePack, to be sent to the process that performs it."""
+    return _encoder.encode(plan)
+
+
+def decode(document: bytes) -> Plan:
+    """Read what `encode` wrote."""
+    return _decoder.decode(document)
+
+
+def plan(spec: oci.Spec, host: Host, *, id: str, cgroup_parent: str = "") -> Plan:
+    """Compute the steps that make the container `id`; raise Unsupported for what can't be done as asked.
+
+    Its control groups are `linux.cgroupsPath`, else `cgroup_parent`/`id`.
+    """
+    refuse(spec, host)
+    assert spec.root
+    assert spec.process
+    own = cgroups.groups(host, spec.linux.cgroups_path or f"{cgroup_parent}/{id}", spec.linux.resources)
+    rights = _Rights(spec.process, host, new_user="user" in _new(spec))
+    outside = _outside(spec, host, own)
+    inside = [
+        *_enter_namespaces(spec),
+        *_before_the_root_changes(spec.process, id),
+        *mounts.root(spec, host),
+        *mounts.filesystems(spec, host),
+        *mounts.devices(spec),
+        *([ops.MakeConsole()] if spec.process.terminal else []),
+        *_names_and_parameters(spec),
+        *mounts.masks(spec),
+        _look_up_user(spec.process, spec.annotations),
+        ops.MakeDirectory(spec.process.cwd),
+        *_once_in_the_cgroups(spec, host, own),
+        *([ops.MakeReadOnly("/", mounted=True)] if spec.root.readonly else []),
+        ops.PivotRoot(spec.root.path),
+        *_become_the_program(spec.process, rights, spec),
+    ]
+    return Plan(id=id, steps=_merge(outside, inside), root=spec.root.path, cgroups=own, warnings=rights.warnings)
+
+
+def plan_exec(process: oci.Process, spec: oci.Spec, host: Host, *, id: str, cgroup_parent: str = "") -> Plan:
+    """Compute the steps that run another process in the container that `spec` described, under its restrictions."""
+    refuse_process(process, host)
+    own = cgroups.groups(host, spec.linux.cgroups_path or f"{cgroup_parent}/{id}", spec.linux.resources)
+    types = [n.type for n in spec.linux.namespaces]
+    rights = _Rights(process, host, new_user="user" in types)
+    # A pid namespace takes in the children to come only; setns(2).
+    outside: list[ops.Outside] = [ops.JoinContainer(("pid",))] if "pid" in types else []
+    outside += _clone((), host, own)
+    inside: list[ops.Inside] = [
+        *_before_the_root_changes(process, id),
+        *([] if host.cgroup_mode is CgroupMode.V2 or not own else [ops.Await("cgroups")]),
+        ops.JoinContainer(tuple(t for t in types if t != "pid")),
+        *([ops.BecomeMappedRoot()] if "user" in types else []),
+        _look_up_user(process, spec.annotations),
+        *([ops.MakeConsole(bind=False)] if process.terminal else []),
+        *_become_the_program(process, rights, spec, reap=False),
+    ]
+    return Plan(id=id, steps=_merge(outside, inside), cgroups=own, warnings=rights.warnings)
+
+
+def _merge(outside: list[ops.Outside], inside: list[ops.Inside]) -> tuple[Step, ...]:
+    """Put what the new process does behind its birth, and what is done for it outside before it waits for that."""
+    born = next(n for n, op in enumerate(outside) if isinstance(op, ops.Clone)) + 1
+    waits = next((n for n, op in enumerate(inside) if op == ops.Await("cgroups")), len(inside))
+    maps = 2 if inside and inside[0] == ops.Await("maps") else 0
+    return (
+        *(Step("outside", op) for op in outside[: born + maps]),
+        *(Step("inside", op) for op in inside[:waits]),
+        *(Step("outside", op) for op in outside[born + maps :]),
+        *(Step("inside", op) for op in inside[waits:]),
+    )
+
+
+# ------------------------------------------------------------------------------------------ outside: what the shim does
+
+
+def _outside(spec: oci.Spec, host: Host, own: tuple[tuple[str, str], ...]) -> list[ops.Outside]:
+    user = "user" in _new(spec)
+    steps: list[ops.Outside] = []
+    if user:
+        steps += mounts.overlay(spec, host, detached=True)
+    steps += [ops.Join("pid", n.path) for n in spec.linux.namespaces if n.type == "pid" and n.path]
+    if "time" in _new(spec):
+        offsets = tuple((clock, o.secs, o.nanosecs) for clock, o in sorted(spec.linux.time_offsets.items()))
+        steps.append(ops.OffsetClocks(offsets))
+    limits = _limit(spec, host, own)
+    # A process is born into a v2 group, which so must be there; v1 work goes on while the process makes its mounts.
+    if host.cgroup_mode is CgroupMode.V2:
+        steps += limits
+    steps += _clone(tuple(n for n in ("user", "pid") if n in _new(spec)), host, own)
+    if user:
+        maps: list[ops.Outside] = [
+            ops.MapIds("uid", spec.linux.uid_mappings),
+            ops.MapIds("gid", spec.linux.gid_mappings),
+        ]
+        at = next(n for n, op in enumerate(steps) if isinstance(op, ops.Clone)) + 1
+        steps[at:at] = maps
+    if host.cgroup_mode is CgroupMode.V1:
+        at = next((n for n, op in enumerate(steps) if isinstance(op, ops.EnterCgroup)), len(steps))
+        steps[at:at] = limits
+    return steps
+
+
+def _clone(namespaces: tuple[str, ...], host: Host, own: tuple[tuple[str, str], ...]) -> list[ops.Outside]:
+    if host.cgroup_mode is CgroupMode.V2:
+        return [ops.Clone(namespaces, own[0][1])]
+    return [ops.Clone(namespaces), *(ops.EnterCgroup(directory) for _, directory in own)]
+
+
+def _limit(spec: oci.Spec, host: Host, own: tuple[tuple[str, str], ...]) -> Iterator[ops.Outside]:
+    """Make the groups and set their limits."""
+    resources = spec.linux.resources or oci.Resources()
+    table = cgroups.writes(resources, host.cgroup_mode)
+    rules = cgroups.device_rules(resources)
+    if host.cgroup_mode is CgroupMode.V2:
+        yield from _delegate(host, own[0][1], {c for c, _, _ in table})
+    for _, directory in own:
+        yield ops.MakeCgroup(directory)
+    if "cpuset" in dict(own):
+        directory = cgroups.directory_of(own, "cpuset", host)
+        yield ops.InheritCpuset(directory.rpartition("/")[0])
+        yield ops.InheritCpuset(directory)
+    for controller, file, text in table:
+        yield ops.WriteCgroup(cgroups.directory_of(own, controller, host), file, text)
+    if host.cgroup_mode is CgroupMode.V2:
+        if rules != (oci.DeviceRule(allow=True),):
+            yield ops.FilterDevices(own[0][1], rules)
+    elif "devices" in dict(own):
+        for _, file, text in cgroups.device_writes(rules):
+            yield ops.WriteCgroup(cgroups.directory_of(own, "devices", host), file, text)
+
+
+def _delegate(host: Host, directory: str, asked: set[str]) -> Iterator[ops.Outside]:
+    """Hand the controllers down from the mount to the parent of the container's group; cgroups(7)."""
+    missing = asked - host.cgroup_controllers - {"cgroup"}
+    if missing:
+        raise Unsupported(
+            f"can't limit {', '.join(sorted(missing))}: this host doesn't hand that controller to containers"
+        )
+    controllers = tuple(c for c in ("cpuset", *cgroups.V2_CONTROLLERS) if c in host.cgroup_controllers)
+    controllers += tuple(sorted((asked & host.cgroup_controllers) - set(controllers)))
+    above = dict(host.cgroup_mounts)[""]
+    for name in directory.removeprefix(above).strip("/").split("/"):
+        yield ops.DelegateControllers(above, controllers)
+        above = f"{above}/{name}"
+        if above != directory:
+            yield ops.MakeCgroup(above)
+
+
+# -------------------------------------------------------------------------------------- inside: before the root changes
+
+
+def _new(spec: oci.Spec) -> tuple[str, ...]:
+    return tuple(n.type for n in spec.linux.namespaces if not n.path)
+
+
+def _enter_namespaces(spec: oci.Spec) -> Iterator[ops.Inside]:
+    if "user" in _new(spec):
+        yield ops.Await("maps")
+        yield ops.BecomeMappedRoot()
+    for n in spec.linux.namespaces:
+        if n.path and n.type != "pid":
+            yield ops.Join(n.type, n.path)
+    # A cgroup namespace shows as its root the group in which it was made, so it comes when the process is there.
+    yield ops.Unshare(tuple(t for t in _new(spec) if t not in {"user", "pid", "time", "cgroup"}))
+
+
+def _before_the_root_changes(process: oci.Process, id: str) -> Iterator[ops.Inside]:
+    """Do what is done through the host's own /proc, which can be trusted. CVE-2019-16884."""
+    if process.oom_score_adj is not None:
+        yield ops.SetOomScoreAdj(process.oom_score_adj)
+    if process.apparmor_profile:
+        yield ops.SetLabel("apparmor", process.apparmor_profile)
+    if process.selinux_label:
+        yield ops.SetLabel("selinux", process.selinux_label)
+    yield ops.NewKeyring(f"_ses.{id}")
+
+
+def _names_and_parameters(spec: oci.Spec) -> Iterator[ops.Inside]:
+    if spec.hostname:
+        yield ops.SetHostname(spec.hostname)
+    if spec.domainname:
+        yield ops.SetDomainname(spec.domainname)
+    if "network" in _new(spec):
+        yield ops.BringUpLoopback()
+    for key, value in spec.linux.sysctl.items():
+        yield ops.SetSysctl(key, value)
+
+
+def _look_up_user(process: oci.Process, annotations: dict[str, str]) -> ops.Inside:
+    user = process.user
+    added = tuple(name for name in annotations.get(oci.GROUP_ADD, "").split(",") if name)
+    return ops.LookUpUser(user.username, user.uid, user.gid, user.additional_gids, added)
+
+
+def _once_in_the_cgroups(spec: oci.Spec, host: Host, own: tuple[tuple[str, str], ...]) -> Iterator[ops.Inside]:
+    if own and host.cgroup_mode is CgroupMode.V1:
+        yield ops.Await("cgroups")
+    if "cgroup" in _new(spec):
+        yield ops.Unshare(("cgroup",))
+    yield from mounts.cgroup_filesystems(spec, host, own)
+
+
+# ----------------------------------------------------------------------------------------- inside: becoming the program
+
+
+class _Rights:
+    """What the program may do here: what was asked for, less what this process can't give, each with a word."""
+
+    def __init__(self, process: oci.Process, host: Host, *, new_user: bool) -> None:
+        self._host = host
+        self._words: list[str] = []
+        asked = process.capabilities or oci.Capabilities()
+        # In a user namespace of its own a process has them all, over that namespace.
+        have = None if new_user else host.capabilities
+        self.capabilities = oci.Capabilities(
+            bounding=self._given(asked.bounding, have),
+            effective=self._given(asked.effective, have),
+            permitted=self._given(asked.permitted, have),
+            inheritable=self._given(asked.inheritable, have),
+            ambient=self._given(asked.ambient, have),
+        )
+        raise_limits = host.may_raise_rlimits and not new_user
+        self.rlimits = tuple(self._clamped(r, dict(host.rlimits), raise_limits=raise_limits) for r in process.rlimits)
+        self.warnings = tuple(dict.fromkeys(self._words))
+
+    def _given(self, names: tuple[str, ...], have: frozenset[str] | None) -> tuple[str, ...]:
+        if have is None:
+            return names
+        for name in sorted(set(names) - have):
+            self._words.append(f"{name} can't be given to the container: sampan does not have it here")
+        return tuple(n for n in names if n in have)
+
+    def _clamped(self, limit: oci.Rlimit, hard_limits: dict[str, int], *, raise_limits: bool) -> ops.SetRlimit:
+        soft, hard = limit.soft, limit.hard
+        most = hard_limits.get(limit.type, UNLIMITED)
+        if not raise_limits and most != UNLIMITED and _unlimited(hard) > most:
+            word = "unlimited" if _unlimited(hard) == UNLIMITED else hard
+            self._words.append(f"{limit.type} {word} was lowered to {most}, the most that sampan may give here")
+            soft, hard = min(_unlimited(soft), most), most
+        return ops.SetRlimit(limit.type, _none(soft), _none(hard))
+
+
+UNLIMITED = 2**64 - 1
+USUAL_UMASK = 0o022
+
+
+def _unlimited(number: int) -> int:
+    return UNLIMITED if number < 0 else number
+
+
+def _none(number: int) -> int | None:
+    return None if _unlimited(number) == UNLIMITED else number
+
+
+def _become_the_program(
+    process: oci.Process, rights: _Rights, spec: oci.Spec, *, reap: bool = True
+) -> Iterator[ops.Inside]:
+    """Give up all that the program is not to have; the filter last, for it may forbid the rest."""
+    yield ops.ChangeDirectory(process.cwd)
+    yield ops.SetUmask(USUAL_UMASK if process.user.umask is None else process.user.umask)
+    yield from rights.rlimits
+    capabilities = rights.capabilities
+    yield ops.DropBounding(capabilities.bounding)
+    yield ops.BecomeUser()
+    if process.no_new_privileges:
+        yield ops.SetNoNewPrivileges()
+    final = ops.SetCapabilities(
+        capabilities.effective, capabilities.permitted, capabilities.inheritable, capabilities.ambient
+    )
+    filter = _filter(spec, capabilities)
+    if filter and not process.no_new_privileges and "CAP_SYS_ADMIN" not in capabilities.effective:
+        admin = "CAP_SYS_ADMIN"
+        effective, permitted = (*capabilities.effective, admin), (*dict.fromkeys((*capabilities.permitted, admin)),)
+        yield ops.SetCapabilities(effective, permitted, capabilities.inheritable, (), until_filtered=True)
+        yield filter
+        yield final
+    else:
+        yield final
+        if filter:
+            yield filter
+    if reap and spec.annotations.get(oci.INIT) == "true":
+        yield ops.Reap()
+    yield ops.Execute(process.args, process.env)
+
+
+def _filter(spec: oci.Spec, capabilities: oci.Capabilities) -> ops.SetFilter | None:
+    if spec.linux.seccomp is not None:
+        return ops.SetFilter("spec", document=msgspec.json.encode(spec.linux.seccomp))
+    profile = spec.annotations.get(oci.SECCOMP, "unconfined")
+    if profile == "unconfined":
+        return None
+    if profile != "default":
+        return ops.SetFilter(profile)
+    # The shipped forms are few; where none fits and the engine compiled none, a narrower one holds.
+    narrower = "default" if "CAP_SYS_CHROOT" in capabilities.bounding else "none"
+    return ops.SetFilter(profile, seccomp.variant(capabilities.bounding) or narrower)

@@ -1,0 +1,117 @@
+"""What a configuration may ask for and a plan doesn't perform yet: refused by name, never silently dropped. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sampan.errors import InvalidInput, Unsupported
+
+if TYPE_CHECKING:
+    from sampan.spec.host import Host
+    from sampan.spec.runtime import Linux, Process, Spec
+
+# Spellings of /proc/PID/ns, where they are others.
+_KERNEL_NAME = {"mount": "mnt", "network": "net"}
+
+
+def refuse(spec: Spec, host: Host) -> None:
+    """Raise Unsupported or InvalidInput where the plan of `spec` would not be all that it asks for."""
+    if not host.rootful:
+        raise Unsupported("can't make a container: this user may not make mounts and namespaces here", "run it as root")
+    if not (host.new_mount_api and host.mount_setattr):
+        raise Unsupported("can't make a container: the kernel is older than Linux 5.12", "use a newer kernel")
+    if spec.root is None or spec.process is None:
+        raise InvalidInput("can't make a container: its configuration has no root or no process")
+    if not spec.root.path.startswith("/"):
+        raise InvalidInput(f"can't make a container: its root {spec.root.path!r} is no absolute path")
+    if spec.hooks is not None:
+        raise Unsupported("can't run hooks yet")
+    _refuse_linux(spec.linux)
+    refuse_process(spec.process, host)
+    _refuse_namespaces(spec, host)
+
+
+def _refuse_linux(linux: Linux) -> None:
+    asked = {
+        "move network devices": linux.net_devices,
+        "set Intel RDT": linux.intel_rdt,
+        "set a memory policy": linux.memory_policy,
+        "set a personality": linux.personality and linux.personality.domain not in {"", "LINUX"},
+        "set personality flags": linux.personality and linux.personality.flags,
+        "label mounts": linux.mount_label,
+        "notify a seccomp listener": linux.seccomp and linux.seccomp.listener_path,
+    }
+    for what, value in asked.items():
+        if value:
+            raise Unsupported(f"can't {what} yet")
+
+
+def refuse_process(process: Process, host: Host) -> None:
+    """Raise Unsupported or InvalidInput for what a process asks for and a plan can't do."""
+    if not process.args or not process.args[0]:
+        raise InvalidInput("can't make a container: no command is specified")
+    if not process.cwd.startswith("/"):
+        raise InvalidInput(f"can't change to {process.cwd!r}: the working directory must be an absolute path")
+    for text in (*process.args, *process.env, process.cwd):
+        if "\0" in text:
+            raise InvalidInput(f"can't pass {text!r} to a program: it contains a null byte")
+    asked = {
+        "set an I/O priority": process.io_priority,
+        "set a scheduler": process.scheduler,
+        "set a CPU affinity for exec": process.exec_cpu_affinity,
+        "set an AppArmor profile on this kernel": process.apparmor_profile and not host.apparmor,
+        "set an SELinux label on this kernel": process.selinux_label and not host.selinux,
+    }
+    for what, value in asked.items():
+        if value:
+            raise Unsupported(f"can't {what}")
+
+
+def _refuse_namespaces(spec: Spec, host: Host) -> None:
+    types = [n.type for n in spec.linux.namespaces]
+    for n in spec.linux.namespaces:
+        if types.count(n.type) > 1:
+            raise InvalidInput(f"can't make a container: its configuration has two {n.type} namespaces")
+        if _KERNEL_NAME.get(n.type, n.type) not in host.namespaces:
+            raise Unsupported(f"can't make a {n.type} namespace: this kernel has none")
+    if not any(n.type == "mount" and not n.path for n in spec.linux.namespaces):
+        raise Unsupported(
+            "can't make a container without a mount namespace of its own", "a changed root alone is no wall"
+        )
+    new_user = any(n.type == "user" and not n.path for n in spec.linux.namespaces)
+    if new_user != bool(spec.linux.uid_mappings and spec.linux.gid_mappings):
+        raise InvalidInput("can't map ids: a new user namespace and mappings of uids and gids belong together")
+    for what, value, namespace in (
+        ("host name", spec.hostname or spec.domainname, "uts"),
+        ("clocks", spec.linux.time_offsets, "time"),
+    ):
+        if value and not any(n.type == namespace and not n.path for n in spec.linux.namespaces):
+            raise InvalidInput(f"can't set the {what}: the container has no {namespace} namespace of its own")
+    _refuse_sysctls(spec)
+
+
+_BY_NAMESPACE = (
+    ("net.", "network"),
+    ("fs.mqueue.", "ipc"),
+    ("kernel.msg", "ipc"),
+    ("kernel.sem", "ipc"),
+    ("kernel.shm", "ipc"),
+)
+
+
+def _refuse_sysctls(spec: Spec) -> None:
+    """A parameter that no namespace of the container has would be set for the whole machine."""
+    new = {n.type for n in spec.linux.namespaces if not n.path}
+    for key in spec.linux.sysctl:
+        name = key.replace("/", ".")
+        if any(part in {"", ".", ".."} for part in key.replace(".", "/").split("/")):
+            raise InvalidInput(f"can't set the kernel parameter {key!r}: it is no parameter's name")
+        if name in {"kernel.hostname", "kernel.domainname"}:
+            namespace = "uts"
+        else:
+            namespace = next((n for prefix, n in _BY_NAMESPACE if name.startswith(prefix)), "")
+        if namespace not in new:
+            where = (
+                f"the container has no {namespace} namespace of its own" if namespace else "it belongs to no namespace"
+            )
+            raise InvalidInput(f"can't set the kernel parameter {key}: {where}, so it would be set for the whole host")

@@ -1,0 +1,108 @@
+"""What performing a plan needs and a plan can't hold: descriptors, numbers of processes, what was read."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from sampan.errors import CLASSES, Failed, SampanError
+
+if TYPE_CHECKING:
+    from sampan.runtime.passwd import Identity
+
+_TIMES = struct.Struct("=HQ")
+_MESSAGE_BYTES = 65536
+
+MAPPED = b"m"
+IN_CGROUPS = b"c"
+GO = b"g"
+
+
+class Ready(NamedTuple):
+    """The new process has done all but execute: (index, ns) of its steps, and what it did in part only."""
+
+    steps: list[tuple[int, int]]
+    warnings: list[str]
+
+
+class Channel:
+    """A socket pair's end between shim and new process; whole messages, closed by the exec."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        self.fd = end.fileno()
+
+    def close(self) -> None:
+        self._end.close()
+
+    def send(self, message: bytes) -> None:
+        self._end.send(message)
+
+    def wait_for(self, message: bytes) -> None:
+        """Wait until the other side says so; it has ended, where it says anything else."""
+        if self._end.recv(1) != message:
+            raise Failed("can't go on: the shim has gone")
+
+    def send_console(self, master: int) -> None:
+        socket.send_fds(self._end, [b"T"], [master])
+
+    def send_ready(self, ready: Ready) -> None:
+        times = b"".join(_TIMES.pack(index, ns) for index, ns in ready.steps)
+        words = "\n".join(ready.warnings).encode("utf-8", "surrogateescape")
+        self._end.send(b"R" + struct.pack("=H", len(ready.steps)) + times + words)
+
+    def send_error(self, error: SampanError) -> None:
+        texts = (type(error).__name__, error.message, error.hint)
+        self._end.send(b"E" + "\0".join(texts).encode("utf-8", "surrogateescape")[:_MESSAGE_BYTES])
+
+    def receive(self, *, wait: bool = True) -> SampanError | Ready | int | None:
+        """Return what the new process says: an error, Ready, the console's master; None where it is gone or silent."""
+        flags = 0 if wait else socket.MSG_DONTWAIT
+        try:
+            message, fds, _, _ = socket.recv_fds(self._end, _MESSAGE_BYTES + 16, 1, flags)
+        except BlockingIOError:
+            return None
+        except ConnectionResetError:  # it ended without having read all; what it said comes after this
+            return self.receive(wait=wait)
+        if message[:1] == b"T":
+            os.set_inheritable(fds[0], False)
+            return fds[0]
+        if message[:1] == b"R":
+            (count,) = struct.unpack_from("=H", message, 1)
+            words = message[3 + count * _TIMES.size :].decode("utf-8", "surrogateescape")
+            steps = [_TIMES.unpack_from(message, 3 + n * _TIMES.size) for n in range(count)]
+            return Ready(steps, words.split("\n") if words else [])
+        if message[:1] == b"E":
+            name, text, hint = message[1:].decode("utf-8", "surrogateescape").split("\0", 2)
+            return CLASSES[name](text, hint)
+        return None
+
+
+class Scene:
+    """One performance of a plan, on either side of the fork."""
+
+    def __init__(self, root: str, channel: Channel) -> None:
+        self.root = root  # the host's path of what becomes /
+        self.channel = channel
+        self.stdio: tuple[int, int, int] | None = None
+        self.console_size: tuple[int, int] | None = None
+        self.gated = False
+        self.container_pidfd = -1  # of the container that an exec enters
+        self.filters: dict[str, bytes] = {}  # by profile and variant, read before the fork
+        self.machine = os.uname().machine
+        # outside
+        self.pid = -1  # of the new process; 0 in itself
+        self.pidfd = -1
+        self.steps: list[tuple[int, int]] = []
+        self.warnings: list[str] = []
+        # inside
+        self.root_fd = -1
+        self.overlay_fd = -1  # mounted outside, attached inside
+        self.proc_fd = -1  # a procfs of our own, which nothing covers
+        self.null_fd = -1
+        self.empty_fd = -1
+        self.slave_fd = -1
+        self.arguments = (0, 0)
+        self.identity: Identity | None = None
