@@ -1,1 +1,35 @@
-"""."""
+"""The Python client: `with sampan.Client() as c: c.containers.run("host", ["echo", "hi"])`.
+
+`wire`, `jsontext` and `start` are what the command line shares with it; they import next to nothing, so the rest is
+imported on first use.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.client.containers import Container, ExecResult, ProgramFailed, RunOptions, RunResult
+    from sampan.client.images import Image
+    from sampan.client.sdk import Client
+    from sampan.client.streams import Stream
+
+_FROM = {
+    "Client": "sdk",
+    "Container": "containers",
+    "ExecResult": "containers",
+    "Image": "images",
+    "ProgramFailed": "containers",
+    "RunOptions": "containers",
+    "RunResult": "containers",
+    "Stream": "streams",
+}
+
+__all__ = ["Client", "Container", "ExecResult", "Image", "ProgramFailed", "RunOptions", "RunResult", "Stream"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _FROM:
+        raise AttributeError(f"module 'sampan.client' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"sampan.client.{_FROM[name]}"), name)

@@ -42,7 +42,11 @@ class Connection:
         self._answer: Response | None = None
 
     def connect(self) -> None:
-        """Open the connection now. Raises Unreachable, or NotPermitted with what to do."""
+        """Open the connection, if it is not open or can't carry another request.
+
+        Raises Unreachable, or NotPermitted with what to do.
+        """
+        self._rest()
         if self._socket is not None:
             return
         new = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
@@ -71,7 +75,6 @@ class Connection:
         Answers of 400 and above are returned, not raised: see `Response.check`. What is left of the last answer is
         discarded.
         """
-        self._rest()
         answer = self._exchange(method, target, body, headers or {})
         if "sampan-restarting" in answer.headers and (body is None or isinstance(body, bytes)):
             # An older server makes room for one of our version, and has done nothing yet.

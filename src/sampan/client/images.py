@@ -1,0 +1,166 @@
+"""Images, by the Python client."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sampan.client.wire import query, quote
+from sampan.errors import from_os_error
+from sampan.spec import docker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import BinaryIO
+
+    from sampan.client.sdk import Api
+
+_PIECE = 1 << 16
+
+
+class Image:
+    """One image of the store."""
+
+    def __init__(self, api: Api, attributes: docker.ImageInspect) -> None:
+        self._api = api
+        self.attributes = attributes
+        """What `inspect` told when this object was made."""
+
+    def __repr__(self) -> str:
+        return f"<Image {', '.join(self.tags) or self.short_id}>"
+
+    @property
+    def id(self) -> str:
+        """The digest of its configuration, `sha256:…`."""
+        return self.attributes.id
+
+    @property
+    def short_id(self) -> str:
+        """Its id's first twelve digits."""
+        return self.id.removeprefix("sha256:")[:12]
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Its names, `debian:bookworm`."""
+        return self.attributes.repo_tags or ()
+
+    def tag(self, reference: str) -> None:
+        """Give it one more name."""
+        name, tag = split_tag(reference)
+        self._api.post(f"/images/{self.id}/tag{query(repo=name, tag=tag)}")
+
+    def history(self) -> list[docker.ImageHistoryResponseItem]:
+        """Return the steps it was made in, the latest first."""
+        return self._api.get_list(docker.ImageHistoryResponseItem, f"/images/{self.id}/history")
+
+    def remove(self, *, force: bool = False) -> list[docker.ImageDeleteResponseItem]:
+        """Remove it with all its names."""
+        return _removed(self._api, self.id, force=force)
+
+
+class Images:
+    """The images of an instance: `client.images`."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    def list(
+        self, *, all: bool = False, filters: Mapping[str, str | Iterable[str]] | None = None
+    ) -> Sequence[docker.ImageSummary]:
+        """Return a line for each image, as `sampan images` shows."""
+        from sampan.client.sdk import filter_lists
+
+        return self._api.get_list(docker.ImageSummary, f"/images/json{query(all=all, filters=filter_lists(filters))}")
+
+    def get(self, name: str) -> Image:
+        """Return an image by name or id. Raises NotFound."""
+        return Image(self._api, self._api.get(docker.ImageInspect, f"/images/{quote(name, '/:@')}/json"))
+
+    def pull(
+        self,
+        reference: str,
+        *,
+        platform: str | None = None,
+        progress: Callable[[docker.ProgressMessage], None] | None = None,
+    ) -> Image:
+        """Fetch an image from its registry. `progress` is called with each line of progress."""
+        name, tag = split_tag(reference)
+        target = f"/images/create{query(fromImage=name, tag=tag or 'latest', platform=platform)}"
+        self._api.progress(target, None, progress)
+        return self.get(reference)
+
+    def load(
+        self,
+        source: str | os.PathLike[str] | BinaryIO,
+        *,
+        progress: Callable[[docker.ProgressMessage], None] | None = None,
+    ) -> Sequence[Image]:
+        """Load an archive made by `docker save`, `podman save` or skopeo, by its path or open file."""
+        lines = self._api.progress(f"/images/load{query(quiet='0')}", _pieces(source), progress, _TAR)
+        names = [line.stream.strip().partition(": ")[2] for line in lines if line.stream.startswith("Loaded image")]
+        return [self.get(name) for name in names]
+
+    def import_(
+        self,
+        source: str | os.PathLike[str] | BinaryIO,
+        reference: str = "",
+        *,
+        changes: Sequence[str] = (),
+        message: str = "",
+        platform: str | None = None,
+    ) -> Image:
+        """Make an image of a root filesystem: a tar (by path or open file) or a directory of the server's machine."""
+        name, tag = split_tag(reference)
+        directory = _directory(source)
+        options = query(
+            fromSrc=directory or "-", repo=name, tag=tag, changes=list(changes), message=message, platform=platform
+        )
+        body = None if directory else _pieces(source)
+        lines = self._api.progress(f"/images/create{options}", body, None, _TAR)
+        return self.get(lines[-1].status)
+
+    def remove(self, name: str, *, force: bool = False) -> Sequence[docker.ImageDeleteResponseItem]:
+        """Remove a name, and the image with its last one."""
+        return _removed(self._api, name, force=force)
+
+
+_TAR = {"Content-Type": "application/x-tar"}
+
+
+def _removed(api: Api, name: str, *, force: bool) -> list[docker.ImageDeleteResponseItem]:
+    data = api.post(f"/images/{quote(name, '/:@')}{query(force=force)}", method="DELETE")
+    return [docker.decode_answer(docker.ImageDeleteResponseItem, bytes(item)) for item in _items(data)]
+
+
+def _items(data: bytes) -> Sequence[msgspec.Raw]:
+    return msgspec.json.decode(data, type=list[msgspec.Raw])
+
+
+def _directory(source: str | os.PathLike[str] | BinaryIO) -> str | None:
+    if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
+        return os.path.abspath(os.fspath(source))
+    return None
+
+
+def _pieces(source: str | os.PathLike[str] | BinaryIO) -> Iterator[bytes]:
+    if isinstance(source, (str, os.PathLike)):
+        try:
+            with open(source, "rb") as file:
+                yield from _pieces(file)
+        except OSError as e:
+            raise from_os_error(e) from e
+        return
+    while piece := source.read(_PIECE):
+        yield piece
+
+
+def split_tag(reference: str) -> tuple[str, str]:
+    """Return the name and the tag or digest of a reference, "" where it has none: `host:5000/x@sha256:…`."""
+    name, at, digest = reference.partition("@")
+    if at:
+        return name, digest
+    slash = reference.rfind("/")
+    colon = reference.rfind(":")
+    return (reference[:colon], reference[colon + 1 :]) if colon > slash else (reference, "")

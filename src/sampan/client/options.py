@@ -1,0 +1,158 @@
+"""What `containers.run` and `create` take, in Python's words, and how it becomes Docker's bodies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+from sampan.errors import InvalidInput
+from sampan.spec import docker
+from sampan.units import parse_bytes, parse_cpus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class RunOptions(TypedDict, total=False):
+    """The options of a new container. Sizes are bytes, or text such as "512m"."""
+
+    name: str
+    hostname: str
+    domainname: str
+    environment: Mapping[str, str] | Sequence[str]
+    labels: Mapping[str, str]
+    entrypoint: str | Sequence[str]
+    working_dir: str
+    user: str
+    group_add: Sequence[str]
+    tty: bool
+    stdin_open: bool
+    init: bool
+    stop_signal: str
+    stop_timeout: int
+    platform: str
+    volumes: Sequence[str]
+    """Binds, "/srv:/srv:ro"."""
+    mounts: Sequence[docker.Mount]
+    tmpfs: Mapping[str, str]
+    read_only: bool
+    shm_size: int | str
+    network: str
+    pid: str
+    ipc: str
+    uts: str
+    cgroupns: str
+    cap_add: Sequence[str]
+    cap_drop: Sequence[str]
+    security_opt: Sequence[str]
+    privileged: bool
+    sysctls: Mapping[str, str]
+    ulimits: Mapping[str, int | tuple[int, int]]
+    """By name: the limit, or (soft, hard)."""
+    memory: int | str
+    memory_swap: int | str
+    memory_reservation: int | str
+    cpus: float | str
+    cpu_shares: int
+    cpu_quota: int
+    cpu_period: int
+    cpuset_cpus: str
+    cpuset_mems: str
+    pids_limit: int
+    auto_remove: bool
+
+
+def body(image: str, command: str | Sequence[str] | None, options: RunOptions) -> docker.ContainerCreate:
+    """Return the body of a create. Raises InvalidInput for an option that there is not."""
+    unknown = options.keys() - RunOptions.__annotations__.keys()
+    if unknown:
+        raise InvalidInput(f"can't create a container: no such option: {', '.join(sorted(unknown))}")
+    return docker.ContainerCreate(
+        image=image,
+        cmd=words(command),
+        entrypoint=words(options.get("entrypoint")),
+        env=environment(options.get("environment")),
+        labels=dict(options.get("labels", {})) or None,
+        hostname=options.get("hostname", ""),
+        domainname=options.get("domainname", ""),
+        working_dir=options.get("working_dir", ""),
+        user=options.get("user", ""),
+        tty=options.get("tty", False),
+        open_stdin=options.get("stdin_open", False),
+        stdin_once=options.get("stdin_open", False),
+        attach_stdin=options.get("stdin_open", False),
+        attach_stdout=True,
+        attach_stderr=True,
+        stop_signal=options.get("stop_signal", ""),
+        stop_timeout=options.get("stop_timeout"),
+        host_config=_host_config(options),
+    )
+
+
+def _host_config(options: RunOptions) -> docker.HostConfig:
+    return docker.HostConfig(
+        binds=_strings(options.get("volumes")),
+        mounts=tuple(options.get("mounts", ())) or None,
+        tmpfs=dict(options.get("tmpfs", {})) or None,
+        readonly_rootfs=options.get("read_only", False),
+        shm_size=_bytes(options.get("shm_size", 0)),
+        group_add=_strings(options.get("group_add")),
+        init=options.get("init"),
+        network_mode=options.get("network", ""),
+        pid_mode=options.get("pid", ""),
+        ipc_mode=options.get("ipc", ""),
+        uts_mode=options.get("uts", ""),
+        cgroupns_mode=options.get("cgroupns", ""),
+        cap_add=_strings(options.get("cap_add")),
+        cap_drop=_strings(options.get("cap_drop")),
+        security_opt=_strings(options.get("security_opt")),
+        privileged=options.get("privileged", False),
+        sysctls=dict(options.get("sysctls", {})) or None,
+        ulimits=_ulimits(options.get("ulimits", {})),
+        memory=_bytes(options.get("memory", 0)),
+        memory_swap=_bytes(options.get("memory_swap", 0)),
+        memory_reservation=_bytes(options.get("memory_reservation", 0)),
+        nano_cpus=parse_cpus(str(options["cpus"])) if "cpus" in options else 0,
+        cpu_shares=options.get("cpu_shares", 0),
+        cpu_quota=options.get("cpu_quota", 0),
+        cpu_period=options.get("cpu_period", 0),
+        cpuset_cpus=options.get("cpuset_cpus", ""),
+        cpuset_mems=options.get("cpuset_mems", ""),
+        pids_limit=options.get("pids_limit"),
+        auto_remove=options.get("auto_remove", False),
+    )
+
+
+def words(command: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return a command's words; one string is split as a shell would."""
+    if isinstance(command, str):
+        import shlex
+
+        return tuple(shlex.split(command))
+    return tuple(command) if command is not None else None
+
+
+def _strings(values: Sequence[str] | None) -> tuple[str, ...] | None:
+    if isinstance(values, str):
+        raise InvalidInput(f"can't use {values!r}: a list of strings is wanted, not a string")
+    return tuple(values) if values else None
+
+
+def environment(values: Mapping[str, str] | Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return variables as "NAME=value"."""
+    if values is None or isinstance(values, str):
+        return _strings(values)
+    if hasattr(values, "items"):
+        return tuple(f"{name}={value}" for name, value in values.items()) or None
+    return tuple(values) or None
+
+
+def _bytes(size: int | str) -> int:
+    return -1 if size == "-1" else parse_bytes(size) if isinstance(size, str) else size
+
+
+def _ulimits(limits: Mapping[str, int | tuple[int, int]]) -> tuple[docker.Ulimit, ...] | None:
+    result = []
+    for name, limit in limits.items():
+        soft, hard = limit if isinstance(limit, tuple) else (limit, limit)
+        result.append(docker.Ulimit(name=name, soft=soft, hard=hard))
+    return tuple(result) or None
