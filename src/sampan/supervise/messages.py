@@ -66,7 +66,7 @@ class Reaped(Message, frozen=True, kw_only=True, tag="reaped"):
 
     id: str
     pid: int
-    status: int  # as waitpid(2) has it
+    status: int  # as waitpid(2) has it; -1: it was no child of this keeper's, nobody could see it
     replaced_by: int | None = None
 
 
@@ -81,7 +81,7 @@ class LogConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_files: int = 3
 
 
-class Hello(Message, frozen=True, kw_only=True, tag="hello"):
+class Hello(Message, frozen=True, kw_only=True, tag="hello", omit_defaults=False):
     """The first request on a channel to a shim; answered with `Status`."""
 
     version: int = VERSION
@@ -90,8 +90,8 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
 class Launch(Message, frozen=True, kw_only=True, tag="launch"):
     """Make the container and, unless `gated`, execute its program. Answered by `Launched` or `Refused`.
 
-    `spec` is the OCI configuration as JSON bytes and `plan` the plan encoded by `runtime.plan.encode`; the shim keeps
-    the spec beside its state for the execs to come. With `gated` the program is executed at `Go`.
+    `spec` is the OCI configuration as JSON bytes and `plan` the plan encoded by `runtime.plan.encode`. With `gated` the
+    program is executed at `Go`.
     """
 
     id: str
@@ -107,14 +107,17 @@ class Launch(Message, frozen=True, kw_only=True, tag="launch"):
 
 
 class Go(Message, frozen=True, kw_only=True, tag="go"):
-    """Let a gated container execute its program. Answered by `Done` or `Refused`."""
+    """Let a gated container, or with `exec_id` a gated exec, execute its program. Answered by `Done` or `Refused`."""
+
+    exec_id: str | None = None
 
 
 class Exec(Message, frozen=True, kw_only=True, tag="exec"):
     """Run another process in the container. `process` is the OCI `process` object as JSON bytes.
 
     Beside it at most one descriptor: a hijacked client connection to attach as `Attach` does. Answered by `Launched`
-    (its pid and step times) or `Refused`; a client's connection is closed by the shim in both cases when done.
+    (its pid and step times) or `Refused`, and then nothing was sent to the client. `greeting` is sent to it before any
+    output, once the process exists: an HTTP answer that need not wait for `Launched`. In the end it is shut.
     """
 
     exec_id: str
@@ -125,12 +128,14 @@ class Exec(Message, frozen=True, kw_only=True, tag="exec"):
     console_size: tuple[int, int] | None = None
     detach_keys: bytes = b"\x10\x11"
     already_read: bytes = b""
+    greeting: bytes = b""
     gated: bool = False
 
 
 class Attach(Message, frozen=True, kw_only=True, tag="attach"):
     """Serve a hijacked client connection (the descriptor beside it), the HTTP answer to which is already sent.
 
+    Before `Launch` as well: then the client waits for the container. Answered by `Done` or `Refused`.
     Without a terminal, output is in frames of Docker's eight-byte header; with one it is raw. `already_read` are bytes
     that the server's HTTP parser had read past the request: they are the start of the client's standard input.
     End of file from the client closes the standard input only.
@@ -190,6 +195,7 @@ class Launched(Message, frozen=True, kw_only=True, tag="launched"):
     start_time: int
     started_at_ns: int  # of the wall clock
     steps: tuple[Step, ...] = ()
+    warnings: tuple[str, ...] = ()  # what was done otherwise than asked for: a limit that had to be lower
 
 
 class Done(Message, frozen=True, kw_only=True, tag="done"):
@@ -232,7 +238,7 @@ class ExecStatus(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int | None = None
 
 
-class Status(Message, frozen=True, kw_only=True, tag="status"):
+class Status(Message, frozen=True, kw_only=True, tag="status", omit_defaults=False):
     """All that a shim knows; also what it writes to state.json, atomically, at each change."""
 
     version: int = VERSION
@@ -247,6 +253,39 @@ class Status(Message, frozen=True, kw_only=True, tag="status"):
     cgroups: tuple[tuple[str, str], ...] = ()  # (controller, absolute directory); v2: ("", directory)
     lost_output: bool = False  # a shim and the keeper were both killed: what was written meanwhile is not in the log
     dropped_log_lines: int = 0  # the disk was full
+
+
+# ------------------------------------------------------------------------------------------ keeper ↔ shim
+
+
+class Keep(Message, frozen=True, kw_only=True, tag="keep"):
+    """A new keeper to a shim that has lost its own: answered with a `Hold` for each process, then `Done`."""
+
+
+class Hold(Message, frozen=True, kw_only=True, tag="hold"):
+    """Keep what is beside it while the process runs: its pidfd, then the duplicates of `streams`, in this order.
+
+    `name` is "" for the container's init, else the exec's id. A shim forked in the place of a killed one gets them.
+    """
+
+    name: str
+    pid: int
+    start_time: int
+    streams: tuple[str, ...]  # of stdin, stdout, stderr; or terminal
+
+
+class Release(Message, frozen=True, kw_only=True, tag="release"):
+    """Close the duplicate of one stream of a process, or with `stream` None forget the process."""
+
+    name: str
+    stream: str | None = None
+
+
+class Collected(Message, frozen=True, kw_only=True, tag="collected"):
+    """A process whose shim was killed became the keeper's child, and has ended with this status of waitpid(2)."""
+
+    pid: int
+    status: int
 
 
 # ---------------------------------------------------------------------------------------- server → worker
@@ -284,9 +323,10 @@ Request = (
     ForkShim | ForkWorker | Leave | Restart
     | Hello | Launch | Go | Exec | Attach | Resize | Signal | Freeze | Update | Forget
     | Unpack | Remove
+    | Keep | Hold | Release
 )  # fmt: skip
 Answer = Forked | Launched | Done | Refused | Status | Unpacked
-Event = Reaped | Exited | ExecExited
+Event = Reaped | Exited | ExecExited | Collected
 
 # ------------------------------------------------------------------------------------------------- framing
 

@@ -1,0 +1,427 @@
+"""One container as its shim sees it: launched, attached to, executed in, paused, ended, torn down, or adopted."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sampan.errors import Conflict, InvalidInput, NotFound
+from sampan.kernel import process as kernel
+from sampan.runtime import container as runtime, control
+from sampan.runtime.plan import decode
+from sampan.supervise import messages as m, state as facts
+from sampan.supervise.attach import Client
+from sampan.supervise.logfile import LogFile
+from sampan.supervise.loop import IN
+from sampan.supervise.process import Process, clock_ns, exit_code, find, reopen
+from sampan.supervise.streams import Streams, close_all, nowhere, pipes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sampan.runtime.container import Running
+    from sampan.supervise.loop import Loop
+    from sampan.supervise.process import Duplicates, Held
+
+_FINISHED_EXECS = 32
+
+
+class _Namespace(msgspec.Struct):
+    type: str
+    path: str | None = None
+
+
+class _Linux(msgspec.Struct):
+    namespaces: tuple[_Namespace, ...] = ()
+
+
+class _Spec(msgspec.Struct):
+    """What a shim needs to know of the OCI configuration."""
+
+    linux: _Linux = _Linux()
+
+
+_spec = msgspec.json.Decoder(_Spec)
+
+
+class Container:
+    """Every method runs on the shim's one thread; what takes long is the kernel's. `tell` sends servers an event."""
+
+    def __init__(
+        self, loop: Loop, id: str, directory_fd: int, tell: Callable[[m.Message], None], duplicates: Duplicates
+    ) -> None:
+        self.id = id
+        self.state = facts.State(id=id, shim_pid=os.getpid(), boot_id=facts.boot_id())
+        self._loop = loop
+        self._directory_fd = directory_fd
+        self._tell = tell
+        self._duplicates = duplicates
+        self._init: Process | None = None
+        self._execs: dict[str, Process] = {}
+        self._finished: dict[str, m.ExecStatus] = {}
+        self._waiting: list[tuple[Client, m.Attach]] = []
+        self._parting: list[Streams] = []
+        self._log: LogFile | None = None
+        self._collected: dict[int, int] = {}
+        self._torn_down = False
+
+    # ---------------------------------------------------------------------------------------- what is known
+
+    def change(self, **fields: object) -> None:
+        """Change what is known, and write it down."""
+        self.state = msgspec.structs.replace(
+            self.state,
+            tasks=tuple(p.task() for p in self.processes()),
+            execs=(*self._finished.values(), *(m.ExecStatus(exec_id=p.name, pid=p.pid) for p in self._execs.values())),
+            dropped_log_lines=self._log.dropped_lines if self._log else self.state.dropped_log_lines,
+            **fields,
+        )
+        facts.write(self._directory_fd, self.state)
+
+    def processes(self) -> list[Process]:
+        """Return those that run: the init first."""
+        return [*([self._init] if self._init else []), *self._execs.values()]
+
+    def process(self, exec_id: str | None) -> Process:
+        """Return the init (None) or a running exec; raise what Docker says where it does not run."""
+        if exec_id is not None:
+            found = self._execs.get(exec_id)
+            if not found:
+                raise NotFound(f"No such exec instance: {exec_id}")
+            return found
+        if not self._init:
+            raise Conflict(f"container {self.id} is not running")
+        return self._init
+
+    def cgroups(self) -> tuple[tuple[str, str], ...]:
+        """Return the running container's control groups."""
+        self.process(None)
+        return self.state.cgroups
+
+    def has_listeners(self) -> bool:
+        """Whether a client still has output to read, though its process has ended."""
+        return any(streams.clients for streams in self._parting)
+
+    # --------------------------------------------------------------------------------------------- launch
+
+    def launch(self, message: m.Launch) -> m.Launched:
+        """Make the container; note it on the disk and with the keeper; only then execute its program."""
+        if self.state.phase != "empty":
+            raise Conflict(f"container {self.id} is {self.state.phase} already")
+        namespaces = _spec.decode(message.spec).linux.namespaces
+        ends, theirs = ({}, None) if message.tty else pipes(stdin=message.open_stdin)
+        try:
+            running = runtime.create(decode(message.plan), theirs, console_size=message.console_size, gated=True)
+        except BaseException:
+            close_all(ends.values())
+            self._dismiss_waiting()
+            raise
+        finally:
+            close_all(theirs or ())
+        if running.console is not None:
+            ends = {"terminal": running.console}
+        if message.log.path:
+            self._log = LogFile(message.log.path, message.log.max_bytes, message.log.max_files)
+        self._init = Process("", running.pid, running.pidfd, running.start_time, running=running)
+        self._supervise(self._init, ends, closes_stdin=message.stdin_once)
+        known = {
+            "pid": running.pid,
+            "start_time": running.start_time,
+            "cgroups": tuple(running.cgroups),
+            "own_pid_namespace": any(n.type == "pid" and n.path is None for n in namespaces),
+            "stdin_once": message.stdin_once,
+            "log": message.log,
+        }
+        if message.gated:
+            self.change(phase="created", **known)
+        else:
+            self._start_init(**known)
+        return _launched(running)
+
+    def _supervise(self, process: Process, ends: dict[str, int], *, closes_stdin: bool) -> None:
+        """Watch over a process's streams and its end, and let the keeper have duplicates."""
+        log = self._log if process is self._init else None
+        release = self._duplicates.release
+        process.streams = Streams(
+            self._loop, ends, log, lambda stream: release(process, stream), closes_stdin=closes_stdin
+        )
+        process.inodes = tuple((name, os.fstat(fd).st_ino if name != "terminal" else 0) for name, fd in ends.items())
+        self._duplicates.hold(process, ends)
+        self._watch(process)
+
+    def _watch(self, process: Process) -> None:
+        self._loop.watch(process.pidfd, IN, lambda _events: self._ended(process))
+
+    def _start_init(self, **known: object) -> None:
+        """Execute the program. The state says so before: afterwards nobody may be left to write it."""
+        init = self.process(None)
+        running, init.running = init.running, None
+        assert running
+        self.change(phase="running", started_at_ns=clock_ns(), **known)
+        self._loop.forget(init.pidfd)
+        try:
+            runtime.start(running)
+        except BaseException:
+            self._undo_launch(init)
+            raise
+        self._watch(init)
+        for client, attach in self._waiting:
+            init.streams.attach(client, attach.detach_keys, already_read=attach.already_read)
+        self._waiting.clear()
+
+    def _undo_launch(self, init: Process) -> None:
+        """Be empty again: `start` has ended the process, closed its pidfd and removed its control groups."""
+        self._dismiss_waiting()
+        self._duplicates.release(init)
+        init.streams.close()
+        self._init = None
+        self._log = None
+        self.change(phase="empty", pid=None, start_time=None, cgroups=(), started_at_ns=None)
+
+    def _drop(self, process: Process) -> None:
+        """Let go of all that is held open for a process."""
+        self._duplicates.release(process)
+        self._loop.forget(process.pidfd)
+        os.close(process.pidfd)
+        process.streams.close()
+
+    def go(self, exec_id: str | None) -> None:
+        """Execute the program of what was gated."""
+        process = self.process(exec_id)
+        if not process.running:
+            raise Conflict(f"container {self.id} is running already")
+        if exec_id is None:
+            self._start_init()
+        else:
+            self._start_exec(process)
+
+    # -------------------------------------------------------------------------------------------- clients
+
+    def attach(self, message: m.Attach, fds: list[int]) -> None:
+        """Serve a client; before the program is executed it waits for that."""
+        if not fds:
+            raise InvalidInput("an attach needs the client's connection")
+        if self.state.phase == "exited":
+            raise Conflict(f"container {self.id} is not running")
+        client = Client(self._loop, fds.pop(0), message.streams)
+        if self._init and not self._init.running:
+            keys = message.detach_keys
+            self._init.streams.attach(client, keys, already_read=message.already_read)
+        else:
+            self._waiting.append((client, message))
+
+    def _dismiss_waiting(self) -> None:
+        for client, _ in self._waiting:
+            client.close()
+        self._waiting.clear()
+
+    # ---------------------------------------------------------------------------------------------- execs
+
+    def execute(self, message: m.Exec, fds: list[int]) -> m.Launched:
+        """Run another process in the container, with the restrictions that its plan carries."""
+        init = self.process(None)
+        if self.state.phase == "paused":
+            raise Conflict(f"Container {self.id} is paused, unpause the container before exec")
+        if message.exec_id in self._execs or message.exec_id in self._finished:
+            raise Conflict(f"exec {message.exec_id} has run already")
+        ends, theirs = self._exec_ends(message, attached=bool(fds))
+        try:
+            plan, size = decode(message.plan), message.console_size
+            running = runtime.exec_process(plan, init.pidfd, theirs, console_size=size, gated=message.gated)
+        except BaseException:
+            close_all(ends.values())
+            raise
+        finally:
+            close_all(theirs or ())
+        if running.console is not None:
+            ends = {"terminal": running.console}
+        process = Process(message.exec_id, running.pid, running.pidfd, running.start_time)
+        process.running = running if message.gated else None
+        self._execs[process.name] = process
+        self._supervise(process, ends, closes_stdin=True)
+        self.change()
+        if fds:
+            client = Client(self._loop, fds.pop(0), message.streams)
+            keys, greeting = message.detach_keys, message.greeting
+            process.streams.attach(client, keys, greeting=greeting, already_read=message.already_read)
+        return _launched(running)
+
+    def _exec_ends(self, message: m.Exec, *, attached: bool) -> tuple[dict[str, int], tuple[int, int, int] | None]:
+        if message.tty:
+            return {}, None
+        if not attached:
+            return nowhere()
+        return pipes(stdin="stdin" in message.streams)
+
+    def _start_exec(self, process: Process) -> None:
+        running, process.running = process.running, None
+        assert running
+        self._loop.forget(process.pidfd)
+        try:
+            runtime.start(running)
+        except BaseException:
+            process.streams.finish()
+            process.streams.close()
+            self._duplicates.release(process)
+            del self._execs[process.name]
+            self.change()
+            raise
+        self._watch(process)
+
+    # -------------------------------------------------------------------------------------------- control
+
+    def signal(self, message: m.Signal) -> None:
+        """Send a signal to one process, or to all."""
+        if message.everyone:
+            control.kill_everyone(self.cgroups(), message.number)
+            return
+        process = self.process(message.exec_id)
+        try:
+            kernel.pidfd_send_signal(process.pidfd, message.number)
+        except ProcessLookupError:
+            raise Conflict(f"container {self.id} is not running") from None
+
+    def freeze(self, *, frozen: bool) -> None:
+        """Pause or resume every process."""
+        cgroups = self.cgroups()
+        phase = "paused" if frozen else "running"
+        if self.state.phase == phase:
+            raise Conflict(f"Container {self.id} is {'already' if frozen else 'not'} paused")
+        if self.state.phase not in {"running", "paused"}:
+            raise Conflict(f"Container {self.id} is not running")
+        control.freeze(cgroups, frozen)
+        self.change(phase=phase)
+
+    # ----------------------------------------------------------------------------------------------- ends
+
+    def _ended(self, process: Process) -> None:
+        """A pidfd is readable: the process is a zombie, or (adopted) has been reaped by its parent."""
+        if process.is_child:
+            status = process.peek()
+            if status is None:
+                return
+        else:
+            status = self._status_of_adopted(process)
+            if status is None and not process.given_up:
+                return
+        if process is self._init:
+            self._init_ended(process, status)
+        else:
+            self._exec_ended(process, status)
+
+    def _status_of_adopted(self, process: Process) -> int | None:
+        """Ask whoever may know, for a while: the keeper that reaped it, and the kernel."""
+        status = self._collected.pop(process.pid, None)
+        if status is None:
+            status = kernel.pidfd_exit_status(process.pidfd)
+        if status is None:
+            self._loop.forget(process.pidfd)
+            if process.ask_again():
+                self._loop.call_later(0.02, lambda: self._ended(process))
+        return status
+
+    def collect(self, message: m.Collected) -> None:
+        """Take note of a status that the keeper has seen; the pidfd says when it is needed."""
+        self._collected[message.pid] = message.status
+
+    def _exec_ended(self, process: Process, status: int | None) -> None:
+        if self._execs.pop(process.name, None) is None:
+            return
+        process.streams.drain()
+        code = exit_code(status)
+        exited = m.ExecExited(exec_id=process.name, exit_code=137 if code is None else code, pid=process.pid)
+        while len(self._finished) >= _FINISHED_EXECS:
+            del self._finished[next(iter(self._finished))]
+        self._finished[process.name] = m.ExecStatus(exec_id=process.name, pid=process.pid, exit_code=exited.exit_code)
+        self.change()
+        process.reap()
+        self._tell(exited)  # before the client sees its end, and asks
+        process.streams.finish()
+        self._parting = [s for s in (*self._parting, process.streams) if s.clients]
+        self._duplicates.release(process)
+        self._loop.forget(process.pidfd)
+        os.close(process.pidfd)
+
+    def _init_ended(self, init: Process, status: int | None) -> None:
+        """Record the end before anything else is done about it, and tell it before the clean-up."""
+        if not self.state.own_pid_namespace:
+            control.kill_everyone(self.state.cgroups, signal.SIGKILL)
+        for process in tuple(self._execs.values()):
+            self._ended(process)
+        init.streams.drain()
+        exited = m.Exited(exit_code=exit_code(status), finished_at_ns=clock_ns(), oom_killed=self._oom_killed())
+        self._init = None
+        self.change(phase="exited", exited=exited)
+        init.reap()
+        self._tell(exited)
+        init.streams.finish()
+        self._parting.append(init.streams)
+        self._drop(init)
+        self._dismiss_waiting()
+        self._loop.call_later(0, self.tear_down)
+
+    def _oom_killed(self) -> bool:
+        try:
+            return control.oom_kills(self.state.cgroups) > 0
+        except OSError:
+            return False
+
+    def tear_down(self) -> None:
+        """Remove the control groups, behind the answer: the kernel takes its time."""
+        if self._torn_down:
+            return
+        self._torn_down = True
+        runtime.delete(self.state.cgroups)
+
+    # ------------------------------------------------------------------------------------------- adoption
+
+    def adopt(self, state: facts.State, held: Mapping[str, Held], *, lost_output: bool) -> None:
+        """Go on where a killed shim was. What `held` lacks (its keeper was killed too) is looked up in the kernel."""
+        lost_output = lost_output or state.lost_output
+        self.state = msgspec.structs.replace(state, shim_pid=os.getpid(), lost_output=lost_output)
+        self._finished = {e.exec_id: e for e in state.execs if e.exit_code is not None}
+        if state.log.path and state.phase != "exited":
+            self._log = LogFile(state.log.path, state.log.max_bytes, state.log.max_files)
+        for name, kept in held.items():
+            if state.exited or name in self._finished:  # it was killed after this was written, before the rest
+                kept.release(None)
+                continue
+            process = Process(name, kept.pid, kept.pidfd, kept.start_time)
+            if kept.status is not None:
+                self._collected[kept.pid] = kept.status
+            self._adopt(process, kept.ends)
+        for task in state.tasks:
+            process_found = None if task.name in held else find(task)
+            if process_found:
+                self._adopt(process_found, dict(reopen(task.pid, task.streams)))
+        if self._init:
+            self.change()
+        else:
+            self._bury()
+
+    def _adopt(self, process: Process, ends: dict[str, int]) -> None:
+        process.is_child = False
+        if process.name:
+            self._execs[process.name] = process
+        else:
+            self._init = process
+        self._supervise(process, ends, closes_stdin=self.state.stdin_once or bool(process.name))
+
+    def _bury(self) -> None:
+        """The init has ended while nobody looked."""
+        self.state = facts.dead(self.state, clock_ns())
+        self.change()
+        self._loop.call_later(0, self.tear_down)
+
+
+def _launched(running: Running) -> m.Launched:
+    return m.Launched(
+        pid=running.pid,
+        start_time=running.start_time,
+        started_at_ns=clock_ns(),
+        steps=tuple(m.Step(index=i, ns=ns) for i, ns in running.steps),
+        warnings=tuple(running.warnings),
+    )

@@ -1,0 +1,168 @@
+r"""A container's log: one JSON object a line, as Docker's json-file driver writes it, rotated.
+
+    {"log":"hello\n","stream":"stdout","time":"2024-05-01T12:00:00.123456789Z"}
+
+A line longer than 16 KiB is cut into pieces, of which only the last has the newline. What is no UTF-8 is replaced. A
+full disk drops lines, and counts them: the container never waits for its log, and no file ends in half an object.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+
+import msgspec
+
+PIECE_BYTES = 16 * 1024
+"""The most of one line that stands in one object."""
+
+_quote = msgspec.json.Encoder().encode
+
+
+class Lines:
+    """Cuts one stream into lines and pieces, from reads of any size."""
+
+    __slots__ = ("_rest",)
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes | bytearray | memoryview) -> list[bytes]:
+        """Return the lines and pieces that are whole with `data`."""
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines.pop()
+        whole = []
+        for line in lines:
+            *pieces, last = _pieces(line) if len(line) >= PIECE_BYTES else (line,)
+            whole += pieces
+            whole.append(last + b"\n")
+        if len(self._rest) >= PIECE_BYTES:
+            *pieces, self._rest = _pieces(self._rest)
+            whole += pieces
+        return whole
+
+    def end(self) -> list[bytes]:
+        """Return what no newline has ended, at the stream's end."""
+        rest, self._rest = self._rest, b""
+        return [rest] if rest else []
+
+
+def _pieces(line: bytes) -> list[bytes]:
+    """Cut before a character rather than inside one; the last piece is the shortest, and may be empty."""
+    pieces = []
+    start = 0
+    while len(line) - start >= PIECE_BYTES:
+        end = start + PIECE_BYTES
+        # 10xxxxxx continues a character of UTF-8, which has four bytes at most; other bytes are no text anyway.
+        cut = next((i for i in range(end, end - 4, -1) if i == len(line) or line[i] & 0xC0 != 0x80), end)
+        pieces.append(line[start:cut])
+        start = cut
+    pieces.append(line[start:])
+    return pieces
+
+
+def record(line: bytes, stream: str, now_ns: int) -> bytes:
+    """Return one object of the log, with its newline."""
+    text = _quote(line.decode("utf-8", "replace"))
+    return b'{"log":%b,"stream":"%b","time":"%b"}\n' % (text, stream.encode(), rfc3339(now_ns))
+
+
+_second = (-1, b"")
+
+
+def rfc3339(ns: int) -> bytes:
+    """Return a time of the wall clock as RFC 3339 in UTC, always with nine digits after the point."""
+    global _second
+    seconds, rest = divmod(ns, 1_000_000_000)
+    if seconds != _second[0]:
+        _second = (seconds, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)).encode())
+    return b"%b.%09dZ" % (_second[1], rest)
+
+
+class LogFile:
+    """The file of the present, and those of the past: PATH, PATH.1 … PATH.N-1, the greatest number the oldest."""
+
+    def __init__(self, path: str, max_bytes: int = 10_000_000, max_files: int = 3) -> None:
+        self.dropped_lines = 0
+        self._path = path
+        self._max_bytes = max_bytes
+        self._max_files = max_files
+        self._lines: dict[str, Lines] = {}
+        self._fd = -1
+        self._size = 0
+
+    def write(self, stream: str, data: bytes | bytearray | memoryview) -> None:
+        """Log what came on a stream just now."""
+        lines = self._lines.get(stream)
+        if lines is None:
+            lines = self._lines[stream] = Lines()
+        self._append(stream, lines.feed(data))
+
+    def end(self, stream: str) -> None:
+        """Log what the stream has left without a newline."""
+        lines = self._lines.pop(stream, None)
+        if lines:
+            self._append(stream, lines.end())
+
+    def close(self) -> None:
+        """Log the rest of every stream and close the file."""
+        for stream in list(self._lines):
+            self.end(stream)
+        self._close()
+
+    def _append(self, stream: str, lines: list[bytes]) -> None:
+        if not lines:
+            return
+        now_ns = time.time_ns()
+        data = b"".join([record(line, stream, now_ns) for line in lines])
+        try:
+            self._write(data)
+        except OSError:
+            self.dropped_lines += len(lines)
+
+    def _write(self, data: bytes) -> None:
+        if self._fd < 0:
+            self._open()
+        elif self._size and 0 < self._max_bytes < self._size + len(data):
+            self._rotate()
+        written = 0
+        try:
+            written = os.write(self._fd, data)
+        finally:
+            if written == len(data):
+                self._size += written
+            else:  # no half object stays behind
+                os.ftruncate(self._fd, self._size)
+        if written < len(data):
+            raise OSError
+
+    def _open(self) -> None:
+        self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        self._size = os.lseek(self._fd, 0, os.SEEK_END)
+        if self._size:
+            self._mend()
+
+    def _mend(self) -> None:
+        """Cut off half an object at the end, which a crash of the machine may have left."""
+        tail_bytes = min(self._size, 8 * PIECE_BYTES)
+        tail = os.pread(self._fd, tail_bytes, self._size - tail_bytes)
+        size = self._size - len(tail) + tail.rfind(b"\n") + 1
+        if size != self._size:
+            os.ftruncate(self._fd, size)
+            self._size = size
+
+    def _rotate(self) -> None:
+        self._close()
+        names = [self._path, *(f"{self._path}.{n}" for n in range(1, self._max_files))]
+        if len(names) == 1:
+            os.truncate(self._path, 0)
+        for newer, older in reversed(list(itertools.pairwise(names))):
+            if os.path.exists(newer):
+                os.rename(newer, older)
+        self._open()
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

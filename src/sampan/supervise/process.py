@@ -1,0 +1,163 @@
+"""A supervised process: the container's init, or an exec; a child of this shim, or adopted from one that was killed."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from typing import TYPE_CHECKING
+
+from sampan.kernel import process as kernel
+from sampan.supervise.messages import Hold, Release
+from sampan.supervise.state import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sampan.runtime.container import Running
+    from sampan.supervise.loop import Channel
+    from sampan.supervise.streams import Streams
+
+_ASK_TIMES = 100
+_NUMBERS = {"stdin": 0, "stdout": 1, "stderr": 2}
+
+
+class Held:
+    """What the keeper holds of a process: its pidfd, duplicates of its streams, and its status if it reaped it."""
+
+    def __init__(self, pid: int, start_time: int, pidfd: int, ends: dict[str, int]) -> None:
+        self.pid = pid
+        self.start_time = start_time
+        self.pidfd = pidfd
+        self.ends = ends
+        self.status: int | None = None
+
+    def fds(self) -> list[int]:
+        """All that is held open."""
+        return [self.pidfd, *self.ends.values()]
+
+    def release(self, stream: str | None) -> None:
+        """Close one stream's duplicate, or everything."""
+        if stream is None:
+            for fd in self.fds():
+                os.close(fd)
+            self.ends = {}
+        elif stream in self.ends:
+            os.close(self.ends.pop(stream))
+
+
+class Process:
+    """One that runs. `running` is set while its program waits for `Go`."""
+
+    streams: Streams
+
+    def __init__(self, name: str, pid: int, pidfd: int, start_time: int, *, running: Running | None = None) -> None:
+        self.name = name
+        self.pid = pid
+        self.pidfd = pidfd
+        self.start_time = start_time
+        self.running = running
+        self.inodes: tuple[tuple[str, int], ...] = ()
+        self.is_child = True
+        self.dropped = False
+        self._asked = 0
+
+    def task(self) -> Task:
+        """Return what state.json says of it."""
+        return Task(name=self.name, pid=self.pid, start_time=self.start_time, streams=self.inodes)
+
+    def peek(self) -> int | None:
+        """Return a child's wait status, None while it runs. It stays a zombie: a shim killed now has lost nothing."""
+        return _wait(self.pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+
+    def reap(self) -> None:
+        """Let the kernel forget a child that has ended."""
+        if self.is_child:
+            _wait(self.pidfd, os.WEXITED | os.WNOHANG)
+
+    def ask_again(self) -> bool:
+        """Count the times that nobody knew an adopted process's status; False when it is no use any more."""
+        self._asked += 1
+        return not self.given_up
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the status can't be known."""
+        return self._asked > _ASK_TIMES
+
+
+class Duplicates:
+    """What the keeper holds too. `channel` leads to it, and is None while there is none."""
+
+    def __init__(self) -> None:
+        self.channel: Channel | None = None
+
+    def hold(self, process: Process, ends: Mapping[str, int]) -> None:
+        """Let the keeper have the pidfd and our ends of the streams."""
+        if self.channel:
+            hold = Hold(name=process.name, pid=process.pid, start_time=process.start_time, streams=tuple(ends))
+            self.channel.send(hold, fds=(process.pidfd, *ends.values()))
+
+    def release(self, process: Process, stream: str | None = None) -> None:
+        """Let it close one stream, or all of the process."""
+        if self.channel and not process.dropped:
+            self.channel.send(Release(name=process.name, stream=stream))
+        if stream is None:
+            process.dropped = True
+
+
+def _wait(pidfd: int, options: int) -> int | None:
+    try:
+        info = os.waitid(os.P_PIDFD, pidfd, options)
+    except ChildProcessError:
+        return None
+    if info is None:
+        return None
+    # Back to the form of waitpid(2), which every other source of a status has.
+    return info.si_status << 8 if info.si_code == os.CLD_EXITED else info.si_status
+
+
+def exit_code(status: int | None) -> int | None:
+    """Return Docker's exit code for a status of waitpid(2): the program's own, or 128 + the signal."""
+    if status is None:
+        return None
+    code = os.waitstatus_to_exitcode(status & ~0x80)  # without the "core dumped" bit
+    return code if code >= 0 else 128 - code
+
+
+def clock_ns() -> int:
+    """Return the wall clock's time."""
+    return time.time_ns()
+
+
+def find(task: Task) -> Process | None:
+    """Open a process that neither shim nor keeper holds any more; None if it has ended, or its pid is another's."""
+    try:
+        pidfd = kernel.pidfd_open(task.pid)
+    except OSError:
+        return None
+    try:
+        if kernel.start_time(task.pid) == task.start_time:
+            return Process(task.name, task.pid, pidfd, task.start_time)
+    except OSError:
+        pass
+    os.close(pidfd)
+    return None
+
+
+def reopen(pid: int, streams: Sequence[tuple[str, int]]) -> Mapping[str, int]:
+    """Open the other ends of a process's pipes again, through its own ends; a terminal can't be.
+
+    Only where the descriptor still is the pipe of the recorded inode: the container decides what its links point to.
+    """
+    ends = {}
+    for stream, inode in streams:
+        path = f"/proc/{pid}/fd/{_NUMBERS.get(stream, -1)}"
+        try:
+            found = os.stat(path)
+            if inode and stat.S_ISFIFO(found.st_mode) and found.st_ino == inode:
+                mode = os.O_WRONLY if stream == "stdin" else os.O_RDONLY
+                ends[stream] = os.open(path, mode | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            continue
+    return ends

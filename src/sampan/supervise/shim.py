@@ -1,0 +1,205 @@
+"""The shim: the parent of one container and of every exec in it, from `Launch` to `Forget`.
+
+It keeps the standard streams, the log and the exit status, and outlives server and keeper. Everything that it knows it
+writes to state.json, and what it holds open the keeper holds too: killed, it is replaced by another shim that goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import sys
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from sampan.errors import Conflict, InvalidInput, SampanError, from_os_error
+from sampan.runtime import control
+from sampan.supervise import messages as m, state as facts
+from sampan.supervise.container import Container
+from sampan.supervise.loop import IN, Channel, Loop
+from sampan.supervise.process import Duplicates
+from sampan.supervise.streams import close_all
+
+if TYPE_CHECKING:
+    from sampan.supervise.process import Held
+
+_LAST_OUTPUT_S = 10.0
+_BACKLOG = 16
+
+
+class TakeOver(NamedTuple):
+    """What a killed shim has left to the next."""
+
+    state: facts.State
+    held: dict[str, Held]
+    lost_output: bool
+
+
+class Shim:
+    """Channels from servers and the keeper, and what is asked on them."""
+
+    def __init__(self, loop: Loop, id: str, directory: str) -> None:
+        self._loop = loop
+        self._directory = directory
+        self._directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._duplicates = Duplicates()
+        self.container = Container(loop, id, self._directory_fd, self._tell, self._duplicates)
+        self._channels: list[Channel] = []
+        self._listeners: list[Channel] = []  # those that said Hello, and get events
+        self._forgotten = False
+        self._listen()
+
+    # ------------------------------------------------------------------------------------------- channels
+
+    def _listen(self) -> None:
+        """Bind shim.sock, for the servers and keepers to come."""
+        path = f"/proc/self/fd/{self._directory_fd}/{facts.SOCKET}"
+        listening = socket.socket(socket.AF_UNIX)
+        try:
+            listening.bind(path)
+        except OSError:  # a killed shim's
+            os.unlink(path)
+            listening.bind(path)
+        os.chmod(path, 0o600)
+        listening.listen(_BACKLOG)
+        listening.setblocking(False)
+        self._listening = listening
+        self._loop.watch(listening.fileno(), IN, self._accept)
+
+    def _accept(self, _events: int) -> None:
+        try:
+            sock, _ = self._listening.accept()
+        except OSError:
+            return
+        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        uid = struct.unpack("3i", credentials)[1]
+        if uid not in {0, os.geteuid()}:
+            sock.close()
+            return
+        self.serve(sock)
+
+    def serve(self, sock: socket.socket) -> None:
+        """Answer requests on a connected socket."""
+        self._channels.append(Channel(self._loop, sock, self._frame, self._channel_ended))
+
+    def keep(self, sock: socket.socket) -> None:
+        """Take a socket whose other end is the keeper."""
+        self._duplicates.channel = Channel(self._loop, sock, self._frame, self._channel_ended)
+        self._channels.append(self._duplicates.channel)
+
+    def _channel_ended(self, channel: Channel) -> None:
+        self._channels.remove(channel)
+        if channel in self._listeners:
+            self._listeners.remove(channel)
+        if channel is self._duplicates.channel:
+            self._duplicates.channel = None
+        alone = all(c is self._duplicates.channel for c in self._channels)
+        if alone and self.container.state.phase == "empty":  # its server died before it asked for anything
+            self._leave()
+
+    def _frame(self, channel: Channel, frame: m.Frame) -> None:
+        """Answer one request; whatever goes wrong is an answer too."""
+        fds = list(frame.fds)
+        try:
+            answer = self._answer(channel, frame.message, fds)
+        except SampanError as e:
+            answer = m.Refused(error=type(e).__name__, message=e.message, hint=e.hint)
+        except OSError as e:
+            known = from_os_error(e)
+            answer = m.Refused(error=type(known).__name__, message=known.message, hint=known.hint)
+        except Exception as e:
+            sys.excepthook(*sys.exc_info())
+            answer = m.Refused(error="Failed", message=f"the shim failed: {type(e).__name__}: {e}")
+        finally:
+            close_all(fds)
+        if frame.seq and answer:
+            channel.send(answer, frame.seq)
+        if self._forgotten:
+            self._leave()
+
+    def _answer(self, channel: Channel, message: m.Message, fds: list[int]) -> m.Message | None:
+        """Do what `message` asks for. Descriptors that are taken are removed from `fds`."""
+        container = self.container
+        match message:
+            case m.Hello():
+                self._listeners.append(channel)
+                return container.state
+            case m.Launch():
+                return container.launch(message)
+            case m.Exec():
+                return container.execute(message, fds)
+            case m.Go():
+                container.go(message.exec_id)
+            case m.Attach():
+                container.attach(message, fds)
+            case m.Resize():
+                container.process(message.exec_id).streams.resize(message.rows, message.columns)
+            case m.Signal():
+                container.signal(message)
+            case m.Freeze():
+                container.freeze(frozen=message.frozen)
+            case m.Update():
+                control.update(container.cgroups(), message.writes)
+            case m.Forget():
+                self._forget()
+            case m.Keep():
+                self._new_keeper(channel)
+            case m.Collected():
+                container.collect(message)
+                return None
+            case _:
+                raise InvalidInput(f"a shim does not know what to do with {type(message).__name__}")
+        return m.Done()
+
+    def _tell(self, event: m.Message) -> None:
+        for channel in tuple(self._listeners):
+            channel.send(event)
+
+    # ------------------------------------------------------------------------------------------- the end
+
+    def _forget(self) -> None:
+        phase = self.container.state.phase
+        if phase not in {"empty", "exited"}:
+            raise Conflict(f"container {self.container.id} is {phase}: it can't be forgotten")
+        if phase == "exited":
+            self.container.tear_down()
+        self._forgotten = True
+        for name in (facts.SOCKET, facts.FILE, f"{facts.FILE}.new"):
+            try:
+                os.unlink(name, dir_fd=self._directory_fd)
+            except FileNotFoundError:
+                pass
+        os.rmdir(self._directory)
+
+    def _leave(self) -> None:
+        """End, when the last client has read the last output, or has not for a while."""
+        if not self._forgotten:
+            self._forget()
+        deadline = time.monotonic() + _LAST_OUTPUT_S
+
+        def look() -> None:
+            if self.container.has_listeners() and time.monotonic() < deadline:
+                self._loop.call_later(0.05, look)
+            else:
+                self._loop.stop()
+
+        look()
+
+    def _new_keeper(self, channel: Channel) -> None:
+        """A keeper has found this shim: give it duplicates of everything."""
+        self._duplicates.channel = channel
+        for process in self.container.processes():
+            self._duplicates.hold(process, process.streams.ends())
+
+
+def run(id: str, directory: str, keeper: socket.socket, first: int, left: TakeOver | None) -> None:
+    """Be the shim of one container, in a process of its own that has just been forked, until it is forgotten."""
+    loop = Loop()
+    shim = Shim(loop, id, directory)
+    shim.keep(keeper)
+    if left:
+        shim.container.adopt(left.state, left.held, lost_output=left.lost_output)
+    if first >= 0:
+        shim.serve(socket.socket(fileno=first))
+    loop.run()

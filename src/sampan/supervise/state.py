@@ -1,0 +1,86 @@
+"""What a shim knows, on the disk: RUN/shims/ID/state.json, for whoever comes after a killed shim.
+
+It is a `Status` with what a new shim needs beside it. Written to a new file and renamed: one reads the old or the new.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sampan.supervise.messages import ExecStatus, Exited, LogConfig, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sampan.dirs import Dirs
+
+FILE = "state.json"
+SOCKET = "shim.sock"
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A process that the shim is or was the parent of."""
+
+    name: str  # "" the container's init, else the exec's id
+    pid: int
+    start_time: int
+    streams: tuple[tuple[str, int], ...] = ()  # (stream, inode of the pipe; 0 for a terminal)
+
+
+class State(Status, frozen=True, kw_only=True, tag="status"):
+    """The file's content."""
+
+    boot_id: str = ""
+    tasks: tuple[Task, ...] = ()  # those that run
+    stdin_once: bool = False
+    own_pid_namespace: bool = True  # with its init all processes of the container have ended
+    log: LogConfig = LogConfig(path=None)
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(State).decode
+
+
+def write(directory_fd: int, state: State) -> None:
+    """Replace the state file in a shim's directory."""
+    fd = os.open(f"{FILE}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=directory_fd)
+    try:
+        os.write(fd, _encode(state))
+    finally:
+        os.close(fd)
+    os.rename(f"{FILE}.new", FILE, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+
+
+def read(directory: str) -> State | None:
+    """Return what a shim wrote last; None where it had written nothing, or what can't be read."""
+    try:
+        with open(f"{directory}/{FILE}", "rb", buffering=0) as file:
+            return _decode(file.readall())
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+def boot_id() -> str:
+    """Return what tells this boot of the machine from every other."""
+    with open("/proc/sys/kernel/random/boot_id", "rb", buffering=0) as file:
+        return file.readall().decode().strip()
+
+
+def ids(dirs: Dirs) -> Iterator[str]:
+    """Yield the containers that have, or had, a shim."""
+    try:
+        yield from sorted(os.listdir(dirs.shims))
+    except FileNotFoundError:
+        return
+
+
+def dead(state: State, now_ns: int) -> State:
+    """Return the state of a container that has ended while nobody looked."""
+    exited = state.exited or Exited(exit_code=None, finished_at_ns=now_ns)
+    execs = tuple(
+        e if e.exit_code is not None else ExecStatus(exec_id=e.exec_id, pid=e.pid, exit_code=137) for e in state.execs
+    )
+    return msgspec.structs.replace(state, phase="exited", exited=exited, execs=execs, tasks=())

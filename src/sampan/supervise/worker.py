@@ -1,0 +1,61 @@
+"""The worker: forked by the keeper for one job that takes a core or a while; it answers and ends."""
+
+from __future__ import annotations
+
+import gc
+import os
+from typing import TYPE_CHECKING
+
+from sampan.errors import InvalidInput, SampanError, from_os_error
+from sampan.supervise import messages as m
+
+if TYPE_CHECKING:
+    import socket
+
+
+def run(sock: socket.socket) -> None:
+    """Do what the first request asks for."""
+    gc.enable()
+    decoder = m.Decoder()
+    frame = m.receive(sock, decoder)
+    if frame is None:
+        return
+    try:
+        answer = _do(frame)
+    except SampanError as e:
+        answer = m.Refused(error=type(e).__name__, message=e.message, hint=e.hint)
+    except OSError as e:
+        known = from_os_error(e)
+        answer = m.Refused(error=type(known).__name__, message=known.message, hint=known.hint)
+    m.send(sock, answer, frame.seq)
+
+
+def _do(frame: m.Frame) -> m.Message:
+    match frame.message:
+        case m.Unpack():
+            return _unpack(frame.message, frame.fds)
+        case m.Remove(path=path):
+            from sampan.kernel.trees import remove_tree
+
+            remove_tree(path)
+            return m.Done()
+        case _:
+            raise InvalidInput(f"a worker can't do {type(frame.message).__name__}")
+
+
+def _unpack(job: m.Unpack, fds: tuple[int, ...]) -> m.Unpacked:
+    # In the worker only: the keeper, whose forks the shims are, stays small.
+    from sampan.image.unpack import unpack_layer
+
+    try:
+        layer = unpack_layer(fds[0], job.target, digest=job.digest, diff_id=job.diff_id)
+    finally:
+        for fd in fds:
+            os.close(fd)
+    return m.Unpacked(
+        digest=layer.digest,
+        diff_id=layer.diff_id,
+        compressed_bytes=layer.compressed_bytes,
+        content_bytes=layer.content_bytes,
+        tar_bytes=layer.tar_bytes,
+    )
