@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _LONGEST_PASSWD = 16 << 20
 
 
-# --------------------------------------------------------------------------------------------- while the host is in reach
+# ------------------------------------------------------------------------------------ while the host is in reach
 
 
 def look_up_user(op: ops.LookUpUser, scene: Scene) -> None:
@@ -49,7 +49,7 @@ def _read(scene: Scene, path: str) -> bytes:
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise Failed(f"the container's {path} is no regular file")
-        chunks = []
+        chunks: list[bytes] = []
         while len(chunks) * 65536 < _LONGEST_PASSWD and (chunk := os.read(fd, 65536)):
             chunks.append(chunk)
         return b"".join(chunks)
@@ -88,7 +88,7 @@ def make_console(op: ops.MakeConsole, scene: Scene) -> None:
 
 
 def let_go_of_the_host(scene: Scene) -> None:
-    """Close every descriptor but the channel, and make the program's three its standard ones.
+    """Close every descriptor but the channel, and put the program's three in their places.
 
     A directory of the host that stays open is a way out, through /proc/self/fd. CVE-2024-21626.
     """
@@ -104,11 +104,11 @@ def let_go_of_the_host(scene: Scene) -> None:
     scene.root_fd = scene.null_fd = scene.empty_fd = scene.proc_fd = -1
 
 
-# -------------------------------------------------------------------------------------------------- rights, one by one
+# -------------------------------------------------------------------------------------------- rights, one by one
 
 
 def change_directory(op: ops.ChangeDirectory) -> None:
-    """Change to a directory and see that it is below the root: a descriptor of the host's would not be. CVE-2024-21626."""
+    """Change to a directory, and see that it is below the root: one of the host's would not be. CVE-2024-21626."""
     os.chdir(op.path)
     try:
         os.getcwd()
@@ -129,7 +129,7 @@ def drop_bounding(op: ops.DropBounding) -> None:
 
 
 def become_user(scene: Scene) -> None:
-    """Take the ids that were looked up, and give the standard descriptors to the user, who could not reopen them else."""
+    """Take the ids that were looked up, and give the user the standard descriptors, or it could not reopen them."""
     who = scene.identity
     assert who
     for fd in (0, 1, 2):
@@ -184,7 +184,7 @@ def execute(op: ops.Execute, scene: Scene) -> None:
         env["HOME"] = scene.identity.home if scene.identity else "/"
     program = diagnose.find(op.args[0], env.get("PATH", diagnose.DEFAULT_PATH))
     try:
-        os.execve(program, op.args, env)  # noqa: S606
+        os.execve(program, op.args, env)
     except OSError as e:
         raise diagnose.why(program, e, scene.machine) from None
 

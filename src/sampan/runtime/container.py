@@ -1,7 +1,7 @@
 """A container's life as its parent sees it: create, start, exec, delete.
 
-The caller (a shim, or `sampan-runtime`) is the parent of the process that is made, and waits for it. What fails is undone
-before it is raised: no process, no control group, no mount is left.
+The caller (a shim, or `sampan-runtime`) is the parent of the process that is made, and waits for it. What fails is
+undone before it is raised: no process, no control group, no mount is left.
 
     running = create(plan, (stdin, stdout, stderr))
     os.waitid(os.P_PIDFD, running.pidfd, os.WEXITED)
@@ -70,8 +70,8 @@ def create(
 ) -> Running:
     """Make the container and execute its program; with `gated` all but the last step is done, until `start`.
 
-    `stdio` is None exactly where the plan makes a terminal: then `Running.console` is its master. Raises what went wrong,
-    in the container as well: CommandNotFound, NotExecutable, …
+    `stdio` is None exactly where the plan makes a terminal: then `Running.console` is its master. Raises what went
+    wrong, in the container as well: CommandNotFound, NotExecutable, …
     """
     return _make(plan, stdio, console_size=console_size, gated=gated, container_pidfd=-1)
 
@@ -178,7 +178,8 @@ def _leaves(op: ops.Operation) -> list[tuple[str, CLONE]]:
             return [("pid", CLONE.NEWPID)]
         case ops.OffsetClocks():
             return [("time", CLONE.NEWTIME)]
-    return []
+        case _:
+            return []
 
 
 def _come_back(name: str, flag: CLONE) -> None:
@@ -198,7 +199,7 @@ def _born(plan: Plan, scene: Scene) -> Running:
                 raise said
             if said is None:
                 raise Failed(
-                    f"can't start the container: its first process {_end_of(scene.pidfd)} before it executed the program",
+                    f"can't start the container: its process {_end_of(scene.pidfd)} before it executed the program",
                     "a memory limit that is very low does this",
                 )
             console = said

@@ -63,7 +63,7 @@ def freeze(cgroups: Cgroups, frozen: bool) -> None:
     word = "FROZEN" if frozen else "THAWED"
 
     def done() -> bool:
-        # A group may stay FREEZING for a fork that came between: writing again helps it over; kernel: freezer-subsystem.
+        # A group may stay FREEZING for a fork that came between: writing again helps; kernel: freezer-subsystem.
         cgroupfs.write(v1, "freezer.state", word)
         return cgroupfs.read(v1, "freezer.state").strip() == word
 
@@ -96,7 +96,7 @@ def kill_everyone(cgroups: Cgroups, number: int = signal.SIGKILL) -> None:
 
 
 def _kill_one_by_one(cgroups: Cgroups) -> None:
-    """Kill until the groups are empty. Frozen processes can't die in v1, so let them go on when they have the signal."""
+    """Kill until the groups are empty. In v1 frozen processes can't die, so they go on when they have the signal."""
     deadline = time.monotonic() + _KILL_WITHIN_S
     while pids := processes(cgroups):
         for pid in pids:

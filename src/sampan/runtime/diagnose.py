@@ -1,6 +1,7 @@
 """Why a program can't be executed, by plain reads.
 
-execve(2) says ENOENT for a missing program, a missing loader and a missing interpreter alike. Runs in the container, after its root has become `/`.
+execve(2) says ENOENT for a missing program, a missing loader and a missing interpreter alike. Runs in the container,
+after its root has become `/`.
 """
 
 from __future__ import annotations

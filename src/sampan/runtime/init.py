@@ -1,7 +1,7 @@
 """The new process's story: from the fork to the exec of the container's program.
 
-It is a fork of the shim's interpreter. Up to `PivotRoot` it works from the host's side; after it the files around it are
-the container's, so nothing of Python may look for any: nothing is imported, loaded, looked up in a name service or
+It is a fork of the shim's interpreter. Up to `PivotRoot` it works from the host's side; after it the files around it
+are the container's, so nothing of Python may look for any: nothing is imported, loaded, looked up in a name service or
 formatted as a traceback, and `sys.path` is empty (CVE-2019-14271). From the start it can't be traced or dumped, and of
 what was open on the host only the channel to the shim is left when the root changes.
 """

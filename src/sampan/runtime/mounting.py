@@ -12,8 +12,9 @@ import stat
 from typing import TYPE_CHECKING
 
 from sampan.errors import Failed, SyscallError
-from sampan.kernel import mount
+from sampan.kernel import mount, namespaces
 from sampan.kernel.mount import AT, AT_FDCWD, MOUNT_ATTR, MOVE_MOUNT, MS, OPEN_TREE
+from sampan.kernel.namespaces import CLONE
 from sampan.kernel.path import RESOLVE, mkdirs_in_root, open_in_root, openat2
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ _LONGEST_PARAMETER = 255  # fsconfig(2) takes no longer string
 _MAX_LINKS = 40
 
 
-# ---------------------------------------------------------------------------------------------------------- the root
+# ------------------------------------------------------------------------------------------------------------- the root
 
 
 def set_propagation(op: ops.SetPropagation) -> None:
@@ -72,6 +73,7 @@ def mount_overlay(op: ops.MountOverlay) -> int:
     """Mount the layers, and return the detached mount."""
     fd = mount.fsopen("overlay")
     try:
+        mount.fsconfig_string(fd, "source", "overlay")
         if op.one_by_one and all(len(d) <= _LONGEST_PARAMETER for d in op.lowerdirs):
             for directory in op.lowerdirs:
                 mount.fsconfig_string(fd, "lowerdir+", directory)
@@ -110,14 +112,14 @@ def bind_root(scene: Scene) -> None:
 
 
 def pivot_root(scene: Scene) -> None:
-    """Stack the new root on the old one, and take the old one away from under it; pivot_root(2), NOTES."""
+    """Make the container's root the root: the old one is stacked on it and taken away; pivot_root(2), NOTES."""
     os.fchdir(scene.root_fd)
     mount.pivot_root(".", ".")
     mount.umount(".", detach=True)
     os.chdir("/")
 
 
-# --------------------------------------------------------------------------------------------------------- below the root
+# ------------------------------------------------------------------------------------------------------- below the root
 
 
 def place(scene: Scene, target: str, *, directory: bool) -> int:
@@ -163,7 +165,9 @@ def mount_filesystem(op: ops.Mount, scene: Scene) -> None:
 
 def bind(op: ops.Bind, scene: Scene) -> None:
     """Copy the host's mount, restrict the copy, and attach it: it is never to be seen unrestricted."""
-    tree = mount.open_tree(AT_FDCWD, op.source, OPEN_TREE.CLONE | (AT.RECURSIVE if op.recursive else 0))
+    tree = scene.borrowed.pop(op.source, -1)
+    if tree < 0:
+        tree = mount.open_tree(AT_FDCWD, op.source, OPEN_TREE.CLONE | (AT.RECURSIVE if op.recursive else 0))
     try:
         _restrict(tree, op)
         at = place(scene, op.target, directory=stat.S_ISDIR(os.fstat(tree).st_mode))
@@ -173,6 +177,23 @@ def bind(op: ops.Bind, scene: Scene) -> None:
             os.close(at)
     finally:
         os.close(tree)
+
+
+def borrow(op: ops.Borrow, scene: Scene) -> None:
+    """Copy a mount in the other namespace, whose owner may have made links of the path: they are not followed."""
+    ours = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    theirs = os.open(op.namespace(), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        namespaces.setns(theirs, CLONE.NEWNS)
+        at = openat2(AT_FDCWD, op.path(), os.O_PATH, resolve=RESOLVE.NO_SYMLINKS | RESOLVE.NO_MAGICLINKS)
+        try:
+            scene.borrowed[op.source] = mount.open_tree(at, "", OPEN_TREE.CLONE | AT.EMPTY_PATH)
+        finally:
+            os.close(at)
+            namespaces.setns(ours, CLONE.NEWNS)
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 def _restrict(tree: int, op: ops.Bind) -> None:
@@ -191,7 +212,7 @@ def _restrict(tree: int, op: ops.Bind) -> None:
             mount.mount_setattr(tree, "", AT.EMPTY_PATH | flags, set=attributes, clear=clear)
 
 
-# ------------------------------------------------------------------------------------------------------- nodes and links
+# ------------------------------------------------------------------------------------------------------ nodes and links
 
 
 def make_directory(op: ops.MakeDirectory, scene: Scene) -> None:

@@ -144,6 +144,14 @@ def _filesystem(mount: Mount, host: Host) -> ops.Mount:
     return ops.Mount(mount.type, mount.source or mount.type, mount.destination, options, data)
 
 
+def borrowed(spec: Spec) -> Iterator[ops.Inside]:
+    """Return what must be fetched out of other containers before this process has a mount namespace of its own."""
+    for mount in spec.mounts:
+        parts = mount.source.split("/")
+        if _is_bind(mount) and len(parts) > 4 and parts[1] == "proc" and parts[2].isdigit() and parts[3] == "root":
+            yield ops.Borrow(mount.source)
+
+
 def cgroup_filesystems(spec: Spec, host: Host, own: tuple[tuple[str, str], ...]) -> Iterator[ops.Inside]:
     """Show the container its own control groups, and none of the host's where it has a namespace for that."""
     new_namespace = any(n.type == "cgroup" for n in spec.linux.namespaces)

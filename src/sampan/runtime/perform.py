@@ -86,6 +86,8 @@ def inside(op: ops.Inside, scene: Scene) -> None:
             mounting.bind_root(scene)
         case ops.Mount():
             mounting.mount_filesystem(op, scene)
+        case ops.Borrow():
+            mounting.borrow(op, scene)
         case ops.Bind():
             mounting.bind(op, scene)
         case ops.MakeDirectory():
@@ -165,7 +167,7 @@ def _write(path: str, text: str) -> None:
         os.close(fd)
 
 
-# ---------------------------------------------------------------------------------------------------- outside
+# -------------------------------------------------------------------------------------------------------------- outside
 
 
 def _delegate(op: ops.DelegateControllers) -> None:
@@ -207,7 +209,7 @@ def _clone(op: ops.Clone, scene: Scene) -> None:
             os.close(group)
 
 
-# ----------------------------------------------------------------------------------------------------- inside
+# --------------------------------------------------------------------------------------------------------------- inside
 
 
 def _join(op: ops.Join) -> None:

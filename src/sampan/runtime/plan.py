@@ -207,6 +207,7 @@ def _enter_namespaces(spec: oci.Spec) -> Iterator[ops.Inside]:
     for n in spec.linux.namespaces:
         if n.path and n.type != "pid":
             yield ops.Join(n.type, n.path)
+    yield from mounts.borrowed(spec)
     # A cgroup namespace shows as its root the group in which it was made, so it comes when the process is there.
     yield ops.Unshare(tuple(t for t in _new(spec) if t not in {"user", "pid", "time", "cgroup"}))
 

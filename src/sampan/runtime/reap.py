@@ -1,9 +1,10 @@
 """Process 1 of `--init`: passes signals on to the program, reaps what is orphaned, and ends as the program ends.
 
-There is no binary to put into a container, so the process that became the container stays, and the program is its child.
-This runs after everything was given up: the program's own user, capabilities and filter, no descriptor but the program's
-three, not dumpable, and nothing is imported, opened or looked up any more. What remains of the interpreter is memory that
-only CAP_SYS_PTRACE, which containers don't have, could read; `hide_arguments` wipes what /proc/1/cmdline would show to all.
+There is no binary to put into a container, so the process that was to become the program stays, and the program is its
+child. This runs after everything was given up: it has the program's own user, capabilities and filter, no descriptors,
+can't be traced or dumped, and imports, opens and looks up nothing any more. What remains of the interpreter is memory
+that only CAP_SYS_PTRACE, which containers don't have, could read; `hide_arguments` wipes what /proc/1/cmdline would
+show to everybody.
 """
 
 from __future__ import annotations

@@ -100,6 +100,7 @@ class Scene:
         # inside
         self.root_fd = -1
         self.overlay_fd = -1  # mounted outside, attached inside
+        self.borrowed: dict[str, int] = {}  # detached mounts by their source
         self.proc_fd = -1  # a procfs of our own, which nothing covers
         self.null_fd = -1
         self.empty_fd = -1

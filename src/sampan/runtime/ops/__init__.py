@@ -20,6 +20,7 @@ from sampan.runtime.ops.filesystem import (
     AttachOverlay,
     Bind,
     BindRoot,
+    Borrow,
     MakeDirectory,
     MakeLink,
     MakeNode,
@@ -76,7 +77,7 @@ Becoming = (
 
 Inside = (
     Await | BecomeMappedRoot | Unshare | Join | JoinContainer
-    | SetPropagation | MountOverlay | AttachOverlay | BindRoot | Mount | Bind | MakeDirectory | MakeNode | MakeLink
+    | SetPropagation | MountOverlay | AttachOverlay | BindRoot | Mount | Borrow | Bind | MakeDirectory | MakeNode | MakeLink
     | Mask | MakeReadOnly | MakeConsole
     | SetHostname | SetDomainname | BringUpLoopback | SetSysctl | SetOomScoreAdj | NewKeyring | SetLabel
     | LookUpUser | PivotRoot | Becoming
@@ -92,6 +93,7 @@ __all__ = [
     "Becoming",
     "Bind",
     "BindRoot",
+    "Borrow",
     "BringUpLoopback",
     "ChangeDirectory",
     "Clone",

@@ -126,6 +126,27 @@ RECURSIVE = frozenset({"rro", "rnosuid", "rnodev", "rnoexec", "rnoatime", "rnodi
 """Options of a bind that hold for all mounts below it too, mount_setattr(2)."""
 
 
+class Borrow(Operation, frozen=True, tag="borrow"):
+    """Copy a mount out of another container, to be bound here: only a process in that container can name it."""
+
+    man: ClassVar[str] = "open_tree(2), setns(2)"
+    source: str  # /proc/PID/root/…: as a `Bind` of this plan names it
+
+    def namespace(self) -> str:
+        """Return the mount namespace it is in."""
+        return "/".join((*self.source.split("/")[:3], "ns", "mnt"))
+
+    def path(self) -> str:
+        """Return the place there."""
+        return "/" + "/".join(self.source.split("/")[4:])
+
+    def say(self) -> str:
+        return f"copy the mount {self.source} out of its namespace"
+
+    def shell(self) -> str:
+        return f"# no tool does this: setns({self.namespace()}), open_tree({self.path()}, OPEN_TREE_CLONE)"
+
+
 class MakeDirectory(Operation, frozen=True, tag="make-directory"):
     """Make a directory inside the container's root, unless it is there."""
 
