@@ -80,14 +80,8 @@ def test_the_parent_s_root_is_the_way_out_until_level_3(level: int, out: bool, b
 def test_level_2_keeps_its_mounts(boat: Path) -> None:
     def story():
         before = mount.mountinfo()
-        command = [
-            sys.executable,
-            LEVELS / "level_02_mounts.py",
-            boat,
-            "sh",
-            "-c",
-            "mount -t tmpfs x /root; cat /proc/mounts",
-        ]
+        script = "mount -t tmpfs x /root; cat /proc/mounts"
+        command = [sys.executable, LEVELS / "level_02_mounts.py", boat, "/bin/sh", "-c", script]
         output = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout
         return output, mount.mountinfo() == before
 
@@ -138,7 +132,7 @@ def test_level_7_has_its_devices_and_the_machine_s_settings_are_read_only(boat: 
     code, refused = run(
         7,
         boat,
-        "for f in proc/sys/kernel/panic proc/irq/default_smp_affinity sys/kernel/uevent_seqnum sys/x; do echo 1 > /$f; done;"
+        "for f in proc/sys/kernel/panic proc/irq/default_smp_affinity sys/x sys/y; do echo 1 > /$f; done;"
         "cat /proc/kcore /proc/keys /proc/timer_list 2> /dev/null | wc -c",
     )
 
