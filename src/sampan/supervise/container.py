@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -29,16 +30,16 @@ if TYPE_CHECKING:
 _FINISHED_EXECS = 32
 
 
-class _Namespace(msgspec.Struct):
+class _Namespace(msgspec.Struct, frozen=True):
     type: str
     path: str | None = None
 
 
-class _Linux(msgspec.Struct):
+class _Linux(msgspec.Struct, frozen=True):
     namespaces: tuple[_Namespace, ...] = ()
 
 
-class _Spec(msgspec.Struct):
+class _Spec(msgspec.Struct, frozen=True):
     """What a shim needs to know of the OCI configuration."""
 
     linux: _Linux = _Linux()
@@ -281,7 +282,9 @@ class Container:
         process = self.process(message.exec_id)
         try:
             kernel.pidfd_send_signal(process.pidfd, message.number)
-        except ProcessLookupError:
+        except OSError as e:
+            if e.errno != errno.ESRCH:
+                raise
             raise Conflict(f"container {self.id} is not running") from None
 
     def freeze(self, *, frozen: bool) -> None:

@@ -10,6 +10,7 @@ exit statuses of those that it reaps itself.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import select
@@ -86,8 +87,9 @@ class Server:
         """Send it a signal, if it still lives."""
         try:
             kernel.pidfd_send_signal(self.pidfd, number)
-        except ProcessLookupError:
-            pass
+        except OSError as e:
+            if e.errno != errno.ESRCH:
+                raise
 
     def close(self) -> None:
         """Let go of one that is dead, or has let go of us: two servers must not be."""
@@ -137,7 +139,8 @@ class Keeper:
     def _start_server(self) -> None:
         ours, theirs = socket.socketpair()
         listen_fd, keeper_fd = self._listening.fileno(), theirs.fileno()
-        argv = [sys.executable, "-P", "-m", self._options.server, "--root", self._dirs.root]
+        program = [self._options.server] if "/" in self._options.server else ["-m", self._options.server]
+        argv = [sys.executable, "-P", *program, "--root", self._dirs.root]
         argv += ["--listen-fd", str(listen_fd), "--keeper-fd", str(keeper_fd)]
         for fd in (listen_fd, keeper_fd):
             os.set_inheritable(fd, True)

@@ -55,7 +55,7 @@ class Options:
     def __init__(self, argv: list[str]) -> None:
         self.root: str | None = None
         self.foreground = False  # stay in this session, and log to its terminal
-        self.server = SERVER  # the server's module
+        self.server = SERVER  # the server's module, or a script's path
         self.listen_fd: int | None = None  # take these over: the listening socket,
         self.server_fd: int | None = None  # the channel to a server that runs,
         self.lock_fd: int | None = None  # the lock
