@@ -162,11 +162,12 @@ class Pins:
             self._mine.append(diff_id)
         return self._layers.find(diff_id)
 
-    def release(self) -> None:
-        """Hold nothing any more."""
+    def release(self) -> tuple[str, ...]:
+        """Hold nothing any more; return what was held."""
         with self._lock:
-            while self._mine:
-                diff_id = self._mine.pop()
+            held, self._mine = tuple(self._mine), []
+            for diff_id in held:
                 self._pins[diff_id] -= 1
                 if not self._pins[diff_id]:
                     del self._pins[diff_id]
+        return held

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,9 +28,10 @@ from sampan.spec.reference import Reference
 from sampan.units import parse_timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sampan.dirs import Dirs
+    from sampan.image.layers import Pins
     from sampan.spec.image import Use
 
     InUse = Callable[[str], Sequence[Use]]  # the containers that are made of the image with this id
@@ -116,6 +118,19 @@ class Images:
             self._drop_documents()
         layers = tuple(Removal("Deleted", diff_id) for diff_id in unused if self.layers.remove(diff_id))
         return (*gone, Removal("Deleted", image.id), *layers)
+
+    @contextmanager
+    def working(self) -> Iterator[Pins]:
+        """Work with layers that no image has yet; at the end of the block those that none got are removed."""
+        with self.layers.working() as pins:
+            try:
+                yield pins
+            finally:
+                mine = pins.release()
+                with self._lock:
+                    unused = self._unused(mine)
+                for diff_id in unused:
+                    self.layers.remove(diff_id)
 
     def add(
         self,

@@ -135,13 +135,13 @@ class Index(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
 class _Kind(msgspec.Struct, frozen=True, rename="camel"):
     schema_version: int
     media_type: str | None = None
-    config: msgspec.Raw | None = None
-    manifests: msgspec.Raw | None = None
-    layers: msgspec.Raw | None = None
+    config: object = None
+    manifests: object = None
+    layers: object = None
 
 
 def decode_manifest(document: bytes, media_type: str | None = None) -> Manifest | Index:
-    """Read a manifest or index. Where it and its transport name different types, neither is believed: CVE-2021-41190."""
+    """Read a manifest or index. Where it is of two types at once, it is refused: CVE-2021-41190."""
     try:
         kind = msgspec.json.decode(document, type=_Kind)
     except msgspec.DecodeError as e:
@@ -157,7 +157,7 @@ def decode_manifest(document: bytes, media_type: str | None = None) -> Manifest 
     if media_type and kind.media_type and media_type in INDEXES | MANIFESTS and media_type != kind.media_type:
         raise InvalidInput(f"can't read manifest: it calls itself {kind.media_type} and came as {media_type}")
     wanted: type[Manifest | Index] = Index if kind.manifests is not None else Manifest
-    if stated in INDEXES and wanted is not Index or stated in MANIFESTS and wanted is not Manifest:
+    if (stated in INDEXES and wanted is not Index) or (stated in MANIFESTS and wanted is not Manifest):
         raise InvalidInput(f"can't read manifest: its content is not of its type {stated}")
     try:
         return msgspec.json.decode(document, type=wanted)
