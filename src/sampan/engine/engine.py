@@ -1,16 +1,48 @@
-"""The verbs, top to bottom: what `sampan run` is made of, and what the API calls."""
+"""The verbs, top to bottom: what `sampan run` is made of, and what the API calls.
+
+`create` and `start` are the story of a container's birth; the modules they name tell each chapter.
+"""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+from sampan import ids
+from sampan.engine import (
+    attaching,
+    creating,
+    execs,
+    explaining,
+    imaging,
+    inspecting,
+    keeper,
+    launch,
+    listing,
+    logs,
+    opening,
+    removing,
+    stopping,
+    system,
+    top,
+    waiting,
+)
+from sampan.errors import Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import BinaryIO
 
     from sampan.dirs import Dirs
+    from sampan.engine.core import Core
+    from sampan.engine.events import Listener
+    from sampan.engine.imaging import Report
+    from sampan.engine.registry import Container
     from sampan.engine.requests import AttachQuery, EventsQuery, Filters, LogsQuery, LogStream, Session
+    from sampan.image.compression import Readable
     from sampan.spec import docker
+
+_IDLE_S = 600.0
+List = list  # the class has a verb of that name
 
 
 class Engine:
@@ -19,74 +51,150 @@ class Engine:
     `ref` is a container's id, an id's unambiguous beginning, or its name (with or without "/").
     """
 
+    def __init__(self, core: Core, idle_s: float = _IDLE_S) -> None:
+        self._core = core
+        self._idle = keeper.Idle(core, idle_s)
+
     @classmethod
     def open(cls, dirs: Dirs, keeper_fd: int | None, listen_fd: int | None = None) -> Engine:
         """Open the state, probe the host, talk to the keeper, repair what a crash left, reconnect the shims."""
+        idle_s = os.environ.get("SAMPAN_IDLE_S", "")
+        core = opening.open_core(dirs, keeper_fd, listen_fd)
+        return cls(core, float(idle_s) if idle_s.replace(".", "", 1).isdigit() else _IDLE_S)
 
     def close(self) -> None:
-        """Write what is unwritten and let go of everything; containers run on."""
+        """Let go of everything; containers run on."""
+        opening.close_core(self._core)
 
-    # -- containers
+    def _find(self, ref: str) -> Container:
+        return self._core.registry.find(ref)
+
+    # ------------------------------------------------------------------------------------------------ containers
 
     def create(
         self, name: str | None, body: docker.ContainerCreate, platform: str | None = None
-    ) -> docker.ContainerCreateResponse: ...
+    ) -> docker.ContainerCreateResponse:
+        """Resolve the image, complete and check the request, prepare the files, write the intent down."""
+        return creating.create(self._core, name, body, platform)
+
     def start(self, ref: str, *, detach_keys: str | None = None) -> bool:
         """Start a created or stopped container. False: it was running already (HTTP 304)."""
+        return launch.start(self._core, self._find(ref), detach_keys)
+
+    def wait(
+        self,
+        ref: str,
+        condition: str = "not-running",
+        begun: Callable[[Callable[[], None]], None] | None = None,
+    ) -> docker.ContainerWaitResponse:
+        """Block until "not-running", "next-exit" or "removed".
+
+        `begun` is called once the wait is registered, with a function that ends it early, from any thread.
+        """
+        return waiting.wait(self._find(ref), condition, begun)
+
+    def remove(self, ref: str, *, force: bool = False, volumes: bool = False, link: bool = False) -> None:
+        """Remove a container, with `volumes` its anonymous volumes too."""
+        if link:
+            raise Unsupported("unsupported: --link", "networks come later")
+        removing.remove(self._core, self._find(ref), force=force, volumes=volumes)
 
     def stop(self, ref: str, timeout_s: int | None = None, signal: str | None = None) -> bool:
         """False: it was not running (HTTP 304). `timeout_s` -1 waits for ever; None: the container's own, else 10."""
+        return stopping.stop(self._core, self._find(ref), timeout_s, signal)
 
-    def kill(self, ref: str, signal: str | None = None) -> None: ...
-    def restart(self, ref: str, timeout_s: int | None = None, signal: str | None = None) -> None: ...
-    def pause(self, ref: str) -> None: ...
-    def unpause(self, ref: str) -> None: ...
-    def remove(self, ref: str, *, force: bool = False, volumes: bool = False, link: bool = False) -> None: ...
-    def rename(self, ref: str, name: str) -> None: ...
-    def wait(
-        self, ref: str, condition: str = "not-running", begun: Callable[[], None] | None = None
-    ) -> docker.ContainerWaitResponse:
-        """Block until "not-running", "next-exit" or "removed". `begun` is called once the wait is registered: the API sends its headers then."""
+    def kill(self, ref: str, signal: str | None = None) -> None:
+        """Send a signal to the container's first process."""
+        stopping.kill(self._core, self._find(ref), signal)
+
+    def restart(self, ref: str, timeout_s: int | None = None, signal: str | None = None) -> None:
+        """Stop it if it runs, start it."""
+        stopping.restart(self._core, self._find(ref), timeout_s, signal)
+
+    def pause(self, ref: str) -> None:
+        """Freeze every process."""
+        stopping.pause(self._core, self._find(ref))
+
+    def unpause(self, ref: str) -> None:
+        """Let it run again."""
+        stopping.unpause(self._core, self._find(ref))
+
+    def rename(self, ref: str, name: str) -> None:
+        """Give a container another name."""
+        container = self._find(ref)
+        removing.rename(self._core, container, ids.check_name(name))
 
     def list(
         self, *, all: bool = False, limit: int = 0, size: bool = False, filters: Filters | None = None
-    ) -> list[docker.ContainerSummary]: ...
-    def inspect(self, ref: str, *, size: bool = False) -> docker.ContainerInspectResponse: ...
-    def top(self, ref: str, ps_args: str | None = None) -> docker.ContainerTopResponse: ...
-    def logs(self, ref: str, query: LogsQuery) -> LogStream: ...
-    def attach(self, ref: str, query: AttachQuery) -> Session: ...
-    def resize(self, ref: str, rows: int, columns: int) -> None: ...
+    ) -> List[docker.ContainerSummary]:
+        """Return the containers, newest first: the running ones, or `all`."""
+        return listing.containers(self._core, all=all, limit=limit, size=size, filters=filters or {})
 
-    # -- exec
+    def inspect(self, ref: str, *, size: bool = False) -> docker.ContainerInspectResponse:
+        """Return everything about a container."""
+        return inspecting.inspect(self._core, self._find(ref), size=size)
 
-    def exec_create(self, ref: str, body: docker.ExecConfig) -> str: ...
+    def top(self, ref: str, ps_args: str | None = None) -> docker.ContainerTopResponse:
+        """Return the processes of a container."""
+        return top.top(self._core, self._find(ref), ps_args)
+
+    def logs(self, ref: str, query: LogsQuery) -> LogStream:
+        """Return the log, to be iterated over."""
+        return logs.read_logs(self._core, self._find(ref), query)
+
+    def attach(self, ref: str, query: AttachQuery) -> Session:
+        """Return what a client's connection is handed to."""
+        return attaching.AttachSession(self._core, self._find(ref), query)
+
+    def resize(self, ref: str, rows: int, columns: int) -> None:
+        """Set the size of the container's terminal."""
+        stopping.resize(self._core, self._find(ref), rows, columns)
+
+    # ------------------------------------------------------------------------------------------------ exec
+
+    def exec_create(self, ref: str, body: docker.ExecConfig) -> str:
+        """Note another process to be run in a container; return the exec's id."""
+        return execs.create(self._core, self._find(ref), body)
+
     def exec_start(self, exec_id: str, body: docker.ExecStartConfig) -> Session | None:
         """With `body.detach` start it and return None; else return the session to hand the client's connection to."""
+        return execs.start(self._core, exec_id, body)
 
-    def exec_inspect(self, exec_id: str) -> docker.ExecInspectResponse: ...
-    def exec_resize(self, exec_id: str, rows: int, columns: int) -> None: ...
+    def exec_inspect(self, exec_id: str) -> docker.ExecInspectResponse:
+        """Return how an exec is doing, or did."""
+        return execs.inspect(self._core, exec_id)
 
-    # -- explain: dictionaries in the form of runtime.explain.to_json, {"steps": [{who, sentence, shell, man}], "script": "…"}
+    def exec_resize(self, exec_id: str, rows: int, columns: int) -> None:
+        """Set the size of an exec's terminal."""
+        execs.resize(self._core, exec_id, rows, columns)
+
+    # ------------------------------------------------------------------------------------------------ explain
 
     def explain(self, ref: str) -> dict[str, Any]:
-        """The plan of a container's start, which need not happen."""
+        """Return the steps of a container's start, which need not happen, and a script that does them by hand."""
+        return explaining.explain(self._core, self._find(ref))
 
     def start_explained(self, ref: str) -> Iterator[dict[str, Any]]:
         """Start it up to its program's execution, give each step with the time it took, then execute."""
+        return explaining.start_explained(self._core, self._find(ref))
 
-    def explain_exec(self, exec_id: str) -> dict[str, Any]: ...
+    def explain_exec(self, exec_id: str) -> dict[str, Any]:
+        """Return the steps of an exec's start."""
+        return explaining.explain_exec(self._core, exec_id)
 
-    # -- images
+    # ------------------------------------------------------------------------------------------------ images
 
-    def pull(
-        self, name: str, *, platform: str | None = None, auth: bytes | None = None, progress: Callable[[Any], None]
-    ) -> None:
-        """`auth`: the X-Registry-Auth header as it came. `progress` gets image.pull.Progress."""
+    def pull(self, name: str, *, platform: str | None = None, auth: bytes | None = None, progress: Report) -> None:
+        """Bring an image from its registry. `auth`: the X-Registry-Auth header as it came."""
+        imaging.pull(self._core, name, platform=platform, auth=auth, progress=progress)
 
-    def load(self, stream: BinaryIO, *, progress: Callable[[Any], None]) -> list[str]: ...
+    def load(self, stream: Readable, *, progress: Report) -> List[str]:
+        """Take in an archive of images; return the lines that Docker prints."""
+        return imaging.load(self._core, stream, progress=progress)
+
     def import_image(
         self,
-        stream: BinaryIO | str,
+        stream: Readable | str,
         reference: str,
         *,
         changes: tuple[str, ...] = (),
@@ -94,30 +202,75 @@ class Engine:
         platform: str | None = None,
     ) -> str:
         """Make an image of a root filesystem's tar, or of a directory given by its path. Return the image's id."""
+        return imaging.import_image(self._core, stream, reference, changes=changes, message=message, platform=platform)
 
-    def tag(self, name: str, repository: str, tag: str | None) -> None: ...
+    def tag(self, name: str, repository: str, tag: str | None) -> None:
+        """Give an image another name."""
+        imaging.tag(self._core, name, repository, tag)
+
     def remove_image(
         self, name: str, *, force: bool = False, no_prune: bool = False
-    ) -> list[docker.ImageDeleteResponseItem]: ...
+    ) -> List[docker.ImageDeleteResponseItem]:
+        """Untag an image, and remove what nothing names any more."""
+        return imaging.remove(self._core, name, force=force, no_prune=no_prune)
+
     def list_images(
-        self, *, all: bool = False, filters: Filters | None = None, digests: bool = False
-    ) -> list[docker.ImageSummary]: ...
-    def inspect_image(self, name: str) -> docker.ImageInspect: ...
-    def history(self, name: str) -> list[docker.ImageHistoryResponseItem]: ...
+        self,
+        *,
+        all: bool = False,
+        filters: Filters | None = None,
+        digests: bool = False,  # noqa: ARG002  # digests are always told
+    ) -> List[docker.ImageSummary]:
+        """Return the images, newest first."""
+        return imaging.images(self._core, all=all, filters=filters or {})
 
-    # -- system
+    def inspect_image(self, name: str) -> docker.ImageInspect:
+        """Return everything about an image."""
+        return imaging.inspect(self._core, name)
 
-    def info(self) -> docker.SystemInfo: ...
-    def version(self) -> docker.SystemVersion: ...
-    def disk_usage(self) -> docker.DiskUsage: ...
-    def events(self, query: EventsQuery) -> Iterator[docker.EventMessage]:
-        """Past and coming events; `close()` of what is returned, from any thread, ends it."""
+    def history(self, name: str) -> List[docker.ImageHistoryResponseItem]:
+        """Return how an image was made."""
+        return imaging.history(self._core, name)
 
-    # -- the server's life
+    # ------------------------------------------------------------------------------------------------ system
+
+    def info(self) -> docker.SystemInfo:
+        """Return what `sampan info` shows."""
+        return system.info(self._core)
+
+    def version(self) -> docker.SystemVersion:
+        """Return the server's version."""
+        return system.version(self._core)
+
+    def disk_usage(self) -> docker.DiskUsage:
+        """Return what takes how much room."""
+        return system.disk_usage(self._core)
+
+    def check_auth(self, given: docker.AuthConfig) -> docker.AuthResponse:
+        """Try credentials at a registry."""
+        raise Unsupported(
+            f"unsupported: checking credentials for {given.serveraddress or 'docker.io'}",
+            "log in with docker login, or write ~/.docker/config.json; a pull tries them",
+        )
+
+    def events(self, query: EventsQuery) -> Listener:
+        """Return past and coming events, to be iterated over; `close` from any thread ends it."""
+        return self._core.bus.listen(query)
+
+    # ------------------------------------------------------------------------------------------------ the server's life
 
     def connection_opened(self, user_agent: str) -> None:
         """The API tells of every connection, at its first request: who calls decides how the instance rests when idle."""
+        self._idle.connected(user_agent)
 
-    def connection_closed(self) -> None: ...
+    def connection_closed(self) -> None:
+        """A connection has ended."""
+        self._idle.disconnected()
+
     def on_idle(self, leave: Callable[[], None]) -> None:
         """`leave` is called, once, when the server should stop listening and exit: the keeper has been told."""
+        self._idle.begin(leave)
+
+    def restart_server(self) -> None:
+        """A newer client calls: the keeper will execute a new server when this one ends."""
+        keeper.restart_server(self._core)

@@ -52,20 +52,27 @@ _C, _R, _P, _T, _X, _E, _D = (
     Status.DEAD,
 )
 
-TABLE: dict[Verb, dict[Status, Answer | str]] = {
+Row = dict[Status, Answer | str]
+
+
+def _every(answer: Answer | str) -> Row:
+    return dict.fromkeys(Status, answer)
+
+
+TABLE: dict[Verb, Row] = {
     Verb.START: {
         _C: GO, _E: GO, _R: ALREADY, _T: ALREADY, _X: _REMOVING, _D: _REMOVING,
         _P: "cannot start a paused container, try unpause instead",
     },
     Verb.STOP: {_C: ALREADY, _E: ALREADY, _D: ALREADY, _X: ALREADY, _R: GO, _P: GO, _T: GO},
     Verb.RESTART: {_C: GO, _E: GO, _R: GO, _P: GO, _T: GO, _X: _REMOVING, _D: _REMOVING},
-    Verb.KILL: {s: _NOT_RUNNING for s in Status} | {_R: GO, _P: GO, _T: GO},
-    Verb.PAUSE: {s: _NOT_RUNNING for s in Status} | {_R: GO, _P: "container {id} is already paused"},
-    Verb.UNPAUSE: {s: "container {id} is not paused" for s in Status} | {_P: GO},
-    Verb.EXEC: {s: _NOT_RUNNING for s in Status} | {_R: GO, _P: _PAUSED},
-    Verb.ATTACH: {s: GO for s in Status} | {_P: _PAUSED, _X: _REMOVING, _D: _REMOVING},
-    Verb.RESIZE: {s: _NOT_RUNNING for s in Status} | {_R: GO, _P: GO},
-    Verb.TOP: {s: _NOT_RUNNING for s in Status} | {_R: GO, _P: GO},
+    Verb.KILL: _every(_NOT_RUNNING) | {_R: GO, _P: GO, _T: GO},
+    Verb.PAUSE: _every(_NOT_RUNNING) | {_R: GO, _P: "container {id} is already paused"},
+    Verb.UNPAUSE: _every("container {id} is not paused") | {_P: GO},
+    Verb.EXEC: _every(_NOT_RUNNING) | {_R: GO, _P: _PAUSED},
+    Verb.ATTACH: _every(GO) | {_P: _PAUSED, _X: _REMOVING, _D: _REMOVING},
+    Verb.RESIZE: _every(_NOT_RUNNING) | {_R: GO, _P: GO},
+    Verb.TOP: _every(_NOT_RUNNING) | {_R: GO, _P: GO},
     Verb.REMOVE: {
         _C: GO, _E: GO, _D: GO,
         _R: "container is running: stop the container before removing or force remove",
@@ -73,7 +80,7 @@ TABLE: dict[Verb, dict[Status, Answer | str]] = {
         _P: "container is paused and must be unpaused first",
         _X: "removal of container {id} is already in progress",
     },
-    Verb.RENAME: {s: GO for s in Status} | {_X: "container {id} is marked for removal and cannot be renamed"},
+    Verb.RENAME: _every(GO) | {_X: "container {id} is marked for removal and cannot be renamed"},
 }  # fmt: skip
 """Every verb in every state. A test holds that no pair is missing."""
 

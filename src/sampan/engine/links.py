@@ -30,18 +30,23 @@ _T = TypeVar("_T", bound=messages.Message)
 class Pending:
     """An answer that has not come yet."""
 
-    __slots__ = ("_answer", "_came", "_what")
+    __slots__ = ("_answer", "_came", "_then", "_what")
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, then: Callable[[messages.Message], None] | None = None) -> None:
         self._what = what
+        self._then = then
         self._came = threading.Lock()
         self._came.acquire()
         self._answer: messages.Message | SampanError | None = None
 
     def set(self, answer: messages.Message | SampanError) -> None:
-        """Give the answer, once."""
+        """Give the answer, once; `then` sees it before whoever waits, and before any event behind it."""
         self._answer = answer
-        self._came.release()
+        try:
+            if self._then and isinstance(answer, messages.Message):
+                self._then(answer)
+        finally:
+            self._came.release()
 
     def wait(self, kind: type[_T], timeout_s: float) -> _T:
         """Return the answer; raise what `Refused` says, or `Failed` when it does not come in time or is of another kind."""
@@ -56,6 +61,13 @@ class Pending:
         if not isinstance(answer, kind):
             raise Failed(f"{self._what}: answered {type(answer).__name__}, not {kind.__name__}")
         return answer
+
+    def wait_quietly(self, timeout_s: float) -> bool:
+        """Wait for the answer whatever it is; False when it does not come in time."""
+        if not self._came.acquire(timeout=timeout_s):
+            return False
+        self._came.release()
+        return True
 
 
 class Channel:
@@ -75,9 +87,14 @@ class Channel:
         self._numbers = itertools.count(1)
         self._pending: dict[int, Pending] = {}
 
-    def post(self, message: messages.Message, fds: Sequence[int] = ()) -> Pending:
-        """Send a request without waiting for its answer. `fds` stay the caller's."""
-        pending = Pending(f"can't reach {self.who}")
+    def post(
+        self,
+        message: messages.Message,
+        fds: Sequence[int] = (),
+        then: Callable[[messages.Message], None] | None = None,
+    ) -> Pending:
+        """Send a request without waiting for its answer. `fds` stay the caller's. `then` runs on the reading thread."""
+        pending = Pending(f"can't reach {self.who}", then)
         with self._sending:
             if self.gone:
                 pending.set(Failed(f"can't reach {self.who}: it is gone"))
@@ -152,7 +169,6 @@ class Links:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._channels: dict[int, Channel] = {}
-        self._hangups: dict[int, Callable[[], None]] = {}
         self._lock = threading.Lock()
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._epoll.register(self._wake_read, select.EPOLLIN)
@@ -199,22 +215,6 @@ class Links:
         with contextlib.suppress(BlockingIOError):
             os.write(self._wake_write, b"x")
 
-    def watch_hangup(self, fd: int, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call `callback` once when the peer of the socket `fd` closes. Call what is returned before closing `fd`."""
-        copy = os.dup(fd)  # ours to close: a reused number can't be taken for it
-        with self._lock:
-            self._hangups[copy] = callback
-        self._epoll.register(copy, select.EPOLLRDHUP | select.EPOLLONESHOT)
-        return lambda: self._unwatch(copy)
-
-    def _unwatch(self, fd: int) -> Callable[[], None] | None:
-        with self._lock:
-            callback = self._hangups.pop(fd, None)
-        if callback:
-            self._epoll.unregister(fd)
-            os.close(fd)
-        return callback
-
     def close(self) -> None:
         """Stop the thread and close every channel."""
         self._stop = True
@@ -242,11 +242,7 @@ class Links:
             os.read(fd, 4096)
             return
         channel = self._channels.get(fd)
-        if channel is None:
-            callback = self._unwatch(fd)
-            if callback:
-                callback()
-        elif not channel.receive():
+        if channel and not channel.receive():
             self._end(channel)
 
     def _close_dropped(self) -> None:

@@ -9,6 +9,7 @@ MIGRATIONS: tuple[str, ...] = (
         image_id   TEXT NOT NULL,
         image_name TEXT NOT NULL,
         body       BLOB NOT NULL,
+        mounts     BLOB NOT NULL,
         state      BLOB NOT NULL,
         spec       BLOB NOT NULL
     ) WITHOUT ROWID;

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sampan.engine.links import Channel
+    from sampan.engine.mounts import Wanted
     from sampan.spec import docker
     from sampan.spec.runtime import Spec
     from sampan.spec.state import State
+    from sampan.supervise.messages import Attach
 
 
 class Container:
@@ -41,9 +43,17 @@ class Container:
         self.last_exit = (state.exit_code, state.error)
         self.spec: Spec | None = None  # as made at creation, until the first start has used it
         self.shim: Channel | None = None
-        self.attaching: list[Attaching] = []
+        self.attaching: list[tuple[int, Attach]] = []  # connections (ours to close) that wait for the start
         self.execs: set[str] = set()
-        self.volumes: tuple[str, ...] = ()  # names of those it uses
+        self.mounts: tuple[Wanted, ...] = ()
+        self.on_change: set[Callable[[], None]] = (
+            set()
+        )  # called, under `changed`, at each change: for who waits with poll
+
+    @property
+    def volumes(self) -> list[str]:
+        """The names of the volumes it uses."""
+        return [mount.name for mount in self.mounts if mount.type == "volume"]
 
     @property
     def running(self) -> bool:
@@ -57,7 +67,7 @@ class Container:
                 self.exits += 1
                 self.last_exit = (state.exit_code, state.error)
             self.state = state
-            self.changed.notify_all()
+            self._wake()
 
     def update(self, **fields: object) -> State:
         """Replace some fields of the state and return it."""
@@ -69,20 +79,22 @@ class Container:
         """Tell whoever waits that the container is no more."""
         with self.changed:
             self.removed = True
+            self._wake()
+
+    def wake(self) -> None:
+        """Have whoever waits look again."""
+        with self.changed:
             self.changed.notify_all()
+
+    def _wake(self) -> None:
+        self.changed.notify_all()
+        for callback in self.on_change:
+            callback()
 
     def wait_until(self, done: Callable[[], bool], timeout_s: float | None = None) -> bool:
         """Block until `done()` holds, looked at after each change; False when it does not in time."""
         with self.changed:
             return self.changed.wait_for(done, timeout_s)
-
-
-class Attaching:
-    """A client's connection that came before the container's start: it is held, and given to the shim at the start."""
-
-    def __init__(self, fd: int, message: msgspec.Struct) -> None:
-        self.fd = fd
-        self.message = message
 
 
 class Registry:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ContainerRow(NamedTuple):
-    """A container as it is kept. `body` and `state` are JSON."""
+    """A container as it is kept. `body`, `mounts` and `state` are JSON."""
 
     id: str
     name: str
@@ -26,6 +26,7 @@ class ContainerRow(NamedTuple):
     image_id: str
     image_name: str
     body: bytes
+    mounts: bytes
     state: bytes
 
 
@@ -87,7 +88,7 @@ class Store:
     def containers(self) -> list[ContainerRow]:
         """Return all of them, oldest first."""
         rows = self._all(
-            "SELECT id, name, created_ns, image_id, image_name, body, state FROM containers ORDER BY created_ns"
+            "SELECT id, name, created_ns, image_id, image_name, body, mounts, state FROM containers ORDER BY created_ns"
         )
         return [ContainerRow(*row) for row in rows]  # type: ignore[arg-type]
 
@@ -97,7 +98,7 @@ class Store:
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 self._db.executemany("INSERT OR IGNORE INTO volumes VALUES (?, ?, ?, ?)", volumes)
-                self._db.execute("INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, spec))
+                self._db.execute("INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, spec))
                 self._db.execute("COMMIT")
             except sqlite3.Error as e:
                 if self._db.in_transaction:

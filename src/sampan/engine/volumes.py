@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +12,7 @@ import msgspec
 
 from sampan.engine.store import VolumeRow
 from sampan.errors import InvalidInput, NotFound, doing
+from sampan.kernel.trees import remove_tree
 from sampan.spec.state import Volume
 
 if TYPE_CHECKING:
@@ -25,21 +27,23 @@ _LINKS_MAX = 40
 _COPY_BYTES = 1 << 20
 
 
+def _volume(row: VolumeRow) -> Volume:
+    return Volume(
+        name=row.name,
+        created_ns=row.created_ns,
+        anonymous=bool(row.anonymous),
+        labels=msgspec.json.decode(row.labels),
+    )
+
+
 class Volumes:
     """The volumes of this instance, in memory and in the store."""
 
     def __init__(self, dirs: Dirs, store: Store) -> None:
         self._dirs = dirs
         self._store = store
-        self._known = {
-            row.name: Volume(
-                name=row.name,
-                created_ns=row.created_ns,
-                anonymous=bool(row.anonymous),
-                labels=msgspec.json.decode(row.labels),
-            )
-            for row in store.volumes()
-        }
+        self.lock = threading.Lock()  # held while volumes are made, or removed
+        self._known = {row.name: _volume(row) for row in store.volumes()}
 
     def all(self) -> list[Volume]:
         """Return every volume."""
@@ -54,21 +58,22 @@ class Volumes:
             if mount.type == "volume" and mount.name not in self._known
         ]
 
-    def make(self, rows: Iterable[VolumeRow], mounts: Iterable[Wanted], lowerdirs: Sequence[str]) -> None:
-        """Make the directories of volumes that the store knows by now, and fill empty ones from the image."""
-        for row in rows:
-            self._known[row.name] = Volume(
-                name=row.name,
-                created_ns=row.created_ns,
-                anonymous=row.anonymous,
-                labels=msgspec.json.decode(row.labels),
-            )
+    def make(self, rows: Sequence[VolumeRow], mounts: Iterable[Wanted], lowerdirs: Sequence[str]) -> None:
+        """Make the directories, and fill empty ones from the image. The store hears of them after: see `learn`."""
+        fresh = {row.name for row in rows}
         for mount in mounts:
             if mount.type == "volume":
                 with doing(f"can't make volume {mount.name}"):
+                    if mount.name in fresh:  # what a crash before the commit left is half a copy
+                        remove_tree(f"{self._dirs.volumes}/{mount.name}")
                     os.makedirs(mount.source, 0o755, exist_ok=True)
                     if mount.copy and not os.listdir(mount.source):
                         copy_up(lowerdirs, mount.target, mount.source)
+
+    def learn(self, rows: Iterable[VolumeRow]) -> None:
+        """Take in volumes that are in the store by now."""
+        for row in rows:
+            self._known[row.name] = _volume(row)
 
     def remove_of(self, container: Container, registry: Registry) -> list[str]:
         """Remove the anonymous volumes that were made for `container` and that no other uses; return their names."""
@@ -93,9 +98,7 @@ class Volumes:
                 trash = ""
         self._store.delete_volume(name)
         if trash:
-            import shutil
-
-            shutil.rmtree(trash, ignore_errors=True)
+            remove_tree(trash)
 
     def sweep(self) -> None:
         """Remove directories that no row names: what a crash between rename and commit, or before a commit, left."""
@@ -225,7 +228,7 @@ def _copy_content(source: str, target: str) -> None:
     read = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     write = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        while os.copy_file_range(read, write, _COPY_BYTES):
+        while os.sendfile(write, read, None, _COPY_BYTES):  # copy_file_range(2) refuses some pairs of filesystems
             pass
     finally:
         os.close(read)

@@ -1,0 +1,111 @@
+"""`attach`: a client's connection goes to the shim, or waits for the start of a container that is not running yet."""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import TYPE_CHECKING
+
+from sampan.engine import lifecycle
+from sampan.engine.lifecycle import Verb
+from sampan.engine.requests import LogsQuery
+from sampan.errors import Failed, SampanError
+from sampan.supervise import messages
+from sampan.units import parse_detach_keys
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from sampan.engine.core import Core
+    from sampan.engine.registry import Container
+    from sampan.engine.requests import AttachQuery
+
+_ANSWER_S = 30
+STREAMS = {"stdin": 0, "stdout": 1, "stderr": 2}
+
+
+def frame(stream: str, data: bytes) -> bytes:
+    """Put Docker's eight-byte header before a piece of a stream."""
+    return struct.pack(">BxxxI", STREAMS[stream], len(data)) + data
+
+
+def tell_client(fd: int, error: SampanError, *, tty: bool) -> None:
+    """Write an error to a connection whose HTTP answer is sent already."""
+    text = f"{error.message}\r\n" if tty else f"{error.message}\n"
+    if error.hint:
+        text += f"  hint: {error.hint}\r\n" if tty else f"  hint: {error.hint}\n"
+    send(fd, text.encode() if tty else frame("stderr", text.encode()))
+
+
+def send(fd: int, data: bytes) -> bool:
+    """Write all of it; False when the client is gone."""
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(fd, view) :]
+    except OSError:
+        return False
+    return True
+
+
+class AttachSession:
+    """A checked attach that waits for the client's connection."""
+
+    def __init__(self, core: Core, container: Container, query: AttachQuery) -> None:
+        lifecycle.check(Verb.ATTACH, container.state, container.id)
+        self._core = core
+        self._container = container
+        self._query = query
+        self._keys = parse_detach_keys(query.detach_keys) if query.detach_keys else b"\x10\x11"
+
+    @property
+    def tty(self) -> bool:
+        """Whether the streams are raw."""
+        return self._container.body.tty
+
+    def hand_over(self, fd: int, already_read: bytes = b"") -> None:
+        """Give the connection to the shim; a failure is written to the client."""
+        try:
+            self._hand_over(fd, already_read)
+        except SampanError as e:
+            tell_client(fd, e, tty=self.tty)
+
+    def _hand_over(self, fd: int, already_read: bytes) -> None:
+        core, container = self._core, self._container
+        if self._query.logs and not self._send_past(fd):
+            return
+        if not self._query.stream:
+            return
+        message = messages.Attach(streams=self._streams(), detach_keys=self._keys, already_read=already_read)
+        core.tell(container, "attach")
+        with container.lock:
+            if not container.running:
+                container.attaching.append((os.dup(fd), message))
+                return
+            channel = container.shim
+            if channel is None:
+                raise Failed(f"can't attach to {container.name}: its shim is being replaced", "try again")
+            pending = channel.post(message, (fd,))
+        pending.wait(messages.Done, _ANSWER_S)
+
+    def _streams(self) -> frozenset[Literal["stdin", "stdout", "stderr"]]:
+        found: set[Literal["stdin", "stdout", "stderr"]] = set()
+        if self._query.stdin and self._container.body.open_stdin:
+            found.add("stdin")
+        if self._query.stdout:
+            found.add("stdout")
+        if self._query.stderr:
+            found.add("stderr")
+        return frozenset(found)
+
+    def _send_past(self, fd: int) -> bool:
+        from sampan.engine.logs import read_logs
+
+        query = LogsQuery(stdout=self._query.stdout, stderr=self._query.stderr)
+        for stream, data in read_logs(self._core, self._container, query):
+            if not send(fd, data if self.tty else frame(stream, data)):
+                return False
+        return True
+
+    def abandon(self) -> None:
+        """The connection broke before it was handed over: nothing was done yet."""

@@ -1,0 +1,141 @@
+"""What every verb works on: the open state, the channels, and the few things that all verbs do with them."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sampan import ids
+from sampan.engine.resources import Machine, parse_set
+from sampan.errors import Failed, doing
+from sampan.supervise import messages
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+
+    from sampan.dirs import Dirs
+    from sampan.engine.events import Bus
+    from sampan.engine.execs import Exec
+    from sampan.engine.janitor import Janitor
+    from sampan.engine.links import Channel, Links
+    from sampan.engine.registry import Container, Registry
+    from sampan.engine.store import Store
+    from sampan.engine.volumes import Volumes
+    from sampan.image.store import Images
+    from sampan.rootfs.snapshots import Snapshots
+    from sampan.spec.host import Host
+    from sampan.spec.runtime import Spec
+
+encode = msgspec.json.Encoder().encode
+
+
+class Core:
+    """One instance's open state. Set up by `engine.opening`."""
+
+    dirs: Dirs
+    host: Host
+    machine: Machine
+    instance: str
+    store: Store
+    registry: Registry
+    volumes: Volumes
+    bus: Bus
+    links: Links
+    janitor: Janitor
+    images: Images
+    snapshots: Snapshots
+    keeper: Channel | None = None
+    listening: socket.socket | None = None
+    apparmor: str = ""  # the default AppArmor profile, if this kernel has it loaded
+    started_ns: int = 0
+
+    def __init__(self) -> None:
+        self.execs: dict[str, Exec] = {}
+        self.closing = False
+
+    @property
+    def cgroup_parent(self) -> str:
+        """Above all control groups of this instance, in every hierarchy."""
+        return f"/sampan-{self.instance}"
+
+    def save(self, container: Container) -> None:
+        """Write the state of a container down; nothing if it is removed meanwhile."""
+        self.store.set_state(container.id, encode(container.state))
+
+    def tell(self, container: Container, action: str, extra: Mapping[str, str] | None = None) -> None:
+        """Record an event of a container, with its labels, image and name as Docker has them."""
+        attributes = {**(container.body.labels or {}), "image": container.image_name, "name": container.name}
+        self.bus.tell("container", action, container.id, {**attributes, **(extra or {})})
+
+    def spec(self, container: Container) -> Spec:
+        """Return the OCI configuration made at creation."""
+        if container.spec is not None:
+            return container.spec
+        from sampan.spec.runtime import Spec
+
+        document = self.store.spec(container.id)
+        if document is None:
+            raise Failed(f"can't read the configuration of {container.name}: the state has no record of it")
+        return msgspec.json.decode(document, type=Spec)
+
+    def the_keeper(self) -> Channel:
+        """Return the channel to the keeper."""
+        keeper = self.keeper
+        if keeper is None:
+            raise Failed("can't reach the keeper: it has ended", "try again: another is being started")
+        return keeper
+
+    def worker(self) -> Channel:
+        """Have the keeper fork a worker; close the channel when its job is done."""
+        channel, theirs = self.links.pair("the worker")
+        try:
+            self.the_keeper().ask(messages.ForkWorker(), messages.Forked, (theirs.fileno(),))
+        except BaseException:
+            channel.close()
+            raise
+        finally:
+            theirs.close()
+        return channel
+
+
+def read_instance(dirs: Dirs) -> str:
+    """Return the instance's id, which the keeper has made; make it where no keeper was."""
+    with doing("can't read the instance's id"):
+        try:
+            with open(dirs.instance) as file:
+                return file.read().strip()
+        except FileNotFoundError:
+            id = os.urandom(4).hex()
+            with open(dirs.instance, "x") as file:
+                file.write(f"{id}\n")
+            return id
+
+
+def read_machine() -> Machine:
+    """Return the processors and memory nodes that are online."""
+    return Machine(
+        _online("/sys/devices/system/cpu/online") or frozenset(range(os.cpu_count() or 1)),
+        _online("/sys/devices/system/node/online") or frozenset({0}),
+    )
+
+
+def _online(path: str) -> frozenset[int] | None:
+    try:
+        with open(path) as file:
+            return parse_set(file.read())
+    except OSError:
+        return None
+
+
+def now_ns() -> int:
+    """Return the wall clock."""
+    return time.time_ns()
+
+
+def label(container: Container) -> str:
+    """Name a container in a message: its name, and its short id."""
+    return f"{container.name} ({ids.short(container.id)})"

@@ -1,0 +1,189 @@
+"""A container's making: everything that can be refused is refused here, before anything runs."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from sampan import ids
+from sampan.engine import files, mounts, security
+from sampan.engine.core import encode, now_ns
+from sampan.engine.launch import log_config
+from sampan.engine.merge import complete, joined
+from sampan.engine.registry import Container
+from sampan.engine.seccomp import seccomp_for
+from sampan.engine.store import ContainerRow
+from sampan.engine.translate import Surroundings, check_network, translate
+from sampan.engine.unbuilt import refuse_unbuilt
+from sampan.errors import Conflict, InvalidInput, NotFound
+from sampan.spec.docker import ContainerCreateResponse
+from sampan.spec.runtime import Device, DeviceRule
+from sampan.spec.state import State
+
+if TYPE_CHECKING:
+    from sampan.engine.core import Core
+    from sampan.spec.docker import ContainerCreate, HostConfig
+    from sampan.spec.image import Image, Rootfs
+    from sampan.spec.runtime import Spec
+
+_GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "ppc64le": "ppc64le", "s390x": "s390x",
+                     "riscv64": "riscv64", "armv7l": "arm", "arm": "arm"}  # fmt: skip
+
+
+def create(core: Core, name: str | None, body: ContainerCreate, platform: str | None) -> ContainerCreateResponse:
+    """Make a container that can be started."""
+    refuse_unbuilt(body)
+    check_network(body.host_config.network_mode if body.host_config.network_mode != "default" else "none")
+    image = core.images.resolve(body.image, platform)
+    warnings = _platform_warnings(core, image, platform)
+    wanted_name = ids.check_name(name) if name else core.registry.unused_name()
+    full = complete(body, image.config.execution)
+    log_config(full.host_config.log_config.type, full.host_config.log_config.config or {}, "")
+    joins = _joins(core, full.host_config)
+    wanted = mounts.name_volumes(mounts.wanted(full), core.dirs.volumes)
+    _check_sources(wanted)
+    container = Container(ids.new_id(), wanted_name, now_ns(), (image.id, body.image), full, State())
+    container.mounts = wanted
+    with ExitStack() as undo:
+        core.registry.add(container)
+        undo.callback(core.registry.remove, container)
+        rootfs = core.snapshots.prepare(container.id, image)
+        undo.callback(core.snapshots.remove, container.id)
+        given = _surroundings(core, container, rootfs, joins)
+        container.spec = translate(full, given, warnings)
+        files.resolv_conf(full.host_config, "")  # refuses a wrong --dns now, and a wrong --add-host
+        files.extra_hosts(full.host_config.extra_hosts or ())
+        _write(core, container, container.spec, rootfs)
+        undo.pop_all()
+    core.tell(container, "create")
+    return ContainerCreateResponse(id=container.id, warnings=tuple(warnings))
+
+
+def _write(core: Core, container: Container, spec: Spec, rootfs: Rootfs) -> None:
+    """Make the volumes, then commit everything at once: a directory without a record is swept, never the reverse."""
+    with core.volumes.lock:
+        volumes = core.volumes.missing(container.mounts)
+        core.volumes.make(volumes, container.mounts, rootfs.lowerdirs)
+        row = ContainerRow(
+            container.id,
+            container.name,
+            container.created_ns,
+            container.image_id,
+            container.image_name,
+            encode(container.body),
+            encode(container.mounts),
+            encode(container.state),
+        )
+        core.store.add(row, encode(spec), volumes)
+        core.volumes.learn(volumes)
+    for volume in volumes:
+        core.bus.tell("volume", "create", volume.name, {"driver": "local"})
+
+
+def _platform_warnings(core: Core, image: Image, platform: str | None) -> list[str]:
+    ours = _GO_ARCHITECTURES.get(core.host.architecture, core.host.architecture)
+    if platform is None and image.architecture and image.architecture != ours:
+        return [
+            f"The requested image's platform ({image.os}/{image.architecture}) does not match the detected host "
+            f"platform (linux/{ours}) and no specific platform was requested"
+        ]
+    return []
+
+
+def _joins(core: Core, host_config: HostConfig) -> dict[str, str]:
+    """Return the ids of the containers whose namespaces are to be joined."""
+    found = {}
+    for field in ("pid_mode", "ipc_mode", "network_mode"):
+        name = joined(getattr(host_config, field))
+        if not name:
+            continue
+        try:
+            other = core.registry.find(name)
+        except NotFound as e:
+            raise NotFound(f"cannot join a namespace: {e.message}", e.hint) from None
+        if field == "ipc_mode" and other.body.host_config.ipc_mode != "shareable":
+            raise Conflict(
+                f"cannot join IPC of container {name}: non-shareable IPC (hint: use IpcMode:shareable for the donor "
+                "container)"
+            )
+        found[field] = other.id
+    return found
+
+
+def _check_sources(wanted: tuple[mounts.Wanted, ...]) -> None:
+    for mount in wanted:
+        if mount.type == "bind" and not mount.create_source and not os.path.lexists(mount.source):
+            raise InvalidInput(
+                f'invalid mount config for type "bind": bind source path does not exist: {mount.source}',
+                "create it, or let sampan do it with -v, which makes a missing directory",
+            )
+
+
+def _surroundings(core: Core, container: Container, rootfs: Rootfs, joins: dict[str, str]) -> Surroundings:
+    host_config = container.body.host_config
+    options = security.parse(host_config.security_opt or ())
+    security.check_label(options, host_config, core.host)
+    capabilities = security.capabilities(host_config, core.host)
+    devices, rules = _devices(host_config)
+    return Surroundings(
+        id=container.id,
+        host=core.host,
+        machine=core.machine,
+        host_name=os.uname().nodename,
+        rootfs=rootfs,
+        mounts=container.mounts,
+        files=core.dirs.container(joins.get("network_mode", container.id)),
+        cgroup_parent=core.cgroup_parent,
+        seccomp=seccomp_for(core.dirs, security.seccomp_of(options, host_config), capabilities.bounding),
+        apparmor=security.apparmor_of(options, host_config, core.host, core.apparmor),
+        joins=joins,
+        devices=devices,
+        device_rules=rules,
+    )
+
+
+def _devices(host_config: HostConfig) -> tuple[tuple[Device, ...], tuple[DeviceRule, ...]]:
+    """Look at the host's device files: those of `--device`, all of them for `--privileged`."""
+    devices = [*_tree("/dev", "/dev")] if host_config.privileged else []
+    rules = []
+    for mapping in host_config.devices or ():
+        access = mapping.cgroup_permissions or "rwm"
+        target = mapping.path_in_container or mapping.path_on_host
+        found = list(_tree(os.path.realpath(mapping.path_on_host), target))
+        if not found:
+            raise InvalidInput(
+                f'error gathering device information while adding custom device "{mapping.path_on_host}": '
+                + ("not a device node" if os.path.exists(mapping.path_on_host) else "no such file or directory")
+            )
+        if not set(access) <= set("rwm") or not target.startswith("/"):
+            raise InvalidInput(f"invalid device: {mapping.path_on_host}:{target}:{access}")
+        devices += found
+        rules += [DeviceRule(allow=True, type=d.type, major=d.major, minor=d.minor, access=access) for d in found]
+    return tuple(devices), tuple(rules)
+
+
+def _tree(path: str, target: str) -> list[Device]:
+    """Return the device node at `path`, or those in the directory `path`."""
+    try:
+        info = os.lstat(path)
+    except OSError:
+        return []
+    if stat.S_ISDIR(info.st_mode):
+        skipped = {"pts", "shm", "mqueue", "fd", "console", "ptmx", ".lxc", ".udev"}
+        names = [name for name in sorted(os.listdir(path)) if not (target == "/dev" and name in skipped)]
+        return [device for name in names for device in _tree(f"{path}/{name}", f"{target}/{name}")]
+    if not (stat.S_ISCHR(info.st_mode) or stat.S_ISBLK(info.st_mode)) or info.st_rdev == 0:
+        return []
+    return [
+        Device(
+            type="c" if stat.S_ISCHR(info.st_mode) else "b",
+            path=target,
+            major=os.major(info.st_rdev),
+            minor=os.minor(info.st_rdev),
+            file_mode=stat.S_IMODE(info.st_mode),
+            uid=info.st_uid,
+            gid=info.st_gid,
+        )
+    ]

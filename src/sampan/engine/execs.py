@@ -1,0 +1,220 @@
+"""`exec`: another process in a running container. Kept in memory; what a shim knows is asked again after a restart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sampan import ids
+from sampan.engine import lifecycle
+from sampan.engine.attaching import tell_client
+from sampan.engine.core import encode
+from sampan.engine.launch import must_run
+from sampan.engine.lifecycle import Verb
+from sampan.engine.translate import exec_process
+from sampan.errors import Conflict, NotFound, SampanError
+from sampan.runtime import plan as planning
+from sampan.spec.docker import ExecConfig, ExecInspectResponse, ProcessConfig
+from sampan.supervise import messages
+from sampan.units import parse_detach_keys
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from sampan.engine.core import Core
+    from sampan.engine.registry import Container
+    from sampan.runtime.plan import Plan
+    from sampan.spec.docker import ExecStartConfig
+    from sampan.spec.runtime import Process
+
+_LAUNCH_S = 60
+_ANSWER_S = 30
+_KEPT = 100
+"""Ended execs that a container remembers."""
+
+
+class Exec:
+    """One exec. `code` is None until it has ended."""
+
+    def __init__(self, id: str, container: Container, config: ExecConfig, process: Process | None) -> None:
+        self.id = id
+        self.container = container
+        self.config = config
+        self.process = process  # None: found again after a restart of the server
+        self.started = process is None
+        self.running = False
+        self.code: int | None = None
+        self.pid = 0
+
+
+def create(core: Core, container: Container, body: ExecConfig) -> str:
+    """Note what is to be run; raise now for what can't be."""
+    lifecycle.check(Verb.EXEC, container.state, container.id)
+    if body.detach_keys:
+        parse_detach_keys(body.detach_keys)
+    process = exec_process(body, core.spec(container), core.host)
+    exec = Exec(ids.new_id(), container, body, process)
+    ended_ones = [id for id in container.execs if id in core.execs and core.execs[id].code is not None]
+    for id in ended_ones[: max(0, len(ended_ones) - _KEPT)]:
+        container.execs.discard(id)
+        core.execs.pop(id, None)
+    core.execs[exec.id] = exec
+    container.execs.add(exec.id)
+    core.tell(container, f"exec_create: {' '.join(process.args)}", {"execID": exec.id})
+    return exec.id
+
+
+def find(core: Core, exec_id: str) -> Exec:
+    """Return an exec of this server's time, or one that a shim has told of."""
+    exec = core.execs.get(exec_id)
+    if exec is None:
+        raise NotFound(f"No such exec instance: {exec_id}")
+    return exec
+
+
+def start(core: Core, exec_id: str, body: ExecStartConfig) -> ExecSession | None:
+    """Return what a client's connection is handed to; with `detach` run it now and return None."""
+    exec = find(core, exec_id)
+    with exec.container.lock:
+        lifecycle.check(Verb.EXEC, exec.container.state, exec.container.id)
+        if exec.started:
+            state = "running" if exec.running else "already run"
+            raise Conflict(
+                f"Error: Exec command {exec_id} is {state}" if exec.running else f"exec {exec_id} has already run"
+            )
+        exec.started = True
+    session = ExecSession(core, exec, body.console_size)
+    if body.detach:
+        session.run(None, b"")
+        return None
+    return session
+
+
+class ExecSession:
+    """A checked exec that waits for the client's connection."""
+
+    def __init__(self, core: Core, exec: Exec, size: tuple[int, int] | None) -> None:
+        self._core = core
+        self._exec = exec
+        self._size = size or exec.config.console_size
+
+    @property
+    def tty(self) -> bool:
+        """Whether the streams are raw."""
+        return self._exec.config.tty
+
+    def hand_over(self, fd: int, already_read: bytes = b"") -> None:
+        """Run it with the connection; a failure is written to the client."""
+        try:
+            self.run(fd, already_read)
+        except SampanError as e:
+            tell_client(fd, e, tty=self.tty)
+
+    def abandon(self) -> None:
+        """The connection broke before it was handed over: it can be started again."""
+        self._exec.started = False
+
+    def run(self, fd: int | None, already_read: bytes) -> messages.Launched:
+        """Have the shim run it; return when it is being executed."""
+        core, exec = self._core, self._exec
+        plan = plan_of(core, exec)
+        channel = must_run(exec.container, Verb.EXEC)
+        message = self._message(plan, fd, already_read)
+        fds = () if fd is None else (fd,)
+        core.tell(exec.container, f"exec_start: {' '.join(exec.config.cmd or ())}", {"execID": exec.id})
+        pending = channel.post(message, fds, then=self._runs)
+        try:
+            return pending.wait(messages.Launched, _LAUNCH_S)
+        except SampanError as e:
+            exec.code = e.exit_status if e.exit_status in (126, 127) else 126
+            raise
+
+    def _runs(self, answer: messages.Message) -> None:
+        if isinstance(answer, messages.Launched):
+            self._exec.running = True
+            self._exec.pid = answer.pid
+
+    def _message(self, plan: Plan, fd: int | None, already_read: bytes) -> messages.Exec:
+        config = self._exec.config
+        wanted: dict[Literal["stdin", "stdout", "stderr"], bool] = {
+            "stdin": config.attach_stdin,
+            "stdout": config.attach_stdout,
+            "stderr": config.attach_stderr,
+        }
+        message = messages.Exec(
+            exec_id=self._exec.id,
+            process=encode(self._exec.process),
+            plan=planning.encode(plan),
+            tty=config.tty,
+            streams=frozenset() if fd is None else frozenset(name for name, given in wanted.items() if given),
+            console_size=self._size if config.tty and self._size and all(self._size) else None,
+            detach_keys=parse_detach_keys(config.detach_keys) if config.detach_keys else b"\x10\x11",
+            already_read=already_read,
+        )
+        return message
+
+
+def plan_of(core: Core, exec: Exec) -> Plan:
+    """Return the steps that run it."""
+    if exec.process is None:
+        raise Conflict(f"exec {exec.id} has already run")
+    return planning.plan_exec(exec.process, core.spec(exec.container), core.host, id=exec.container.id)
+
+
+def ended(core: Core, container: Container, event: messages.ExecExited) -> None:
+    """Take note of an exec's end. On the reading thread."""
+    exec = core.execs.get(event.exec_id)
+    if exec is None or exec.code is not None:
+        return
+    exec.pid = event.pid
+    exec.code = event.exit_code
+    exec.running = False
+    core.tell(container, "exec_die", {"execID": exec.id, "exitCode": str(event.exit_code)})
+
+
+def learn(core: Core, container: Container, status: messages.Status) -> None:
+    """Take in what a shim says of its execs: those of a server before this one."""
+    for known in status.execs:
+        exec = core.execs.get(known.exec_id)
+        if exec is None:
+            exec = Exec(known.exec_id, container, ExecConfig(), None)
+            core.execs[exec.id] = exec
+            container.execs.add(exec.id)
+        exec.pid = known.pid
+        if known.exit_code is not None:
+            exec.code = known.exit_code
+        exec.running = exec.code is None
+
+
+def inspect(core: Core, exec_id: str) -> ExecInspectResponse:
+    """Return what is known of an exec."""
+    exec = find(core, exec_id)
+    channel = exec.container.shim
+    if exec.running and channel is not None:
+        # A client asks when its stream has ended, which can be seen before the event: it comes before this answer.
+        channel.post(messages.Hello()).wait_quietly(_ANSWER_S)
+    config = exec.config
+    args = exec.process.args if exec.process else ()
+    return ExecInspectResponse(
+        id=exec.id,
+        running=exec.running,
+        exit_code=exec.code,
+        process_config=ProcessConfig(
+            tty=config.tty,
+            entrypoint=args[0] if args else "",
+            arguments=args[1:],
+            privileged=config.privileged,
+            user=config.user,
+        ),
+        open_stdin=config.attach_stdin,
+        open_stdout=config.attach_stdout,
+        open_stderr=config.attach_stderr,
+        container_id=exec.container.id,
+        pid=exec.pid,
+    )
+
+
+def resize(core: Core, exec_id: str, rows: int, columns: int) -> None:
+    """Set the size of an exec's terminal."""
+    exec = find(core, exec_id)
+    channel = must_run(exec.container, Verb.RESIZE)
+    channel.ask(messages.Resize(rows=rows, columns=columns, exec_id=exec.id), messages.Done, timeout_s=_ANSWER_S)

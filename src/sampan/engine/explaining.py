@@ -1,0 +1,51 @@
+"""`--explain`: the plan of a start or an exec, and the steps of a real one with their times."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sampan.engine import execs, lifecycle
+from sampan.engine.launch import Start, joined_pid, write_files
+from sampan.engine.lifecycle import Verb
+from sampan.engine.translate import join
+from sampan.errors import Conflict, SampanError
+from sampan.runtime import explain as telling, plan as planning
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sampan.engine.core import Core
+    from sampan.engine.registry import Container
+
+_DETACH_KEYS = b"\x10\x11"
+
+
+def explain(core: Core, container: Container) -> dict[str, Any]:
+    """Return the steps of its start, and a script; its files are written, so that the script can be run."""
+    with container.lock:
+        if not container.running:
+            write_files(core, container)
+        spec = join(core.spec(container), lambda id: joined_pid(core, id))
+        return telling.to_json(planning.plan(spec, core.host, id=container.id))
+
+
+def explain_exec(core: Core, exec_id: str) -> dict[str, Any]:
+    """Return the steps of an exec."""
+    return telling.to_json(execs.plan_of(core, execs.find(core, exec_id)))
+
+
+def start_explained(core: Core, container: Container) -> Iterator[dict[str, Any]]:
+    """Make the container, give the steps with their times, and execute the program when all are taken."""
+    with container.lock:
+        if lifecycle.check(Verb.START, container.state, container.id) is lifecycle.ALREADY:
+            raise Conflict(
+                f"container {container.name} is running already", "stop it first: only a start can be explained"
+            )
+        begun = Start(core, container, _DETACH_KEYS, gated=True)
+        try:
+            launched = begun.wait()
+            yield from telling.steps(begun.plan, {step.index: step.ns for step in launched.steps})
+            begun.go()
+        except (SampanError, GeneratorExit) as e:
+            begun.undo(e if isinstance(e, SampanError) else Conflict("the client went away before the program began"))
+            raise

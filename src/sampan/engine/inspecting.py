@@ -1,0 +1,109 @@
+"""`inspect`: everything about one container."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sampan.engine.launch import log_path
+from sampan.engine.listing import networks
+from sampan.spec.docker import (
+    ContainerConfig,
+    ContainerInspectResponse,
+    ContainerState,
+    GraphDriver,
+    MountPoint,
+    NetworkSettings,
+)
+from sampan.spec.state import State, Status
+from sampan.units import ZERO_TIME, format_timestamp
+
+if TYPE_CHECKING:
+    from sampan.engine.core import Core
+    from sampan.engine.registry import Container
+
+_CONFIG_FIELDS = tuple(field.name for field in msgspec.structs.fields(ContainerConfig))
+
+
+def inspect(core: Core, container: Container, *, size: bool) -> ContainerInspectResponse:
+    """Return it in Docker's form."""
+    body = container.body
+    words = (*(body.entrypoint or ()), *(body.cmd or ()))
+    directory = core.dirs.container(container.id)
+    spec = core.spec(container)
+    config = ContainerConfig(**{name: getattr(body, name) for name in _CONFIG_FIELDS})
+    return ContainerInspectResponse(
+        id=container.id,
+        created=format_timestamp(container.created_ns),
+        path=words[0] if words else "",
+        args=words[1:],
+        state=state_of(container.state),
+        image=container.image_id,
+        resolv_conf_path=f"{directory}/resolv.conf",
+        hostname_path=f"{directory}/hostname",
+        hosts_path=f"{directory}/hosts",
+        log_path=log_path(core, container) if body.host_config.log_config.type != "none" else "",
+        name=f"/{container.name}",
+        restart_count=container.state.restart_count,
+        app_armor_profile=spec.process.apparmor_profile if spec.process else "",
+        exec_ids=tuple(id for id in container.execs if id in core.execs and core.execs[id].running) or None,
+        host_config=body.host_config,
+        graph_driver=_graph_driver(spec.mounts[0].options if spec.mounts else (), directory),
+        size_rw=core.snapshots.usage(container.id) if size else None,
+        size_root_fs=_size(core, container) if size else None,
+        mounts=mount_points(container),
+        config=msgspec.structs.replace(config, hostname=spec.hostname, image=container.image_name),
+        network_settings=NetworkSettings(networks=networks(container)),
+    )
+
+
+def _size(core: Core, container: Container) -> int:
+    from sampan.engine.listing import summary
+
+    return summary(core, container, size=True).size_root_fs
+
+
+def state_of(state: State) -> ContainerState:
+    """Return the state in Docker's form."""
+    return ContainerState(
+        status=state.status.value,
+        running=state.alive,
+        paused=state.status is Status.PAUSED,
+        restarting=state.status is Status.RESTARTING,
+        oom_killed=state.oom_killed,
+        dead=state.status is Status.DEAD,
+        pid=state.pid,
+        exit_code=state.exit_code,
+        error=state.error,
+        started_at=format_timestamp(state.started_at_ns) if state.started_at_ns else ZERO_TIME,
+        finished_at=format_timestamp(state.finished_at_ns) if state.finished_at_ns else ZERO_TIME,
+    )
+
+
+def _graph_driver(options: tuple[str, ...], directory: str) -> GraphDriver:
+    lower = [option.partition("=")[2] for option in options if option.startswith("lowerdir+=")]
+    data = {
+        "LowerDir": ":".join(lower),
+        "MergedDir": f"{directory}/rootfs",
+        "UpperDir": f"{directory}/upper",
+        "WorkDir": f"{directory}/work",
+    }
+    return GraphDriver(name="overlay2", data=data)
+
+
+def mount_points(container: Container) -> tuple[MountPoint, ...]:
+    """Return the mounts that were asked for."""
+    return tuple(
+        MountPoint(
+            type=mount.type,
+            name=mount.name if mount.type == "volume" else "",
+            source=mount.source,
+            destination=mount.target,
+            driver="local" if mount.type == "volume" else "",
+            mode=mount.mode,
+            rw=not mount.readonly,
+            propagation="" if mount.type != "bind" else mount.propagation,
+        )
+        for mount in container.mounts
+    )

@@ -1,0 +1,337 @@
+"""A container's start: files, plan, shim, program; and its end, which the shim tells."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sampan.engine import files, lifecycle
+from sampan.engine.core import encode, now_ns
+from sampan.engine.lifecycle import Verb
+from sampan.engine.translate import join
+from sampan.errors import Conflict, Failed, InvalidInput, SampanError, doing
+from sampan.runtime import plan as planning
+from sampan.spec.image import Rootfs
+from sampan.spec.state import State, Status
+from sampan.supervise import messages
+from sampan.units import parse_bytes, parse_detach_keys
+
+if TYPE_CHECKING:
+    from sampan.engine.core import Core
+    from sampan.engine.links import Channel, Pending
+    from sampan.engine.registry import Container
+    from sampan.runtime.plan import Plan
+    from sampan.spec.runtime import Spec
+
+_LAUNCH_S = 120
+_FORGET_S = 20
+_DETACH_KEYS = b"\x10\x11"  # ctrl-p ctrl-q
+_SETTLE_S = 0.05
+"""How long an exit waits to be written down: most containers that end are removed at once, which is one commit less. The
+shim keeps the fact meanwhile."""
+
+
+def start(core: Core, container: Container, detach_keys: str | None = None) -> bool:
+    """Start a created or ended container; False when it runs already."""
+    keys = parse_detach_keys(detach_keys) if detach_keys else _DETACH_KEYS
+    with container.lock:
+        if lifecycle.check(Verb.START, container.state, container.id) is lifecycle.ALREADY:
+            return False
+        launched = Start(core, container, keys, gated=False)
+        try:
+            launched.wait()
+        except SampanError as e:
+            launched.undo(e)
+            raise
+        return True
+
+
+class Start:
+    """One start under way: made with `container.lock` held. Ends with `wait`, or `undo`."""
+
+    def __init__(self, core: Core, container: Container, keys: bytes, *, gated: bool) -> None:
+        settle(core, container)
+        self._core = core
+        self._container = container
+        self._gated = gated
+        with doing(f"can't start {container.name}"):
+            self._before = container.state
+            self.channel, self._forked = fork_shim(core, container)
+        try:
+            self._prepare(keys)
+        except SampanError as e:
+            self.undo(e)
+            raise
+
+    def _prepare(self, keys: bytes) -> None:
+        """Send everything at once: the keeper forks while the plan is made, the shim works while the intent is written."""
+        core, container = self._core, self._container
+        write_files(core, container)
+        make_sources(core, container)
+        spec = join(core.spec(container), lambda id: joined_pid(core, id))
+        self.plan = planning.plan(spec, core.host, id=container.id)
+        self.channel.post(messages.Hello())
+        for fd, message in container.attaching:
+            self.channel.post(message, (fd,))
+        launch = launch_message(core, container, spec, self.plan, keys, gated=self._gated)
+        self._launched = self.channel.post(launch, then=None if self._gated else self._runs)
+        core.store.set_state(container.id, encode(State(status=Status.RUNNING, started_at_ns=now_ns())))
+
+    def _runs(self, answer: messages.Message) -> None:
+        """On the reading thread, so that an exit right behind the answer is seen after it."""
+        if isinstance(answer, messages.Launched):
+            self._container.become(
+                State(
+                    status=Status.RUNNING,
+                    pid=answer.pid,
+                    start_time=answer.start_time,
+                    started_at_ns=answer.started_at_ns,
+                    restart_count=self._before.restart_count,
+                )
+            )
+            self._core.tell(self._container, "start")
+
+    def wait(self) -> messages.Launched:
+        """Return when the program is being executed, or (gated) everything but that is done."""
+        try:
+            answer = self._launched.wait(messages.Launched, _LAUNCH_S)
+        except SampanError:
+            # A keeper that could not fork has closed the channel; its own words say more.
+            self._forked.wait(messages.Forked, _LAUNCH_S)
+            raise
+        release_attaching(self._container)
+        self._container.spec = None
+        return answer
+
+    def go(self) -> None:
+        """Let the gated program be executed."""
+        launched = self._launched.wait(messages.Launched, _LAUNCH_S)
+        self.channel.post(messages.Go(), then=lambda answer: self._went(answer, launched)).wait(
+            messages.Done, _LAUNCH_S
+        )
+
+    def _went(self, answer: messages.Message, launched: messages.Launched) -> None:
+        if isinstance(answer, messages.Done):
+            self._runs(launched)
+
+    def undo(self, error: SampanError) -> None:
+        """Put the container back to where it was, with the reason."""
+        container = self._container
+        release_attaching(container)
+        container.shim = None
+        self.channel.on_event = None
+        self.channel.post(messages.Forget()).wait_quietly(_FORGET_S)
+        self.channel.close()
+        created = self._before.status is Status.CREATED
+        code = error.exit_status if error.exit_status in (126, 127) else 128
+        state = msgspec.structs.replace(
+            self._before, error=error.message, exit_code=code, status=Status.CREATED if created else Status.EXITED
+        )
+        container.become(state)
+        self._core.save(container)
+        if container.body.host_config.auto_remove:
+            from sampan.engine.removing import discard
+
+            discard(self._core, container)
+
+
+def fork_shim(core: Core, container: Container) -> tuple[Channel, Pending]:
+    """Ask the keeper for a shim and return the channel to it at once, before it exists."""
+    keeper = core.the_keeper()
+    channel, theirs = core.links.pair(f"the shim of {container.name}")
+    listen(core, container, channel)
+    forked = keeper.post(messages.ForkShim(id=container.id), (theirs.fileno(),))
+    theirs.close()
+    container.shim = channel
+    return channel, forked
+
+
+def listen(core: Core, container: Container, channel: Channel) -> None:
+    """Have what the shim tells reach the container's state."""
+
+    def event(message: messages.Message) -> None:
+        match message:
+            case messages.Exited():
+                exited(core, container, message)
+            case messages.ExecExited():
+                from sampan.engine.execs import ended
+
+                ended(core, container, message)
+            case _:  # a newer shim may tell more
+                pass
+
+    def gone(channel: Channel) -> None:
+        if container.shim is channel and container.running and not core.closing:
+            from sampan.engine.reconnect import reconnect_soon
+
+            container.shim = None
+            reconnect_soon(core, container)
+
+    channel.on_event = event
+    channel.on_gone = gone
+
+
+def write_files(core: Core, container: Container) -> None:
+    """Write /etc/hosts and its like, unless they are another container's."""
+    if not container.body.host_config.network_mode.startswith("container:"):
+        spec = core.spec(container)
+        name = spec.hostname or os.uname().nodename
+        files.write(core.dirs.container(container.id), container.body.host_config, name)
+
+
+def make_sources(core: Core, container: Container) -> None:
+    """See to it that what is mounted is there: missing directories of -v, volumes, and the image's lower ones."""
+    for mount in container.mounts:
+        if mount.create_source or mount.type == "volume":
+            with doing(f"can't make {mount.source}, to be mounted at {mount.target}"):
+                if not os.path.lexists(mount.source):
+                    os.makedirs(mount.source, 0o755)
+    core.snapshots.make_ready(rootfs_of(core.spec(container)))
+
+
+def rootfs_of(spec: Spec) -> Rootfs:
+    """Return what the overlay is mounted from, out of the configuration."""
+    options = [option.partition("=") for option in spec.mounts[0].options]
+    assert spec.root
+    return Rootfs(
+        path=spec.root.path,
+        lowerdirs=tuple(value for name, _, value in options if name == "lowerdir+"),
+        upperdir=next(value for name, _, value in options if name == "upperdir"),
+        workdir=next(value for name, _, value in options if name == "workdir"),
+    )
+
+
+def joined_pid(core: Core, id: str) -> int:
+    """Return the first process of a container whose namespaces are joined."""
+    other = core.registry.get(id)
+    if other is None:
+        raise Conflict(f"cannot join namespaces of a container that is gone: {id}")
+    if not other.running or not other.state.pid:
+        raise Conflict(f"cannot join namespaces of a non running container: {id}", f"start {other.name} first")
+    return other.state.pid
+
+
+def launch_message(
+    core: Core, container: Container, spec: Spec, plan: Plan, keys: bytes, *, gated: bool
+) -> messages.Launch:
+    """Return what the shim is told."""
+    body = container.body
+    size = body.host_config.console_size
+    return messages.Launch(
+        id=container.id,
+        spec=encode(spec),
+        plan=planning.encode(plan),
+        tty=body.tty,
+        open_stdin=body.open_stdin,
+        stdin_once=body.stdin_once,
+        console_size=size if body.tty and all(size) else None,
+        log=log_config(
+            body.host_config.log_config.type, body.host_config.log_config.config or {}, log_path(core, container)
+        ),
+        detach_keys=keys,
+        gated=gated,
+    )
+
+
+def log_path(core: Core, container: Container) -> str:
+    """Where the container's log is."""
+    return f"{core.dirs.container(container.id)}/{container.id}-json.log"
+
+
+def log_config(driver: str, options: dict[str, str], path: str) -> messages.LogConfig:
+    """Read `--log-driver` and `--log-opt`. Docker never rotates unless told; ours does."""
+    if driver == "none":
+        if options:
+            raise InvalidInput("log driver none takes no options")
+        return messages.LogConfig(path=None)
+    if driver != "json-file":
+        raise InvalidInput(f"logger: no log driver named '{driver}' is registered", "json-file and none are there")
+    config = messages.LogConfig(path=path)
+    for name, value in options.items():
+        if name == "max-size":
+            limit = 0 if value == "-1" else parse_bytes(value)
+            config = msgspec.structs.replace(config, max_bytes=limit or 1 << 62)
+        elif name == "max-file":
+            if not value.isascii() or not value.isdigit() or not 0 < int(value) < 1000:
+                raise InvalidInput(f"max-file must be a number from 1: {value}")
+            config = msgspec.structs.replace(config, max_files=int(value))
+        else:
+            raise InvalidInput(f"unknown log opt '{name}' for json-file log driver", "max-size and max-file are there")
+    return config
+
+
+def release_attaching(container: Container) -> None:
+    """Close our copies of the connections that waited for the start."""
+    waiting, container.attaching = container.attaching, []
+    for fd, _ in waiting:
+        os.close(fd)
+
+
+# ---------------------------------------------------------------------------------------------------------- ends
+
+
+def exited(core: Core, container: Container, event: messages.Exited) -> None:
+    """Take note of a container's end: memory at once, the disk soon. On the reading thread, or with the lock held."""
+    if not container.running:
+        return
+    unknown = event.exit_code is None
+    code = 255 if event.exit_code is None else event.exit_code
+    container.update(
+        status=Status.EXITED,
+        pid=0,
+        start_time=0,
+        exit_code=code,
+        exit_unknown=unknown,
+        oom_killed=event.oom_killed,
+        finished_at_ns=event.finished_at_ns,
+        error="how it ended is not known: its shim and the keeper were both killed" if unknown else "",
+    )
+    if event.oom_killed:
+        core.tell(container, "oom")
+    duration = max(0, event.finished_at_ns - container.state.started_at_ns) // 10**9
+    core.tell(container, "die", {"exitCode": str(code), "execDuration": str(duration)})
+    remove = container.body.host_config.auto_remove
+    core.janitor.later(
+        f"record the end of {container.name}", lambda: _after_exit(core, container), 0 if remove else _SETTLE_S
+    )
+
+
+def _after_exit(core: Core, container: Container) -> None:
+    with container.lock:
+        if container.removed or container.running:
+            return
+        if container.body.host_config.auto_remove:
+            from sampan.engine.removing import discard
+
+            discard(core, container)
+        else:
+            settle(core, container)
+
+
+def settle(core: Core, container: Container) -> None:
+    """Write an exit down and let the shim go, if that is not done yet. With the lock held."""
+    channel = container.shim
+    if channel is None or container.running:
+        return
+    core.save(container)
+    container.shim = None
+    forget(channel).wait_quietly(_FORGET_S)
+    channel.close()
+
+
+def forget(channel: Channel) -> Pending:
+    """Tell a shim that its container's exit is recorded: it removes control groups and its directory, and ends."""
+    channel.on_event = None
+    channel.on_gone = None
+    return channel.post(messages.Forget())
+
+
+def must_run(container: Container, verb: Verb) -> Channel:
+    """Return the channel to the shim of a running container, or raise what the table says."""
+    lifecycle.check(verb, container.state, container.id)
+    channel = container.shim
+    if channel is None:
+        raise Failed(f"can't {verb} {container.name}: its shim is being replaced", "try again")
+    return channel

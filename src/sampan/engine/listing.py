@@ -1,0 +1,197 @@
+"""`ps`: containers as lines, filtered as Docker does it. Reads memory only, unless sizes are asked for."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING
+
+from sampan.errors import InvalidInput, NotFound
+from sampan.spec.docker import ContainerSummary, EndpointSettings, SummaryHostConfig, SummaryNetworkSettings
+from sampan.spec.state import State, Status
+from sampan.units import format_ago
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sampan.engine.core import Core
+    from sampan.engine.registry import Container
+    from sampan.engine.requests import Filters
+
+_FILTERS = frozenset({
+    "ancestor", "before", "since", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network",
+    "publish", "status", "volume",
+})  # fmt: skip
+_STATUSES = frozenset(status.value for status in Status)
+
+
+def containers(core: Core, *, all: bool, limit: int, size: bool, filters: Filters) -> list[ContainerSummary]:
+    """Return the newest first. A filter by status, exit code, or another container's age looks at stopped ones too."""
+    _check(filters)
+    found = sorted(core.registry, key=lambda container: container.created_ns, reverse=True)
+    everyone = all or limit > 0 or bool(filters.keys() & {"status", "exited", "before", "since"})
+    tests = _tests(core, filters)
+    result = []
+    for container in found:
+        if (everyone or container.running) and not container.removed and _passes(container, tests):
+            result.append(summary(core, container, size=size))
+            if limit and len(result) == limit:
+                break
+    return result
+
+
+def summary(core: Core, container: Container, *, size: bool = False) -> ContainerSummary:
+    """Return one line."""
+    from sampan.engine.inspecting import mount_points
+
+    body = container.body
+    state = container.state
+    mode = body.host_config.network_mode
+    return ContainerSummary(
+        id=container.id,
+        names=(f"/{container.name}",),
+        image=container.image_name,
+        image_id=container.image_id,
+        command=command_line((*(body.entrypoint or ()), *(body.cmd or ()))),
+        created=container.created_ns // 10**9,
+        labels=body.labels or {},
+        state=state.status.value,
+        status=status_text(state),
+        host_config=SummaryHostConfig(network_mode=mode, annotations=body.host_config.annotations),
+        network_settings=SummaryNetworkSettings(networks=networks(container)),
+        mounts=mount_points(container),
+        size_rw=core.snapshots.usage(container.id) if size else 0,
+        size_root_fs=_image_size(core, container) if size else 0,
+    )
+
+
+def _image_size(core: Core, container: Container) -> int:
+    try:
+        image = core.images.resolve(container.image_id).size
+    except NotFound:
+        image = 0
+    return image + core.snapshots.usage(container.id)
+
+
+def networks(container: Container) -> dict[str, EndpointSettings]:
+    """Return what `NetworkSettings.Networks` shows: the mode's pseudo-network."""
+    mode = container.body.host_config.network_mode
+    return {} if mode.startswith("container:") else {mode: EndpointSettings()}
+
+
+def command_line(args: tuple[str, ...]) -> str:
+    """Join as Docker does: a word with a space in single quotes."""
+    return " ".join(f"'{arg}'" if " " in arg else arg for arg in args)
+
+
+def status_text(state: State, now_ns: int | None = None) -> str:
+    """Return the STATUS column: "Up 3 minutes (Paused)", "Exited (0) 5 seconds ago", "Created"."""
+    now_ns = time.time_ns() if now_ns is None else now_ns
+    if state.status is Status.RUNNING:
+        return f"Up {format_ago((now_ns - state.started_at_ns) / 1e9)}"
+    if state.status is Status.PAUSED:
+        return f"Up {format_ago((now_ns - state.started_at_ns) / 1e9)} (Paused)"
+    if state.status is Status.EXITED:
+        ago = format_ago((now_ns - state.finished_at_ns) / 1e9)
+        return f"Exited ({state.exit_code}) {ago} ago"
+    if state.status is Status.REMOVING:
+        return "Removal In Progress"
+    return state.status.value.capitalize()
+
+
+# ------------------------------------------------------------------------------------------------------- filters
+
+
+def _check(filters: Filters) -> None:
+    for name in filters:
+        if name not in _FILTERS:
+            raise InvalidInput(f"invalid filter '{name}'", f"there are {', '.join(sorted(_FILTERS))}")
+    for value in filters.get("status", ()):
+        if value not in _STATUSES:
+            raise InvalidInput(f"invalid filter 'status={value}'", f"it is one of {', '.join(sorted(_STATUSES))}")
+    for value in filters.get("exited", ()):
+        if not re.fullmatch(r"-?\d{1,9}", value):
+            raise InvalidInput(f"invalid filter 'exited={value}'", "it is a number")
+    for value in filters.get("health", ()):
+        if value not in ("none", "starting", "healthy", "unhealthy"):
+            raise InvalidInput(f"invalid filter 'health={value}'")
+    for value in filters.get("is-task", ()):
+        if value not in ("true", "false"):
+            raise InvalidInput(f"invalid filter 'is-task={value}'", "it is true or false")
+
+
+def _tests(core: Core, filters: Filters) -> list[tuple[bool, list[Callable[[Container], bool]]]]:
+    """Return for each filter whether all of its values must hold, and a test for each value."""
+    result = []
+    for name, values in filters.items():
+        result.append((name == "label", [_test(core, name, value) for value in values]))
+    return result
+
+
+def _passes(container: Container, tests: list[tuple[bool, list[Callable[[Container], bool]]]]) -> bool:
+    for every, alternatives in tests:
+        results = (test(container) for test in alternatives)
+        if alternatives and not (all(results) if every else any(results)):
+            return False
+    return True
+
+
+def _test(core: Core, name: str, value: str) -> Callable[[Container], bool]:
+    match name:
+        case "id":
+            return lambda c: c.id.startswith(value) or bool(_search(value, c.id))
+        case "name":
+            return lambda c: bool(_search(value, c.name) or _search(value, f"/{c.name}"))
+        case "label":
+            return lambda c: has_label(c.body.labels or {}, value)
+        case "status":
+            return lambda c: c.state.status.value == value
+        case "exited":
+            return lambda c: c.state.status is Status.EXITED and c.state.exit_code == int(value)
+        case "ancestor":
+            return _ancestor(core, value)
+        case "before" | "since":
+            other = core.registry.find(value).created_ns
+            return lambda c: c.created_ns < other if name == "before" else c.created_ns > other
+        case "volume":
+            return lambda c: any(value in (m.name, m.target, m.source) for m in c.mounts)
+        case "network":
+            return lambda c: c.body.host_config.network_mode == value
+        case "health":
+            return lambda _: value == "none"
+        case "is-task":
+            return lambda _: value == "false"
+        case "isolation":
+            return lambda c: (c.body.host_config.isolation or "default") == (value or "default")
+        case "expose":
+            wanted = value if "/" in value else f"{value}/tcp"
+            return lambda c: wanted in (c.body.exposed_ports or {})
+        case _:  # publish: nothing is published yet
+            return lambda _: False
+
+
+def _search(pattern: str, text: str) -> bool:
+    try:
+        return re.search(pattern, text) is not None
+    except re.error:
+        return pattern in text
+
+
+def has_label(labels: dict[str, str], wanted: str) -> bool:
+    """Tell whether `key` or `key=value` is among the labels."""
+    key, equals, value = wanted.partition("=")
+    return key in labels and (not equals or labels[key] == value)
+
+
+def _ancestor(core: Core, name: str) -> Callable[[Container], bool]:
+    """An image by name or id; a container of an image with more layers on top descends from it as well."""
+    try:
+        image = core.images.resolve(name)
+    except (NotFound, InvalidInput):
+        return lambda c: c.image_name == name
+    layers = image.diff_ids
+    descended = {image.id}
+    for other in core.images.list():
+        if layers and other.diff_ids[: len(layers)] == layers:
+            descended.add(other.id)
+    return lambda c: c.image_id in descended

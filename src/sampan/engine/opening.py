@@ -1,0 +1,243 @@
+"""How an engine comes to life: open the state, look at the facts, repair, reconnect."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sampan.engine import reconcile
+from sampan.engine.apparmor import default_profile
+from sampan.engine.core import Core, read_instance, read_machine
+from sampan.engine.events import Bus
+from sampan.engine.imaging import in_use
+from sampan.engine.janitor import Janitor
+from sampan.engine.keeper import listen_to_keeper
+from sampan.engine.links import Links
+from sampan.engine.mounts import Wanted
+from sampan.engine.reconnect import connect
+from sampan.engine.registry import Container, Registry
+from sampan.engine.removing import discard
+from sampan.engine.store import Store
+from sampan.engine.volumes import Volumes
+from sampan.errors import SampanError, doing
+from sampan.image.store import Images
+from sampan.kernel import process
+from sampan.kernel.trees import remove_tree
+from sampan.rootfs import host as host_image
+from sampan.rootfs.snapshots import Snapshots
+from sampan.runtime.probe import probe
+from sampan.spec.docker import ContainerCreate
+from sampan.spec.state import State
+from sampan.supervise import messages, state as shim_state
+
+if TYPE_CHECKING:
+    from sampan.dirs import Dirs
+    from sampan.engine.store import ContainerRow
+
+_KILLED_S = 5
+
+
+def open_core(dirs: Dirs, keeper_fd: int | None, listen_fd: int | None) -> Core:
+    """Return everything open and repaired."""
+    core = Core()
+    core.dirs = dirs
+    core.started_ns = time.time_ns()
+    with doing(f"can't open {dirs.root}"):
+        for directory in (dirs.root, dirs.run, dirs.containers, dirs.volumes, dirs.tmp, dirs.shims, dirs.layers):
+            os.makedirs(directory, 0o711 if directory == dirs.root else 0o700, exist_ok=True)
+    core.instance = read_instance(dirs)
+    core.host = probe()
+    core.machine = read_machine()
+    core.apparmor = default_profile(core.host)
+    core.store = Store(dirs.database)
+    core.registry = Registry()
+    core.volumes = Volumes(dirs, core.store)
+    core.bus = Bus()
+    core.images = Images(dirs, builtins=(host_image.image(core.host.architecture),))
+    core.snapshots = Snapshots(dirs)
+    for row in core.store.containers():
+        core.registry.add(_container(row))
+    core.links = Links()
+    core.janitor = Janitor()
+    if listen_fd is not None:
+        core.listening = socket.socket(fileno=os.dup(listen_fd))
+    if keeper_fd is not None:
+        listen_to_keeper(core, socket.socket(fileno=keeper_fd))
+    repair(core)
+    return core
+
+
+def _container(row: ContainerRow) -> Container:
+    body = msgspec.json.decode(row.body, type=ContainerCreate)
+    state = msgspec.json.decode(row.state, type=State)
+    container = Container(row.id, row.name, row.created_ns, (row.image_id, row.image_name), body, state)
+    container.mounts = msgspec.json.decode(row.mounts, type=tuple[Wanted, ...])
+    return container
+
+
+def close_core(core: Core) -> None:
+    """Let go of everything; containers run on."""
+    core.closing = True
+    core.janitor.close()
+    core.links.close()
+    core.images.close()
+    core.store.close()
+
+
+# --------------------------------------------------------------------------------------------------------- repair
+
+
+def repair(core: Core) -> None:
+    """Bring intent and fact together."""
+    _empty(core.dirs.tmp)
+    intents = [
+        reconcile.Intent(id=c.id, state=c.state, auto_remove=c.body.host_config.auto_remove) for c in core.registry
+    ]
+    for action in reconcile.diff(intents, _facts(core)):
+        try:
+            _perform(core, action)
+        except (SampanError, OSError) as e:
+            print(f"sampan: can't repair: {action}: {e}", flush=True)
+    core.volumes.sweep()
+    core.images.sweep(lambda id: in_use(core, id))
+    core.snapshots.sweep(_lowerdirs(core))
+    _empty(core.dirs.tmp)
+
+
+def _empty(directory: str) -> None:
+    for name in os.listdir(directory):
+        remove_tree(f"{directory}/{name}")
+
+
+def _lowerdirs(core: Core) -> set[str]:
+    """Return the lower directories that containers have in their mounts: shapes among them must stay."""
+    found: set[str] = set()
+    for container in core.registry:
+        mounts = core.spec(container).mounts
+        options = mounts[0].options if mounts else ()
+        found.update(option.partition("=")[2] for option in options if option.startswith("lowerdir+="))
+    return found
+
+
+def _facts(core: Core) -> reconcile.Facts:
+    dirs = core.dirs
+    shims = tuple(_fact(core, id) for id in os.listdir(dirs.shims))
+    return reconcile.Facts(
+        shims=shims,
+        directories=frozenset(os.listdir(dirs.containers)),
+        cgroups=frozenset(_cgroups(core)),
+        now_ns=time.time_ns(),
+    )
+
+
+def _fact(core: Core, id: str) -> reconcile.Fact:
+    status = shim_state.read(core.dirs.shim(id))
+    if status is None:
+        return reconcile.Fact(id=id)
+    alive = status.phase in ("created", "running", "paused") and _exists(status)
+    exited = status.exited
+    return reconcile.Fact(
+        id=id,
+        alive=alive and exited is None,
+        ended=exited is not None or (status.phase in ("running", "paused") and not alive),
+        pid=status.pid or 0,
+        start_time=status.start_time or 0,
+        started_at_ns=status.started_at_ns or 0,
+        finished_at_ns=exited.finished_at_ns if exited else 0,
+        exit_code=exited.exit_code if exited else None,
+        oom_killed=exited.oom_killed if exited else False,
+        paused=status.phase == "paused",
+    )
+
+
+def _exists(status: shim_state.State) -> bool:
+    if not status.pid or status.boot_id != shim_state.boot_id():
+        return False
+    try:
+        return process.start_time(status.pid) == status.start_time
+    except OSError:
+        return False
+
+
+def _cgroups(core: Core) -> set[str]:
+    """Return the ids that have a control group of this instance in some hierarchy."""
+    found: set[str] = set()
+    for _, mount_point in core.host.cgroup_mounts:
+        try:
+            with os.scandir(f"{mount_point}{core.cgroup_parent}") as entries:
+                found.update(e.name for e in entries if e.is_dir(follow_symlinks=False) and len(e.name) == 64)
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def _perform(core: Core, action: reconcile.Action) -> None:
+    match action:
+        case reconcile.Adopt(id, state):
+            _adopt(core, id, state)
+        case reconcile.Record(id, state, shim):
+            container = _known(core, id)
+            container.become(state)
+            core.save(container)
+            if shim:
+                _let_go(core, id)
+        case reconcile.Discard(id):
+            container = _known(core, id)
+            with container.lock:
+                discard(core, container)
+        case reconcile.Forget(id):
+            core.registry.remove(_known(core, id))
+            core.store.delete(id)
+        case reconcile.End(id):
+            _let_go(core, id)
+        case reconcile.SweepDirectory(id):
+            core.snapshots.remove(id)
+        case reconcile.SweepCgroup(id):
+            groups = [
+                (controller, f"{point}{core.cgroup_parent}/{id}") for controller, point in core.host.cgroup_mounts
+            ]
+            _remove_cgroups(groups)
+
+
+def _known(core: Core, id: str) -> Container:
+    container = core.registry.get(id)
+    assert container is not None
+    return container
+
+
+def _adopt(core: Core, id: str, state: State) -> None:
+    container = _known(core, id)
+    container.become(state)
+    connect(core, container)
+
+
+def _let_go(core: Core, id: str) -> None:
+    """Have a shim forget its container, killed first if it runs; where no shim answers, remove its directory."""
+    try:
+        channel = core.links.connect(f"{core.dirs.shim(id)}/{shim_state.SOCKET}", f"the shim of {id[:12]}")
+    except OSError:
+        remove_tree(core.dirs.shim(id))
+        return
+    try:
+        channel.post(messages.Signal(number=9)).wait_quietly(_KILLED_S)
+        end = time.monotonic() + _KILLED_S
+        while time.monotonic() < end:
+            status = channel.ask(messages.Hello(), messages.Status, timeout_s=_KILLED_S)
+            if status.phase in ("empty", "exited"):
+                break
+            time.sleep(0.02)
+        channel.ask(messages.Forget(), messages.Done, timeout_s=_KILLED_S)
+    finally:
+        channel.close()
+
+
+def _remove_cgroups(groups: list[tuple[str, str]]) -> None:
+    there = tuple((controller, path) for controller, path in groups if os.path.isdir(path))
+    if there:
+        from sampan.runtime.container import delete
+
+        delete(there)

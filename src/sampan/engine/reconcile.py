@@ -1,0 +1,165 @@
+"""Start-up repair: what the store says should be, what the disk and the shims say is, and what follows. `diff` is pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sampan.spec.state import State, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Intent(msgspec.Struct, frozen=True, kw_only=True):
+    """A container as the store has it."""
+
+    id: str
+    state: State
+    auto_remove: bool = False
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True):
+    """A shim's directory as it was found. `exit_code` None with `ended` true: nobody saw it."""
+
+    id: str
+    alive: bool = False  # the container's first process exists: same pid, same start time, same boot
+    ended: bool = False
+    pid: int = 0
+    start_time: int = 0
+    started_at_ns: int = 0
+    finished_at_ns: int = 0
+    exit_code: int | None = None
+    oom_killed: bool = False
+    paused: bool = False
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """All that was found at start-up."""
+
+    shims: tuple[Fact, ...] = ()
+    directories: frozenset[str] = frozenset()  # under containers/
+    cgroups: frozenset[str] = frozenset()  # ids under this instance's control groups
+    now_ns: int = 0
+
+
+class Adopt(msgspec.Struct, frozen=True, tag=True):
+    """It runs: reconnect to its shim; `state` is what it is in."""
+
+    id: str
+    state: State
+
+
+class Record(msgspec.Struct, frozen=True, tag=True):
+    """It has ended meanwhile, or never got to run: write `state` down; let the shim go if there is one."""
+
+    id: str
+    state: State
+    shim: bool
+
+
+class Discard(msgspec.Struct, frozen=True, tag=True):
+    """Remove a container: one that was being removed, or that ended and has --rm."""
+
+    id: str
+
+
+class Forget(msgspec.Struct, frozen=True, tag=True):
+    """Remove a record that has no directory: its removal was cut off."""
+
+    id: str
+
+
+class End(msgspec.Struct, frozen=True, tag=True):
+    """Kill what runs under a shim that no record names, and let the shim go."""
+
+    id: str
+
+
+class SweepDirectory(msgspec.Struct, frozen=True, tag=True):
+    """Remove a container's directory that no record names: its creation was cut off."""
+
+    id: str
+
+
+class SweepCgroup(msgspec.Struct, frozen=True, tag=True):
+    """Remove control groups that nothing running needs."""
+
+    id: str
+
+
+Action = Adopt | Record | Discard | Forget | End | SweepDirectory | SweepCgroup
+
+
+def diff(intents: Iterable[Intent], facts: Facts) -> tuple[Action, ...]:
+    """Return what brings the two together, in the order in which to do it."""
+    actions: list[Action] = []
+    shims = {fact.id: fact for fact in facts.shims}
+    known = set()
+    for intent in intents:
+        known.add(intent.id)
+        actions += _container(intent, shims.get(intent.id), facts)
+    actions += [End(id) for id in shims if id not in known]
+    actions += [SweepDirectory(id) for id in sorted(facts.directories - known)]
+    needed = {id for id, fact in shims.items() if fact.alive and id in known}
+    actions += [SweepCgroup(id) for id in sorted(facts.cgroups - needed)]
+    return tuple(actions)
+
+
+def _container(intent: Intent, fact: Fact | None, facts: Facts) -> list[Action]:
+    state = intent.state
+    if intent.id not in facts.directories:
+        return [*([End(intent.id)] if fact else []), Forget(intent.id)]
+    if state.status is Status.REMOVING:
+        return [*([End(intent.id)] if fact else []), Discard(intent.id)]
+    if fact is not None and fact.alive:
+        return [Adopt(intent.id, _running(state, fact))]
+    ended = _ended(state, fact, facts.now_ns)
+    if ended is None:
+        return [Record(intent.id, state, shim=True)] if fact else []
+    record = Record(intent.id, ended, shim=fact is not None)
+    return [record, Discard(intent.id)] if intent.auto_remove else [record]
+
+
+def _running(state: State, fact: Fact) -> State:
+    return msgspec.structs.replace(
+        state,
+        status=Status.PAUSED if fact.paused else Status.RUNNING,
+        pid=fact.pid,
+        start_time=fact.start_time,
+        started_at_ns=fact.started_at_ns or state.started_at_ns,
+    )
+
+
+def _ended(state: State, fact: Fact | None, now_ns: int) -> State | None:
+    """Return the state of what is not running; None where the record is right already."""
+    if fact is not None and fact.ended:
+        seen = fact.exit_code is not None
+        return msgspec.structs.replace(
+            state,
+            status=Status.EXITED,
+            pid=0,
+            start_time=0,
+            started_at_ns=fact.started_at_ns or state.started_at_ns,
+            finished_at_ns=fact.finished_at_ns or now_ns,
+            exit_code=fact.exit_code if fact.exit_code is not None else 255,
+            exit_unknown=not seen,
+            oom_killed=fact.oom_killed,
+            error="" if seen else UNSEEN,
+        )
+    if not state.alive:
+        return None
+    return msgspec.structs.replace(
+        state,
+        status=Status.EXITED,
+        pid=0,
+        start_time=0,
+        finished_at_ns=now_ns,
+        exit_code=255,
+        exit_unknown=True,
+        error=UNSEEN,
+    )
+
+
+UNSEEN = "how it ended is not known: nobody was left to see it"

@@ -1,0 +1,101 @@
+"""The end of a container: its name is free at once, its record gone with one commit, its files behind the answer."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from sampan.engine import lifecycle
+from sampan.engine.launch import forget, release_attaching
+from sampan.engine.lifecycle import Verb
+from sampan.engine.stopping import send_signal, wait_ended
+from sampan.errors import Conflict, Failed, InvalidInput, SampanError, doing
+from sampan.kernel.trees import remove_tree
+from sampan.spec.state import Status
+
+if TYPE_CHECKING:
+    from sampan.engine.core import Core
+    from sampan.engine.registry import Container
+
+_KILL_TIMEOUT_S = 10
+_FORGET_S = 20
+
+
+def remove(core: Core, container: Container, *, force: bool, volumes: bool) -> None:
+    """Remove a container; with `force` one that runs, after SIGKILL; with `volumes` its anonymous volumes too."""
+    if force and container.running:
+        _kill(container)
+    with container.lock:
+        if container.removed:
+            return
+        try:
+            lifecycle.check(Verb.REMOVE, container.state, container.id)
+        except Conflict as e:
+            raise Conflict(f'cannot remove container "/{container.name}": {e.message}', e.hint) from None
+        discard(core, container, volumes=volumes or container.body.host_config.auto_remove)
+
+
+def _kill(container: Container) -> None:
+    try:
+        send_signal(container, 9)
+    except Conflict:
+        return
+    if not wait_ended(container, _KILL_TIMEOUT_S):
+        raise Failed(f'cannot remove container "/{container.name}": it has not ended after SIGKILL')
+
+
+def discard(core: Core, container: Container, *, volumes: bool = True) -> None:
+    """Remove what is not running, with its lock held.
+
+    The directory is renamed into tmp/ before the record goes, and removed after: a crash in between leaves a record
+    without a directory, or a directory in tmp/, both of which the next start clears.
+    """
+    container.update(status=Status.REMOVING)
+    trash = f"{core.dirs.tmp}/container-{container.id}"
+    with doing(f"can't remove container {container.name}"):
+        try:
+            os.rename(core.dirs.container(container.id), trash)
+        except FileNotFoundError:
+            trash = ""
+    core.store.delete(container.id)
+    core.registry.remove(container)
+    for exec_id in container.execs:
+        core.execs.pop(exec_id, None)
+    release_attaching(container)
+    gone = core.volumes.remove_of(container, core.registry) if volumes else []
+    core.tell(container, "destroy")
+    for name in gone:
+        core.bus.tell("volume", "destroy", name, {"driver": "local"})
+    channel, container.shim = container.shim, None
+    if channel is not None:  # its end was not written down, and need not be
+        forget(channel).wait_quietly(_FORGET_S)
+        channel.close()
+    if trash:
+        remove_tree(trash)
+    container.vanish()
+    core.janitor.later("collect unused layers", lambda: collect(core))
+
+
+def rename(core: Core, container: Container, name: str) -> None:
+    """Give a container a free name."""
+    with container.lock:
+        lifecycle.check(Verb.RENAME, container.state, container.id)
+        if name == container.name:
+            raise InvalidInput("Renaming a container with the same name as its current name")
+        old = core.registry.rename(container, name)
+        try:
+            core.store.set_name(container.id, name)
+        except SampanError:
+            core.registry.rename(container, old)
+            raise
+        core.tell(container, "rename", {"oldName": f"/{old}"})
+
+
+def collect(core: Core) -> None:
+    """Remove layers that neither an image nor a container needs."""
+    from sampan.engine.imaging import in_use
+
+    try:
+        core.images.collect(lambda id: in_use(core, id))
+    except SampanError as e:
+        raise e.within("after a container was removed") from e

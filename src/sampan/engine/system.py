@@ -1,0 +1,187 @@
+"""`info`, `version` and `system df`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import sampan
+from sampan.engine.imaging import images, layers_size
+from sampan.engine.listing import containers
+from sampan.spec import docker
+from sampan.spec.distribution import go_architecture
+from sampan.spec.host import CgroupMode
+from sampan.spec.state import Status
+from sampan.units import format_timestamp
+
+if TYPE_CHECKING:
+    from sampan.engine.core import Core
+
+API_VERSION = "1.50"
+MIN_API_VERSION = "1.24"
+
+
+def info(core: Core) -> docker.SystemInfo:
+    """Return what `sampan info` shows."""
+    host = core.host
+    states = [container.state.status for container in core.registry]
+    running, paused = states.count(Status.RUNNING), states.count(Status.PAUSED)
+    controllers = host.cgroup_controllers
+    name = os.uname()
+    return docker.SystemInfo(
+        id=core.instance,
+        containers=len(states),
+        containers_running=running,
+        containers_paused=paused,
+        containers_stopped=len(states) - running - paused,
+        images=len(core.images.list()),
+        driver="overlay2",
+        driver_status=(("Backing Filesystem", _filesystem(core.dirs.root)), ("Layers", "by diff id")),
+        plugins=docker.PluginsInfo(volume=("local",), network=("host", "none"), log=("json-file", "none")),
+        memory_limit="memory" in controllers,
+        swap_limit=host.swap_accounting,
+        cpu_cfs_period="cpu" in controllers,
+        cpu_cfs_quota="cpu" in controllers,
+        cpu_shares="cpu" in controllers,
+        cpu_set="cpuset" in controllers,
+        pids_limit="pids" in controllers,
+        oom_kill_disable=host.cgroup_mode is CgroupMode.V1,
+        n_fd=len(os.listdir("/proc/self/fd")),
+        n_goroutines=len(os.listdir("/proc/self/task")),
+        system_time=format_timestamp(_now()),
+        cgroup_version="2" if host.cgroup_mode is CgroupMode.V2 else "1",
+        kernel_version=name.release,
+        operating_system=_os_release().get("PRETTY_NAME", "Linux"),
+        os_version=_os_release().get("VERSION_ID", ""),
+        architecture=host.architecture,
+        ncpu=len(core.machine.cpus),
+        mem_total=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        docker_root_dir=core.dirs.root,
+        http_proxy=_without_password(os.environ.get("HTTP_PROXY", "")),
+        https_proxy=_without_password(os.environ.get("HTTPS_PROXY", "")),
+        no_proxy=os.environ.get("NO_PROXY", ""),
+        name=name.nodename,
+        server_version=sampan.__version__,
+        runtimes={"sampan": docker.Runtime(path="sampan")},
+        default_runtime="sampan",
+        init_binary="sampan",
+        security_options=_security_options(core),
+        warnings=_warnings(core),
+        server_pid=os.getpid(),
+        keeper_pid=os.getppid(),
+        instance=core.instance,
+    )
+
+
+def _now() -> int:
+    import time
+
+    return time.time_ns()
+
+
+def _filesystem(path: str) -> str:
+    """Return the type of the filesystem that `path` is on: the longest mount point above it, proc(5)."""
+    best = ("", "unknown")
+    try:
+        with open("/proc/self/mounts") as file:
+            for line in file:
+                _, point, type, *_ = line.split(" ")
+                below = path == point or path.startswith(point.rstrip("/") + "/")
+                if below and len(point) >= len(best[0]):
+                    best = (point, type)
+    except OSError:
+        return "unknown"
+    return best[1]
+
+
+def _os_release() -> dict[str, str]:
+    try:
+        with open("/etc/os-release") as file:
+            pairs = (line.strip().partition("=")[::2] for line in file if "=" in line)
+            return {key: value.strip('"') for key, value in pairs}
+    except OSError:
+        return {}
+
+
+def _without_password(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    credentials, at, host = rest.rpartition("@")
+    return f"{scheme}://xxxxx:xxxxx@{host}" if separator and at and credentials else url
+
+
+def _security_options(core: Core) -> tuple[str, ...]:
+    host = core.host
+    found = []
+    if host.apparmor:
+        found.append("name=apparmor")
+    if host.seccomp:
+        found.append("name=seccomp,profile=builtin")
+    if host.selinux:
+        found.append("name=selinux")
+    return (*found, "name=cgroupns")
+
+
+def _warnings(core: Core) -> tuple[str, ...] | None:
+    wanted = {"memory": "memory", "pids": "pids", "cpu": "cpu", "cpuset": "cpuset"}
+    found = [f"WARNING: No {name} limit support" for name in wanted if name not in core.host.cgroup_controllers]
+    if not core.host.swap_accounting:
+        found.append("WARNING: No swap limit support")
+    return tuple(found) or None
+
+
+def version(core: Core) -> docker.SystemVersion:
+    """Return what `sampan version` shows of the server."""
+    name = os.uname()
+    details = {
+        "ApiVersion": API_VERSION,
+        "MinAPIVersion": MIN_API_VERSION,
+        "Os": "linux",
+        "Arch": go_architecture(core.host.architecture)[0],
+        "KernelVersion": name.release,
+        "Python": sys.version.split()[0],
+    }
+    return docker.SystemVersion(
+        platform=docker.PlatformName(name="sampan"),
+        components=(docker.ComponentVersion(name="Engine", version=sampan.__version__, details=details),),
+        version=sampan.__version__,
+        api_version=API_VERSION,
+        min_api_version=MIN_API_VERSION,
+        os="linux",
+        arch=details["Arch"],
+        kernel_version=name.release,
+    )
+
+
+def disk_usage(core: Core) -> docker.DiskUsage:
+    """Return what takes how much room."""
+    volumes = []
+    for volume in core.volumes.all():
+        users = sum(volume.name in container.volumes for container in core.registry)
+        path = f"{core.dirs.volumes}/{volume.name}/_data"
+        volumes.append(
+            docker.Volume(
+                name=volume.name,
+                created_at=format_timestamp(volume.created_ns),
+                labels=volume.labels or None,
+                mountpoint=path,
+                usage_data=docker.VolumeUsage(size=_tree_size(path), ref_count=users),
+            )
+        )
+    return docker.DiskUsage(
+        layers_size=layers_size(core),
+        images=tuple(images(core, all=False, filters={})),
+        containers=tuple(containers(core, all=True, limit=0, size=True, filters={})),
+        volumes=tuple(volumes),
+    )
+
+
+def _tree_size(path: str) -> int:
+    total = 0
+    for directory, _, files in os.walk(path):
+        for name in files:
+            try:
+                total += os.lstat(f"{directory}/{name}").st_blocks * 512
+            except FileNotFoundError:
+                continue
+    return total

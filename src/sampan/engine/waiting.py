@@ -1,0 +1,41 @@
+"""`wait`: blocking until a container ends, or is gone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sampan.errors import InvalidInput
+from sampan.spec.docker import ContainerWaitResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sampan.engine.registry import Container
+
+
+def wait(
+    container: Container, condition: str, begun: Callable[[Callable[[], None]], None] | None
+) -> ContainerWaitResponse:
+    """Return how it ended. A container that never ran counts as not running, with code 0."""
+    given_up = False
+
+    def give_up() -> None:
+        nonlocal given_up
+        given_up = True
+        container.wake()
+
+    exits = container.exits
+    done: Callable[[], bool]
+    match condition:
+        case "" | "not-running":
+            done = lambda: container.removed or not container.running
+        case "next-exit":
+            done = lambda: container.removed or container.exits != exits
+        case "removed":
+            done = lambda: container.removed
+        case _:
+            raise InvalidInput(f'invalid condition: "{condition}"', "not-running, next-exit or removed")
+    if begun:
+        begun(give_up)
+    container.wait_until(lambda: given_up or done())
+    return ContainerWaitResponse(status_code=container.last_exit[0])
