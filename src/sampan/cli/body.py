@@ -91,13 +91,18 @@ def _entrypoint(options: Options, body: Json, host: Json) -> None:  # noqa: ARG0
 
 
 def _environment(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    body["Env"] = environment(options)
+
+
+def environment(options: Options) -> list[str]:
+    """Return the variables of --env-file and --env, which come last and so win."""
     variables: list[str] = []
     if options["env-file"]:
         from sampan.cli.envfile import read_environment
 
         for path in options["env-file"]:
             variables += read_environment(path)
-    body["Env"] = variables + [with_own_value(variable) for variable in options["env"]]
+    return variables + [with_own_value(variable) for variable in options["env"]]
 
 
 def with_own_value(variable: str) -> str:

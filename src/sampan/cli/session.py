@@ -36,7 +36,7 @@ class Session:
         self._config_directory = config
         self._config: dict[str, Any] | None = None
         self._connection: Connection | None = None
-        self._prefix = ""
+        self.prefix = ""
 
     @property
     def dirs(self) -> Dirs:
@@ -65,7 +65,7 @@ class Session:
         dirs = self.dirs
         if path == dirs.socket:
             connection = start.connect(dirs)
-            self._prefix = self._prefix or f"/v{wire.API_VERSION}"
+            self.prefix = self.prefix or f"/v{wire.API_VERSION}"
             return connection
         connection = wire.Connection(path)
         try:
@@ -75,8 +75,8 @@ class Session:
                 f"Cannot connect to the Docker daemon at unix://{path}. Is the docker daemon running?",
                 "leave --host and DOCKER_HOST out: sampan starts its own engine where none runs",
             ) from None
-        if not self._prefix:
-            self._prefix = _negotiate(connection)
+        if not self.prefix:
+            self.prefix = _negotiate(connection)
         return connection
 
     def ask(
@@ -91,18 +91,18 @@ class Session:
         if self._connection is None:
             self._connection = self.connect()
         try:
-            return checked(request(self._connection, method, self._prefix + target, body, headers))
+            return checked(request(self._connection, method, self.prefix + target, body, headers))
         except wire.ConnectionLost:
             if method != "GET":
                 raise
             self._connection.close()
             self._connection = self.connect()
-            return checked(request(self._connection, method, self._prefix + target, body, headers))
+            return checked(request(self._connection, method, self.prefix + target, body, headers))
 
     def open(self, method: str, target: str, body: object = None, headers: dict[str, str] | None = None) -> Response:
         """Like `ask`, on a connection of its own: for answers that are read beside other requests."""
         connection = self.connect()
-        return checked(request(connection, method, self._prefix + target, body, headers))
+        return checked(request(connection, method, self.prefix + target, body, headers))
 
     def hijack(self, target: str, body: object = None) -> Hijacked:
         """Send a request after which the connection is a raw stream."""
@@ -113,7 +113,7 @@ class Session:
         connection = self.connect()
         data = None if body is None else dumps(body).encode("utf-8", "surrogateescape")
         try:
-            return connection.hijack("POST", self._prefix + target, data)
+            return connection.hijack("POST", self.prefix + target, data)
         except (wire.ConnectionLost, wire.Unreachable):
             raise
         except SampanError as e:

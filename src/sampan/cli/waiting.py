@@ -18,16 +18,21 @@ _PAUSE_S = 0.25
 class Waiting:
     """A request for the exit status that is under way. The server has taken it when this object exists."""
 
-    def __init__(self, session: Session, id: str, condition: str) -> None:
+    def __init__(self, session: Session, target: str, condition: str) -> None:
+        """`target` is the container's path: /containers/ID."""
         self._session = session
-        self._id = id
+        self._target = target
         self._condition = condition
         self._text = b""
         self._done = False
         self._response: Response = self._ask(condition)
 
     def _ask(self, condition: str) -> Response:
-        return self._session.open("POST", f"/containers/{self._id}/wait?condition={condition}")
+        return self._session.open("POST", f"{self._target}/wait?condition={condition}")
+
+    @property
+    def _name(self) -> str:
+        return self._target.rpartition("/")[2][:12]
 
     def fileno(self) -> int:
         """The descriptor that can be read when there is news."""
@@ -74,7 +79,7 @@ class Waiting:
                 self._response = self._ask(condition)
                 return
             except ServerError as e:
-                raise Failure(f"can't learn the exit status of {self._id[:12]}: {e.text}", status=125) from None
+                raise Failure(f"can't learn the exit status of {self._name}: {e.text}", status=125) from None
             except SampanError:
                 continue
-        raise Failure(f"can't learn the exit status of {self._id[:12]}: the server does not come up", status=125)
+        raise Failure(f"can't learn the exit status of {self._name}: the server does not come up", status=125)

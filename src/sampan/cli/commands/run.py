@@ -79,7 +79,7 @@ def _in_foreground(call: Call, id: str, body: dict[str, Any], keys: tuple[str, b
         detachKeys=keys[0],
     )
     hijacked = session.hijack(f"/containers/{id}/attach{attach}")
-    waiting = Waiting(session, id, "removed" if options["rm"] else "next-exit")
+    waiting = Waiting(session, f"/containers/{id}", "removed" if options["rm"] else "next-exit")
     _start(call, id)
     talk = Conversation(hijacked, tty=options["tty"], stdin=body["AttachStdin"], detach_keys=keys[1])
     if not options["tty"]:

@@ -1,0 +1,82 @@
+"""`sampan history`: how an image came to be."""
+
+from __future__ import annotations
+
+import time
+
+from sampan.cli.command import Call, Command
+from sampan.cli.flags import Flag
+from sampan.cli.stream import write_all
+from sampan.cli.table import Listing, ellipsis
+from sampan.client.wire import quote
+from sampan.units import format_ago, format_bytes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Item = dict[str, Any]
+
+_SHORT = 12
+_CREATED_BY = 45
+
+
+def history(call: Call) -> int:
+    """Print an image's history, newest first."""
+    options = call.options
+    items = call.session.ask("GET", f"/images/{quote(call.arguments[0])}/history").json()
+    listing = _listing(trunc=not options["no-trunc"], human=options["human"])
+    quiet = "ID" if options["quiet"] and not options["format"] else ""
+    write_all(1, listing.show(items, options["format"], quiet=quiet).encode("utf-8", "surrogateescape"))
+    return 0
+
+
+def _listing(*, trunc: bool, human: bool) -> Listing:
+    now = time.time()
+    columns = {
+        "ID": lambda h: h["Id"].removeprefix("sha256:")[:_SHORT] if trunc else h["Id"],
+        "CreatedSince": lambda h: _since(h, now) if human else _stamp(h),
+        "CreatedAt": _stamp,
+        "CreatedBy": lambda h: _created_by(h, trunc=trunc),
+        "Size": lambda h: format_bytes(h["Size"]) if human else str(h["Size"]),
+        "Comment": lambda h: h["Comment"],
+    }
+    headers = {
+        "ID": "IMAGE",
+        "CreatedSince": "CREATED" if human else "CREATED AT",
+        "CreatedAt": "CREATED AT",
+        "CreatedBy": "CREATED BY",
+        "Size": "SIZE",
+        "Comment": "COMMENT",
+    }
+    return Listing("historyContext", columns, headers, ("ID", "CreatedSince", "CreatedBy", "Size", "Comment"))
+
+
+def _since(item: Item, now: float) -> str:
+    return f"{format_ago(now - item['Created'])} ago" if item["Created"] > 0 else "N/A"
+
+
+def _stamp(item: Item) -> str:
+    zone = time.strftime("%z", time.localtime(item["Created"]))
+    shown = "Z" if zone == "+0000" else f"{zone[:3]}:{zone[3:]}"
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(item["Created"])) + shown
+
+
+def _created_by(item: Item, *, trunc: bool) -> str:
+    text: str = item["CreatedBy"].replace("\t", " ")
+    return ellipsis(text, _CREATED_BY) if trunc else text
+
+
+COMMAND = Command(
+    "history [OPTIONS] IMAGE",
+    "Show the history of an image",
+    history,
+    flags=(
+        Flag("format", "string", "table, table TEMPLATE, json or a Go template"),
+        Flag("human", "bool", "Print sizes and times for people", short="H", default=True),
+        Flag("no-trunc", "bool", "Show ids and commands whole"),
+        Flag("platform", "string", "Of one platform", unsupported="an image here is of one platform"),
+        Flag("quiet", "bool", "Show ids only", short="q"),
+    ),
+    arguments=(1, 1),
+)

@@ -1,0 +1,62 @@
+"""`sampan inspect`: everything that the engine knows of containers and images."""
+
+from __future__ import annotations
+
+from sampan.cli.command import Call, Command
+from sampan.cli.failure import Failure, Unavailable, quoted
+from sampan.cli.flags import Flag
+from sampan.cli.inspecting import show_all
+from sampan.cli.session import ServerError
+from sampan.client.wire import query, quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+FORMAT = Flag("format", "string", "json or a Go template", short="f")
+SIZE = Flag("size", "bool", "Show sizes of containers", short="s")
+
+_LATER = ("network", "volume", "plugin", "node", "service", "secret", "config", "swarm", "task")
+
+
+def inspect(call: Call) -> int:
+    """Print containers and images by name or id; a container comes before an image of the same name."""
+    kind = call.options["type"]
+    if kind in _LATER:
+        raise Unavailable(f"--type {kind} is unsupported", "there are container and image")
+    if kind not in ("", "container", "image"):
+        raise Failure(f"unknown type: {quoted(kind)}", "there are container and image")
+
+    def get(name: str) -> Any:
+        for wanted, read in (("container", get_container), ("image", get_image)):
+            if kind == wanted:
+                return read(call, name)
+            if not kind:
+                try:
+                    return read(call, name)
+                except ServerError as e:
+                    if e.http_status != 404:
+                        raise
+        raise Failure(f"Error: No such object: {name}")
+
+    return show_all(call.arguments, get, call.options["format"])
+
+
+def get_container(call: Call, name: str) -> Any:
+    """Return one container's document."""
+    size = query(size=call.options.values.get("size"))
+    return call.session.ask("GET", f"/containers/{quote(name)}/json{size}").json()
+
+
+def get_image(call: Call, name: str) -> Any:
+    """Return one image's document."""
+    return call.session.ask("GET", f"/images/{quote(name)}/json").json()
+
+
+COMMAND = Command(
+    "inspect [OPTIONS] NAME|ID [NAME|ID...]",
+    "Return low-level information on containers and images",
+    inspect,
+    flags=(FORMAT, SIZE, Flag("type", "string", "Only objects of this type: container or image")),
+    arguments=(1, None),
+)

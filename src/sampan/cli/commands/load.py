@@ -1,0 +1,37 @@
+"""`sampan load`: images from an archive, as `docker save`, podman and skopeo write them."""
+
+from __future__ import annotations
+
+import os
+
+from sampan.cli.command import Call, Command
+from sampan.cli.failure import Failure
+from sampan.cli.files import file_pieces
+from sampan.cli.flags import Flag
+from sampan.cli.progress import show
+from sampan.client.wire import query
+
+
+def load(call: Call) -> int:
+    """Send the archive and print what was loaded."""
+    options = call.options
+    if not options["input"] and os.isatty(0):
+        raise Failure("requested load from stdin, but stdin is empty", "name the archive: sampan load -i FILE")
+    quiet = options["quiet"] or not os.isatty(1)
+    target = f"/images/load{query(quiet='1' if quiet else '0', platform=options['platform'])}"
+    pieces = file_pieces(options["input"] or "-")
+    answer = call.session.ask("POST", target, pieces, {"Content-Type": "application/x-tar"})
+    show(answer.lines())
+    return 0
+
+
+COMMAND = Command(
+    "load [OPTIONS]",
+    "Load an image from a tar archive or STDIN",
+    load,
+    flags=(
+        Flag("input", "string", "Read this file and not standard input", short="i"),
+        Flag("platform", "string", "Choose an image by OS[/ARCH[/VARIANT]]"),
+        Flag("quiet", "bool", "Show no progress", short="q"),
+    ),
+)

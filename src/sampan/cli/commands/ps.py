@@ -1,0 +1,139 @@
+"""`sampan ps`: the list of containers."""
+
+from __future__ import annotations
+
+import time
+
+from sampan.cli.command import Call, Command
+from sampan.cli.failure import quoted
+from sampan.cli.flags import Flag
+from sampan.cli.stream import write_all
+from sampan.cli.table import Listing, ellipsis, filters_of, local_time
+from sampan.units import format_ago, format_bytes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Summary = dict[str, Any]
+
+_SHORT = 12
+_COMMAND = 20
+_MOUNT = 15
+
+
+def ps(call: Call) -> int:
+    """Print the containers that run, or all."""
+    options = call.options
+    text = options["format"] or str(call.session.config().get("psFormat") or "")
+    size = options["size"] or ("size" not in options and ".Size" in text)
+    limit = 1 if options["latest"] and options["last"] == -1 else options["last"]
+    target = "/containers/json"
+    if options["all"] or limit > 0 or size or options["filter"]:
+        from sampan.client.wire import query
+
+        target += query(
+            all=options["all"],
+            limit=limit if limit > 0 else None,
+            size=size,
+            filters=filters_of(options["filter"]) or None,
+        )
+    containers = call.session.ask("GET", target).json()
+    listing = listing_of(trunc=not options["no-trunc"], size=options["size"])
+    if text == "raw":
+        text = _RAW + ("size: {{.Size}}\n" if options["size"] else "")
+    quiet = "ID" if options["quiet"] and not options["format"] else ""
+    write_all(1, listing.show(containers, text, quiet=quiet).encode("utf-8", "surrogateescape"))
+    return 0
+
+
+_RAW = (
+    "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\nstate: {{.State}}\n"
+    "status: {{.Status}}\nnames: {{.Names}}\nlabels:{{if .Labels}} {{end}}{{.Labels}}\nports:{{if .Ports}} {{end}}{{.Ports}}\n"
+)
+
+
+def listing_of(*, trunc: bool, size: bool) -> Listing:
+    """Return what is shown of containers. `trunc` shortens ids, commands and mounts."""
+    now = time.time()
+    columns = {
+        "ID": lambda c: c["Id"][:_SHORT] if trunc else c["Id"],
+        "Names": _names,
+        "Image": lambda c: _image(c, trunc=trunc),
+        "Command": lambda c: quoted(ellipsis(c["Command"], _COMMAND) if trunc else c["Command"]),
+        "CreatedAt": lambda c: local_time(c["Created"]),
+        "RunningFor": lambda c: f"{format_ago(now - c['Created'])} ago",
+        "Ports": lambda c: ports_text(c.get("Ports") or []),
+        "State": lambda c: c.get("State", ""),
+        "Status": lambda c: c["Status"],
+        "Size": _size,
+        "Labels": lambda c: ",".join(f"{k}={v}" for k, v in sorted((c.get("Labels") or {}).items())),
+        "Label": lambda c, name: (c.get("Labels") or {}).get(name, ""),
+        "Mounts": lambda c: ",".join(
+            ellipsis(name, _MOUNT) if trunc else name
+            for name in (m.get("Name") or m.get("Source") or "" for m in c.get("Mounts") or ())
+        ),
+        "LocalVolumes": lambda c: str(sum(1 for m in c.get("Mounts") or () if m.get("Driver") == "local")),
+        "Networks": lambda c: ",".join((c.get("NetworkSettings") or {}).get("Networks") or {}),
+        "Platform": lambda c: None,  # noqa: ARG005  # said by engines of API 1.51 and later
+    }
+    default = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
+    return Listing("ContainerContext", columns, _HEADERS, (*default, "Size") if size else default)
+
+
+_HEADERS = {
+    "ID": "CONTAINER ID",
+    "RunningFor": "CREATED",
+    "CreatedAt": "CREATED AT",
+    "LocalVolumes": "LOCAL VOLUMES",
+} | {n: n.upper() for n in ("Names", "Image", "Command", "Ports", "State", "Status", "Size", "Labels", "Mounts", "Networks", "Platform")}  # fmt: skip
+
+
+def _names(container: Summary) -> str:
+    names = [name.removeprefix("/") for name in container.get("Names") or ()]
+    return ",".join(name for name in names if "/" not in name)
+
+
+def _image(container: Summary, *, trunc: bool) -> str:
+    image: str = container["Image"]
+    if not image:
+        return "<no image>"
+    id = str(container.get("ImageID", "")).removeprefix("sha256:")[:_SHORT]
+    if trunc and id and image.removeprefix("sha256:")[:_SHORT] == id:
+        return id
+    return image.partition("@")[0] if trunc and not image.startswith("sha256:") else image
+
+
+def _size(container: Summary) -> str:
+    own, whole = container.get("SizeRw") or 0, container.get("SizeRootFs") or 0
+    text = format_bytes(own)
+    return f"{text} (virtual {format_bytes(whole)})" if whole > 0 else text
+
+
+def ports_text(ports: list[dict[str, Any]]) -> str:
+    """Return ports as the table has them: `0.0.0.0:8080->80/tcp, 443/tcp`."""
+    shown = []
+    for port in sorted(ports, key=lambda p: (p["PrivatePort"], p.get("PublicPort", 0), p["Type"], p.get("IP", ""))):
+        text = f"{port['PrivatePort']}/{port['Type']}"
+        if port.get("PublicPort"):
+            address = port.get("IP", "")
+            text = f"{f'[{address}]' if ':' in address else address}:{port['PublicPort']}->{text}"
+        shown.append(text)
+    return ", ".join(shown)
+
+
+COMMAND = Command(
+    "ps [OPTIONS]",
+    "List containers",
+    ps,
+    flags=(
+        Flag("all", "bool", "Show all, not only those that run", short="a"),
+        Flag("filter", "filter", "Show those that match: NAME=VALUE", short="f"),
+        Flag("format", "string", "table, table TEMPLATE, json or a Go template"),
+        Flag("last", "int", "Show the last N created, whatever their state", short="n", default=-1),
+        Flag("latest", "bool", "Show the last one created", short="l"),
+        Flag("no-trunc", "bool", "Show ids, commands and mounts whole"),
+        Flag("quiet", "bool", "Show ids only", short="q"),
+        Flag("size", "bool", "Show sizes", short="s"),
+    ),
+)

@@ -1,0 +1,50 @@
+"""`sampan system stop`: end the engine of this instance. The next command starts it again."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from sampan.cli.command import Call, Command
+from sampan.cli.failure import Failure
+from sampan.cli.flags import Flag
+from sampan.cli.output import say
+from sampan.client.wire import Connection, Unreachable
+
+_PATIENCE_S = 15
+
+
+def stop(call: Call) -> int:
+    """Ask keeper and server to end; containers that run are a reason to refuse, or are left alone under --force."""
+    path = call.session.socket
+    try:
+        Connection(path).connect()
+    except Unreachable:
+        say("nothing runs")
+        return 0
+    running = call.session.ask("GET", "/containers/json").json()
+    if running and not call.options["force"]:
+        names = ", ".join((c["Names"] or [c["Id"][:12]])[0].removeprefix("/") for c in running[:5])
+        raise Failure(
+            f"sampan: can't stop the engine: {len(running)} containers run: {names}",
+            "stop them, or leave them running on their own: sampan system stop --force",
+        )
+    call.session.ask("POST", "/sampan/stop").read()
+    deadline = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < deadline:
+        if not os.path.exists(path):
+            return 0
+        try:
+            Connection(path).connect()
+        except Unreachable:
+            return 0
+        time.sleep(0.02)
+    raise Failure(f"sampan: can't stop the engine: it still answers after {_PATIENCE_S} s")
+
+
+COMMAND = Command(
+    "stop [OPTIONS]",
+    "End the engine; the next command starts it again",
+    stop,
+    flags=(Flag("force", "bool", "Also while containers run: they run on", short="f"),),
+)

@@ -1,0 +1,32 @@
+"""Verbs that do the same to each of their arguments: print what succeeded, say what did not, go on."""
+
+from __future__ import annotations
+
+from sampan.cli.output import say, warn
+from sampan.cli.session import ServerError
+from sampan.client.wire import quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sampan.cli.command import Call
+
+
+def each(call: Call, perform: Callable[[str], object]) -> int:
+    """Call `perform` for every argument and print it; 1 if one of them failed."""
+    status = 0
+    for name in call.arguments:
+        try:
+            perform(name)
+        except ServerError as e:
+            warn(e.message + (f"\n  hint: {e.hint}" if e.hint else ""))
+            status = 1
+        else:
+            say(name)
+    return status
+
+
+def container(name: str, action: str = "") -> str:
+    """Return the API's path of a container, with what to do to it."""
+    return f"/containers/{quote(name)}{action}"

@@ -1,0 +1,117 @@
+"""Lists: Docker's tables and the forms that `--format` asks for."""
+
+from __future__ import annotations
+
+from sampan.cli.failure import Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+_LEAST = 10
+_GAP = 3
+
+
+class Listing:
+    """What can be shown of one kind of object: `columns` compute, `headers` name, `default` is the table's order."""
+
+    parse_error = "failed to parse template"
+    execute_error = "failed to execute template"
+
+    def __init__(
+        self,
+        type: str,
+        columns: dict[str, Callable[..., Any]],
+        headers: dict[str, str],
+        default: Sequence[str],
+    ) -> None:
+        self.type = type
+        self.columns = columns
+        self.headers = headers
+        self.default = default
+
+    def show(self, items: Sequence[Any], format: str, *, quiet: str = "") -> str:
+        """Return the text of a list in a format: "", "table", "table TEMPLATE", "json" or a template.
+
+        `quiet` names the one column that `-q` leaves.
+        """
+        if quiet:
+            return "".join(f"{self.columns[quiet](item)}\n" for item in items)
+        if format in ("", "table"):
+            names = self.default
+            rows = [[self.headers[name] for name in names]]
+            rows += [[str(self.columns[name](item)) for name in names] for item in items]
+            return tabulate(rows)
+        return self._templated(items, format)
+
+    def _templated(self, items: Sequence[Any], format: str) -> str:
+        from sampan.cli.template import Template, TemplateError
+        from sampan.cli.template_values import Row
+
+        table = format.startswith("table ")
+        source = "{{json .}}" if format == "json" else format.removeprefix("table ").strip() if table else format
+        source = source.replace("\\t", "\t").replace("\\n", "\n")
+        try:
+            template = Template(source)
+        except TemplateError as e:
+            raise Failure(f"{self.parse_error}: {e}") from None
+        try:
+            lines = [template.execute(Row(self.columns, item, self.type)) for item in items]
+            if table:
+                lines.insert(0, template.execute(Row(self._header_columns(), None, self.type), header=True))
+        except TemplateError as e:
+            fields = ", ".join(f".{name}" for name in sorted(self.columns))
+            hint = f"there are {fields}" if "can't evaluate field" in str(e) else ""
+            raise Failure(f"{self.execute_error}: {e}", hint) from None
+        if table:
+            return tabulate([part.split("\t") for line in lines for part in line.split("\n")])
+        return "".join(f"{line}\n" for line in lines)
+
+    def _header_columns(self) -> dict[str, Callable[..., Any]]:
+        def of(name: str) -> Callable[..., Any]:
+            return lambda item, *arguments: arguments[0] if arguments else self.headers.get(name, name.upper())
+
+        return {name: of(name) for name in self.columns}
+
+
+def tabulate(rows: list[list[str]]) -> str:
+    """Return rows in columns: ten wide at least, three spaces between; Go's text/tabwriter as Docker sets it."""
+    widths = [0] * max(map(len, rows))
+    for row in rows:
+        for i, cell in enumerate(row[:-1]):
+            widths[i] = max(widths[i], len(cell) + _GAP, _LEAST)
+    lines = []
+    for row in rows:
+        lines.append("".join(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)) + row[-1])
+    return "\n".join(lines) + "\n"
+
+
+def ellipsis(text: str, length: int) -> str:
+    """Cut a text to a number of letters, the last of which is then `…`."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def filters_of(pairs: list[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return --filter's pairs as the API has them."""
+    found: dict[str, list[str]] = {}
+    for name, value in pairs:
+        if name:
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def local_time(epoch: float) -> str:
+    """Return a moment as Go shows it, in this machine's zone: `2024-01-02 15:04:05 +0100 CET`."""
+    import time
+
+    return time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(epoch))
+
+
+def human_size(size: float) -> str:
+    """Return a size in four digits, `1.982MB`: docker/go-units, HumanSize."""
+    for unit in ("B", "kB", "MB", "GB", "TB", "PB"):
+        if size < 1000:
+            return f"{size:.4g}{unit}"
+        size /= 1000
+    return f"{size:.4g}EB"
