@@ -9,7 +9,7 @@ from sampan.engine.launch import Start, joined_pid, write_files
 from sampan.engine.lifecycle import Verb
 from sampan.engine.translate import join
 from sampan.errors import Conflict, SampanError
-from sampan.runtime import explain as telling, plan as planning
+from sampan.runtime import plan as planning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,8 @@ _DETACH_KEYS = b"\x10\x11"
 
 def explain(core: Core, container: Container) -> dict[str, Any]:
     """Return the steps of its start, and a script; its files are written, so that the script can be run."""
+    from sampan.runtime import explain as telling
+
     with container.lock:
         if not container.running:
             write_files(core, container)
@@ -31,11 +33,15 @@ def explain(core: Core, container: Container) -> dict[str, Any]:
 
 def explain_exec(core: Core, exec_id: str) -> dict[str, Any]:
     """Return the steps of an exec."""
+    from sampan.runtime import explain as telling
+
     return telling.to_json(execs.plan_of(core, execs.find(core, exec_id)))
 
 
 def start_explained(core: Core, container: Container) -> Iterator[dict[str, Any]]:
     """Make the container, give the steps with their times, and execute the program when all are taken."""
+    from sampan.runtime import explain as telling
+
     with container.lock:
         if lifecycle.check(Verb.START, container.state, container.id) is lifecycle.ALREADY:
             raise Conflict(

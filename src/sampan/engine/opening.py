@@ -48,7 +48,7 @@ def open_core(dirs: Dirs, keeper_fd: int | None, listen_fd: int | None) -> Core:
     core.started_ns = time.time_ns()
     with doing(f"can't open {dirs.root}"):
         for directory in (dirs.root, dirs.run, dirs.containers, dirs.volumes, dirs.tmp, dirs.shims, dirs.layers):
-            os.makedirs(directory, 0o711 if directory == dirs.root else 0o700, exist_ok=True)
+            os.makedirs(directory, 0o710 if directory == dirs.root else 0o711, exist_ok=True)
     core.instance = read_instance(dirs)
     core.host = probe()
     core.machine = read_machine()
