@@ -40,8 +40,8 @@ class Feeder:
     ) -> Future[Unpacked]:
         """Send a layer's bytes to an unpacker that makes `target`; return when they are sent, not when it is done.
 
-        All of `pieces` are taken, also when the unpacker gives up early. What fails in them is raised here; then the
-        unpacker has seen an early end, and whatever it says is not to be used.
+        No more `pieces` are taken once the unpacker has given up. What fails in them is raised here; then the unpacker
+        has seen an early end, and whatever it says is not to be used.
         """
         reading, writing = os.pipe2(os.O_CLOEXEC)
         try:
@@ -65,14 +65,13 @@ class Feeder:
 
 
 def _write(fd: int, pieces: Iterable[bytes | memoryview]) -> None:
-    broken = False
-    for piece in pieces:
-        rest = memoryview(piece)
-        while rest and not broken:
-            try:
+    try:
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:
                 rest = rest[os.write(fd, rest) :]
-            except BrokenPipeError:  # the unpacker has failed and says why
-                broken = True
+    except BrokenPipeError:  # the unpacker has failed, and its result says why
+        pass
 
 
 def _enlarge(fd: int) -> None:
