@@ -1,0 +1,119 @@
+"""Timing: each contender's commands are started by a process of its own, in the contender's cpuacct group."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import socket
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+CPUACCT = Path("/sys/fs/cgroup/cpuacct")
+CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x20000, 0x1000, 0x4000, 1 << 18
+
+
+class Turn(NamedTuple):
+    """One run: wall milliseconds and what it exited with."""
+
+    wall_ms: float
+    code: int
+
+
+class Runner:
+    """A small process that starts commands one at a time and times them from spawn to exit."""
+
+    def __init__(
+        self, group: str, env: Mapping[str, str], *, cover_unified: Path | None = None, cwd: Path | None = None
+    ) -> None:
+        self.group = CPUACCT / group
+        self.group.mkdir(exist_ok=True)
+        self._ours, theirs = socket.socketpair()
+        self.pid = os.fork()
+        if not self.pid:
+            self._ours.close()
+            self._serve(theirs, env, cover_unified, cwd)
+        theirs.close()
+        self._answers = self._ours.makefile("r")
+
+    def _serve(
+        self, channel: socket.socket, env: Mapping[str, str], cover_unified: Path | None, cwd: Path | None
+    ) -> None:
+        (self.group / "cgroup.procs").write_text(str(os.getpid()))
+        if cwd:
+            os.chdir(cwd)
+        if cover_unified:
+            # crun 1.8 refuses a v1 layout that has a unified hierarchy too: hide it from crun alone.
+            libc = ctypes.CDLL(None)
+            libc.unshare(CLONE_NEWNS)
+            libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+            libc.mount(bytes(cover_unified), b"/sys/fs/cgroup/unified", None, MS_BIND, None)
+        null = os.open("/dev/null", os.O_RDWR)
+        actions = [(os.POSIX_SPAWN_DUP2, null, number) for number in (0, 1, 2)]
+        settings = {**os.environ, **env}
+        for line in channel.makefile("r"):
+            if not (command := json.loads(line)):
+                break
+            begin = time.perf_counter_ns()
+            pid = os.posix_spawnp(command[0], command, settings, file_actions=actions)
+            _, status = os.waitpid(pid, 0)
+            wall = (time.perf_counter_ns() - begin) / 1e6
+            channel.sendall(f"{json.dumps([wall, os.waitstatus_to_exitcode(status)])}\n".encode())
+        os._exit(0)
+
+    def __call__(self, *command: str | Path) -> Turn:
+        self._ours.sendall(f"{json.dumps([str(word) for word in command])}\n".encode())
+        turn = Turn(*json.loads(self._answers.readline()))
+        if turn.code:
+            raise RuntimeError(f"{' '.join(map(str, command))}: exit code {turn.code}")
+        return turn
+
+    def end(self) -> None:
+        # Not by closing: runners forked later hold this end too.
+        self._ours.sendall(b"[]\n")
+        self._answers.close()
+        self._ours.close()
+        os.waitpid(self.pid, 0)
+
+
+class Series(NamedTuple):
+    """What a contender needed for one kind of work: medians a turn."""
+
+    wall_ms: float
+    least_ms: float
+    cpu_ms: float
+
+
+def interleave(turns: int, contenders: Mapping[str, tuple[Callable[[], float], Sequence[Path]]]) -> dict[str, Series]:
+    """Let each take its turn, `turns` times after one that doesn't count; CPU is that of its cpuacct groups."""
+    walls: dict[str, list[float]] = {name: [] for name in contenders}
+    cpu: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(turns + 1):
+        for name, (work, groups) in contenders.items():
+            before = cpu_ms(groups)
+            wall = work()
+            # What is put off until after the answer (removals) belongs to the turn.
+            time.sleep(0.05)
+            if number:
+                walls[name].append(wall)
+                cpu[name].append(cpu_ms(groups) - before)
+    return {
+        name: Series(statistics.median(walls[name]), min(walls[name]), statistics.median(cpu[name]))
+        for name in contenders
+    }
+
+
+def cpu_ms(groups: Sequence[Path]) -> float:
+    """CPU time of these groups and all below them, those gone included."""
+    return sum(int((group / "cpuacct.usage").read_text()) for group in groups if group.exists()) / 1e6
+
+
+def pss_kib(pid: int) -> int:
+    """Proportional set size: shared pages are divided among those who share them."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1])
+    return 0
