@@ -16,7 +16,7 @@ _PROTOCOLS = ("tcp", "udp", "sctp")
 
 
 def _number(text: str) -> tuple[int, int] | None:
-    """Return a plain decimal as numerator and denominator, exactly; None where it is none (`float` takes "nan", "1_0")."""
+    """Return a plain decimal as numerator and denominator; None where it is none (`float` takes "nan", "1_0")."""
     whole, dot, fraction = text.partition(".")
     if not (whole + fraction).isascii() or not (whole + fraction).isdigit() or (dot and not fraction) or not whole:
         return None
@@ -24,14 +24,12 @@ def _number(text: str) -> tuple[int, int] | None:
 
 
 def parse_bytes(text: str) -> int:
-    """Return the bytes of "512m", "1.5g", "64KiB", "100": units are powers of 1024, in either case, as Docker has them."""
+    """Return the bytes of "512m", "1.5g", "64KiB", "100": units are powers of 1024, in either case, as in Docker."""
     lower = text.strip().lower()
     digits = lower.rstrip("abcdefghijklmnopqrstuvwxyz ")
     unit = lower[len(digits) :].strip()
-    if unit.endswith("ib") and len(unit) == 3:
-        unit = unit[0]
-    elif len(unit) == 2 and unit.endswith("b"):
-        unit = unit[0]
+    if len(unit) > 1:
+        unit = unit.removesuffix("b").removesuffix("i") if unit[0] in "kmgtp" and unit[-1] == "b" else "?"
     number = _number(digits)
     if number is None or unit not in _BINARY:
         raise InvalidInput(f"invalid size: {text!r}", "write a number and b, k, m, g or t: 512m")
@@ -71,7 +69,7 @@ def parse_cpus(text: str) -> int:
 
 
 def parse_duration(text: str) -> int:
-    """Return the nanoseconds of "30s", "1m30s", "1.5h", "100ms", Go's form; a bare "0" is allowed, other bare numbers not."""
+    """Return the nanoseconds of "30s", "1m30s", "1.5h", "100ms", as Go has it: no number but 0 is without a unit."""
     rest = text.strip()
     if rest == "0":
         return 0
@@ -245,7 +243,7 @@ def signal_name(number: int) -> str:
 
 
 def parse_detach_keys(text: str) -> bytes:
-    """Return the bytes of "ctrl-p,ctrl-q" or "a,ctrl-[": single characters and ctrl- with a letter or one of @[\\]^_."""
+    """Return the bytes of "ctrl-p,ctrl-q": single characters, and ctrl- with a letter or another of ASCII 64 to 95."""
     keys = bytearray()
     for key in text.split(",") if text else ():
         if len(key) == 1 and key.isascii():

@@ -1,4 +1,4 @@
-"""The AppArmor profile that containers have by default: loaded once at the server's start, where the host has AppArmor."""
+"""The AppArmor profile that containers have by default: loaded at the server's start where the host has AppArmor."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ profile {NAME} flags=(attach_disconnected,mediate_deleted) {{
 
 
 def default_profile(host: Host) -> str:
-    """Return the name of the loaded default profile; "" where there is none: then each container must say what it wants."""
+    """Return the loaded default profile's name; "" where there is none: then each container must say what it wants."""
     if not host.apparmor:
         return ""
     if _is_loaded() or _load():

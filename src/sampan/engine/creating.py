@@ -18,6 +18,7 @@ from sampan.engine.store import ContainerRow
 from sampan.engine.translate import Surroundings, check_network, translate
 from sampan.engine.unbuilt import refuse_unbuilt
 from sampan.errors import Conflict, InvalidInput, NotFound
+from sampan.spec.distribution import go_architecture
 from sampan.spec.docker import ContainerCreateResponse
 from sampan.spec.runtime import Device, DeviceRule
 from sampan.spec.state import State
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from sampan.spec.docker import ContainerCreate, HostConfig
     from sampan.spec.image import Image, Rootfs
     from sampan.spec.runtime import Spec
-
-_GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "ppc64le": "ppc64le", "s390x": "s390x",
-                     "riscv64": "riscv64", "armv7l": "arm", "arm": "arm"}  # fmt: skip
 
 
 def create(core: Core, name: str | None, body: ContainerCreate, platform: str | None) -> ContainerCreateResponse:
@@ -83,12 +81,13 @@ def _write(core: Core, container: Container, spec: Spec, rootfs: Rootfs) -> None
 
 
 def _platform_warnings(core: Core, image: Image, platform: str | None) -> list[str]:
-    ours = _GO_ARCHITECTURES.get(core.host.architecture, core.host.architecture)
+    ours, _ = go_architecture(core.host.architecture)
     if platform is None and image.architecture and image.architecture != ours:
-        return [
+        text = (
             f"The requested image's platform ({image.os}/{image.architecture}) does not match the detected host "
             f"platform (linux/{ours}) and no specific platform was requested"
-        ]
+        )
+        return [text]
     return []
 
 

@@ -46,7 +46,7 @@ List = list  # the class has a verb of that name
 
 
 class Engine:
-    """One instance's engine. Every method may be called from any thread, blocks until it is done, and raises SampanError.
+    """One instance's engine. Every method may be called from any thread, blocks until it is done, raises SampanError.
 
     `ref` is a container's id, an id's unambiguous beginning, or its name (with or without "/").
     """
@@ -260,7 +260,7 @@ class Engine:
     # ------------------------------------------------------------------------------------------------ the server's life
 
     def connection_opened(self, user_agent: str) -> None:
-        """The API tells of every connection, at its first request: who calls decides how the instance rests when idle."""
+        """The API tells of every connection at its first request: who calls decides how the instance rests idle."""
         self._idle.connected(user_agent)
 
     def connection_closed(self) -> None:

@@ -140,7 +140,7 @@ class ExecSession:
             "stdout": config.attach_stdout,
             "stderr": config.attach_stderr,
         }
-        message = messages.Exec(
+        return messages.Exec(
             exec_id=self._exec.id,
             process=encode(self._exec.process),
             plan=planning.encode(plan),
@@ -150,7 +150,6 @@ class ExecSession:
             detach_keys=parse_detach_keys(config.detach_keys) if config.detach_keys else b"\x10\x11",
             already_read=already_read,
         )
-        return message
 
 
 def plan_of(core: Core, exec: Exec) -> Plan:

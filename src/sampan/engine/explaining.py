@@ -27,7 +27,7 @@ def explain(core: Core, container: Container) -> dict[str, Any]:
     with container.lock:
         if not container.running:
             write_files(core, container)
-        spec = join(core.spec(container), lambda id: joined_pid(core, id))
+        spec = join(core.spec(container), lambda other: joined_pid(core, other))
         return telling.to_json(planning.plan(spec, core.host, id=container.id))
 
 

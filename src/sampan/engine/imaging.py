@@ -9,7 +9,7 @@ import msgspec
 from sampan.engine import directories
 from sampan.engine.listing import has_label
 from sampan.errors import InvalidInput
-from sampan.image import archive
+from sampan.image import archive, auth as credentials, pull as pulling
 from sampan.spec import docker
 from sampan.spec.distribution import Platform
 from sampan.spec.image import Use
@@ -50,8 +50,6 @@ class Unpacker:
 
 def pull(core: Core, name: str, *, platform: str | None, auth: bytes | None, progress: Report) -> None:
     """Bring an image from its registry."""
-    from sampan.image import auth as credentials, pull as pulling
-
     reference = Reference.parse(name)
     image = pulling.pull(
         core.images,
@@ -114,7 +112,7 @@ def in_use(core: Core, image_id: str) -> list[Use]:
 
 def remove(core: Core, name: str, *, force: bool, no_prune: bool) -> list[docker.ImageDeleteResponseItem]:
     """Untag an image, and remove what nothing names any more."""
-    removed = core.images.remove(name, lambda id: in_use(core, id), force=force, no_prune=no_prune)
+    removed = core.images.remove(name, lambda image_id: in_use(core, image_id), force=force, no_prune=no_prune)
     items = []
     for one in removed:
         untagged = one.what == "Untagged"

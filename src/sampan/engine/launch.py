@@ -29,8 +29,8 @@ _LAUNCH_S = 120
 _FORGET_S = 20
 _DETACH_KEYS = b"\x10\x11"  # ctrl-p ctrl-q
 _SETTLE_S = 0.05
-"""How long an exit waits to be written down: most containers that end are removed at once, which is one commit less. The
-shim keeps the fact meanwhile."""
+"""How long an exit waits to be written down: most containers that end are removed at once, which is one commit less.
+The shim keeps the fact meanwhile."""
 
 
 def start(core: Core, container: Container, detach_keys: str | None = None) -> bool:
@@ -66,11 +66,11 @@ class Start:
             raise
 
     def _prepare(self, keys: bytes) -> None:
-        """Send everything at once: the keeper forks while the plan is made, the shim works while the intent is written."""
+        """Send everything at once: the keeper forks while the plan is made, the shim works while the state is saved."""
         core, container = self._core, self._container
         write_files(core, container)
         make_sources(core, container)
-        spec = join(core.spec(container), lambda id: joined_pid(core, id))
+        spec = join(core.spec(container), lambda other: joined_pid(core, other))
         self.plan = planning.plan(spec, core.host, id=container.id)
         self.channel.post(messages.Hello())
         for fd, message in container.attaching:

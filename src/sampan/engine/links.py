@@ -49,7 +49,7 @@ class Pending:
             self._came.release()
 
     def wait(self, kind: type[_T], timeout_s: float) -> _T:
-        """Return the answer; raise what `Refused` says, or `Failed` when it does not come in time or is of another kind."""
+        """Return the answer; raise what `Refused` says, or `Failed` when none comes in time, or a wrong one."""
         if not self._came.acquire(timeout=timeout_s):
             raise Failed(f"{self._what}: no answer within {timeout_s:g} seconds")
         self._came.release()
@@ -194,7 +194,7 @@ class Links:
         return self.add(ours, who, on_event), theirs
 
     def connect(self, path: str, who: str, on_event: Callable[[messages.Message], None] | None = None) -> Channel:
-        """Connect to the socket `path`, however long: reached through its directory's descriptor, as unix(7) has no room for it."""
+        """Connect to the socket `path`, however long: it is reached through its directory's descriptor, see unix(7)."""
         directory = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         sock = socket.socket(socket.AF_UNIX)
         try:

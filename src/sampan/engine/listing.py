@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from sampan.engine.requests import Filters
 
 _FILTERS = frozenset({
-    "ancestor", "before", "since", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network",
-    "publish", "status", "volume",
+    "ancestor", "before", "since", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name",
+    "network", "publish", "status", "volume",
 })  # fmt: skip
 _STATUSES = frozenset(status.value for status in Status)
 

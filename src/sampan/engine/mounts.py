@@ -10,29 +10,27 @@ import msgspec
 
 from sampan import ids
 from sampan.errors import InvalidInput, Unsupported
-from sampan.spec.docker import Mount as Asked
 from sampan.spec.runtime import Mount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sampan.spec.docker import ContainerCreate
+    from sampan.spec.docker import ContainerCreate, Mount as Asked
     from sampan.spec.host import Host
 
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _PROPAGATION = frozenset({"shared", "slave", "private", "rshared", "rslave", "rprivate"})
-_CONSISTENCY = frozenset({"consistent", "cached", "delegated", "default"})  # of Docker Desktop; no meaning on Linux
+_CONSISTENCY = frozenset({"consistent", "cached", "delegated", "default"})  # Docker Desktop's; no meaning on Linux
 _TMPFS_WORDS = frozenset({
-    "rw", "ro", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "sync", "async", "dirsync", "remount", "mand", "nomand",
+    "rw", "ro", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "sync", "async", "dirsync", "mand", "nomand",
     "atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime",
-    "shared", "slave", "private", "rshared", "rslave", "rprivate", "unbindable", "runbindable",
 })  # fmt: skip
 _TMPFS_VALUES = frozenset({"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"})
 _TMPFS_DEFAULTS = ("noexec", "nosuid", "nodev")
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """One mount: `type` is bind, volume or tmpfs. Of a volume `name` is "" until a name is made for an anonymous one."""
+    """One mount: `type` is bind, volume or tmpfs. An anonymous volume has `name` "" until one is made."""
 
     type: str
     target: str

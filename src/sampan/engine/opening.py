@@ -103,7 +103,7 @@ def repair(core: Core) -> None:
         except (SampanError, OSError) as e:
             print(f"sampan: can't repair: {action}: {e}", flush=True)
     core.volumes.sweep()
-    core.images.sweep(lambda id: in_use(core, id))
+    core.images.sweep(lambda image_id: in_use(core, image_id))
     core.snapshots.sweep(_lowerdirs(core))
     _empty(core.dirs.tmp)
 

@@ -1,4 +1,4 @@
-"""Start-up repair: what the store says should be, what the disk and the shims say is, and what follows. `diff` is pure."""
+"""Start-up repair: what the store says should be, what disk and shims say is, and what follows. `diff` is pure."""
 
 from __future__ import annotations
 

@@ -96,6 +96,6 @@ def collect(core: Core) -> None:
     from sampan.engine.imaging import in_use
 
     try:
-        core.images.collect(lambda id: in_use(core, id))
+        core.images.collect(lambda image_id: in_use(core, image_id))
     except SampanError as e:
         raise e.within("after a container was removed") from e

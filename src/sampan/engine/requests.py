@@ -17,7 +17,7 @@ Filters = dict[str, tuple[str, ...]]
 
 
 class LogsQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Which part of a container's log, and whether to go on with it. Times are nanoseconds since 1970; 0 is no limit."""
+    """Which part of a container's log, and whether to go on with it. Times are ns since 1970; 0 is no limit."""
 
     stdout: bool = True
     stderr: bool = True

@@ -32,7 +32,7 @@ class Machine(NamedTuple):
 def resources(
     host_config: HostConfig, host: Host, machine: Machine, devices: tuple[DeviceRule, ...], warnings: list[str]
 ) -> Resources:
-    """Return the limits, or raise InvalidInput in Docker's words. What the kernel can't do is dropped with a warning."""
+    """Return the limits, or raise InvalidInput in Docker's words. No swap accounting: a warning."""
     _check_controllers(host_config, host)
     return Resources(
         devices=devices,

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def seccomp_for(dirs: Dirs, wanted: str, capabilities: Sequence[str]) -> str:
     """Return what the OCI configuration says: "default", "unconfined", or the path of a compiled filter.
 
-    `wanted` is "default", "unconfined" or a profile's JSON. A profile may depend on the capabilities, so both are in the
-    digest, with sampan's version: a newer one may compile differently.
+    `wanted` is "default", "unconfined" or a profile's JSON. A profile may depend on the capabilities, so both are in
+    the digest, with sampan's version: a newer one may compile differently.
     """
     if wanted == "unconfined":
         return wanted

@@ -35,7 +35,7 @@ def kill(core: Core, container: Container, signal: str | None) -> None:
 
 
 def send_signal(container: Container, number: int) -> None:
-    """Send a signal to the container's first process; a paused one is thawed for a deadly one, which it could not take."""
+    """Send a signal to the first process; a paused container is thawed for SIGKILL, which it could not take."""
     channel = must_run(container, Verb.KILL)
     paused = container.state.status is Status.PAUSED
     channel.ask(messages.Signal(number=number), messages.Done, timeout_s=_ANSWER_S)

@@ -40,7 +40,7 @@ class VolumeRow(NamedTuple):
 
 
 class Store:
-    """The database of one instance. Every method is one transaction, durable when it returns, and may be called from any thread."""
+    """The database of one instance. Every method is one transaction, durable at its return; any thread may call it."""
 
     def __init__(self, path: str) -> None:
         """Open or make the database, and bring its schema up to date."""

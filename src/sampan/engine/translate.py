@@ -7,6 +7,7 @@ its first process in.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,14 +16,14 @@ from sampan.engine import mounts, resources, security
 from sampan.engine.merge import DEFAULT_PATH, joined
 from sampan.errors import InvalidInput, Unsupported
 from sampan.spec import runtime
+from sampan.spec.host import Host
+from sampan.spec.image import Rootfs
 from sampan.spec.runtime import Linux, Mount, Namespace, Process, Root, Spec, User
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from sampan.spec.docker import ContainerCreate, ExecConfig, HostConfig
-    from sampan.spec.host import Host
-    from sampan.spec.image import Rootfs
 
 OCI_VERSION = "1.2.0"
 FILES = ("resolv.conf", "hostname", "hosts")
@@ -79,7 +80,7 @@ def translate(body: ContainerCreate, given: Surroundings, warnings: list[str]) -
 
 
 def hostname(body: ContainerCreate, given: Surroundings) -> str:
-    """Return the container's host name: the given one, the host's where its network or UTS namespace is, the short id."""
+    """Return the host name: the given one, the host's where its network or UTS namespace is shared, the short id."""
     if body.hostname:
         if body.host_config.uts_mode == "host":
             raise InvalidInput("conflicting options: hostname and the UTS mode")

@@ -1,7 +1,7 @@
 """What Docker has and this version hasn't: each is refused when it is asked for, nothing is accepted and ignored.
 
-Pure. `HONOURED` names every field of a create body that something reads; a test holds that it and `REFUSED` together are
-all there are.
+Pure. `HONOURED` names every field of a create body that something reads; a test holds that it and `REFUSED` together
+are all there are.
 """
 
 from __future__ import annotations
