@@ -53,7 +53,10 @@ def negotiate(text: str) -> Version:
 
 
 class Field(NamedTuple):
-    """A field of an answer that not every version has. `old` computes it for the versions before `until`."""
+    """A field of an answer that not every version has.
+
+    One that went away is computed by `old` for the versions before `until`; the engine leaves it empty.
+    """
 
     type: type[msgspec.Struct]
     name: str
@@ -67,15 +70,13 @@ FIELDS = (
     Field(docker.ImageInspect, "virtual_size", until=(1, 44), old=lambda image: image.size),
     Field(docker.ImageSummary, "descriptor", since=(1, 48)),
     Field(docker.ImageInspect, "descriptor", since=(1, 48)),
-    Field(docker.SystemInfo, "bridge_nf_iptables", until=(1, 50)),
-    Field(docker.SystemInfo, "bridge_nf_ip6tables", until=(1, 50)),
+    Field(docker.SystemInfo, "bridge_nf_iptables", until=(1, 50), old=lambda _: False),
+    Field(docker.SystemInfo, "bridge_nf_ip6tables", until=(1, 50), old=lambda _: False),
     Field(docker.SystemInfo, "cgroup_version", since=(1, 41)),
     Field(docker.SystemInfo, "default_address_pools", since=(1, 40)),
     Field(docker.SystemInfo, "cdi_spec_dirs", since=(1, 46)),
-    Field(docker.SystemInfo, "kernel_memory_tcp", until=(1, 42)),
     Field(docker.HostConfig, "annotations", since=(1, 43)),
     Field(docker.HostConfig, "cgroupns_mode", since=(1, 40)),
-    Field(docker.HostConfig, "kernel_memory", until=(1, 42)),
     Field(docker.SummaryHostConfig, "annotations", since=(1, 46)),
     Field(docker.EndpointSettings, "dns_names", since=(1, 44)),
     Field(docker.EndpointSettings, "gw_priority", since=(1, 48)),
@@ -117,7 +118,7 @@ class _Change(NamedTuple):
 def _changes(type: type[msgspec.Struct], version: Version) -> _Change | None:
     """Tell what of a type a version changes, None for nothing at all (the greatest: nearly always)."""
     mine = [field for field in FIELDS if issubclass(type, field.type)]
-    gone = tuple(f.name for f in mine if version < f.since or (f.until is not None and version >= f.until))
+    gone = tuple(f.name for f in mine if version < f.since)
     old = tuple((f.name, f.old) for f in mine if f.old is not None and f.until is not None and version < f.until)
     within = tuple(f.name for f in msgspec.structs.fields(type) if any(_structs(f.type, version)))
     return _Change(gone, old, within) if gone or old or within else None

@@ -34,7 +34,7 @@ def loads(data: bytes | str) -> Any:
     start = len(text) - len(text.lstrip(_WHITE))
     try:
         value, end = _scan(text, start)
-    except (StopIteration, SystemError):  # the scanner's own errors need `json.decoder` to be imported
+    except (StopIteration, SystemError, ValueError):  # SystemError: its own error needs `json.decoder` to be imported
         raise ValueError(f"no JSON: {text[:80]!r}") from None
     if text[end:].strip(_WHITE):
         raise ValueError(f"more than one JSON value: {text[end : end + 80]!r}")

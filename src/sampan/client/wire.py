@@ -93,14 +93,18 @@ class Connection:
         return self._receive(method)
 
     def hijack(
-        self, method: str, target: str, body: bytes | None, headers: Mapping[str, str] | None = None
+        self, method: str, target: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Hijacked:
         """Send a request after whose answer the connection is a raw stream, and let go of the connection.
 
         Raises the error that the server answers instead.
         """
         answer = self.request(method, target, body, {**(headers or {}), "Connection": "Upgrade", "Upgrade": "tcp"})
-        answer.check()
+        try:
+            answer.check()
+        except SampanError:
+            self.close()
+            raise
         taken, self._socket, self._answer = self._socket, None, None
         assert taken is not None
         return Hijacked(taken, answer.unread(), answer.headers.get("content-type", ""))

@@ -12,7 +12,7 @@ limit that nobody applies is worse than an error.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, NamedTuple, TypeVar, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -20,6 +20,9 @@ from sampan.errors import InvalidInput, Unsupported
 
 T = TypeVar("T")
 B = TypeVar("B", bound=msgspec.Struct)
+
+Int = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+"""A number that a client gives: 64 bits, as in Go."""
 
 # Words of field names whose form in Docker's names is not "first letter up". Other exceptions say theirs at the field.
 _WORDS = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sampan.spec.docker.body import Body, Given, always, named
+from sampan.spec.docker.body import Body, Given, Int, always, named
 from sampan.spec.docker.network import EndpointSettings, NetworkingConfig, NetworkSettings, Port, PortBinding
 
 
@@ -10,11 +10,11 @@ class HealthConfig(Given, frozen=True, kw_only=True):
     """A health check; the times are nanoseconds, 0 inherits."""
 
     test: tuple[str, ...] | None = None
-    interval: int = 0
-    timeout: int = 0
-    start_period: int = 0
-    start_interval: int = 0
-    retries: int = 0
+    interval: Int = 0
+    timeout: Int = 0
+    start_period: Int = 0
+    start_interval: Int = 0
+    retries: Int = 0
 
 
 class ContainerConfig(Given, frozen=True, kw_only=True):
@@ -43,7 +43,7 @@ class ContainerConfig(Given, frozen=True, kw_only=True):
     on_build: tuple[str, ...] | None = always(None)
     labels: dict[str, str] | None = always(None)
     stop_signal: str = ""
-    stop_timeout: int | None = None
+    stop_timeout: Int | None = None
     shell: tuple[str, ...] | None = None
 
 
@@ -58,7 +58,7 @@ class RestartPolicy(Given, frozen=True, kw_only=True):
     """Whether a container that ended is started again."""
 
     name: str = always("")
-    maximum_retry_count: int = always(0)
+    maximum_retry_count: Int = always(0)
 
 
 class BindOptions(Given, frozen=True, kw_only=True):
@@ -96,8 +96,8 @@ class ImageOptions(Given, frozen=True, kw_only=True):
 class TmpfsOptions(Given, frozen=True, kw_only=True):
     """Options of a mount of type tmpfs."""
 
-    size_bytes: int = 0
-    mode: int = 0
+    size_bytes: Int = 0
+    mode: Int = 0
     options: tuple[tuple[str, ...], ...] | None = None
 
 
@@ -132,7 +132,7 @@ class DeviceRequest(Given, frozen=True, kw_only=True):
     """Devices asked for by a driver's name, as for `--gpus`."""
 
     driver: str = always("")
-    count: int = always(0)
+    count: Int = always(0)
     device_ids: tuple[str, ...] | None = always(None, "DeviceIDs")
     capabilities: tuple[tuple[str, ...], ...] | None = always(None)
     options: dict[str, str] | None = always(None)
@@ -142,58 +142,58 @@ class WeightDevice(Given, frozen=True, kw_only=True):
     """A device's share of block I/O."""
 
     path: str = always("")
-    weight: int = always(0)
+    weight: Int = always(0)
 
 
 class ThrottleDevice(Given, frozen=True, kw_only=True):
     """A device's limit of block I/O, per second."""
 
     path: str = always("")
-    rate: int = always(0)
+    rate: Int = always(0)
 
 
 class Ulimit(Given, frozen=True, kw_only=True):
     """A resource limit of setrlimit(2), by the name without RLIMIT_."""
 
     name: str = always("")
-    hard: int = always(0)
-    soft: int = always(0)
+    hard: Int = always(0)
+    soft: Int = always(0)
 
 
 class Resources(Given, frozen=True, kw_only=True):
     """Limits: the part of HostConfig that an update may change too."""
 
-    cpu_shares: int = always(0)
-    memory: int = always(0)
-    nano_cpus: int = always(0)
+    cpu_shares: Int = always(0)
+    memory: Int = always(0)
+    nano_cpus: Int = always(0)
     cgroup_parent: str = always("")
-    blkio_weight: int = always(0)
+    blkio_weight: Int = always(0)
     blkio_weight_device: tuple[WeightDevice, ...] | None = always(None)
     blkio_device_read_bps: tuple[ThrottleDevice, ...] | None = always(None)
     blkio_device_write_bps: tuple[ThrottleDevice, ...] | None = always(None)
     blkio_device_read_iops: tuple[ThrottleDevice, ...] | None = always(None)
     blkio_device_write_iops: tuple[ThrottleDevice, ...] | None = always(None)
-    cpu_period: int = always(0)
-    cpu_quota: int = always(0)
-    cpu_realtime_period: int = always(0)
-    cpu_realtime_runtime: int = always(0)
+    cpu_period: Int = always(0)
+    cpu_quota: Int = always(0)
+    cpu_realtime_period: Int = always(0)
+    cpu_realtime_runtime: Int = always(0)
     cpuset_cpus: str = always("")
     cpuset_mems: str = always("")
     devices: tuple[DeviceMapping, ...] | None = always(None)
     device_cgroup_rules: tuple[str, ...] | None = always(None)
     device_requests: tuple[DeviceRequest, ...] | None = always(None)
-    kernel_memory: int = 0  # until 1.41
-    kernel_memory_tcp: int = 0
-    memory_reservation: int = always(0)
-    memory_swap: int = always(0)
-    memory_swappiness: int | None = always(None)
+    kernel_memory: Int = 0  # until 1.41
+    kernel_memory_tcp: Int = 0
+    memory_reservation: Int = always(0)
+    memory_swap: Int = always(0)
+    memory_swappiness: Int | None = always(None)
     oom_kill_disable: bool | None = always(None)
-    pids_limit: int | None = always(None)
+    pids_limit: Int | None = always(None)
     ulimits: tuple[Ulimit, ...] | None = always(None)
-    cpu_count: int = always(0)
-    cpu_percent: int = always(0)
-    io_maximum_iops: int = always(0)
-    io_maximum_bandwidth: int = always(0)
+    cpu_count: Int = always(0)
+    cpu_percent: Int = always(0)
+    io_maximum_iops: Int = always(0)
+    io_maximum_bandwidth: Int = always(0)
 
 
 class HostConfig(Resources, frozen=True, kw_only=True):
@@ -209,7 +209,7 @@ class HostConfig(Resources, frozen=True, kw_only=True):
     volume_driver: str = always("")
     volumes_from: tuple[str, ...] | None = always(None)
     mounts: tuple[Mount, ...] | None = None
-    console_size: tuple[int, int] = always((0, 0))  # rows, columns
+    console_size: tuple[Int, Int] = always((0, 0))  # rows, columns
     annotations: dict[str, str] | None = None
     cap_add: tuple[str, ...] | None = always(None)
     cap_drop: tuple[str, ...] | None = always(None)
@@ -222,7 +222,7 @@ class HostConfig(Resources, frozen=True, kw_only=True):
     ipc_mode: str = always("")
     cgroup: str = always("")
     links: tuple[str, ...] | None = always(None)
-    oom_score_adj: int = always(0)
+    oom_score_adj: Int = always(0)
     pid_mode: str = always("")
     privileged: bool = always(value=False)
     publish_all_ports: bool = always(value=False)
@@ -232,7 +232,7 @@ class HostConfig(Resources, frozen=True, kw_only=True):
     tmpfs: dict[str, str] | None = None
     uts_mode: str = always("")
     userns_mode: str = always("")
-    shm_size: int = always(0)
+    shm_size: Int = always(0)
     sysctls: dict[str, str] | None = None
     runtime: str = ""
     isolation: str = always("")
@@ -423,7 +423,7 @@ class ExecConfig(Given, frozen=True, kw_only=True):
     user: str = ""
     privileged: bool = False
     tty: bool = False
-    console_size: tuple[int, int] | None = None
+    console_size: tuple[Int, Int] | None = None
     attach_stdin: bool = False
     attach_stderr: bool = False
     attach_stdout: bool = False
@@ -439,7 +439,7 @@ class ExecStartConfig(Given, frozen=True, kw_only=True):
 
     detach: bool = False
     tty: bool = False
-    console_size: tuple[int, int] | None = None
+    console_size: tuple[Int, Int] | None = None
 
 
 class ProcessConfig(Body, frozen=True, kw_only=True, rename=None):

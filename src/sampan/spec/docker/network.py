@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from sampan.spec.docker.body import Body, Given, always, named
+from sampan.spec.docker.body import Body, Given, Int, always, named
 
 
 class PortBinding(Given, frozen=True, kw_only=True):
@@ -41,15 +41,15 @@ class EndpointSettings(Given, frozen=True, kw_only=True):
     aliases: tuple[str, ...] | None = always(None)
     mac_address: str = always("")
     driver_opts: dict[str, str] | None = always(None)
-    gw_priority: int = always(0)
+    gw_priority: Int = always(0)
     network_id: str = always("")
     endpoint_id: str = always("")
     gateway: str = always("")
     ip_address: str = always("")
-    ip_prefix_len: int = always(0)
+    ip_prefix_len: Int = always(0)
     ipv6_gateway: str = always("")
     global_ipv6_address: str = always("")
-    global_ipv6_prefix_len: int = always(0)
+    global_ipv6_prefix_len: Int = always(0)
     dns_names: tuple[str, ...] | None = always(None, "DNSNames")
 
 

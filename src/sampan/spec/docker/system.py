@@ -124,8 +124,8 @@ class SystemInfo(Body, frozen=True, kw_only=True):
     cpu_set: bool = always(value=False, name="CPUSet")
     pids_limit: bool = always(value=False)
     ipv4_forwarding: bool = always(value=False)
-    bridge_nf_iptables: bool = always(value=False, name="BridgeNfIptables")
-    bridge_nf_ip6tables: bool = always(value=False, name="BridgeNfIp6tables")
+    bridge_nf_iptables: bool | None = named("BridgeNfIptables", None)  # until 1.49
+    bridge_nf_ip6tables: bool | None = named("BridgeNfIp6tables", None)
     debug: bool = always(value=False)
     n_fd: int = always(0)
     oom_kill_disable: bool = always(value=False)
