@@ -140,7 +140,7 @@ def test_a_connection_that_the_server_closed_is_opened_again(server: Script) -> 
 
 
 def test_an_answer_that_nobody_read_is_not_taken_for_the_next(server: Script) -> None:
-    server.serve([OK], [OK.replace(b"1", b"2")])
+    server.serve([OK], [OK.replace(b'"a": 1', b'"a": 2')])
     connection = wire.Connection(server.path)
 
     connection.request("GET", "/")
