@@ -41,9 +41,9 @@ def _streams(options: Options, body: Json) -> None:
     body["AttachStdin"] = options["interactive"] or "stdin" in attach
     body["AttachStdout"] = not attach or "stdout" in attach
     body["AttachStderr"] = not attach or "stderr" in attach
-    if "detach" in options and options["detach"]:
+    if options.values.get("detach"):
         if attach:
-            raise _refused("conflicting options: cannot specify both --attach and --detach")
+            raise Failure("conflicting options: cannot specify both --attach and --detach")
         body["AttachStdin"] = body["AttachStdout"] = body["AttachStderr"] = False
     if options["interactive"]:
         body["OpenStdin"] = True
@@ -201,7 +201,20 @@ def _network(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
     host["NetworkMode"] = networks[0]["Target"]
 
 
+def _capabilities(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    host["CapAdd"] = _named(options["cap-add"]) or None
+    host["CapDrop"] = _named(options["cap-drop"]) or None
+
+
+def _named(given: list[str]) -> list[str]:
+    """Return capabilities by their whole names, each once: docker/cli, opts/capabilities.go."""
+    upper = (name.upper() for name in given)
+    return list(dict.fromkeys(n if n == "ALL" or n.startswith("CAP_") else f"CAP_{n}" for n in upper))
+
+
 _FILLERS = (
+    ("cap-add", _capabilities),
+    ("cap-drop", _capabilities),
     ("volume", _volumes),
     ("mount", _mounts),
     ("tmpfs", _tmpfs),

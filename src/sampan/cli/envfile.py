@@ -21,8 +21,8 @@ def read_environment(path: str) -> list[str]:
 
 
 def read_labels(path: str) -> dict[str, str]:
-    """Return the labels of a file."""
-    return {name: value for name, _, value in _lines(path, "label", "label name", "label file")}
+    """Return the labels of a file; a name without a value is none, as for Docker's client."""
+    return {name: value for name, equals, value in _lines(path, "label", "label name", "label file") if equals}
 
 
 def _lines(path: str, noun: str, name_noun: str, kind: str) -> list[tuple[str, str, str]]:

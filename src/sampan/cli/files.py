@@ -14,7 +14,7 @@ _PIECE = 1 << 18
 
 
 def file_pieces(path: str) -> Iterator[bytes]:
-    """Open a file, or standard input for "-", and give its bytes. The file is opened at once, so that errors come first."""
+    """Open a file, or standard input for "-", and give its bytes. It is opened at once: its errors come first."""
     if path == "-":
         return _read(0)
     try:
@@ -68,9 +68,11 @@ def _archive(path: str, file: object) -> None:
         if os.lstat(where).st_dev != device:
             return None
         member.uname = member.gname = ""
+        headers: dict[str, str] = {}
         for name in _attributes(where):
             value = os.getxattr(where, name, follow_symlinks=False)
-            member.pax_headers[f"SCHILY.xattr.{name}"] = value.decode("utf-8", "surrogateescape")
+            headers[f"SCHILY.xattr.{name}"] = value.decode("utf-8", "surrogateescape")
+        member.pax_headers = headers
         return member
 
     with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]

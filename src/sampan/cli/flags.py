@@ -112,11 +112,9 @@ def _long(flags: Sequence[Flag], options: Options, words: list[str], index: int)
     name, equals, value = word[2:].partition("=")
     if not name or name[0] in "-=":
         raise UsageError(f"bad flag syntax: {word}")
-    flag = next((f for f in flags if f.name == name), None)
-    if flag is None:
-        _unknown_flag(flags, name, word)
+    flag = next((f for f in flags if f.name == name), None) or _unknown_flag(flags, name, word)
     if not equals:
-        if flag.kind == "bool" or flag.kind == "optional":
+        if flag.kind in ("bool", "optional"):
             value = "true" if flag.kind == "bool" else "text"
         elif index < len(words):
             value = words[index]
@@ -157,7 +155,7 @@ class HelpAsked(Exception):
     """`--help` was given, or `-h` to a verb in which it means nothing else."""
 
 
-def _unknown_flag(flags: Sequence[Flag], name: str, word: str) -> Any:
+def _unknown_flag(flags: Sequence[Flag], name: str, word: str) -> Flag:
     if name == "help":
         if word in ("--help", "--help=true"):
             raise HelpAsked

@@ -81,7 +81,9 @@ def _rows(rows: Iterable[tuple[str, str]]) -> None:
 
 
 def _flags(flags: Iterable[Flag]) -> None:
-    rows = [(f"{f'-{flag.short},' if flag.short else '   '} --{flag.name}{_value(flag)}", _about(flag)) for flag in flags]
+    rows = [
+        (f"{f'-{flag.short},' if flag.short else '   '} --{flag.name}{_value(flag)}", _about(flag)) for flag in flags
+    ]
     if not rows:
         return
     width = max(len(left) for left, _ in rows)

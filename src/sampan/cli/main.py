@@ -23,7 +23,9 @@ GLOBAL = (
     Flag("config", "string", "Directory of config.json (DOCKER_CONFIG)"),
     Flag("debug", "bool", "Show where an unexpected error came from", short="D"),
     Flag("version", "bool", "Print the version and end", short="v"),
-    Flag("log-level", "string", "Level of what the client logs", short="l", default="info", unsupported="it logs nothing"),
+    Flag(
+        "log-level", "string", "Level of what the client logs", short="l", default="info", unsupported="it logs nothing"
+    ),
     Flag("context", "string", "Context", short="c", unsupported="name the engine with --host or --root"),
     Flag("tls", "bool", "Use TLS", unsupported="the engine is reached through its unix socket"),
     Flag("tlsverify", "bool", "Use TLS", unsupported="the engine is reached through its unix socket"),
@@ -103,17 +105,19 @@ def _in_group(group: str, words: list[str]) -> tuple[str, str, list[str]]:
         raise Exit(print_group(group))
     name = words[0]
     if name.startswith("-"):
-        error = UsageError(f"unknown flag: {name}" if name.startswith("--") else f"unknown shorthand flag: '{name[1]}' in {name}")
+        error = UsageError(
+            f"unknown flag: {name}" if name.startswith("--") else f"unknown shorthand flag: '{name[1]}' in {name}"
+        )
         raise Exit(_complain(error, f"Usage:  sampan {group}\n\nRun 'sampan {group} --help' for more information"))
     if name not in verbs:
-        error = _unknown(f"{group} {name}", f"sampan {group} {name}", verbs)
-        raise Exit(_complain(error, f"Usage:  sampan {group}\n\nRun 'sampan {group} --help' for more information"))
+        unknown = _unknown(f"{group} {name}", f"sampan {group} {name}", verbs)
+        raise Exit(_complain(unknown, f"Usage:  sampan {group}\n\nRun 'sampan {group} --help' for more information"))
     return f"{group} {name}", verbs[name], words[1:]
 
 
 def load(module: str, path: str) -> Command:
     """Import a verb's module and return its command, which names itself by the path that was typed."""
-    command: Command = getattr(__import__(f"sampan.cli.commands.{module}", fromlist=("COMMAND",)), "COMMAND")
+    command: Command = __import__(f"sampan.cli.commands.{module}", fromlist=("COMMAND",)).COMMAND
     if command.path != path:
         command.usage = command.usage.replace(command.path, path, 1)
         command.path = path
@@ -158,13 +162,15 @@ def _host(given: object) -> str | None:
 
 
 def _unknown(name: str, full: str, words: object) -> Failure:
-    first = name.split(" ")[-1]
+    first = name.rpartition(" ")[2]
     if name in LATER:
         return Unavailable(f"{name} is unsupported", LATER[name])
     from sampan.cli.nearest import nearest
 
     like = nearest(first, words)  # type: ignore[arg-type]
-    return Failure(f"sampan: unknown command: {full}", f"did you mean {like}?" if like else "sampan --help lists the commands")
+    return Failure(
+        f"sampan: unknown command: {full}", f"did you mean {like}?" if like else "sampan --help lists the commands"
+    )
 
 
 def _complain(error: Failure, usage: str = "") -> int:

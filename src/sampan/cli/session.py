@@ -79,9 +79,7 @@ class Session:
             self.prefix = _negotiate(connection)
         return connection
 
-    def ask(
-        self, method: str, target: str, body: object = None, headers: dict[str, str] | None = None
-    ) -> Response:
+    def ask(self, method: str, target: str, body: object = None, headers: dict[str, str] | None = None) -> Response:
         """Send a request on the session's own connection and return the answer, or raise ServerError.
 
         A question that changes nothing is asked again when the server goes away in the middle: another one comes up.
@@ -138,9 +136,7 @@ class Session:
         return self._config
 
 
-def request(
-    connection: Connection, method: str, target: str, body: object, headers: dict[str, str] | None
-) -> Response:
+def request(connection: Connection, method: str, target: str, body: object, headers: dict[str, str] | None) -> Response:
     """Send a request; a body that is neither bytes nor pieces becomes JSON."""
     if body is None or isinstance(body, bytes):
         return connection.request(method, target, body, headers)

@@ -191,4 +191,3 @@ def write_all(descriptor: int, data: bytes) -> None:
         except BrokenPipeError:
             name = "stdout" if descriptor == 1 else "stderr"
             raise Failure(f"write /dev/{name}: broken pipe") from None
-

@@ -70,7 +70,7 @@ class Listing:
 
     def _header_columns(self) -> dict[str, Callable[..., Any]]:
         def of(name: str) -> Callable[..., Any]:
-            return lambda item, *arguments: arguments[0] if arguments else self.headers.get(name, name.upper())
+            return lambda _item, *arguments: arguments[0] if arguments else self.headers.get(name, name.upper())
 
         return {name: of(name) for name in self.columns}
 
@@ -81,9 +81,9 @@ def tabulate(rows: list[list[str]]) -> str:
     for row in rows:
         for i, cell in enumerate(row[:-1]):
             widths[i] = max(widths[i], len(cell) + _GAP, _LEAST)
-    lines = []
-    for row in rows:
-        lines.append("".join(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)) + row[-1])
+    lines = [
+        "".join(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)) + row[-1] for row in rows
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -1,10 +1,10 @@
 """Go's text/template, as far as `--format` uses it; golang.org/pkg/text/template and docker/cli, templates.go.
 
     {{.Name}}  {{json .State}}  {{range .Mounts}}…{{else}}…{{end}}  {{if eq .State "running"}}…{{end}}  {{with …}}
-    {{$x := .ID}}  {{range $i, $e := .Env}}  {{break}}  {{(index .Mounts 0).Source}}  {{.ID | printf "%.4s"}}  {{- trim -}}
+    {{$x := .ID}}  {{range $i, $e := .Env}}  {{break}}  {{(index .Mounts 0).Source}}  {{- .ID | printf "%.4s" -}}
 
-`Template(text)` parses, `execute(data)` returns text; both raise TemplateError in Go's words. Data is what JSON gives, or
-a `Row` of a table. This module parses; cli/template_values evaluates.
+`Template(text)` parses, `execute(data)` returns text; both raise TemplateError in Go's words. Data is what JSON gives,
+or a `Row` of a table. This module parses; cli/template_values evaluates.
 """
 
 from __future__ import annotations
@@ -104,7 +104,11 @@ def _action(source: str, at: int) -> tuple[list[Token], int, bool]:
 def _token(source: str, at: int, c: str) -> Token:
     if c in "\"'`":
         return _quoted(source, at, c)
-    if c == "." and source[at + 1 : at + 2].isdigit() or c.isdigit() or (c in "+-" and source[at + 1 : at + 2].isdigit()):
+    if (
+        (c == "." and source[at + 1 : at + 2].isdigit())
+        or c.isdigit()
+        or (c in "+-" and source[at + 1 : at + 2].isdigit())
+    ):
         return Token("number", c + _word(source, at + 1, "._"), at)
     if c in ".$" or c == "_" or c.isalpha():
         kind = {".": "field", "$": "variable"}.get(c, "word")
@@ -114,7 +118,9 @@ def _token(source: str, at: int, c: str) -> Token:
         return Token(":=", ":=", at)
     if c in "|(),=":
         return Token(c, c, at)
-    raise fail(source, at, f"bad character U+{ord(c):04X} {chr(39)}{c}{chr(39)}" if c != "{" else 'unexpected "{" in command')
+    raise fail(
+        source, at, f"bad character U+{ord(c):04X} {chr(39)}{c}{chr(39)}" if c != "{" else 'unexpected "{" in command'
+    )
 
 
 def _word(source: str, at: int, more: str) -> str:
@@ -131,7 +137,13 @@ def _quoted(source: str, at: int, mark: str) -> Token:
             break
         end += 2 if source[end] == "\\" and mark != "`" else 1
     if end >= len(source) or source[end] != mark:
-        raise fail(source, at, {"`": "unterminated raw quoted string", "'": "unterminated character constant"}.get(mark, "unterminated quoted string"))
+        raise fail(
+            source,
+            at,
+            {"`": "unterminated raw quoted string", "'": "unterminated character constant"}.get(
+                mark, "unterminated quoted string"
+            ),
+        )
     return Token({"'": "char", "`": "raw", '"': "string"}[mark], source[at : end + 1], at)
 
 

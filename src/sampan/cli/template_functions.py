@@ -84,7 +84,9 @@ def _index(value: Any, *keys: Any) -> Any:
                 raise IndexError(f"index out of range: {key}")
             value = ord(value[key]) if isinstance(value, str) else value[key]
         else:
-            raise TypeError("index of untyped nil" if value is None else f"can't index item of type {type(value).__name__}")
+            raise TypeError(
+                "index of untyped nil" if value is None else f"can't index item of type {type(value).__name__}"
+            )
     return value
 
 
@@ -160,7 +162,16 @@ def _html(value: Any) -> str:
 
 def _js(value: Any) -> str:
     text = _show(value)
-    for plain, safe in (("\\", "\\\\"), ("'", "\\'"), ('"', '\\"'), ("<", "\\u003C"), (">", "\\u003E"), ("&", "\\u0026"), ("=", "\\u003D"), ("\n", "\\u000A")):
+    for plain, safe in (
+        ("\\", "\\\\"),
+        ("'", "\\'"),
+        ('"', '\\"'),
+        ("<", "\\u003C"),
+        (">", "\\u003E"),
+        ("&", "\\u0026"),
+        ("=", "\\u003D"),
+        ("\n", "\\u000A"),
+    ):
         text = text.replace(plain, safe)
     return text
 
@@ -247,7 +258,11 @@ def _verb(verb: str, value: Any, flags: str, precision: int | None) -> str:
             return sign + format(value, number[verb])
         return f"U+{value:04X}" if verb == "U" else chr(value) if verb == "c" else f"'{chr(value)}'"
     if isinstance(value, float) and verb in "feEgG":
-        return sign + format(value, f".{6 if precision is None else precision}{verb}") if verb != "g" or precision is not None else sign + _show(value)
+        return (
+            sign + format(value, f".{6 if precision is None else precision}{verb}")
+            if verb != "g" or precision is not None
+            else sign + _show(value)
+        )
     return f"%!{verb}({type_name(value)}={_show(value)})"
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from sampan.cli.template import Pipe, Token, fail, unescape
-from sampan.cli.template_values import FUNCTIONS, Operand
+from sampan.cli.template_functions import FUNCTIONS
+from sampan.cli.template_values import Operand
 
 
 def parse_pipe(source: str, tokens: list[Token], context: str) -> Pipe:
@@ -42,8 +43,7 @@ class _Reader:
         while True:
             operands = self._command()
             if not operands:
-                what = "missing value for" if not commands else "missing value for"
-                raise fail(self.source, start, f"{what} {context}")
+                raise fail(self.source, start, f"missing value for {context}")
             if commands and operands[0].kind == "constant":
                 raise fail(self.source, start, f"non executable command in pipeline stage {len(commands) + 1}")
             commands.append(operands)
@@ -127,7 +127,8 @@ class _Reader:
                 pipe = self.pipe("parenthesized pipeline", closing=")")
                 self.index += 1
                 return Operand("pipe", token, value=pipe)
-        raise fail(self.source, token.position, f"unexpected {_shown(token)} in operand")
+            case _:
+                raise fail(self.source, token.position, f"unexpected {_shown(token)} in operand")
 
     def _word(self, token: Token) -> Operand:
         if token.text in ("true", "false"):

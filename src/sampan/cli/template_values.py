@@ -227,7 +227,9 @@ class Evaluation:
                 value = dot
         before = ""
         for index, name in enumerate(operand.fields):
-            value = self._field(operand, value, name, before, (arguments or []) if index == len(operand.fields) - 1 else [])
+            value = self._field(
+                operand, value, name, before, (arguments or []) if index == len(operand.fields) - 1 else []
+            )
             before = name
         return value
 
@@ -265,7 +267,7 @@ DECORATIONS = ("json", "title", "lower", "upper", "truncate", "pad", "join", "sp
 """Functions that leave a table's header as it is."""
 
 
-def _undecorated(value: Any, *ignored: object) -> Any:
+def _undecorated(value: Any, *_more: object) -> Any:
     return value
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # `signal` imports enum
 import os
 import termios
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Self
+
     from sampan.cli.session import Session
     from sampan.cli.stream import Conversation
     from sampan.cli.waiting import Waiting
@@ -20,7 +22,7 @@ class Raw:
         self._descriptor = descriptor
         self._before: list[object] | None = None
 
-    def __enter__(self) -> Raw:
+    def __enter__(self) -> Self:
         if os.isatty(self._descriptor):
             self._before = termios.tcgetattr(self._descriptor)
             termios.tcsetattr(self._descriptor, termios.TCSANOW, _raw(self._before))  # type: ignore[arg-type]
@@ -64,10 +66,9 @@ def size() -> tuple[int, int]:
 
 def follow_size(session: Session, target: str) -> None:
     """Tell the engine the terminal's size now and whenever it changes; `target` is …/resize."""
-
     from sampan.cli.signals import ask_quietly
 
-    def tell(*ignored: object) -> None:
+    def tell(*_signal_and_frame: object) -> None:
         rows, columns = size()
         if rows or columns:
             ask_quietly(session, f"{target}?h={rows}&w={columns}")
@@ -88,7 +89,7 @@ def detach_keys(session: Session, text: str) -> tuple[str, bytes]:
 
 
 def parse_keys(text: str) -> bytes:
-    """Return the bytes of "ctrl-p,ctrl-q": single characters, or ctrl- with a letter or one of @[\\]^_."""
+    r"""Return the bytes of "ctrl-p,ctrl-q": single characters, or ctrl- with a letter or one of @[\]^_."""
     keys = bytearray()
     for key in text.split(","):
         control = key.removeprefix("ctrl-")

@@ -55,11 +55,14 @@ def parse_cpus(text: str) -> int:
 def _rational(text: str, reader: str) -> tuple[int, int]:
     """Return a decimal as numerator and denominator, exactly."""
     sign = -1 if text[:1] == "-" else 1
-    whole, _, fraction = text.lstrip("+-").partition(".")
+    mantissa, _, exponent = text.lstrip("+-").lower().partition("e")
+    power = int(exponent) if exponent.lstrip("+-").isdigit() and len(exponent) < 4 else 0
+    whole, _, fraction = mantissa.partition(".")
     digits = whole + fraction
     if not digits.isascii() or not digits.isdigit() or len(text) - len(text.lstrip("+-")) > 1:
         raise ValueError(f"{reader}: parsing {quoted(text)}: invalid syntax")
-    return sign * int(digits), 10 ** len(fraction)
+    power -= len(fraction)
+    return sign * int(digits) * 10 ** max(power, 0), 10 ** max(-power, 0)
 
 
 def parse_swappiness(text: str) -> int:
@@ -159,7 +162,16 @@ def parse_network(text: str) -> list[dict[str, Any]]:
     network: dict[str, Any] = {"Target": ""}
     for field in split_csv(text):
         name, equals, value = (part.strip() for part in field.partition("="))
-        if not equals or name not in ("name", "alias", "ip", "ip6", "link-local-ip", "mac-address", "driver-opt", "gw-priority"):
+        if not equals or name not in (
+            "name",
+            "alias",
+            "ip",
+            "ip6",
+            "link-local-ip",
+            "mac-address",
+            "driver-opt",
+            "gw-priority",
+        ):
             raise ValueError(f"invalid field key {name}" if equals else f"invalid field {field}")
         if name == "name":
             network["Target"] = value
@@ -180,7 +192,7 @@ def parse_mount(text: str) -> dict[str, Any]:
     options: dict[str, dict[str, Any]] = {}
     for field in split_csv(text):
         key, equals, value = field.partition("=")
-        key = key.strip().lower()
+        key = key.lower()
         if not equals:
             if key not in _TRUE_ALONE:
                 raise ValueError(f"invalid field '{field}' must be a key=value pair")
@@ -284,7 +296,12 @@ def _whole_mount(mount: dict[str, Any], options: dict[str, dict[str, Any]]) -> d
         raise ValueError("type is required")
     if not mount.get("Target"):
         raise ValueError("target is required")
-    for name, wanted in (("BindOptions", "bind"), ("VolumeOptions", "volume"), ("TmpfsOptions", "tmpfs"), ("ImageOptions", "image")):
+    for name, wanted in (
+        ("BindOptions", "bind"),
+        ("VolumeOptions", "volume"),
+        ("TmpfsOptions", "tmpfs"),
+        ("ImageOptions", "image"),
+    ):
         if name in options and kind != wanted:
             raise ValueError(f"cannot mix '{wanted}-*' options with mount type '{kind}'")
     bind = options.get("BindOptions", {})
@@ -310,7 +327,7 @@ def split_csv(text: str) -> list[str]:
             while True:
                 end = rest.find('"', i)
                 if end < 0:
-                    raise ValueError(f'parse error on line 1, column {len(text)}: extraneous or missing " in quoted-field')
+                    raise _bad_csv(len(text) + 1, 'extraneous or missing " in quoted-field')
                 field += rest[i:end]
                 if rest[end + 1 : end + 2] != '"':
                     break
@@ -318,15 +335,19 @@ def split_csv(text: str) -> list[str]:
                 i = end + 2
             after = rest[end + 1 :]
             if after and after[0] != ",":
-                raise ValueError(f'parse error on line 1, column {end + 2}: extraneous or missing " in quoted-field')
+                raise _bad_csv(len(text) - len(rest) + end + 2, 'extraneous or missing " in quoted-field')
             rest = after[1:] if after else None
         else:
             field, comma, tail = rest.partition(",")
             if '"' in field:
-                raise ValueError('parse error on line 1, column 1: bare " in non-quoted-field')
+                raise _bad_csv(len(text) - len(rest) + field.index('"') + 1, 'bare " in non-quoted-field')
             rest = tail if comma else None
         fields.append(field)
     return fields
+
+
+def _bad_csv(column: int, cause: str) -> ValueError:
+    return ValueError(f"parse error on line 1, column {column}: {cause}")
 
 
 READERS: dict[str, Callable[[str], object]] = {

@@ -7,14 +7,15 @@ import os
 from sampan.cli.body import body_of
 from sampan.cli.command import Call, Command
 from sampan.cli.failure import Failure
-from sampan.cli.flags import Options
 from sampan.cli.options import CONTAINER
 from sampan.cli.output import say, warn
 from sampan.cli.session import ServerError, Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Self
+
+    from sampan.cli.flags import Options
 
 _PULL = ("always", "missing", "never", "")
 
@@ -39,7 +40,7 @@ def create_container(session: Session, options: Options, body: dict[str, Any]) -
     policy = options["pull"]
     if policy not in _PULL:
         raise Failure(
-            f"sampan: invalid pull option: '{policy}': must be one of \"always\", \"missing\" or \"never\"", status=125
+            f'sampan: invalid pull option: \'{policy}\': must be one of "always", "missing" or "never"', status=125
         )
     _check_explain(options)
     with _IdFile(options["cidfile"]) as id_file:
@@ -89,7 +90,7 @@ class _IdFile:
         self._path = path
         self._descriptor = -1
 
-    def __enter__(self) -> _IdFile:
+    def __enter__(self) -> Self:
         if not self._path:
             return self
         try:

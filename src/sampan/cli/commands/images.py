@@ -65,9 +65,10 @@ def _entries(image: Entry, *, digests: bool) -> Iterator[Entry]:
         values = by_repository.get(repository) or [_NONE]
         for value in values if digests else values[:1]:
             yield {**image, "repository": repository, "tag": tag, "digest": value}
-    for repository in by_repository:
-        if repository not in {name for name, _ in tags}:
-            for value in by_repository[repository] if digests else by_repository[repository][:1]:
+    named = {name for name, _ in tags}
+    for repository, values in by_repository.items():
+        if repository not in named:
+            for value in values if digests else values[:1]:
                 yield {**image, "repository": repository, "tag": _NONE, "digest": value}
 
 
@@ -90,9 +91,7 @@ def listing_of(*, trunc: bool, digests: bool = False) -> Listing:
         "Size": lambda i: format_bytes(i["Size"]),
         "Containers": lambda i: _known(i.get("Containers")),
         "SharedSize": lambda i: _known_size(i.get("SharedSize")),
-        "UniqueSize": lambda i: _known_size(
-            i["Size"] - i["SharedSize"] if i.get("SharedSize", -1) >= 0 else -1
-        ),
+        "UniqueSize": lambda i: _known_size(i["Size"] - i["SharedSize"] if i.get("SharedSize", -1) >= 0 else -1),
         "VirtualSize": lambda i: human_size(i["Size"]),
     }
     default = ("Repository", "Tag", "Digest", "ID", "CreatedSince", "Size")

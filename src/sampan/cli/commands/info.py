@@ -46,7 +46,11 @@ def _containers(info: Info) -> list[str]:
 def _drivers(info: Info) -> list[str]:
     lines = [f" Storage Driver: {info.get('Driver', '')}"]
     lines += [f"  {name}: {value}" for name, value in info.get("DriverStatus") or ()]
-    for label, key in (("Logging Driver", "LoggingDriver"), ("Cgroup Driver", "CgroupDriver"), ("Cgroup Version", "CgroupVersion")):
+    for label, key in (
+        ("Logging Driver", "LoggingDriver"),
+        ("Cgroup Driver", "CgroupDriver"),
+        ("Cgroup Version", "CgroupVersion"),
+    ):
         if info.get(key):
             lines.append(f" {label}: {info[key]}")
     plugins = info.get("Plugins") or {}

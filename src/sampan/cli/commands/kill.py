@@ -18,8 +18,6 @@ COMMAND = Command(
     "kill [OPTIONS] CONTAINER [CONTAINER...]",
     "Kill one or more running containers",
     kill,
-    flags=(
-        Flag("signal", "string", "Signal to send", short="s"),
-    ),
+    flags=(Flag("signal", "string", "Signal to send", short="s"),),
     arguments=(1, None),
 )

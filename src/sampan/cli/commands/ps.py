@@ -13,6 +13,7 @@ from sampan.units import format_ago, format_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     Summary = dict[str, Any]
@@ -49,14 +50,15 @@ def ps(call: Call) -> int:
 
 _RAW = (
     "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\nstate: {{.State}}\n"
-    "status: {{.Status}}\nnames: {{.Names}}\nlabels:{{if .Labels}} {{end}}{{.Labels}}\nports:{{if .Ports}} {{end}}{{.Ports}}\n"
+    "status: {{.Status}}\nnames: {{.Names}}\n"
+    "labels:{{if .Labels}} {{end}}{{.Labels}}\nports:{{if .Ports}} {{end}}{{.Ports}}\n"
 )
 
 
 def listing_of(*, trunc: bool, size: bool) -> Listing:
     """Return what is shown of containers. `trunc` shortens ids, commands and mounts."""
     now = time.time()
-    columns = {
+    columns: dict[str, Callable[..., Any]] = {
         "ID": lambda c: c["Id"][:_SHORT] if trunc else c["Id"],
         "Names": _names,
         "Image": lambda c: _image(c, trunc=trunc),
@@ -86,7 +88,13 @@ _HEADERS = {
     "RunningFor": "CREATED",
     "CreatedAt": "CREATED AT",
     "LocalVolumes": "LOCAL VOLUMES",
-} | {n: n.upper() for n in ("Names", "Image", "Command", "Ports", "State", "Status", "Size", "Labels", "Mounts", "Networks", "Platform")}  # fmt: skip
+    **{
+        name: name.upper()
+        for name in (
+            "Names", "Image", "Command", "Ports", "State", "Status", "Size", "Labels", "Mounts", "Networks", "Platform",
+        )
+    },
+}  # fmt: skip
 
 
 def _names(container: Summary) -> str:

@@ -8,9 +8,12 @@ from sampan.cli.failure import Failure
 from sampan.cli.flags import Flag
 from sampan.cli.output import say
 from sampan.cli.progress import show
-from sampan.cli.session import Session
 from sampan.client.wire import query
 from sampan.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.cli.session import Session
 
 
 def pull(call: Call) -> int:
@@ -48,7 +51,9 @@ COMMAND = Command(
     pull,
     flags=(
         Flag("all-tags", "bool", "Every tag", short="a", unsupported="pull the tags one by one"),
-        Flag("disable-content-trust", "bool", "Skip verification", default=True, unsupported="there is no content trust"),
+        Flag(
+            "disable-content-trust", "bool", "Skip verification", default=True, unsupported="there is no content trust"
+        ),
         Flag("platform", "string", "Choose an image by OS[/ARCH[/VARIANT]]"),
         Flag("quiet", "bool", "Print the name only", short="q"),
     ),

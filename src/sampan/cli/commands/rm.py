@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sampan.cli.command import Call, Command
 from sampan.cli.each import container, each
-from sampan.cli.flags import Flag
 from sampan.cli.failure import Failure
+from sampan.cli.flags import Flag
 from sampan.client.wire import query
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
-
 from sampan.cli.body import body_of
 from sampan.cli.command import Call, Command
 from sampan.cli.commands.create import create_container
-from sampan.cli.failure import Failure
 from sampan.cli.options import RUN
-from sampan.cli.output import say, warn
+from sampan.cli.output import say
 from sampan.cli.session import ServerError, Session
 from sampan.cli.waiting import Waiting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from sampan.cli.failure import Failure
 
 
 def run(call: Call) -> int:
@@ -121,7 +120,9 @@ def _not_started(error: ServerError) -> Failure:
         text = error.text
         if "executable file not found" in text or "no such file or directory" in text:
             status = 127
-        elif any(cause in text for cause in ("permission denied", "not a directory", "is a directory", "exec format error")):
+        elif any(
+            cause in text for cause in ("permission denied", "not a directory", "is a directory", "exec format error")
+        ):
             status = 126
         else:
             status = 125

@@ -44,7 +44,13 @@ def _images(usage: Usage) -> Usage:
     active = [image for image in images if (image.get("Containers") or 0) > 0]
     size = usage.get("LayersSize") or 0
     used = sum(image["Size"] - max(image.get("SharedSize") or 0, 0) for image in active)
-    return {"type": "Images", "total": len(images), "active": len(active), "size": size, "reclaimable": max(size - used, 0)}
+    return {
+        "type": "Images",
+        "total": len(images),
+        "active": len(active),
+        "size": size,
+        "reclaimable": max(size - used, 0),
+    }
 
 
 def _containers(usage: Usage) -> Usage:
@@ -52,7 +58,13 @@ def _containers(usage: Usage) -> Usage:
     active = [c for c in containers if c.get("State") in ("running", "paused", "restarting")]
     size = sum(c.get("SizeRw") or 0 for c in containers)
     used = sum(c.get("SizeRw") or 0 for c in active)
-    return {"type": "Containers", "total": len(containers), "active": len(active), "size": size, "reclaimable": size - used}
+    return {
+        "type": "Containers",
+        "total": len(containers),
+        "active": len(active),
+        "size": size,
+        "reclaimable": size - used,
+    }
 
 
 def _volumes(usage: Usage) -> Usage:

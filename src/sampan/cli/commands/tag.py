@@ -16,7 +16,9 @@ def tag(call: Call) -> int:
     try:
         reference = Reference.parse(target)
     except InvalidInput as e:
-        raise Failure(f'Error parsing reference: "{target}" is not a valid repository/tag: {e.message}', e.hint) from None
+        raise Failure(
+            f'Error parsing reference: "{target}" is not a valid repository/tag: {e.message}', e.hint
+        ) from None
     if reference.digest:
         raise Failure("refusing to create a tag with a digest reference")
     parameters = query(repo=reference.familiar_name(), tag=reference.tag)
