@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 def create(core: Core, name: str | None, body: ContainerCreate, platform: str | None) -> ContainerCreateResponse:
     """Make a container that can be started."""
     refuse_unbuilt(body)
-    check_network(body.host_config.network_mode if body.host_config.network_mode != "default" else "none")
+    mode = body.host_config.network_mode
+    check_network("none" if mode in ("", "default") else mode)
     image = core.images.resolve(body.image, platform)
     warnings = _platform_warnings(core, image, platform)
     wanted_name = ids.check_name(name) if name else core.registry.unused_name()
