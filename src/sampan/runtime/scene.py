@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sampan.runtime.passwd import Identity
 
 _TIMES = struct.Struct("=HQ")
+_FD = struct.Struct("=i")
 _MESSAGE_BYTES = 65536
 
 MAPPED = b"m"
@@ -61,14 +62,16 @@ class Channel:
         """Return what the new process says: an error, Ready, the console's master; None where it is gone or silent."""
         flags = 0 if wait else socket.MSG_DONTWAIT
         try:
-            message, fds, _, _ = socket.recv_fds(self._end, _MESSAGE_BYTES + 16, 1, flags)
+            # Not socket.recv_fds: it leaves its flags out (Python 3.11).
+            message, ancillary, _, _ = self._end.recvmsg(_MESSAGE_BYTES + 16, socket.CMSG_LEN(_FD.size), flags)
         except BlockingIOError:
             return None
         except ConnectionResetError:  # it ended without having read all; what it said comes after this
             return self.receive(wait=wait)
         if message[:1] == b"T":
-            os.set_inheritable(fds[0], False)
-            return fds[0]
+            (master,) = _FD.unpack(ancillary[0][2])
+            os.set_inheritable(master, False)
+            return int(master)
         if message[:1] == b"R":
             (count,) = struct.unpack_from("=H", message, 1)
             words = message[3 + count * _TIMES.size :].decode("utf-8", "surrogateescape")

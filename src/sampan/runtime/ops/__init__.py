@@ -77,8 +77,8 @@ Becoming = (
 
 Inside = (
     Await | BecomeMappedRoot | Unshare | Join | JoinContainer
-    | SetPropagation | MountOverlay | AttachOverlay | BindRoot | Mount | Borrow | Bind | MakeDirectory | MakeNode | MakeLink
-    | Mask | MakeReadOnly | MakeConsole
+    | SetPropagation | MountOverlay | AttachOverlay | BindRoot | Mount | Borrow | Bind | MakeDirectory | MakeNode
+    | MakeLink | Mask | MakeReadOnly | MakeConsole
     | SetHostname | SetDomainname | BringUpLoopback | SetSysctl | SetOomScoreAdj | NewKeyring | SetLabel
     | LookUpUser | PivotRoot | Becoming
 )  # fmt: skip
