@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from sampan.api import versions
@@ -71,10 +72,13 @@ def network(call: Call) -> None:
     raise NotFound(f"network {call.path['id']} not found")
 
 
-NETWORKS = (
-    docker.Network(name="none", id="0" * 63 + "1", driver="null", enable_ipv4=False, created="0001-01-01T00:00:00Z"),
-    docker.Network(name="host", id="0" * 63 + "2", driver="host", created="0001-01-01T00:00:00Z"),
-)
+def _network(name: str, driver: str) -> docker.Network:
+    """Return a network that is not made but always there. Its id is the same in every instance."""
+    id = hashlib.sha256(f"sampan network {name}".encode()).hexdigest()
+    return docker.Network(name=name, id=id, driver=driver, enable_ipv4=False, created="1970-01-01T00:00:00Z")
+
+
+NETWORKS = (_network("none", "null"), _network("host", "host"))
 
 
 def volumes(call: Call) -> None:
