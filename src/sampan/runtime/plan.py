@@ -280,7 +280,7 @@ class _Rights:
 
     def _clamped(self, limit: oci.Rlimit, hard_limits: dict[str, int], *, raise_limits: bool) -> ops.SetRlimit:
         soft, hard = limit.soft, limit.hard
-        most = hard_limits.get(limit.type, UNLIMITED)
+        most = _unlimited(hard_limits.get(limit.type, UNLIMITED))
         if not raise_limits and most != UNLIMITED and _unlimited(hard) > most:
             word = "unlimited" if _unlimited(hard) == UNLIMITED else hard
             self._words.append(f"{limit.type} {word} was lowered to {most}, the most that sampan may give here")
