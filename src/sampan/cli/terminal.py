@@ -64,8 +64,11 @@ def size() -> tuple[int, int]:
     return 0, 0
 
 
-def follow_size(session: Session, target: str) -> None:
-    """Tell the engine the terminal's size now and whenever it changes; `target` is …/resize."""
+def follow_size(session: Session, target: str, *, redraw: bool = False) -> None:
+    """Tell the engine the terminal's size now and whenever it changes; `target` is …/resize.
+
+    `redraw`: another size comes first, so that a program that has long been running paints its screen again.
+    """
     from sampan.cli.signals import ask_quietly
 
     def tell(*_signal_and_frame: object) -> None:
@@ -74,6 +77,9 @@ def follow_size(session: Session, target: str) -> None:
             ask_quietly(session, f"{target}?h={rows}&w={columns}")
 
     _signal.signal(_signal.SIGWINCH, tell)
+    if redraw:
+        rows, columns = size()
+        ask_quietly(session, f"{target}?h={rows + 1}&w={columns + 1}")
     tell()
 
 
@@ -108,12 +114,14 @@ def check_tty(*, wanted: bool) -> None:
         raise Failure("the input device is not a TTY", "leave -t out where the input is a pipe or a file")
 
 
-def converse_raw(session: Session, talk: Conversation, resize: str, waiting: Waiting | None = None) -> bool:
+def converse_raw(
+    session: Session, talk: Conversation, resize: str, waiting: Waiting | None = None, *, redraw: bool = False
+) -> bool:
     """Carry a terminal's streams in raw mode; False if the detach keys were typed."""
     from sampan.cli.output import warn
     from sampan.cli.stream import Detached
 
-    follow_size(session, resize)
+    follow_size(session, resize, redraw=redraw)
     try:
         with Raw():
             if waiting is None:

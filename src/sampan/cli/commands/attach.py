@@ -49,7 +49,7 @@ def converse(call: Call, target: str, *, tty: bool, stdin: bool, keys: tuple[str
     else:
         from sampan.cli.terminal import converse_raw
 
-        if not converse_raw(session, talk, f"{target}/resize", waiting):
+        if not converse_raw(session, talk, f"{target}/resize", waiting, redraw=True):
             return 1
     return waiting.exit_status()
 
