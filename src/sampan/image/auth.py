@@ -16,6 +16,7 @@ from sampan.spec.distribution import AuthConfig
 _HELPER_TIMEOUT_S = 30
 _DOCKER_HUB = "https://index.docker.io/v1/"
 _TOKEN_USER = "<token>"  # noqa: S105  # what a helper answers as name where its secret is an identity token
+_URL_SAFE = str.maketrans("-_", "+/")
 _HELPER_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -37,7 +38,8 @@ def from_header(text: str) -> AuthConfig | None:
     if not text:
         return None
     try:
-        document = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        text = text.rstrip("=").translate(_URL_SAFE)
+        document = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
         auth = msgspec.json.decode(document, type=AuthConfig) if document.strip() else AuthConfig()
     except (binascii.Error, ValueError) as e:
         raise InvalidInput(f"can't read X-Registry-Auth: {e}") from e

@@ -78,7 +78,7 @@ class Images:
         """Every image, the newest first and the built-in ones last."""
         with self._lock:
             images = [*self._images.values()]
-        return tuple(sorted(images, key=lambda image: (not image.host, _seconds(image.created)), reverse=True))
+        return tuple(sorted(images, key=lambda image: (not image.host, _nanoseconds(image.created)), reverse=True))
 
     def tag(self, image: Image, reference: Reference) -> None:
         """Give an image one more name; another image that had it loses it."""
@@ -366,9 +366,13 @@ def _is_for(image: Image, wanted: Platform) -> bool:
 
 
 def _seconds(created: str | None) -> int:
-    """Seconds of the epoch; 0 for what is absent, no time, or before it (Go's zero time)."""
+    return _nanoseconds(created) // 1_000_000_000
+
+
+def _nanoseconds(created: str | None) -> int:
+    """Since the epoch; 0 for what is absent, no time, or before it (Go's zero time)."""
     try:
-        return max(0, parse_timestamp(created or "") // 1_000_000_000)
+        return max(0, parse_timestamp(created or ""))
     except SampanError:
         return 0
 

@@ -140,7 +140,10 @@ class Reader:
         if header == _ZERO:
             self.ended = True
             return None
-        written = _number(header[148:156])
+        try:
+            written = _number(header[148:156])
+        except InvalidInput:
+            written = -1
         total = sum(header) - sum(header[148:156]) + 8 * 32
         if written != total:
             # Some old programs summed signed characters; pax(1) has both.
