@@ -16,7 +16,9 @@ from sampan.spec.docker import ContainerCreate, ExecConfig, HostConfig
 from sampan.spec.image import ExecutionConfig
 from support.engine import HOST, ID, OTHER, completed, request, translated
 
-IMAGE = ExecutionConfig(entrypoint=("/entry", "-x"), cmd=("serve",), env=("A=image", "B=image"), working_dir="/app", user="app")
+IMAGE = ExecutionConfig(
+    entrypoint=("/entry", "-x"), cmd=("serve",), env=("A=image", "B=image"), working_dir="/app", user="app"
+)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,13 @@ def test_every_namespace_is_new_by_default() -> None:
 
 @pytest.mark.parametrize(
     ("field", "type"),
-    [("PidMode", "pid"), ("IpcMode", "ipc"), ("NetworkMode", "network"), ("UTSMode", "uts"), ("CgroupnsMode", "cgroup")],
+    [
+        ("PidMode", "pid"),
+        ("IpcMode", "ipc"),
+        ("NetworkMode", "network"),
+        ("UTSMode", "uts"),
+        ("CgroupnsMode", "cgroup"),
+    ],
 )
 def test_the_hosts_namespace_is_left_out(field: str, type: str) -> None:
     assert type not in namespaces(translated({field: "host"}))
@@ -223,7 +231,12 @@ def test_a_capability_that_sampan_has_not_itself_cannot_be_given() -> None:
 def test_init_groups_and_annotations_are_passed_on() -> None:
     spec = translated({"Init": True, "GroupAdd": ["audio", "7"], "Annotations": {"a": "b"}})
 
-    assert spec.annotations == {"a": "b", runtime.SECCOMP: "default", runtime.INIT: "true", runtime.GROUP_ADD: "audio,7"}
+    assert spec.annotations == {
+        "a": "b",
+        runtime.SECCOMP: "default",
+        runtime.INIT: "true",
+        runtime.GROUP_ADD: "audio,7",
+    }
 
 
 def test_our_own_annotations_cannot_be_given() -> None:

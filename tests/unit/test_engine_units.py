@@ -20,7 +20,9 @@ def test_a_size_is_in_powers_of_1024(text: str, size: int) -> None:
     assert units.parse_bytes(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "m", "-1", "1x", "1mm", "1ib", "1_000", "nan", "1e3", "٣", "1.m", "999999p", "1bb"])
+@pytest.mark.parametrize(
+    "text", ["", "m", "-1", "1x", "1mm", "1ib", "1_000", "nan", "1e3", "٣", "1.m", "999999p", "1bb"]
+)
 def test_a_bad_size_is_refused_by_name(text: str) -> None:
     with pytest.raises(InvalidInput, match="invalid size"):
         units.parse_bytes(text)
@@ -79,7 +81,16 @@ def test_bad_ports_are_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("9", 9), ("KILL", 9), ("sigterm", 15), ("SIGHUP", 1), ("RTMIN+3", 37), ("SIGRTMAX-1", 63), ("64", 64), ("IO", 29)],
+    [
+        ("9", 9),
+        ("KILL", 9),
+        ("sigterm", 15),
+        ("SIGHUP", 1),
+        ("RTMIN+3", 37),
+        ("SIGRTMAX-1", 63),
+        ("64", 64),
+        ("IO", 29),
+    ],
 )
 def test_signals_by_name_and_number(text: str, number: int) -> None:
     assert units.parse_signal(text) == number
@@ -93,7 +104,14 @@ def test_bad_signals_are_refused_in_dockers_words(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "keys"),
-    [("ctrl-p,ctrl-q", b"\x10\x11"), ("a", b"a"), ("ctrl-[", b"\x1b"), ("ctrl-@,x", b"\x00x"), ("", b""), ("ctrl-P", b"\x10")],
+    [
+        ("ctrl-p,ctrl-q", b"\x10\x11"),
+        ("a", b"a"),
+        ("ctrl-[", b"\x1b"),
+        ("ctrl-@,x", b"\x00x"),
+        ("", b""),
+        ("ctrl-P", b"\x10"),
+    ],
 )
 def test_detach_keys(text: str, keys: bytes) -> None:
     assert units.parse_detach_keys(text) == keys
@@ -119,7 +137,9 @@ def test_timestamps(text: str, ns: int) -> None:
     assert units.parse_timestamp(text) == ns
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "1970-13-01", "1970-02-30", "1970-01-01T25:00", "1970-01-01T00:00:00,5Z"])
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "1970-13-01", "1970-02-30", "1970-01-01T25:00", "1970-01-01T00:00:00,5Z"]
+)
 def test_bad_timestamps_are_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
         units.parse_timestamp(text)

@@ -1,0 +1,187 @@
+"""Reading logs back: the last lines, since and until, rotation, following."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from sampan.engine.logs import LogReader
+from sampan.engine.registry import Container
+from sampan.engine.requests import LogsQuery
+from sampan.spec.state import State, Status
+from sampan.supervise.logfile import record
+from support.engine import completed, until
+
+SECOND = 10**9
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "x-json.log")
+
+
+def write(path: str, *lines: str, first_ns: int = SECOND, mode: str = "ab") -> None:
+    with open(path, mode) as file:
+        for number, line in enumerate(lines):
+            stream = "stderr" if line.startswith("!") else "stdout"
+            file.write(record(line.encode(), stream, first_ns + number * SECOND))
+
+
+def reader(path: str, status: Status = Status.EXITED, **query: Any) -> LogReader:
+    container = Container("a", "a", 0, ("i", "i"), completed(), State(status=status))
+    return LogReader(container, path, LogsQuery(**query))
+
+
+def text(path: str, **query: Any) -> str:
+    return b"".join(data for _, data in reader(path, **query)).decode()
+
+
+def test_all_of_it_over_rotated_files(path: str) -> None:
+    write(f"{path}.2", "1\n", "2\n")
+    write(f"{path}.1", "3\n")
+    write(path, "4\n", "5\n")
+
+    assert text(path) == "1\n2\n3\n4\n5\n"
+
+
+@pytest.mark.parametrize("count", range(7))
+def test_the_last_lines_over_rotated_files(path: str, count: int) -> None:
+    write(f"{path}.2", "1\n", "2\n")
+    write(f"{path}.1", "3\n")
+    write(path, "4\n", "5\n")
+
+    assert text(path, tail=count) == "".join(f"{n}\n" for n in range(1, 6))[max(0, 10 - 2 * count) :]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    lines=st.lists(st.text(st.characters(exclude_categories=("Cs",)), max_size=3000), max_size=60),
+    tail=st.integers(0, 70),
+)
+def test_the_last_lines_are_those_at_the_end(tmp_path_factory, lines: list[str], tail: int) -> None:
+    path = str(tmp_path_factory.mktemp("log") / "x-json.log")
+    whole = [line.replace("\n", " ").lstrip("!") + "\n" for line in lines]
+    write(path, *whole)
+
+    assert text(path, tail=tail) == "".join(whole[max(0, len(whole) - tail) :])
+
+
+def test_streams_are_chosen(path: str) -> None:
+    write(path, "out\n", "!err\n")
+
+    assert list(reader(path)) == [("stdout", b"out\n"), ("stderr", b"!err\n")]
+    assert text(path, stderr=False) == "out\n"
+    assert text(path, stdout=False) == "!err\n"
+
+
+def test_since_and_until(path: str) -> None:
+    write(path, "1\n", "2\n", "3\n", "4\n")
+
+    assert text(path, since_ns=2 * SECOND, until_ns=3 * SECOND) == "2\n3\n"
+
+
+def test_timestamps_have_nine_digits(path: str) -> None:
+    write(path, "1\n")
+
+    assert text(path, timestamps=True) == "1970-01-01T00:00:01.000000000Z 1\n"
+
+
+def test_a_log_that_does_not_exist_is_empty(path: str) -> None:
+    assert text(path) == ""
+    assert text(path, tail=3) == ""
+
+
+def test_half_a_line_of_a_crash_is_left_out(path: str) -> None:
+    write(path, "1\n")
+    with open(path, "ab") as file:
+        file.write(b'{"log":"2')
+
+    assert text(path) == "1\n"
+
+
+class Follower:
+    """A reader on a thread."""
+
+    def __init__(self, path: str, **query: Any) -> None:
+        self.container = Container("a", "a", 0, ("i", "i"), completed(), State(status=Status.RUNNING))
+        self.reader = LogReader(self.container, path, LogsQuery(follow=True, **query))
+        self.text = ""
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        for _, data in self.reader:
+            self.text += data.decode()
+
+    def ended(self) -> bool:
+        self.thread.join(5)
+        return not self.thread.is_alive()
+
+
+def test_following_ends_with_the_container_and_loses_nothing(path: str) -> None:
+    write(path, "1\n")
+    follower = Follower(path)
+    until(lambda: follower.text == "1\n")
+
+    write(path, "2\n")
+    until(lambda: follower.text == "1\n2\n")
+    write(path, "3\n")
+    follower.container.become(State(status=Status.EXITED))
+
+    assert follower.ended()
+    assert follower.text == "1\n2\n3\n"
+
+
+def test_following_begins_before_there_is_a_log(path: str) -> None:
+    follower = Follower(path)
+
+    write(path, "1\n")
+
+    until(lambda: follower.text == "1\n")
+    follower.container.become(State(status=Status.EXITED))
+    assert follower.ended()
+
+
+def test_following_goes_on_over_a_rotation(path: str) -> None:
+    write(path, "1\n")
+    follower = Follower(path, tail=0)
+    until(lambda: follower.container.on_change)
+
+    write(path, "2\n")
+    os.rename(path, f"{path}.1")
+    write(path, "3\n")
+
+    until(lambda: follower.text == "2\n3\n")
+    follower.reader.close()
+    assert follower.ended()
+
+
+def test_half_a_line_is_sent_when_it_is_whole(path: str) -> None:
+    write(path, "1\n")
+    whole = record(b"2\n", "stdout", 0)
+    with open(path, "ab") as file:
+        file.write(whole[:10])
+    follower = Follower(path)
+    until(lambda: follower.text == "1\n")
+
+    with open(path, "ab") as file:
+        file.write(whole[10:])
+
+    until(lambda: follower.text == "1\n2\n")
+    follower.reader.close()
+    assert follower.ended()
+
+
+def test_closing_before_reading_leaves_no_descriptor_open(path: str) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+
+    found = reader(path, follow=True)
+    found.close()
+    assert list(found) == []
+
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -1,0 +1,136 @@
+"""Binds, mounts, tmpfs and volumes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from sampan.engine.mounts import Wanted, name_volumes, parse_bind, parse_tmpfs, to_oci, wanted
+from sampan.errors import InvalidInput, SampanError, Unsupported
+from support.engine import HOST, completed
+
+
+@pytest.mark.parametrize(
+    ("text", "mount"),
+    [
+        ("/srv:/data", Wanted(type="bind", source="/srv", target="/data", create_source=True)),
+        ("/srv/:/data/:ro", Wanted(type="bind", source="/srv", target="/data", readonly=True, mode="ro", create_source=True)),
+        ("/srv:/data:ro,rslave,z", Wanted(type="bind", source="/srv", target="/data", readonly=True, mode="ro,rslave,z",
+                                          propagation="rslave", create_source=True)),
+        ("data:/data", Wanted(type="volume", name="data", target="/data", copy=True)),
+        ("data:/data:nocopy", Wanted(type="volume", name="data", target="/data", mode="nocopy")),
+        ("//srv:/data/../x", Wanted(type="bind", source="/srv", target="/x", create_source=True)),
+    ],
+)  # fmt: skip
+def test_a_bind(text: str, mount: Wanted) -> None:
+    assert parse_bind(text) == mount
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("/data", "invalid volume specification"),
+        ("a:b:c:d", "invalid volume specification"),
+        ("/srv:data", "mount path must be absolute"),
+        ("/srv:/", "destination can't be '/'"),
+        ("/srv:/data:rx", "invalid mode: rx"),
+        ("/srv:/data:ro,rw", "invalid mode"),
+        ("/srv:/data:nocopy", "invalid mode"),
+        ("data:/data:rslave", "invalid mode"),
+        ("./srv:/data", "includes invalid characters for a local volume name"),
+    ],
+)
+def test_a_bad_bind_is_refused(text: str, words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        parse_bind(text)
+
+
+@given(st.text(max_size=40))
+def test_no_text_breaks_the_parsers(text: str) -> None:
+    for parse in (parse_bind, lambda text: parse_tmpfs("/x", text)):
+        try:
+            parse(text)
+        except SampanError as e:
+            assert e.message  # noqa: PT017  # the other outcome is a value
+
+
+def mount_of(**fields: Any) -> Wanted:
+    return wanted(completed({"Mounts": [fields]}))[0]
+
+
+def test_a_mount_of_type_bind_does_not_make_its_source() -> None:
+    mount = mount_of(Type="bind", Source="/srv", Target="/data", ReadOnly=True)
+
+    assert mount == Wanted(type="bind", source="/srv", target="/data", readonly=True)
+    assert mount_of(Type="bind", Source="/s", Target="/d", BindOptions={"CreateMountpoint": True}).create_source
+
+
+def test_a_mount_of_type_tmpfs() -> None:
+    mount = mount_of(Type="tmpfs", Target="/t", TmpfsOptions={"SizeBytes": 1024, "Mode": 0o700})
+
+    assert to_oci(mount, HOST).options == ("noexec", "nosuid", "nodev", "size=1024", "mode=700")
+
+
+def test_tmpfs_may_be_executable() -> None:
+    assert parse_tmpfs("/t", "exec,size=1m").options == ("nosuid", "nodev", "exec", "size=1m")
+
+
+@pytest.mark.parametrize("options", ["size", "colour=red", "upperdir=/etc", "ro=1", "size="])
+def test_a_bad_tmpfs_option_is_refused(options: str) -> None:
+    with pytest.raises(InvalidInput, match="Invalid tmpfs option"):
+        parse_tmpfs("/t", options)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"Type": "bind", "Target": "/d"}, "field Source must not be empty"),
+        ({"Type": "bind", "Source": "/s"}, "field Target must not be empty"),
+        ({"Type": "bind", "Source": "s", "Target": "/d"}, "mount path must be absolute"),
+        ({"Type": "bind", "Source": "/s", "Target": "d"}, "mount path must be absolute"),
+        ({"Type": "bind", "Source": "/s", "Target": "/"}, "destination can't be '/'"),
+        ({"Type": "tmpfs", "Source": "/s", "Target": "/d"}, "field Source must not be specified"),
+        ({"Type": "floppy", "Target": "/d"}, "mount type unknown"),
+        ({"Type": "bind", "Source": "/s", "Target": "/d", "TmpfsOptions": {"Mode": 1}}, "exactly one of"),
+        ({"Type": "bind", "Source": "/s", "Target": "/d", "BindOptions": {"Propagation": "x"}}, "invalid propagation"),
+    ],
+)
+def test_a_bad_mount_is_refused_in_dockers_words(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        mount_of(**fields)
+
+
+@pytest.mark.parametrize("type", ["image", "npipe", "cluster"])
+def test_mount_types_that_are_not_built_are_unsupported(type: str) -> None:
+    with pytest.raises(Unsupported, match=f"unsupported: mount type {type}"):
+        mount_of(Type=type, Source="x", Target="/d")
+
+
+def test_two_mounts_at_one_place_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="Duplicate mount point: /data"):
+        wanted(completed({"Binds": ["/a:/data"], "Mounts": [{"Type": "bind", "Source": "/b", "Target": "/data/"}]}))
+
+
+def test_a_volume_of_the_image_is_anonymous_unless_something_else_is_mounted_there() -> None:
+    mounts = wanted(completed({"Binds": ["/a:/data"]}, Volumes={"/data": {}, "/var/lib/x": {}}))
+
+    assert [(m.target, m.type, m.anonymous) for m in mounts] == [
+        ("/data", "bind", False),
+        ("/var/lib/x", "volume", True),
+    ]
+
+
+def test_an_anonymous_volume_gets_a_name_and_every_volume_its_directory() -> None:
+    named, anonymous = name_volumes(wanted(completed({"Binds": ["web:/a"]}, Volumes={"/b": {}})), "/volumes")
+
+    assert named.source == "/volumes/web/_data"
+    assert len(anonymous.name) == 64
+    assert anonymous.source == f"/volumes/{anonymous.name}/_data"
+
+
+def test_read_only_reaches_the_mounts_below_where_the_kernel_can() -> None:
+    mount = Wanted(type="bind", source="/a", target="/b", readonly=True)
+
+    assert to_oci(mount, HOST).options == ("rbind", "rro", "rprivate")

@@ -1,0 +1,97 @@
+"""Intent and fact, brought together."""
+
+from __future__ import annotations
+
+import pytest
+
+from sampan.engine.reconcile import (
+    Adopt,
+    Discard,
+    End,
+    Fact,
+    Facts,
+    Forget,
+    Intent,
+    Record,
+    SweepCgroup,
+    SweepDirectory,
+    diff,
+)
+from sampan.spec.state import State, Status
+
+RUNNING = State(status=Status.RUNNING, pid=5, start_time=6, started_at_ns=7)
+ALIVE = Fact(id="a", alive=True, pid=5, start_time=6, started_at_ns=7)
+ENDED = Fact(id="a", ended=True, exit_code=3, finished_at_ns=9, started_at_ns=7)
+
+
+def found(*shims: Fact, directories: str = "a", cgroups: str = "") -> Facts:
+    return Facts(shims=shims, directories=frozenset(directories), cgroups=frozenset(cgroups), now_ns=99)
+
+
+def test_what_is_as_it_should_be_needs_nothing() -> None:
+    assert diff([Intent(id="a", state=State())], found()) == ()
+    assert diff([Intent(id="a", state=State(status=Status.EXITED))], found()) == ()
+
+
+def test_a_running_container_is_adopted() -> None:
+    assert diff([Intent(id="a", state=RUNNING)], found(ALIVE, cgroups="a")) == (Adopt("a", RUNNING),)
+
+
+def test_a_start_that_was_not_written_down_is_believed() -> None:
+    assert diff([Intent(id="a", state=State())], found(ALIVE)) == (Adopt("a", RUNNING),)
+
+
+def test_an_exit_while_nobody_looked_is_recorded() -> None:
+    (record,) = diff([Intent(id="a", state=RUNNING)], found(ENDED))
+
+    assert isinstance(record, Record)
+    assert record.shim
+    assert (record.state.status, record.state.exit_code, record.state.finished_at_ns) == (Status.EXITED, 3, 9)
+    assert not record.state.exit_unknown
+
+
+def test_an_exit_that_nobody_saw_is_said_to_be_unknown() -> None:
+    """Keeper and shim were killed, or the machine went down."""
+    (record,) = diff([Intent(id="a", state=RUNNING)], found())
+
+    assert isinstance(record, Record)
+    assert (record.state.status, record.state.exit_code, record.state.exit_unknown) == (Status.EXITED, 255, True)
+    assert record.state.finished_at_ns == 99
+    assert record.state.pid == 0
+
+
+def test_a_container_with_rm_is_removed_after_its_end() -> None:
+    actions = diff([Intent(id="a", state=RUNNING, auto_remove=True)], found(ENDED))
+
+    assert [type(action) for action in actions] == [Record, Discard]
+
+
+def test_a_removal_that_was_cut_off_is_finished() -> None:
+    removing = State(status=Status.REMOVING)
+
+    assert diff([Intent(id="a", state=removing)], found()) == (Discard("a"),)
+    assert diff([Intent(id="a", state=State(status=Status.EXITED))], found(directories="")) == (Forget("a"),)
+
+
+def test_what_no_record_names_is_removed() -> None:
+    facts = found(Fact(id="b", alive=True), directories="abc", cgroups="abd")
+
+    assert diff([Intent(id="a", state=State())], facts) == (
+        End("b"), SweepDirectory("b"), SweepDirectory("c"), SweepCgroup("a"), SweepCgroup("b"), SweepCgroup("d"),
+    )  # fmt: skip
+
+
+def test_a_shim_that_never_began_is_let_go() -> None:
+    (record,) = diff([Intent(id="a", state=State())], found(Fact(id="a")))
+
+    assert record == Record("a", State(), shim=True)
+
+
+@pytest.mark.parametrize("state", [State(), RUNNING, State(status=Status.EXITED), State(status=Status.REMOVING)])
+@pytest.mark.parametrize("fact", [None, ALIVE, ENDED, Fact(id="a")])
+@pytest.mark.parametrize("directory", ["", "a"])
+def test_every_combination_has_a_plan(state: State, fact: Fact | None, directory: str) -> None:
+    facts = found(*([fact] if fact else []), directories=directory)
+
+    for action in diff([Intent(id="a", state=state, auto_remove=True)], facts):
+        assert action.id == "a"
