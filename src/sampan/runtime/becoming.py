@@ -9,7 +9,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from sampan.errors import Failed, NotPermitted, SyscallError
-from sampan.kernel import credentials, mount, process, tty
+from sampan.kernel import credentials, mount, process, seccomp, tty
 from sampan.kernel.fds import LAST, close_range
 from sampan.kernel.mount import AT, MOVE_MOUNT, OPEN_TREE
 from sampan.kernel.path import open_in_root
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _LONGEST_PASSWD = 16 << 20
 
 
-# ------------------------------------------------------------------------------------ while the host is in reach
+# -------------------------------------------------------------------------- while the host is in reach
 
 
 def look_up_user(op: ops.LookUpUser, scene: Scene) -> None:
@@ -60,7 +60,7 @@ def _read(scene: Scene, path: str) -> bytes:
 def make_console(op: ops.MakeConsole, scene: Scene) -> None:
     """Make a terminal in the container's devpts and send its master to the shim.
 
-    The other side is opened through the master, not by a name that the container could have made a link. CVE-2025-52565.
+    The other side is opened through the master, not by a name that may have become a link. CVE-2025-52565.
     """
     devpts = open_in_root(scene.root_fd, "/dev/pts", os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -104,7 +104,7 @@ def let_go_of_the_host(scene: Scene) -> None:
     scene.root_fd = scene.null_fd = scene.empty_fd = scene.proc_fd = -1
 
 
-# -------------------------------------------------------------------------------------------- rights, one by one
+# ---------------------------------------------------------------------------------- rights, one by one
 
 
 def change_directory(op: ops.ChangeDirectory) -> None:
@@ -187,6 +187,16 @@ def execute(op: ops.Execute, scene: Scene) -> None:
         os.execve(program, op.args, env)
     except OSError as e:
         raise diagnose.why(program, e, scene.machine) from None
+
+
+def read_filter(op: ops.SetFilter) -> bytes:
+    """Read the compiled filter that the step sets."""
+    if op.profile == "default":
+        return seccomp.default_filter(variant=op.variant)
+    if op.profile == "spec":
+        return seccomp.compile(op.document)
+    with open(op.profile, "rb") as file:
+        return file.read()
 
 
 def default_signals() -> None:

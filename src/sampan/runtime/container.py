@@ -18,9 +18,9 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from sampan.errors import Failed, NotPermitted, SampanError
-from sampan.kernel import namespaces, process, seccomp
+from sampan.kernel import namespaces, process
 from sampan.kernel.namespaces import CLONE
-from sampan.runtime import control, init, ops, perform
+from sampan.runtime import becoming, control, init, ops, perform
 from sampan.runtime.scene import GO, IN_CGROUPS, MAPPED, Channel, Ready, Scene
 
 if TYPE_CHECKING:
@@ -231,14 +231,7 @@ def _read_filters(plan: Plan) -> dict[str, bytes]:
     """Read the compiled filter, if the plan sets one, while the host's files are in reach."""
     for step in plan.steps:
         if isinstance(op := step.op, ops.SetFilter):
-            if op.profile == "default":
-                filter = seccomp.default_filter(variant=op.variant)
-            elif op.profile == "spec":
-                filter = seccomp.compile(op.document)
-            else:
-                with open(op.profile, "rb") as file:
-                    filter = file.read()
-            return {op.profile + op.variant: filter}
+            return {op.profile + op.variant: becoming.read_filter(op)}
     return {}
 
 

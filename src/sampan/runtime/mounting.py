@@ -112,7 +112,7 @@ def bind_root(scene: Scene) -> None:
 
 
 def pivot_root(scene: Scene) -> None:
-    """Make the container's root the root: the old one is stacked on it and taken away; pivot_root(2), NOTES."""
+    """Change the root. The old one is then stacked on the new one, from where it is taken away."""
     os.fchdir(scene.root_fd)
     mount.pivot_root(".", ".")
     mount.umount(".", detach=True)
@@ -306,6 +306,7 @@ def _empty_directory(scene: Scene) -> int:
     if scene.empty_fd < 0:
         fd = mount.fsopen("tmpfs")
         try:
+            mount.fsconfig_string(fd, "source", "tmpfs")
             mount.fsconfig_string(fd, "nr_inodes", "2")
             mount.fsconfig_string(fd, "mode", "755")
             mount.fsconfig_flag(fd, "ro")

@@ -50,7 +50,7 @@ def outside(op: ops.Outside, scene: Scene) -> None:
         case ops.Join():
             _join(op)
         case ops.JoinContainer():
-            namespaces.setns(scene.container_pidfd, _flags(op.namespaces))
+            namespaces.setns(scene.container_pidfd, flags_of(op.namespaces))
         case ops.OffsetClocks():
             _offset_clocks(op)
         case ops.MountOverlay():
@@ -71,7 +71,7 @@ def inside(op: ops.Inside, scene: Scene) -> None:
         case ops.BecomeMappedRoot():
             _become_mapped_root()
         case ops.Unshare():
-            namespaces.unshare(_flags(op.namespaces))
+            namespaces.unshare(flags_of(op.namespaces))
         case ops.Join():
             _join(op)
         case ops.JoinContainer():
@@ -152,7 +152,8 @@ def _become(op: ops.Becoming, scene: Scene) -> None:
             assert_never(op)
 
 
-def _flags(names: Iterable[str]) -> CLONE:
+def flags_of(names: Iterable[str]) -> CLONE:
+    """Return the flags of clone(2), unshare(2) and setns(2) for kinds of namespaces."""
     flags = CLONE(0)
     for name in names:
         flags |= _NAMESPACES[name]
@@ -203,7 +204,7 @@ def _offset_clocks(op: ops.OffsetClocks) -> None:
 def _clone(op: ops.Clone, scene: Scene) -> None:
     group = os.open(op.cgroup, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if op.cgroup else None
     try:
-        scene.pid, scene.pidfd = namespaces.clone(_flags(op.namespaces), cgroup_fd=group)
+        scene.pid, scene.pidfd = namespaces.clone(flags_of(op.namespaces), cgroup_fd=group)
     finally:
         if group is not None:
             os.close(group)
@@ -222,7 +223,7 @@ def _join(op: ops.Join) -> None:
 
 def _enter_container(op: ops.JoinContainer, scene: Scene) -> None:
     """Enter all at once. From here on the container's processes see this one: no descriptor of the host's is left."""
-    namespaces.setns(scene.container_pidfd, _flags(op.namespaces))
+    namespaces.setns(scene.container_pidfd, flags_of(op.namespaces))
     becoming.let_go_of_the_host(scene)
     scene.root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 

@@ -6,7 +6,7 @@ line of shell that does the same by hand, and the manual page. That is all that 
 
 from __future__ import annotations
 
-from sampan.runtime.ops.base import Operation
+from sampan.runtime.ops.base import Operation, ns_options
 from sampan.runtime.ops.cgroups import (
     DelegateControllers,
     EnterCgroup,
@@ -136,4 +136,5 @@ __all__ = [
     "SetUmask",
     "Unshare",
     "WriteCgroup",
+    "ns_options",
 ]

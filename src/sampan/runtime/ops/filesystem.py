@@ -206,7 +206,7 @@ class Mask(Operation, frozen=True, tag="mask"):
 
     def shell(self) -> str:
         at = inside(self.path)
-        empty = f"mount -t tmpfs -o ro,nr_inodes=2 tmpfs {at}"
+        empty = f"mount -t tmpfs -o ro,nosuid,nodev,noexec,nr_inodes=2,mode=755 tmpfs {at}"
         return f"if [ -d {at} ]; then {empty}; elif [ -e {at} ]; then mount --bind /dev/null {at}; fi"
 
 

@@ -18,7 +18,7 @@ class SetHostname(Operation, frozen=True, tag="set-hostname"):
         return f"set the host name {self.name}"
 
     def shell(self) -> str:
-        return f"hostname {quote(self.name)}"
+        return f"echo {quote(self.name)} > /proc/sys/kernel/hostname"
 
 
 class SetDomainname(Operation, frozen=True, tag="set-domainname"):
