@@ -51,7 +51,7 @@ class Call:
         self.path = path
         self._channel = channel
         self._request = request
-        self._query = parse_qs(request.query, keep_blank_values=True, max_num_fields=1000) if request.query else {}
+        self._query = _parse_query(request.query) if request.query else {}
 
     @property
     def what(self) -> str:
@@ -160,6 +160,13 @@ class Call:
     def if_client_leaves(self, then: Callable[[], object]) -> AbstractContextManager[None]:
         """While the `with` lasts, call `then` (from another thread) when the client hangs up."""
         return self.hangups.watch(self._channel.client, then)
+
+
+def _parse_query(text: str) -> dict[str, list[str]]:
+    try:
+        return parse_qs(text, keep_blank_values=True, max_num_fields=1000)
+    except ValueError as e:
+        raise InvalidInput("too many parameters in the query") from e
 
 
 class Lines:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from sampan.api import versions
 from sampan.engine.requests import EventsQuery
 from sampan.errors import NotFound, Unsupported
@@ -50,10 +52,18 @@ def events(call: Call) -> None:
         with call.if_client_leaves(stream.close):
             lines.begin()
             for event in stream:
-                lines.write(event)
+                lines.write(_with_older_form(event))
     finally:
         stream.close()
     lines.end()
+
+
+def _with_older_form(event: docker.EventMessage) -> docker.EventMessage:
+    """Add the fields of before 1.22, which Docker still sends up to 1.50 and many scripts read."""
+    if event.type not in ("container", "image"):
+        return event
+    origin = event.actor.attributes.get("image", "") if event.type == "container" else ""
+    return msgspec.structs.replace(event, status=event.action, legacy_id=event.actor.id, legacy_from=origin)
 
 
 def networks(call: Call) -> None:

@@ -1,0 +1,251 @@
+"""The Python client at a running instance."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sampan import __version__, errors
+from sampan.client import Client, ProgramFailed
+from support.sampan import Sampan, wait_until
+
+
+@pytest.fixture
+def client(sampan: Sampan) -> Iterator[Client]:
+    with Client(str(sampan.root)) as client:
+        yield client
+
+
+def test_a_program_is_run_and_what_it_did_is_returned(client: Client) -> None:
+    result = client.containers.run("busybox", "sh -c 'echo out; echo err >&2'")
+
+    assert result == (0, b"out\n", b"err\n")
+    assert client.containers.list(all=True) == []
+
+
+def test_a_program_that_fails_is_an_error_with_its_output(client: Client) -> None:
+    with pytest.raises(ProgramFailed, match="it ended with 3: oh no") as e:
+        client.containers.run("busybox", ["sh", "-c", "echo out; echo oh no >&2; exit 3"])
+
+    assert e.value.result == (3, b"out\n", b"oh no\n")
+    assert client.containers.run("busybox", ["false"], check=False).exit_code == 1
+    assert client.containers.list(all=True) == []
+
+
+@pytest.mark.parametrize(("command", "kind"), [("nope", errors.CommandNotFound), ("/etc/passwd", errors.NotExecutable)])
+def test_a_program_that_can_not_be_run_is_its_own_error(
+    client: Client, command: str, kind: type[errors.SampanError]
+) -> None:
+    with pytest.raises(kind):
+        client.containers.run("busybox", [command])
+
+    assert client.containers.list(all=True) == []
+
+
+def test_a_detached_container_is_removed_at_the_end_of_its_with(client: Client) -> None:
+    with client.containers.run("busybox", ["sleep", "100"], detach=True, name="web", labels={"a": "b"}) as web:
+        assert web.status == "running"
+        assert web.name == "web"
+        assert web.command == ("sleep", "100")
+        assert [c.names for c in client.containers.list(filters={"label": "a=b"})] == [("/web",)]
+        assert client.containers.get("web").id == web.id
+
+    with pytest.raises(errors.NotFound, match="No such container: web"):
+        client.containers.get("web")
+
+
+def test_a_container_is_removed_when_its_with_fails(client: Client) -> None:
+    with pytest.raises(ZeroDivisionError), client.containers.run("busybox", ["sleep", "100"], detach=True):
+        _ = 1 / 0
+
+    assert client.containers.list(all=True) == []
+
+
+def test_a_container_is_led_through_its_life(client: Client) -> None:
+    with client.containers.create("busybox", ["sleep", "100"], name="one") as box:
+        seen = [box.status]
+        for step in (box.start, box.pause, box.unpause, box.kill, box.start, lambda: box.stop(0)):
+            step()
+            seen.append(box.status)
+        box.rename("two")
+
+        assert seen == ["created", "running", "paused", "running", "exited", "running", "exited"]
+        assert client.containers.get("two").id == box.id
+        assert box.exit_code == 137
+
+
+def test_another_program_is_executed_in_a_container(client: Client) -> None:
+    with client.containers.run("busybox", ["sleep", "100"], detach=True) as box:
+        assert box.exec_run("sh -c 'echo $A; pwd; exit 5'", environment={"A": "b"}, working_dir="/bin") == (
+            5,
+            b"b\n/bin\n",
+            b"",
+        )
+        assert box.exec_run(["wc", "-c"], stdin=b"x" * 3_000_000).stdout == b"3000000\n"
+        assert box.exec_run(["cat"], stdin=b"y" * 3_000_000).stdout == b"y" * 3_000_000
+        assert box.exec_run("nope").exit_code == 127
+        assert [row[-1] for row in box.top().processes] == ["sleep 100"]
+
+
+def test_input_and_output_go_over_an_attached_stream(client: Client) -> None:
+    with client.containers.create("busybox", ["cat"], stdin_open=True) as box, box.attach(stdin=True) as stream:
+        box.start()
+        stream.write(b"hello\n")
+        stream.close_stdin()
+
+        assert stream.read() == (b"hello\n", b"")
+        assert box.wait() == 0
+
+
+def test_logs_are_read_and_followed(client: Client) -> None:
+    command = ["sh", "-c", "echo one; sleep 0.2; echo two >&2; sleep 0.2; echo three"]
+    with client.containers.run("busybox", command, detach=True) as box:
+        followed = list(box.follow_logs())
+
+        assert followed == [("stdout", b"one\n"), ("stderr", b"two\n"), ("stdout", b"three\n")]
+        assert box.logs() == b"one\ntwo\nthree\n"
+        assert box.logs(stderr=False, tail=1) == b"three\n"
+        assert box.logs(since=time.time() + 10) == b""
+
+
+def test_waiting_outlives_the_server(client: Client, sampan: Sampan) -> None:
+    with client.containers.run("busybox", ["sh", "-c", "sleep 1; exit 6"], detach=True) as box:
+        codes: list[int] = []
+        waiting = threading.Thread(target=lambda: codes.append(box.wait()))
+        waiting.start()
+        time.sleep(0.2)
+        os.kill(sampan.info("ServerPid"), signal.SIGKILL)
+        waiting.join(20)
+
+        assert codes == [6]
+
+
+def test_limits_and_mounts_reach_the_container(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("shared\n")
+    tmp_path.chmod(0o755)
+    with client.containers.run(
+        "busybox",
+        ["sleep", "100"],
+        detach=True,
+        memory="64m",
+        cpus=0.5,
+        pids_limit=20,
+        volumes=[f"{tmp_path}:/data:ro"],
+        tmpfs={"/scratch": "size=1m"},
+        user="1000:1000",
+        hostname="box",
+    ) as box:
+        host_config = box.attributes.host_config
+        assert (host_config.memory, host_config.nano_cpus, host_config.pids_limit) == (64 << 20, 500_000_000, 20)
+        assert box.exec_run("cat /data/file").stdout == b"shared\n"
+        assert box.exec_run("touch /data/x").exit_code != 0
+        assert box.exec_run("id -u").stdout == b"1000\n"
+        assert box.exec_run("hostname").stdout == b"box\n"
+
+
+def test_images_are_imported_named_and_removed(client: Client, busybox_tar: Path) -> None:
+    image = client.images.import_(busybox_tar, "mine:v1", changes=["CMD echo hi"], message="made by a test")
+
+    image.tag("mine:v2")
+
+    assert set(client.images.get("mine:v2").tags) == {"mine:v1", "mine:v2"}
+    assert image.history()[0].comment == "made by a test"
+    assert client.containers.run("mine:v1").stdout == b"hi\n"
+    client.images.remove("mine:v1")
+    client.images.remove("mine:v2")
+    with pytest.raises(errors.NotFound, match="No such image: mine:v2"):
+        client.images.get("mine:v2")
+
+
+def test_a_directory_is_imported_where_it_is(client: Client, tmp_path: Path, busybox_tar: Path) -> None:
+    import tarfile
+
+    with tarfile.open(busybox_tar) as tar:
+        tar.extractall(tmp_path, filter="fully_trusted")
+
+    image = client.images.import_(tmp_path, "fromdir")
+
+    assert client.containers.run("fromdir", ["echo", "hi"]).stdout == b"hi\n"
+    client.images.remove(image.id, force=True)
+
+
+def test_an_image_that_can_not_be_had_is_said(client: Client) -> None:
+    with pytest.raises(errors.SampanError, match=r"127\.0\.0\.1:1"):
+        client.containers.run("127.0.0.1:1/none", ["true"])
+
+
+def test_events_and_figures_are_typed(client: Client) -> None:
+    started = time.time() - 1
+    client.containers.run("busybox", ["true"])
+
+    actions = [event.action for event in client.events(since=started, until=time.time() + 0.1)]
+
+    assert {"create", "start", "die", "destroy"} <= set(actions)
+    assert client.ping() == "1.50"
+    assert client.version().version == __version__
+    assert client.info().containers == 0
+    assert client.disk_usage().layers_size > 0
+
+
+def test_a_client_may_be_shared_by_threads(client: Client) -> None:
+    results: list[bytes] = []
+    crowd = [
+        threading.Thread(target=lambda n=n: results.append(client.containers.run("busybox", ["echo", str(n)]).stdout))
+        for n in range(6)
+    ]
+    for thread in crowd:
+        thread.start()
+    for thread in crowd:
+        thread.join(60)
+
+    assert sorted(results) == [f"{n}\n".encode() for n in range(6)]
+
+
+def test_the_server_is_started_by_the_first_call(instance: Sampan) -> None:
+    assert not instance.socket.exists()
+    with Client(str(instance.root)) as client:
+        assert client.ping() == "1.50"
+    wait_until(instance.socket.exists)
+
+
+def test_a_crowd_of_first_calls_starts_one_server(instance: Sampan) -> None:
+    pids: list[int] = []
+
+    def ask() -> None:
+        with Client(str(instance.root)) as client:
+            pids.append(client.info().keeper_pid)
+
+    crowd = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in crowd:
+        thread.start()
+    for thread in crowd:
+        thread.join(60)
+
+    assert len(pids) == 8
+    assert len(set(pids)) == 1
+
+
+def test_a_root_that_can_not_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with (
+        pytest.raises(errors.SampanError, match="can't start the server") as e,
+        Client(str(tmp_path / "file/x")) as c,
+    ):
+        c.ping()
+
+    assert "Traceback" not in e.value.message
+
+
+def test_a_socket_may_be_named_instead(sampan: Sampan) -> None:
+    sampan("ps")
+    with Client(base_url=f"unix://{sampan.socket}") as client:
+        assert client.ping() == "1.50"
+    with pytest.raises(errors.InvalidInput, match="only unix://"):
+        Client(base_url="tcp://1.2.3.4:2375")
+    with Client(base_url="unix:///nonexistent") as client, pytest.raises(errors.Failed, match="can't connect"):
+        client.ping()
