@@ -127,7 +127,9 @@ class Container:
         message = m.Launch(id=self.id, spec=msgspec.json.encode(self.spec), plan=plan_, log=log, **options)
         return self.link.ask(message)
 
-    def execute(self, *args: str, exec_id: str = "e1", client: socket.socket | None = None, **options: Any) -> m.Launched:
+    def execute(
+        self, *args: str, exec_id: str = "e1", client: socket.socket | None = None, **options: Any
+    ) -> m.Launched:
         assert self.spec
         process = oci.Process(cwd="/", args=args, env=(PATH,), terminal=options.get("tty", False))
         plan_ = encode(plan_exec(process, self.spec, self.world.host, id=self.id, cgroup_parent=self.world.parent))
@@ -139,20 +141,23 @@ class Container:
         """Say hello to the container's present shim on a new channel."""
         directory = os.open(self.world.dirs.shim(self.id), os.O_PATH)
 
-        def connect() -> socket.socket | None:
+        def hello() -> m.Status | None:
             sock = socket.socket(socket.AF_UNIX)
             try:
                 sock.connect(f"/proc/self/fd/{directory}/shim.sock")
             except OSError:
                 sock.close()
                 return None
-            return sock
+            self.link.close()
+            self.link = Link(sock)
+            try:
+                status: m.Status = self.link.ask(m.Hello())
+            except (OSError, AssertionError):  # it was just being killed
+                return None
+            return status
 
-        sock = until(connect, "the shim's socket")
+        status: m.Status = until(hello, "the shim's answer")
         os.close(directory)
-        self.link.close()
-        self.link = Link(sock)
-        status = self.link.ask(m.Hello())
         self.shim_pid = status.shim_pid
         return status
 
@@ -170,7 +175,16 @@ class World:
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-P", "-m", "sampan.supervise.origin", "--root", str(self.root), "--server", TINY_SERVER]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "sampan.supervise.origin",
+            "--root",
+            str(self.root),
+            "--server",
+            TINY_SERVER,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         assert done.returncode == 0, done.stderr
         self.connect()
@@ -214,7 +228,23 @@ class World:
             for directory in ("bin", "proc", "sys", "dev", "etc", "tmp"):
                 (layer / directory).mkdir(parents=True)
             shutil.copy("/bin/busybox", layer / "bin/busybox")
-            for name in ("sh", "cat", "sleep", "echo", "true", "seq", "dd", "stty", "kill", "yes", "head", "readlink"):
+            for name in (
+                "sh",
+                "cat",
+                "sleep",
+                "echo",
+                "true",
+                "seq",
+                "dd",
+                "stty",
+                "kill",
+                "yes",
+                "head",
+                "readlink",
+                "tr",
+                "sort",
+                "printf",
+            ):
                 (layer / "bin" / name).symlink_to("busybox")
         for name in ("upper", "work", "rootfs"):
             (self.root / "containers" / id / name).mkdir(parents=True)

@@ -1,5 +1,6 @@
 """A server for tests of keeper and shim: whoever connects is given its channel to the keeper, and its pid."""
 
+import contextlib
 import os
 import select
 import socket
@@ -25,7 +26,7 @@ def main() -> None:
         for fd, _ in poll.poll():
             if fd == listening.fileno():
                 client, _ = listening.accept()
-                with client:
+                with client, contextlib.suppress(BrokenPipeError):
                     socket.send_fds(client, [str(os.getpid()).encode()], [keeper.fileno()])
             else:
                 poll.unregister(keeper)

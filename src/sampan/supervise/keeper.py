@@ -126,6 +126,7 @@ class Keeper:
             sock = socket.socket(fileno=self._options.server_fd)
             pid = _peer(sock)[1]
             self._server = Server(self._server_channel(sock), pid, is_child=False)
+            self._loop.watch(self._server.pidfd, IN, lambda _events: self._server_ended())
         else:
             self._start_server()
         self._reap()
@@ -160,6 +161,7 @@ class Keeper:
     def _server_ended(self) -> None:
         server, self._server = self._server, None
         if server:
+            self._loop.forget(server.pidfd)
             if time.monotonic() - server.started > _QUICK_DEATH_S:
                 self._deaths = 0
             server.close()

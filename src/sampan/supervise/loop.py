@@ -40,6 +40,10 @@ class Loop:
         self._epoll.register(fd, events)
         self._callbacks[fd] = callback
 
+    def watches(self, fd: int) -> bool:
+        """Whether `fd` is watched."""
+        return fd in self._callbacks
+
     def change(self, fd: int, events: int) -> None:
         """Wait for other events on `fd`."""
         self._epoll.modify(fd, events)

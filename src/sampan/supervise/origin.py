@@ -270,13 +270,17 @@ def _enter(mount: cgroupfs.CgroupMount, name: str) -> None:
 
 def remove_cgroups(name: str) -> None:
     """Leave and remove NAME/engine and NAME, at the end; where containers or others are still in them they stay."""
-    for mount in _hierarchies():
+    groups = [f"{mount.mount_point}/{name}" for mount in _hierarchies() if os.path.isdir(f"{mount.mount_point}/{name}")]
+    for group in groups:
         try:
-            if not os.path.isdir(f"{mount.mount_point}/{name}/engine"):
-                continue
-            cgroupfs.add_process(mount.mount_point, 0)
-            os.rmdir(f"{mount.mount_point}/{name}/engine")
-            os.rmdir(f"{mount.mount_point}/{name}")
+            cgroupfs.add_process(os.path.dirname(group), 0)
+        except OSError:
+            continue
+    for group in groups:
+        try:
+            if not cgroupfs.populated(f"{group}/engine"):
+                cgroupfs.remove(f"{group}/engine", timeout_s=0.5)
+                os.rmdir(group)
         except OSError:
             continue
 

@@ -177,7 +177,7 @@ class Streams:
         self._loop.forget(fd)
 
         def again() -> None:
-            if fd in self._outputs and not self._held_up:
+            if fd in self._outputs and not self._held_up and not self._loop.watches(fd):
                 self._listen(fd)
 
         self._loop.call_later(_HUNG_UP_WAIT_S, again)
