@@ -62,7 +62,7 @@ def _instance() -> Iterator[Sampan]:
 
 
 @pytest.fixture
-def clean(shared: Sampan) -> Iterator[Sampan]:
+def sampan(shared: Sampan) -> Iterator[Sampan]:
     """Yield the module's instance; remove all its containers afterwards and insist that nothing of them is left."""
     yield shared
     shared.remove_everything()

@@ -180,11 +180,13 @@ class Sampan:
 
     def end(self) -> None:
         """Stop keeper, server and all containers, and remove the root. Kills only processes of this root."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid, text in self.ours():
+            if "supervise.keeper" in text:
+                _kill(pid, signal.SIGTERM)
+        if not wait_until(lambda: not self.ours(), timeout=3, fail=False) or list(self.contained()):
             for pid, _ in [*self.ours(), *self.contained()]:
-                _kill(pid, number)
-            if wait_until(lambda: not self.ours() and not list(self.contained()), timeout=5, fail=False):
-                break
+                _kill(pid, signal.SIGKILL)
+            wait_until(lambda: not self.ours() and not list(self.contained()), timeout=5, fail=False)
         if self.instance:
             for parent in [
                 *Path("/sys/fs/cgroup").glob(f"*/sampan-{self.instance}"),
