@@ -258,7 +258,7 @@ def test_an_archive_cut_short_leaves_nothing(http: Connection, sampan: Sampan, b
         b"GET / HTTP/9.9\r\nHost: x\r\n\r\n",
         b"POST /containers/create HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
         b"POST /containers/create HTTP/1.1\r\nHost: x\r\n" + JSON + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"POST /auth HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 50_000 + b"\r\n",
         b"GET /v1.50/containers/json?" + b"&".join(b"a=%d" % i for i in range(5000)) + b" HTTP/1.1\r\nHost: x\r\n\r\n",
