@@ -120,10 +120,10 @@ def printed_by_c(tmp_path, headers: str, constants: dict[str, int]) -> dict[str,
 
 @pytest.mark.parametrize("architecture", ["x86_64", "aarch64", "riscv64", "ppc64le", "s390x", "arm", "i686"])
 def test_system_call_numbers_of_other_architectures_are_those_libseccomp_knows(architecture: str) -> None:
-    from sampan.kernel import libseccomp
+    from sampan.kernel import libseccomp, seccomp_profile
 
     library = libseccomp._library()
-    token = library.token(libseccomp._NATIVE[architecture])
+    token = library.token(seccomp_profile.NATIVE[architecture])
 
     for name, number in libc.syscall_numbers(architecture).items():
         assert (name, library.resolve_arch(token, name.encode())) == (name, number)

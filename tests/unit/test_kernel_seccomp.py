@@ -9,9 +9,10 @@ import struct
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings, strategies as st
 
 from sampan.errors import InvalidInput, Unsupported
-from sampan.kernel import credentials, libseccomp, seccomp
+from sampan.kernel import credentials, libseccomp, seccomp, seccomp_profile
 from sampan.spec.defaults import capabilities, seccomp as defaults
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,7 +70,7 @@ FILTERS = [
     (a, native)
     for a in defaults.ARCHITECTURES
     for native in (
-        libseccomp._NATIVE[a],
+        seccomp_profile.NATIVE[a],
         *{"x86_64": ("x86", "x32"), "aarch64": ("arm",), "s390x": ("s390",)}.get(a, ()),
     )
 ]
@@ -210,6 +211,74 @@ def test_the_capability_lists_agree() -> None:
 def test_an_architecture_without_a_filter_is_unsupported() -> None:
     with pytest.raises(Unsupported, match="none is shipped for vax"):
         seccomp.default_filter("vax")
+
+
+# ---------------------------------------------------------------------------------------------------------- optimising
+
+ARGUMENTS = st.sampled_from([0, 1, 2, 8, 0x11, 36, 38, 40, 0x7E020000, 1 << 29, 1 << 32, (1 << 32) | 40, 2**64 - 1])
+
+
+def plain_and_small(profile, architecture: str) -> tuple[bytes, bytes, tuple[str, ...]]:
+    resolved = seccomp_profile.resolve(profile, architecture, frozenset(capabilities.DEFAULT), (6, 1))
+    plain = libseccomp._plain(LIBRARY, resolved)
+    return plain, seccomp.compile(profile, architecture, capabilities.DEFAULT, (6, 1)), resolved.architectures
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return {a: plain_and_small(seccomp.default_profile(), a) for a in defaults.ARCHITECTURES}
+
+
+@settings(max_examples=600)
+@given(
+    st.sampled_from(FILTERS),
+    st.integers(0, 600)
+    | st.integers(0x40000000, 0x40000258)
+    | st.integers(0xF0000, 0xF0010)
+    | st.integers(0, 2**32 - 1),
+    st.lists(ARGUMENTS, max_size=3),
+)
+def test_a_small_filter_says_what_the_large_one_says(pairs, where, number: int, args: list[int]) -> None:
+    plain, small, _ = pairs[where[0]]
+    token = LIBRARY.token(where[1]) if where[1] != "x32" else LIBRARY.token("x86_64")
+
+    assert run(small, token, number, *args) == run(plain, token, number, *args)
+
+
+def test_every_number_of_this_machine_s_architectures_is_judged_alike(pairs) -> None:
+    plain, small, architectures = pairs["x86_64"]
+
+    assert architectures == ("x86_64", "x86", "x32")
+    for token in (0xC000003E, 0x40000003, 0xC00000B7):
+        for base in (0, 0x40000000, 0x80000000):
+            for number in range(base, base + 560):
+                assert run(small, token, number) == run(plain, token, number)
+
+
+def test_a_small_filter_is_small(pairs) -> None:
+    assert {a: len(small) < len(plain) / 2 for a, (plain, small, _) in pairs.items()} == dict.fromkeys(pairs, True)
+
+
+def test_long_jumps_are_written_where_short_ones_do_not_reach() -> None:
+    rules = [
+        {
+            "names": [name],
+            "action": "SCMP_ACT_ERRNO",
+            "errnoRet": 100 + i,
+            "args": [{"index": i % 6, "value": 1000 + i + j, "op": "SCMP_CMP_EQ"} for j in range(6)],
+        }
+        for i, name in enumerate(
+            ("read", "open", "close", "stat", "poll", "mmap", "brk", "ioctl", "pipe", "dup", "kill")
+        )
+    ]
+    plain, small, _ = plain_and_small({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules}, "x86_64")
+
+    for i, rule in enumerate(rules):
+        number = LIBRARY.resolve(rule["names"][0].encode())
+        for value in range(990, 1030):
+            args = [0] * 6
+            args[i % 6] = value
+            assert run(small, 0xC000003E, number, *args) == run(plain, 0xC000003E, number, *args)
 
 
 # ---------------------------------------------------------------------------------------------------- users' profiles

@@ -1,8 +1,7 @@
 """Compiles seccomp profiles through libseccomp.so.2; imported at need by `seccomp.compile`.
 
-A profile is JSON in Docker's form (`archMap`, `includes` and `excludes` by capability, architecture and kernel) or in
-OCI's (`architectures`). libseccomp makes the filter; before it stand a few instructions of ours for the newest system
-calls, which many a libseccomp in use doesn't know:
+`seccomp_profile` reads the profile, libseccomp makes the filter, `bpf_classic` makes it small. Before libseccomp's part
+stand a few instructions of ours for the newest system calls, which many a libseccomp in use doesn't know:
 
 * a call that the profile names and whose number is 451 or more (the same on every architecture) is judged there;
 * one that is newer than all that the profile names gets ENOSYS, as on an older kernel, so that programs fall back.
@@ -13,17 +12,18 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import json
 import os
 import struct
 import sys
 from ctypes import POINTER, c_char_p, c_int, c_uint, c_uint32, c_uint64, c_void_p
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sampan.errors import Failed, InvalidInput, Unsupported
+from sampan.kernel import bpf_classic
+from sampan.kernel.seccomp_profile import ACTIONS, ERRNO, NATIVE, Profile, Rule, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 NEWER = {
     "cachestat": 451,
@@ -50,48 +50,6 @@ NEWER = {
 
 _LAST_NEWER = 511  # 512 and on are x32's own, then arm's private ones
 
-_NATIVE = {  # ours → libseccomp's, and the JSON's SCMP_ARCH_…
-    "x86_64": "x86_64",
-    "aarch64": "aarch64",
-    "riscv64": "riscv64",
-    "ppc64le": "ppc64le",
-    "s390x": "s390x",
-    "arm": "arm",
-    "i686": "x86",
-}
-_GO_NAMES = {  # the words of `includes.arches`: Go's
-    "x86_64": ("amd64", "x86_64"),
-    "aarch64": ("arm64", "aarch64"),
-    "riscv64": ("riscv64",),
-    "ppc64le": ("ppc64le",),
-    "s390x": ("s390x",),
-    "arm": ("arm",),
-    "i686": ("386", "x86"),
-}
-_ALSO_FOR = {"amd64": ("x86", "x32"), "arm64": ("arm",), "s390x": ("s390",)}
-
-_ALLOW = 0x7FFF0000
-_ERRNO = 0x00050000
-_ACTIONS = {
-    "SCMP_ACT_KILL": 0,
-    "SCMP_ACT_KILL_THREAD": 0,
-    "SCMP_ACT_KILL_PROCESS": 0x80000000,
-    "SCMP_ACT_TRAP": 0x00030000,
-    "SCMP_ACT_ERRNO": _ERRNO,
-    "SCMP_ACT_TRACE": 0x7FF00000,
-    "SCMP_ACT_LOG": 0x7FFC0000,
-    "SCMP_ACT_ALLOW": _ALLOW,
-}
-_WITH_DATA = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
-_OPERATORS = {
-    "SCMP_CMP_NE": 1,
-    "SCMP_CMP_LT": 2,
-    "SCMP_CMP_LE": 3,
-    "SCMP_CMP_EQ": 4,
-    "SCMP_CMP_GE": 5,
-    "SCMP_CMP_GT": 6,
-    "SCMP_CMP_MASKED_EQ": 7,
-}
 _ATTR_BAD_ARCHITECTURE = 2
 _ATTR_NO_NEW_PRIVS = 3
 _ATTR_OPTIMIZE = 8
@@ -103,32 +61,6 @@ class _Argument(ctypes.Structure):
     _fields_ = [("arg", c_uint), ("op", c_int), ("datum_a", c_uint64), ("datum_b", c_uint64)]
 
 
-class Condition(NamedTuple):
-    """One `args` entry."""
-
-    argument: int
-    operator: int
-    value: int
-    value_two: int
-
-
-class Rule(NamedTuple):
-    """One system call of a rule that applies."""
-
-    name: str
-    action: int
-    conditions: tuple[Condition, ...]
-
-
-class Profile(NamedTuple):
-    """A profile with all choices made: for one architecture, capability set and kernel."""
-
-    default: int
-    architectures: tuple[str, ...]  # libseccomp's words, the native one first
-    rules: tuple[Rule, ...]  # those that apply
-    named: tuple[str, ...]  # every call that the profile names, whether it applies or not
-
-
 def compile(
     profile: str | bytes | Mapping[str, Any],
     architecture: str,
@@ -136,10 +68,15 @@ def compile(
     kernel: tuple[int, int] | None,
 ) -> bytes:
     """See `seccomp.compile`."""
-    if architecture not in _NATIVE:
+    if architecture not in NATIVE:
         raise Unsupported(f"can't compile a seccomp profile for {architecture}: libseccomp is not asked for it here")
     library = _library()
     resolved = resolve(profile, architecture, capabilities, kernel or _running_kernel())
+    return bpf_classic.optimise(_plain(library, resolved), _byte_order(library.token(resolved.architectures[0])))
+
+
+def _plain(library: _Library, resolved: Profile) -> bytes:
+    """Compile without regard to size."""
     by_libseccomp = [r for r in resolved.rules if r.name not in NEWER or r.conditions]
     ours = [r for r in resolved.rules if r.name in NEWER and not r.conditions]
     return _head(library, resolved, ours) + _export(library, resolved, by_libseccomp)
@@ -148,185 +85,6 @@ def compile(
 def _running_kernel() -> tuple[int, int]:
     major, minor = os.uname().release.split(".")[:2]
     return int(major), int("".join(c for c in minor if c.isdigit()))
-
-
-# ----------------------------------------------------------------------------------------------- reading the JSON: pure
-
-
-def resolve(
-    profile: str | bytes | Mapping[str, Any], architecture: str, capabilities: frozenset[str], kernel: tuple[int, int]
-) -> Profile:
-    """Read a profile and make its choices; `InvalidInput` names the place that is wrong."""
-    if isinstance(profile, str | bytes):
-        try:
-            profile = json.loads(profile)
-        except ValueError as e:
-            raise InvalidInput(f"can't read the seccomp profile: {e}") from None
-    top = _object(profile, "the profile")
-    default = _action(top, "defaultAction", "defaultErrnoRet", "")
-    for flag in _list(top, "flags", ""):
-        if flag != "SECCOMP_FILTER_FLAG_TSYNC":  # a container's init has one thread: nothing to synchronise
-            raise Unsupported(
-                f"can't use the seccomp profile: flag {flag} is not supported", "remove it from the profile"
-            )
-    facts = _Facts(_GO_NAMES[architecture], capabilities, kernel)
-    rules: list[Rule] = []
-    named: list[str] = []
-    for i, entry in enumerate(_list(top, "syscalls", "")):
-        place = f"syscalls[{i}]"
-        names = _names(_object(entry, place), place)
-        named += names
-        rules += _rules(entry, names, place, facts)
-    return Profile(default, _architectures(top, _NATIVE[architecture]), tuple(rules), tuple(named))
-
-
-class _Facts(NamedTuple):
-    architectures: tuple[str, ...]
-    capabilities: frozenset[str]
-    kernel: tuple[int, int]
-
-
-def _wrong(place: str, what: str) -> InvalidInput:
-    return InvalidInput(f"can't read the seccomp profile: {place}: {what}")
-
-
-def _object(value: object, place: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise _wrong(place, "must be an object")
-    return value
-
-
-def _list(parent: Mapping[str, Any], key: str, place: str) -> Sequence[Any]:
-    value = parent.get(key)
-    if value is None:
-        return ()
-    if not isinstance(value, list | tuple):
-        raise _wrong(f"{place}.{key}".lstrip("."), "must be an array")
-    return value
-
-
-def _strings(parent: Mapping[str, Any], key: str, place: str) -> list[str]:
-    values = _list(parent, key, place)
-    for i, value in enumerate(values):
-        if not isinstance(value, str):
-            raise _wrong(f"{place}.{key}[{i}]".lstrip("."), "must be a string")
-    return list(values)
-
-
-def _number(parent: Mapping[str, Any], key: str, place: str, most: int) -> int:
-    value = parent.get(key)
-    if value is None:
-        return 0
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
-        raise _wrong(f"{place}.{key}".lstrip("."), f"must be a number from 0 to {most}")
-    return value
-
-
-def _action(parent: Mapping[str, Any], key: str, errno_key: str, place: str) -> int:
-    word = parent.get(key)
-    where = f"{place}.{key}".lstrip(".")
-    if word == "SCMP_ACT_NOTIFY":
-        raise Unsupported(
-            f"can't use the seccomp profile: {where}: SCMP_ACT_NOTIFY needs a listener, and there is none"
-        )
-    if not isinstance(word, str) or word not in _ACTIONS:
-        raise _wrong(where, f"must be one of {', '.join(_ACTIONS)}")
-    data = _number(parent, errno_key, place, 0xFFFF) if parent.get(errno_key) is not None else errno.EPERM
-    return _ACTIONS[word] | (data if word in _WITH_DATA else 0)
-
-
-def _architectures(top: Mapping[str, Any], native: str) -> tuple[str, ...]:
-    """Choose the sub-architectures of Docker's `archMap` for the native one, or all of OCI's `architectures`."""
-    words = _strings(top, "architectures", "")
-    places = [f"architectures[{i}]" for i in range(len(words))]
-    for i, entry in enumerate(_list(top, "archMap", "")):
-        place = f"archMap[{i}]"
-        mapping = _object(entry, place)
-        if _architecture(mapping.get("architecture"), f"{place}.architecture") == native:
-            sub = _strings(mapping, "subArchitectures", place)
-            words += sub
-            places += [f"{place}.subArchitectures[{j}]" for j in range(len(sub))]
-    names = [_architecture(word, place) for word, place in zip(words, places, strict=True)]
-    return tuple(dict.fromkeys([native, *names]))
-
-
-def _architecture(word: object, place: str) -> str:
-    if not isinstance(word, str) or not word.startswith("SCMP_ARCH_"):
-        raise _wrong(place, f"must be an architecture like SCMP_ARCH_X86_64, not {word!r}")
-    return word.removeprefix("SCMP_ARCH_").lower()
-
-
-def _names(entry: Mapping[str, Any], place: str) -> list[str]:
-    names = _strings(entry, "names", place)
-    if isinstance(entry.get("name"), str) and entry["name"]:
-        names.append(entry["name"])
-    if not names:
-        raise _wrong(f"{place}.names", "must name at least one system call")
-    return names
-
-
-def _rules(entry: Mapping[str, Any], names: Sequence[str], place: str, facts: _Facts) -> Iterator[Rule]:
-    """Make the rules of one entry, none where it doesn't apply; it is read all the same, so that mistakes show."""
-    action = _action(entry, "action", "errnoRet", place)
-    conditions = [
-        _condition(_object(a, f"{place}.args[{i}]"), f"{place}.args[{i}]")
-        for i, a in enumerate(_list(entry, "args", place))
-    ]
-    if not _applies(entry, place, facts):
-        return
-    # Conditions on one argument can't all hold: they are alternatives, as runc reads them.
-    indexes = [c.argument for c in conditions]
-    alternatives = [(c,) for c in conditions] if len(set(indexes)) < len(indexes) else [tuple(conditions)]
-    for name in names:
-        for chosen in alternatives:
-            yield Rule(name, action, chosen)
-
-
-def _condition(entry: Mapping[str, Any], place: str) -> Condition:
-    operator = entry.get("op")
-    if not isinstance(operator, str) or operator not in _OPERATORS:
-        raise _wrong(f"{place}.op", f"must be one of {', '.join(_OPERATORS)}")
-    most = 2**64 - 1
-    return Condition(
-        _number(entry, "index", place, 5),
-        _OPERATORS[operator],
-        _number(entry, "value", place, most),
-        _number(entry, "valueTwo", place, most),
-    )
-
-
-def _applies(entry: Mapping[str, Any], place: str, facts: _Facts) -> bool:
-    """Say whether all of `includes` and none of `excludes` holds."""
-    includes = _object(entry.get("includes") or {}, f"{place}.includes")
-    excludes = _object(entry.get("excludes") or {}, f"{place}.excludes")
-    return all(_holds(includes, f"{place}.includes", facts)) and not any(
-        _holds(excludes, f"{place}.excludes", facts, every=False)
-    )
-
-
-def _holds(filter: Mapping[str, Any], place: str, facts: _Facts, *, every: bool = True) -> list[bool]:
-    """Judge each part that a filter has: `includes` wants every capability that it lists, `excludes` any."""
-    found = []
-    if caps := _strings(filter, "caps", place):
-        held = [c in facts.capabilities for c in caps]
-        found.append(all(held) if every else any(held))
-    if arches := _strings(filter, "arches", place):
-        found.append(any(a in facts.architectures or _also(a, facts) for a in arches))
-    if (least := filter.get("minKernel")) is not None:
-        found.append(facts.kernel >= _kernel(least, f"{place}.minKernel"))
-    return found
-
-
-def _also(word: str, facts: _Facts) -> bool:
-    """Docker lists "x86" and "x32" beside "amd64" where a sub-architecture is meant; the native one decides."""
-    return any(word in _ALSO_FOR.get(a, ()) for a in facts.architectures)
-
-
-def _kernel(text: object, place: str) -> tuple[int, int]:
-    parts = text.split(".") if isinstance(text, str) else []
-    if len(parts) != 2 or not all(p.isdigit() for p in parts):
-        raise _wrong(place, 'must be a version like "4.8"')
-    return int(parts[0]), int(parts[1])
 
 
 # ----------------------------------------------------------------------------------------------------------- libseccomp
@@ -386,9 +144,9 @@ def _export(library: _Library, profile: Profile, rules: Sequence[Rule]) -> bytes
         raise Failed("can't compile the seccomp profile: seccomp_init failed")
     try:
         _check(library.attr_set(context, _ATTR_NO_NEW_PRIVS, 0), "seccomp_attr_set")
-        _check(library.attr_set(context, _ATTR_BAD_ARCHITECTURE, _ACTIONS["SCMP_ACT_KILL_PROCESS"]), "seccomp_attr_set")
-        # A binary tree over the numbers: a few comparisons for each call instead of hundreds (libseccomp 2.5).
-        _check(library.attr_set(context, _ATTR_OPTIMIZE, 2), "seccomp_attr_set")
+        _check(library.attr_set(context, _ATTR_BAD_ARCHITECTURE, ACTIONS["SCMP_ACT_KILL_PROCESS"]), "seccomp_attr_set")
+        # A tree instead of a list, which is quicker to make small; libseccomp before 2.5 refuses it, and that's fine.
+        library.attr_set(context, _ATTR_OPTIMIZE, 2)
         _set_architectures(library, context, profile)
         for rule in rules:
             _add(library, context, rule, profile)
@@ -418,7 +176,7 @@ def _with_actions_in_order(bpf: bytes, library: _Library, profile: Profile) -> b
     order = _byte_order(library.token(profile.architectures[0]))
     if order == ("<" if sys.byteorder == "little" else ">"):
         return bpf
-    actions = {_ACTIONS["SCMP_ACT_KILL_PROCESS"], profile.default, *(r.action for r in profile.rules)}
+    actions = {ACTIONS["SCMP_ACT_KILL_PROCESS"], profile.default, *(r.action for r in profile.rules)}
     turned = b""
     for code, jt, jf, k in struct.iter_unpack(f"{order}HBBI", bpf):
         other = int.from_bytes(k.to_bytes(4, "little"), "big")
@@ -479,8 +237,8 @@ def _head_for(library: _Library, architecture: str, profile: Profile, rules: Seq
         judged += instruction(_JUMP_EQUAL, NEWER[name], 0, 1) + instruction(_RETURN, action)
     numbers = [NEWER.get(name) or library.resolve_arch(token, name.encode()) for name in profile.named]
     newest = max([0, *(n for n in numbers if n <= _LAST_NEWER)])
-    if profile.default < _ACTIONS["SCMP_ACT_TRACE"] and profile.default != _ERRNO | errno.ENOSYS:
-        judged += instruction(_JUMP_GREATER, newest, 0, 1) + instruction(_RETURN, _ERRNO | errno.ENOSYS)
+    if profile.default < ACTIONS["SCMP_ACT_TRACE"] and profile.default != ERRNO | errno.ENOSYS:
+        judged += instruction(_JUMP_GREATER, newest, 0, 1) + instruction(_RETURN, ERRNO | errno.ENOSYS)
     if not judged:
         return b""
     number = instruction(_LOAD, 0)
