@@ -10,9 +10,8 @@ USUAL = ["null", "zero", "full", "random", "urandom", "tty"]
 
 
 def test_the_usual_devices_are_there_and_work(sampan: Sampan) -> None:
-    script = (
-        "head -c 4 /dev/zero | wc -c; head -c 4 /dev/urandom | wc -c; echo x > /dev/null && echo ok; echo x > /dev/full"
-    )
+    reads = "head -c 4 /dev/zero | wc -c; head -c 4 /dev/urandom | wc -c"
+    script = f"{reads}; echo x > /dev/null && echo ok; echo x > /dev/full"
     said = sampan("run", "--rm", "busybox", "sh", "-c", script, check=False)
 
     assert said.lines == ["4", "4", "ok"]
@@ -37,7 +36,7 @@ def test_a_node_of_another_device_can_be_made_but_not_opened(sampan: Sampan) -> 
     [("c 1:11 rwm", True), ("c 1:* r", True), ("c *:* rw", True), ("c 1:11 w", False), ("b 1:11 rwm", False)],
 )
 def test_a_device_rule_opens_just_what_it_names(sampan: Sampan, rule: str, works: bool) -> None:
-    # /dev/zero's number under a name of our own for those that match by wildcard; kmsg itself needs a right more.
+    # Reading the kernel's log needs a capability, too.
     command = ["run", "--rm", "--cap-add", "SYSLOG", "--device-cgroup-rule", rule, "busybox", "sh", "-c", KMSG]
     said = sampan(*command, check=False)
 

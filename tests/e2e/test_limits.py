@@ -89,21 +89,8 @@ def test_cpus_hold_a_busy_loop_down(sampan: Sampan) -> None:
 
 
 def test_the_limits_are_in_inspect_as_docker_has_them(sampan: Sampan) -> None:
-    sampan(
-        "create",
-        "--name",
-        "cfg",
-        "--memory",
-        "64m",
-        "--cpus",
-        "1.5",
-        "--pids-limit",
-        "9",
-        "--cpuset-cpus",
-        "0",
-        "busybox",
-        "true",
-    )
+    flags = ["--memory", "64m", "--cpus", "1.5", "--pids-limit", "9", "--cpuset-cpus", "0"]
+    sampan("create", "--name", "cfg", *flags, "busybox", "true")
     host = sampan.inspect("cfg")["HostConfig"]
 
     assert (host["Memory"], host["MemorySwap"], host["NanoCpus"]) == (64 << 20, 128 << 20, 1_500_000_000)

@@ -323,20 +323,8 @@ def test_without_a_network_there_is_only_a_loopback_that_works(sampan: Sampan) -
 
 
 def test_detach_keys_and_other_flags_are_kept_in_the_configuration(sampan: Sampan) -> None:
-    sampan(
-        "create",
-        "--name",
-        "cfg",
-        "-it",
-        "--stop-timeout",
-        "3",
-        "--shm-size",
-        "1m",
-        "--cap-add",
-        "SYS_TIME",
-        "busybox",
-        "sh",
-    )
+    flags = ["-it", "--stop-timeout", "3", "--shm-size", "1m", "--cap-add", "SYS_TIME"]
+    sampan("create", "--name", "cfg", *flags, "busybox", "sh")
     found = sampan.inspect("cfg")
 
     assert (found["Config"]["Tty"], found["Config"]["OpenStdin"], found["Config"]["StopTimeout"]) == (True, True, 3)

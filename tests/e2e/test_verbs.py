@@ -16,16 +16,8 @@ from support.sampan import Sampan, wait_until
 @pytest.fixture
 def web(sampan: Sampan) -> Sampan:
     """Start a container called web that prints a line and then idles."""
-    sampan(
-        "run",
-        "-d",
-        "--name",
-        "web",
-        "busybox",
-        "sh",
-        "-c",
-        "echo ready; trap 'exit 3' TERM; while :; do sleep 0.05; done",
-    )
+    script = "echo ready; trap 'exit 3' TERM; while :; do sleep 0.05; done"
+    sampan("run", "-d", "--name", "web", "-e", "A=b", "busybox", "sh", "-c", script)
     wait_until(lambda: sampan("logs", "web").out == "ready\n")
     return sampan
 
@@ -80,16 +72,8 @@ def test_kill(web: Sampan, flags: list[str], code: int) -> None:
 
 
 def test_kill_with_a_signal_that_is_caught_leaves_it_running(sampan: Sampan) -> None:
-    sampan(
-        "run",
-        "-d",
-        "--name",
-        "web",
-        "busybox",
-        "sh",
-        "-c",
-        "trap 'echo hup' HUP; echo on; while :; do sleep 0.05; done",
-    )
+    script = "trap 'echo hup' HUP; echo on; while :; do sleep 0.05; done"
+    sampan("run", "-d", "--name", "web", "busybox", "sh", "-c", script)
     wait_until(lambda: sampan("logs", "web").out)
 
     sampan("kill", "-s", "HUP", "web")
