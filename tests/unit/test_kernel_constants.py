@@ -8,7 +8,21 @@ import subprocess
 
 import pytest
 
-from sampan.kernel import bpf, credentials, fds, keyring, libc, link, mount, namespaces, path, process, seccomp, tty
+from sampan.kernel import (
+    bpf,
+    credentials,
+    fds,
+    inotify,
+    keyring,
+    libc,
+    link,
+    mount,
+    namespaces,
+    path,
+    process,
+    seccomp,
+    tty,
+)
 
 NEWER_THAN_SOME_HEADERS = {"PIDFD_INFO_EXIT", "PIDFD_GET_INFO", "MOVE_MOUNT_BENEATH", "MS_NOSYMFOLLOW"}
 
@@ -60,6 +74,7 @@ CONSTANTS: dict[str, dict[str, int]] = {
     "linux/close_range.h": {"CLOSE_RANGE_CLOEXEC": fds.CLOSE_RANGE_CLOEXEC},
     "asm/ioctls.h": {name: getattr(tty, name) for name in ("TIOCSPTLCK", "TIOCGPTN", "TIOCGPTPEER")},
     "linux/sockios.h": {"SIOCGIFFLAGS": link.SIOCGIFFLAGS, "SIOCSIFFLAGS": link.SIOCSIFFLAGS},
+    "sys/inotify.h": flags(inotify.IN, "+IN_"),
     "linux/pidfd.h": {"PIDFD_INFO_EXIT": process._PIDFD_INFO_EXIT, "PIDFD_GET_INFO": process._PIDFD_GET_INFO},
     "linux/bpf.h": {
         "+BPF_PROG_LOAD": bpf.BPF_PROG_LOAD,

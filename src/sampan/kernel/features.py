@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sampan.kernel import cgroupfs, credentials, mount
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Features(NamedTuple):
@@ -99,10 +102,10 @@ def _read(path: str) -> str:
         return ""
 
 
-def _is_there(call: object) -> bool:
+def _is_there(call: Callable[[], object]) -> bool:
     """Make a call that can't succeed: ENOSYS says that it isn't there, EPERM that it is of no use."""
     try:
-        call()  # type: ignore[operator]
+        call()
     except OSError as e:
         return e.errno not in {errno.ENOSYS, errno.EPERM}
     return True
