@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import msgspec
 
 from sampan import ids
 from sampan.engine.resources import Machine, parse_set
-from sampan.errors import Failed, doing
+from sampan.errors import Failed, SampanError, doing
 from sampan.supervise import messages
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from sampan.rootfs.snapshots import Snapshots
     from sampan.spec.host import Host
     from sampan.spec.runtime import Spec
+
+_KEEPER_S = 10
 
 encode = msgspec.json.Encoder().encode
 
@@ -55,7 +58,9 @@ class Core:
 
     def __init__(self) -> None:
         self.execs: dict[str, Exec] = {}
+        self.keeper_there = threading.Event()
         self.closing = False
+        self.first_keeper_pid = os.getppid()
 
     @property
     def cgroup_parent(self) -> str:
@@ -83,11 +88,27 @@ class Core:
         return msgspec.json.decode(document, type=Spec)
 
     def the_keeper(self) -> Channel:
-        """Return the channel to the keeper."""
+        """Return the channel to the keeper; one that was killed is being replaced: wait for the next."""
+        self.keeper_there.wait(_KEEPER_S)
         keeper = self.keeper
         if keeper is None:
             raise Failed("can't reach the keeper: it has ended", "try again: another is being started")
         return keeper
+
+    def keeper_pid(self) -> int:
+        """Return the keeper's process: this one's parent, unless it has replaced that; then it says so by forking."""
+        if os.getppid() == self.first_keeper_pid:
+            return self.first_keeper_pid
+        channel, theirs = self.links.pair("a worker")
+        try:
+            forked = self.the_keeper().ask(messages.ForkWorker(), messages.Forked, (theirs.fileno(),))
+            with open(f"/proc/{forked.pid}/stat") as file:
+                return int(file.read().rpartition(")")[2].split()[1])
+        except (SampanError, OSError):
+            return 0
+        finally:
+            theirs.close()
+            channel.close()
 
     def worker(self) -> Channel:
         """Have the keeper fork a worker; close the channel when its job is done."""

@@ -2,55 +2,57 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from sampan.engine import execs, lifecycle
 from sampan.engine.launch import Start, joined_pid, write_files
 from sampan.engine.lifecycle import Verb
 from sampan.engine.translate import join
-from sampan.errors import Conflict, SampanError
-from sampan.runtime import plan as planning
+from sampan.errors import Conflict, SampanError, Unsupported
+from sampan.runtime import explain as telling, plan as planning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sampan.engine.core import Core
     from sampan.engine.registry import Container
+    from sampan.runtime.plan import Plan
 
 _DETACH_KEYS = b"\x10\x11"
 
 
 def explain(core: Core, container: Container) -> dict[str, Any]:
     """Return the steps of its start, and a script; its files are written, so that the script can be run."""
-    from sampan.runtime import explain as telling
-
     with container.lock:
         if not container.running:
             write_files(core, container)
         spec = join(core.spec(container), lambda other: joined_pid(core, other))
-        return telling.to_json(planning.plan(spec, core.host, id=container.id))
+        return _told(planning.plan(spec, core.host, id=container.id))
 
 
 def explain_exec(core: Core, exec_id: str) -> dict[str, Any]:
     """Return the steps of an exec."""
-    from sampan.runtime import explain as telling
+    return _told(execs.plan_of(core, execs.find(core, exec_id)))
 
-    return telling.to_json(execs.plan_of(core, execs.find(core, exec_id)))
+
+def _told(plan: Plan) -> dict[str, Any]:
+    try:
+        script = telling.to_shell(plan)
+    except Unsupported as e:  # the steps can be read all the same
+        script = f"echo {quote(e.message)} >&2\nexit 125\n"
+    return {**telling.to_json(plan), "script": script}
 
 
 def start_explained(core: Core, container: Container) -> Iterator[dict[str, Any]]:
     """Make the container, give the steps with their times, and execute the program when all are taken."""
-    from sampan.runtime import explain as telling
-
     with container.lock:
         if lifecycle.check(Verb.START, container.state, container.id) is lifecycle.ALREADY:
-            raise Conflict(
-                f"container {container.name} is running already", "stop it first: only a start can be explained"
-            )
+            raise Conflict(f"container {container.name} is running already", "only a start can be explained: stop it")
         begun = Start(core, container, _DETACH_KEYS, gated=True)
         try:
             launched = begun.wait()
-            yield from telling.steps(begun.plan, {step.index: step.ns for step in launched.steps})
+            yield from telling.to_json(begun.plan, ((step.index, step.ns) for step in launched.steps))["steps"]
             begun.go()
         except (SampanError, GeneratorExit) as e:
             begun.undo(e if isinstance(e, SampanError) else Conflict("the client went away before the program began"))

@@ -27,9 +27,11 @@ def listen_to_keeper(core: Core, sock: socket.socket) -> None:
     channel = core.links.add(sock, "the keeper")
     channel.on_gone = lambda gone: _gone(core, gone)
     core.keeper = channel
+    core.keeper_there.set()
 
 
 def _gone(core: Core, _: Channel) -> None:
+    core.keeper_there.clear()
     core.keeper = None
     if core.closing or core.listening is None:
         return

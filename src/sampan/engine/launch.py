@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 _LAUNCH_S = 120
 _FORGET_S = 20
+_RETRY_S = 0.02
 _DETACH_KEYS = b"\x10\x11"  # ctrl-p ctrl-q
 _SETTLE_S = 0.05
 """How long an exit waits to be written down: most containers that end are removed at once, which is one commit less.
@@ -122,8 +125,7 @@ class Start:
         release_attaching(container)
         container.shim = None
         self.channel.on_event = None
-        self.channel.post(messages.Forget()).wait_quietly(_FORGET_S)
-        self.channel.close()
+        dismiss(self.channel)
         created = self._before.status is Status.CREATED
         code = error.exit_status if error.exit_status in (126, 127) else 128
         state = msgspec.structs.replace(
@@ -326,6 +328,24 @@ def forget(channel: Channel) -> Pending:
     channel.on_event = None
     channel.on_gone = None
     return channel.post(messages.Forget())
+
+
+def dismiss(channel: Channel) -> None:
+    """Have a shim forget its container, killed first if it runs; no answer is an answer too."""
+    channel.on_gone = None
+    end = time.monotonic() + _FORGET_S
+    try:
+        while not channel.gone and time.monotonic() < end:
+            channel.post(messages.Signal(number=signal.SIGKILL)).wait_quietly(_FORGET_S)
+            try:
+                channel.ask(messages.Forget(), messages.Done, timeout_s=_FORGET_S)
+                return
+            except Conflict:  # it is still dying
+                time.sleep(_RETRY_S)
+            except SampanError:
+                return
+    finally:
+        channel.close()
 
 
 def must_run(container: Container, verb: Verb) -> Channel:

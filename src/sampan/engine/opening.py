@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.engine import reconcile
+from sampan.engine import launch, reconcile
 from sampan.engine.apparmor import default_profile
 from sampan.engine.core import Core, read_instance, read_machine
 from sampan.engine.events import Bus
@@ -25,20 +25,17 @@ from sampan.engine.store import Store
 from sampan.engine.volumes import Volumes
 from sampan.errors import SampanError, doing
 from sampan.image.store import Images
-from sampan.kernel import process
 from sampan.kernel.trees import remove_tree
 from sampan.rootfs import host as host_image
 from sampan.rootfs.snapshots import Snapshots
 from sampan.runtime.probe import probe
 from sampan.spec.docker import ContainerCreate
 from sampan.spec.state import State
-from sampan.supervise import messages, state as shim_state
+from sampan.supervise import state as shim_state
 
 if TYPE_CHECKING:
     from sampan.dirs import Dirs
     from sampan.engine.store import ContainerRow
-
-_KILLED_S = 5
 
 
 def open_core(dirs: Dirs, keeper_fd: int | None, listen_fd: int | None) -> Core:
@@ -138,7 +135,8 @@ def _fact(core: Core, id: str) -> reconcile.Fact:
     status = shim_state.read(core.dirs.shim(id))
     if status is None:
         return reconcile.Fact(id=id)
-    alive = status.phase in ("created", "running", "paused") and _exists(status)
+    # Whether it lives is for its shim to say, which may be being replaced; but a boot later nothing does.
+    alive = status.phase in ("created", "running", "paused") and status.boot_id == shim_state.boot_id()
     exited = status.exited
     return reconcile.Fact(
         id=id,
@@ -152,15 +150,6 @@ def _fact(core: Core, id: str) -> reconcile.Fact:
         oom_killed=exited.oom_killed if exited else False,
         paused=status.phase == "paused",
     )
-
-
-def _exists(status: shim_state.State) -> bool:
-    if not status.pid or status.boot_id != shim_state.boot_id():
-        return False
-    try:
-        return process.start_time(status.pid) == status.start_time
-    except OSError:
-        return False
 
 
 def _cgroups(core: Core) -> set[str]:
@@ -222,17 +211,7 @@ def _let_go(core: Core, id: str) -> None:
     except OSError:
         remove_tree(core.dirs.shim(id))
         return
-    try:
-        channel.post(messages.Signal(number=9)).wait_quietly(_KILLED_S)
-        end = time.monotonic() + _KILLED_S
-        while time.monotonic() < end:
-            status = channel.ask(messages.Hello(), messages.Status, timeout_s=_KILLED_S)
-            if status.phase in ("empty", "exited"):
-                break
-            time.sleep(0.02)
-        channel.ask(messages.Forget(), messages.Done, timeout_s=_KILLED_S)
-    finally:
-        channel.close()
+    launch.dismiss(channel)
 
 
 def _remove_cgroups(groups: list[tuple[str, str]]) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sampan.engine.registry import Container
 
 _ANSWER_S = 10
-_PATIENCE_S = 30
+_PATIENCE_S = 5
 _STEP_S = 0.05
 _UNKNOWN = "how it ended is not known: its shim and the keeper were both killed"
 
@@ -59,6 +59,9 @@ def _learn(core: Core, container: Container, status: messages.Status) -> None:
         launch.exited(core, container, status.exited)
     elif status.phase == "empty" and container.running:
         launch.exited(core, container, messages.Exited(exit_code=None, finished_at_ns=now_ns()))
+    elif status.phase == "created" and container.shim is not None:
+        # Made and never let go: the server that was to do it has died.
+        container.shim.post(messages.Signal(number=9))
     elif status.phase in ("running", "paused") and container.running:
         paused = status.phase == "paused"
         container.update(

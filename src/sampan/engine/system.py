@@ -69,7 +69,7 @@ def info(core: Core) -> docker.SystemInfo:
         security_options=_security_options(core),
         warnings=_warnings(core),
         server_pid=os.getpid(),
-        keeper_pid=os.getppid(),
+        keeper_pid=core.keeper_pid(),
         instance=core.instance,
     )
 

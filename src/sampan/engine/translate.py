@@ -209,14 +209,9 @@ def _kernel_mounts(host_config: HostConfig, given: Surroundings) -> list[Mount]:
         Mount(destination="/sys", type="sysfs", source="sysfs", options=(*restrict, sys)),
         Mount(destination="/sys/fs/cgroup", type="cgroup", source="cgroup", options=(*restrict, sys)),
     ]
-    shared = host_config.ipc_mode == "host"
-    if given.host.mqueue:
-        found.append(
-            Mount(destination="/dev/mqueue", type="bind", source="/dev/mqueue", options=("rbind", *restrict))
-            if shared
-            else Mount(destination="/dev/mqueue", type="mqueue", source="mqueue", options=restrict)
-        )
-    if shared:
+    if given.host.mqueue:  # it shows the queues of the IPC namespace that it is mounted in, whosever that is
+        found.append(Mount(destination="/dev/mqueue", type="mqueue", source="mqueue", options=restrict))
+    if host_config.ipc_mode == "host":
         found.append(Mount(destination="/dev/shm", type="bind", source="/dev/shm", options=("rbind", "rprivate")))
     elif "ipc_mode" in given.joins:
         source = f"/proc/container:{given.joins['ipc_mode']}/root/dev/shm"

@@ -77,13 +77,16 @@ class Volumes:
 
     def remove_of(self, container: Container, registry: Registry) -> list[str]:
         """Remove the anonymous volumes that were made for `container` and that no other uses; return their names."""
-        used = {name for other in registry if other is not container for name in other.volumes}
-        gone = []
-        for name in container.volumes:
-            volume = self._known.get(name)
-            if volume is not None and volume.anonymous and name not in used:
-                self.remove(name)
-                gone.append(name)
+        gone: list[str] = []
+        if not container.volumes:
+            return gone
+        with self.lock:
+            used = {name for other in registry if other is not container for name in other.volumes}
+            for name in container.volumes:
+                volume = self._known.get(name)
+                if volume is not None and volume.anonymous and name not in used:
+                    self.remove(name)
+                    gone.append(name)
         return gone
 
     def remove(self, name: str) -> None:
