@@ -69,6 +69,10 @@ class Repository:
         if self._auth is not None and self._auth.registry_token:
             self._authorization = f"Bearer {self._auth.registry_token}"
 
+    def log_in(self) -> None:
+        """Have the registry check the credentials, and nothing else. Raises NotPermitted."""
+        self._get(f"{self._base.partition('/v2/')[0]}/v2/").drain_conn()
+
     def manifest(self, tag_or_digest: str) -> tuple[bytes, str | None]:
         """Fetch a manifest or index; return its bytes, verified where asked for by digest, and its media type."""
         with self._get(f"manifests/{tag_or_digest}", {"Accept": _ACCEPT}) as response:
@@ -114,7 +118,7 @@ class Repository:
 
     def _get(self, path: str, headers: Mapping[str, str] | None = None) -> BaseHTTPResponse:
         """GET with authentication, a few tries, and redirects; raise what a failure means to the user."""
-        url = f"{self._base}/{path}"
+        url = path if path.startswith(("http://", "https://")) else f"{self._base}/{path}"
         asked = False
         for attempt in range(1, _TRIES + 1):
             last = attempt == _TRIES

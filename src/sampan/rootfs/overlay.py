@@ -81,9 +81,9 @@ def apply_metadata(path: str | bytes, metadata: Metadata) -> None:
 
 
 def _read(dirs: Dirs, diff_ids: Sequence[str]) -> list[_Layer]:
-    """The layers that show, topmost first."""
+    """The layers that show, topmost first. overlayfs takes none twice, and the upper one hides the lower one anyway."""
     layers = []
-    for diff_id in reversed(diff_ids):
+    for diff_id in dict.fromkeys(reversed(diff_ids)):
         path = dirs.layer(diff_id)
         try:
             with open(f"{path}/layer.json", "rb") as file:
