@@ -31,7 +31,7 @@ def main() -> None:
             else:
                 poll.unregister(keeper)
                 keeper.close()
-                keeper = replace_keeper(dirs, listening)
+                keeper = replace_keeper(dirs, listening, "--server", __file__)
                 poll.register(keeper, 0)
 
 
