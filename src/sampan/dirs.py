@@ -8,6 +8,7 @@
       shapes/HEX/            directories over a chain of layers that give merged ones their metadata (rootfs/overlay)
       containers/ID/         config.json (OCI), upper/, work/, rootfs/ (where the overlay is mounted), ID-json.log
       volumes/NAME/_data
+      seccomp/HEX.bpf          compiled filters, by the digest of what they were compiled from
       tmp/                   unfinished work; emptied at every start
     RUN                      /run/sampan for the default root, else ROOT/run: what must not survive a reboot
       docker.sock            the API
@@ -94,6 +95,11 @@ class Dirs:
     def volumes(self) -> str:
         """volumes/NAME/_data."""
         return f"{self.root}/volumes"
+
+    @property
+    def seccomp(self) -> str:
+        """Compiled filters."""
+        return f"{self.root}/seccomp"
 
     @property
     def tmp(self) -> str:

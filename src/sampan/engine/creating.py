@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from sampan import ids
-from sampan.engine import files, mounts, security
+from sampan.engine import mounts, security
 from sampan.engine.core import encode, now_ns
-from sampan.engine.launch import log_config
+from sampan.engine.launch import log_config, write_files
 from sampan.engine.merge import complete, joined
 from sampan.engine.registry import Container
 from sampan.engine.seccomp import seccomp_for
@@ -52,8 +52,7 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
         undo.callback(core.snapshots.remove, container.id)
         given = _surroundings(core, container, rootfs, joins)
         container.spec = translate(full, given, warnings)
-        files.resolv_conf(full.host_config, "")  # refuses a wrong --dns now, and a wrong --add-host
-        files.extra_hosts(full.host_config.extra_hosts or ())
+        write_files(core, container)
         _write(core, container, container.spec, rootfs)
         undo.pop_all()
     core.tell(container, "create")

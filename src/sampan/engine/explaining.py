@@ -6,7 +6,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from sampan.engine import execs, lifecycle
-from sampan.engine.launch import Start, joined_pid, write_files
+from sampan.engine.launch import Start, joined_pid, own_files
 from sampan.engine.lifecycle import Verb
 from sampan.engine.translate import join
 from sampan.errors import Conflict, SampanError, Unsupported
@@ -23,12 +23,10 @@ _DETACH_KEYS = b"\x10\x11"
 
 
 def explain(core: Core, container: Container) -> dict[str, Any]:
-    """Return the steps of its start, and a script; its files are written, so that the script can be run."""
+    """Return the steps of its start, and a script that does them by hand."""
     with container.lock:
-        if not container.running:
-            write_files(core, container)
         spec = join(core.spec(container), lambda other: joined_pid(core, other))
-        return _told(planning.plan(spec, core.host, id=container.id))
+        return _told(planning.plan(spec, core.host, id=container.id), own_files(core, container))
 
 
 def explain_exec(core: Core, exec_id: str) -> dict[str, Any]:
@@ -36,9 +34,10 @@ def explain_exec(core: Core, exec_id: str) -> dict[str, Any]:
     return _told(execs.plan_of(core, execs.find(core, exec_id)))
 
 
-def _told(plan: Plan) -> dict[str, Any]:
+def _told(plan: Plan, own_files: dict[str, str] | None = None) -> dict[str, Any]:
+    """`own_files` are gone when the container is: the script brings them along."""
     try:
-        script = telling.to_shell(plan)
+        script = telling.to_shell(plan, own_files)
     except Unsupported as e:  # the steps can be read all the same
         script = f"echo {quote(e.message)} >&2\nexit 125\n"
     return {**telling.to_json(plan), "script": script}

@@ -6,7 +6,7 @@ import ipaddress
 import os
 from typing import TYPE_CHECKING
 
-from sampan.errors import InvalidInput, Unsupported, doing
+from sampan.errors import InvalidInput, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,12 +68,13 @@ def resolv_conf(host_config: HostConfig, host_file: str) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def write(directory: str, host_config: HostConfig, name: str) -> None:
-    """Write the three files, anew at each start: the host's resolver may have changed."""
-    with doing(f"can't write the files of {directory}"):
-        _put(f"{directory}/hosts", hosts(host_config, name, _read("/etc/hosts")))
-        _put(f"{directory}/hostname", f"{name}\n")
-        _put(f"{directory}/resolv.conf", resolv_conf(host_config, _read("/etc/resolv.conf")))
+def texts(host_config: HostConfig, name: str) -> dict[str, str]:
+    """Return the three files' texts by name, as the host's files are now."""
+    return {
+        "resolv.conf": resolv_conf(host_config, _read("/etc/resolv.conf")),
+        "hostname": f"{name}\n",
+        "hosts": hosts(host_config, name, _read("/etc/hosts") if host_config.network_mode == "host" else ""),
+    }
 
 
 def _read(path: str) -> str:
@@ -87,7 +88,8 @@ def _read(path: str) -> str:
         os.close(fd)
 
 
-def _put(path: str, text: str) -> None:
+def put(path: str, text: str) -> None:
+    """Write one of them."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
         os.write(fd, text.encode(errors="surrogateescape"))

@@ -176,11 +176,22 @@ def listen(core: Core, container: Container, channel: Channel) -> None:
 
 
 def write_files(core: Core, container: Container) -> None:
-    """Write /etc/hosts and its like, unless they are another container's."""
-    if not container.body.host_config.network_mode.startswith("container:"):
-        spec = core.spec(container)
-        name = spec.hostname or os.uname().nodename
-        files.write(core.dirs.container(container.id), container.body.host_config, name)
+    """Write /etc/hosts and its like where they have changed, unless they are another container's."""
+    for path, text in own_files(core, container).items():
+        if container.written.get(path) != text:
+            with doing(f"can't write {path}"):
+                files.put(path, text)
+            container.written[path] = text
+
+
+def own_files(core: Core, container: Container) -> dict[str, str]:
+    """Return the texts of the container's own files by their paths."""
+    host_config = container.body.host_config
+    if host_config.network_mode.startswith("container:"):
+        return {}
+    name = core.spec(container).hostname or os.uname().nodename
+    directory = core.dirs.container(container.id)
+    return {f"{directory}/{file}": text for file, text in files.texts(host_config, name).items()}
 
 
 def make_sources(core: Core, container: Container) -> None:
@@ -290,6 +301,7 @@ def exited(core: Core, container: Container, event: messages.Exited) -> None:
         finished_at_ns=event.finished_at_ns,
         error="how it ended is not known: its shim and the keeper were both killed" if unknown else "",
     )
+    container.written.clear()  # it may have changed them
     if event.oom_killed:
         core.tell(container, "oom")
     duration = max(0, event.finished_at_ns - container.state.started_at_ns) // 10**9

@@ -34,7 +34,7 @@ def seccomp_for(dirs: Dirs, wanted: str, capabilities: Sequence[str]) -> str:
     from sampan import __version__
 
     key = b"\0".join([__version__.encode(), ARCHITECTURE.encode(), ",".join(sorted(capabilities)).encode(), profile])
-    path = f"{dirs.root}/seccomp/{hashlib.sha256(key).hexdigest()}.bpf"
+    path = f"{dirs.seccomp}/{hashlib.sha256(key).hexdigest()}.bpf"
     if not os.path.exists(path):
         with doing("can't use the seccomp profile"):
             _keep(path, kernel.compile(profile, ARCHITECTURE, capabilities))

@@ -20,14 +20,15 @@ from sampan.runtime import becoming, by_hand, ops
 from sampan.runtime.perform import flags_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from sampan.runtime.plan import Plan
 
 Times = "Iterable[tuple[int, int]]"
 
-# A word that the shell's quoting leaves alone, and that becomes a variable in the end.
+# Words that the shell's quoting leaves alone, and that become variables in the end.
 _NAME = "SAMPAN_BY_HAND"
+_PLACE = "SAMPAN_PLACE"
 
 
 # ------------------------------------------------------------------------------------------------------ words and JSON
@@ -67,12 +68,17 @@ def to_json(plan: Plan, steps: Iterable[tuple[int, int]] = ()) -> dict[str, Any]
 # --------------------------------------------------------------------------------------------------------- the script
 
 
-def to_shell(plan: Plan) -> str:
-    """Return a script for sh(1) that makes the same container; for an exec it takes the container's pid."""
+def to_shell(plan: Plan, files: Mapping[str, str] | None = None) -> str:
+    """Return a script for sh(1) that makes the same container; for an exec it takes the container's pid.
+
+    `files` are those that the plan binds and that the script is to bring along: path → text.
+    """
     _refuse(plan)
-    everything = [_renamed(step.op, plan) for step in plan.steps]
-    script = "".join(_enter(everything, plan) if not plan.root else _create(everything, plan))
-    return script.replace(_NAME, "$name")
+    brought = {path: f"/{_PLACE}/{path.rsplit('/', 1)[1]}" for path in files or ()}
+    everything = [_renamed(step.op, plan, brought) for step in plan.steps]
+    texts = {brought[path]: text for path, text in (files or {}).items()}
+    script = "".join(_enter(everything, plan) if not plan.root else _create(everything, plan, texts))
+    return script.replace(_NAME, "$name").replace(f"/{_PLACE}/", "$place/")
 
 
 def _refuse(plan: Plan) -> None:
@@ -84,9 +90,9 @@ def _refuse(plan: Plan) -> None:
                 pass
 
 
-def _renamed(op: ops.Operation, plan: Plan) -> ops.Operation:
-    """Give the script control groups of its own."""
-    new = {directory: _own_group(directory) for _, directory in plan.cgroups}
+def _renamed(op: ops.Operation, plan: Plan, brought: Mapping[str, str]) -> ops.Operation:
+    """Give the script control groups and files of its own."""
+    new = {**brought, **{directory: _own_group(directory) for _, directory in plan.cgroups}}
     for field in ("directory", "source", "cgroup"):
         value = getattr(op, field, None)
         if value in new:
@@ -99,7 +105,7 @@ def _own_group(directory: str) -> str:
     return f"{directory.rsplit('/', 2)[0]}/{_NAME}"
 
 
-def _create(everything: list[ops.Operation], plan: Plan) -> Iterator[str]:
+def _create(everything: list[ops.Operation], plan: Plan, texts: Mapping[str, str]) -> Iterator[str]:
     groups = [_own_group(d) for _, d in plan.cgroups]
     yield _head(plan, "")
     yield (
@@ -109,6 +115,7 @@ def _create(everything: list[ops.Operation], plan: Plan) -> Iterator[str]:
         'root="$place/root"; export place root ROOT="$root" upper="$place/upper" work="$place/work"\n'
         "export LIBMOUNT_FORCE_MOUNT2=always\n"
     )
+    yield from (f"cat > {path} <<'END_OF_FILE'\n{text}END_OF_FILE\n" for path, text in texts.items())
     if len(groups) == 1 and "" in dict(plan.cgroups):
         yield f"export GROUP={groups[0]}\n"
     yield f'clean() {{ rm -rf "$place"; for g in {" ".join(groups)}; do rmdir $g 2>/dev/null || :; done; }}\n'
