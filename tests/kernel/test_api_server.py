@@ -1,5 +1,6 @@
 """The API as any client of Docker's meets it: raw HTTP at a running instance, also hostile."""
 
+import base64
 import json
 import os
 import socket
@@ -9,11 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from http import server as http_server
 from pathlib import Path
 
 import pytest
 
 from sampan.client.wire import Connection, quote
+from support.registry import Registry
 from support.sampan import Sampan, wait_until
 
 JSON = b"Content-Type: application/json\r\n"
@@ -244,6 +247,83 @@ def test_an_archive_cut_short_leaves_nothing(http: Connection, sampan: Sampan, b
 
     assert http.request("GET", "/v1.50/images/short/json").status == 404
     assert wait_until(lambda: not list((sampan.root / "tmp").iterdir()), timeout=5, fail=False)
+
+
+# -------------------------------------------------------------------------------------------- registries
+
+
+class _Guarded(http_server.BaseHTTPRequestHandler):
+    """A registry that lets `me` with the password `secret` in."""
+
+    def do_GET(self) -> None:
+        right = self.headers["Authorization"] == "Basic " + base64.b64encode(b"me:secret").decode()
+        self.send_response(200 if right else 401)
+        self.send_header("WWW-Authenticate", 'Basic realm="here"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "status", "said"),
+    [
+        ("me", "secret", 200, "Login Succeeded"),
+        ("me", "wrong", 403, "unauthorized: incorrect username or password"),
+        ("", "", 400, "no user name"),
+    ],
+)
+def test_credentials_are_checked_at_their_registry(
+    http: Connection, user: str, password: str, status: int, said: str
+) -> None:
+    with http_server.ThreadingHTTPServer(("127.0.0.1", 0), _Guarded) as registry:
+        threading.Thread(target=registry.serve_forever, daemon=True).start()
+        given = {"username": user, "password": password, "serveraddress": f"127.0.0.1:{registry.server_port}"}
+
+        answer = http.request("POST", "/v1.50/auth", json.dumps(given).encode())
+        registry.shutdown()
+
+    assert answer.status == status
+    assert said in answer.read().decode()
+
+
+def test_a_pull_answers_in_lines_of_progress(http: Connection, registry: Registry, busybox_tar: Path) -> None:
+    image = http.request("POST", "/v1.50/images/create?fromSrc=-&repo=mine", busybox_tar.read_bytes())
+    image.check().read()
+    archive = busybox_tar.parent / "one-layer"
+    subprocess.run(["umoci", "init", "--layout", archive], check=True)
+    subprocess.run(["umoci", "new", "--image", f"{archive}:v1"], check=True)
+    subprocess.run(["umoci", "raw", "add-layer", "--image", f"{archive}:v1", busybox_tar], check=True)
+    name = registry.push(f"oci:{archive}:v1", "small:v1").removesuffix(":v1")
+
+    answer = http.request("POST", f"/v1.50/images/create?fromImage={quote(name)}&tag=v1")
+    lines = [json.loads(line) for line in answer.lines()]
+
+    assert lines[0] == {"status": "Pulling from small", "id": "v1"}
+    assert {"Pulling fs layer", "Downloading", "Pull complete"} <= {line["status"] for line in lines}
+    assert lines[-1]["status"].startswith("Status: Downloaded newer image for")
+    missing = http.request("POST", f"/v1.50/images/create?fromImage={quote(name)}&tag=none")
+    assert "not found" in missing.read().decode()
+    for tag in (f"{name}:v1", "mine"):
+        http.request("DELETE", f"/v1.50/images/{tag}").check().read()
+
+
+# -------------------------------------------------------------------------------------------- upgrades
+
+
+def test_a_newer_client_gets_a_new_server_and_containers_run_on(http: Connection, sampan: Sampan) -> None:
+    id = create(http, "sleep", "100")
+    http.request("POST", f"/v1.50/containers/{id}/start").check()
+    pid = http.request("GET", f"/v1.50/containers/{id}/json").json()["State"]["Pid"]
+    server = sampan.info("ServerPid")
+    newer = Connection(str(sampan.socket), "sampan/99.1")
+
+    state = newer.request("GET", f"/v1.50/containers/{id}/json").json()["State"]
+
+    assert (state["Running"], state["Pid"]) == (True, pid)
+    assert newer.request("GET", "/info").json()["ServerPid"] != server
+    newer.close()
 
 
 # -------------------------------------------------------------------------------------------- hostile clients

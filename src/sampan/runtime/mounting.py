@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sampan.errors import Failed, SyscallError
@@ -130,21 +131,48 @@ def place(scene: Scene, target: str, *, directory: bool) -> int:
     except SyscallError as e:
         if e.errno != errno.ENOENT:
             raise
-    return mkdirs_in_root(scene.root_fd, target, 0o755) if directory else _make_file(scene, target)
+    if not directory:
+        return _make_file(scene, target)
+    above, name = _split(target)
+    try:
+        parent = directory_above(scene, above)
+        os.mkdir(name, 0o755, dir_fd=parent)
+        return openat2(parent, name, _DIRECTORY, resolve=RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS)
+    except FileExistsError:  # a link that points nowhere: what it points to is made
+        return mkdirs_in_root(scene.root_fd, target, 0o755)
+
+
+def _split(path: str) -> tuple[str, str]:
+    above, _, name = path.rstrip("/").rpartition("/")
+    return above or "/", name
+
+
+def directory_above(scene: Scene, path: str) -> int:
+    """Return a directory inside the root, made where it is missing; it stays open, for the next step needs it too."""
+    if scene.parent_path != path:
+        forget_parent(scene)
+        scene.parent_fd = mkdirs_in_root(scene.root_fd, path, 0o755)
+        scene.parent_path = path
+    return scene.parent_fd
+
+
+def forget_parent(scene: Scene, covered: str = "/") -> None:
+    """Close the directory that was kept, if a mount on `covered` hides it."""
+    if scene.parent_fd >= 0 and f"{scene.parent_path}/".startswith(covered.rstrip("/") + "/"):
+        os.close(scene.parent_fd)
+        scene.parent_fd, scene.parent_path = -1, ""
 
 
 def _make_file(scene: Scene, target: str) -> int:
     """Make an empty file; where the name is a link that points nowhere, make what it points to."""
     for _ in range(_MAX_LINKS):
-        above, _, name = target.rstrip("/").rpartition("/")
-        parent = mkdirs_in_root(scene.root_fd, above or "/", 0o755)
+        above, name = _split(target)
+        parent = directory_above(scene, above)
         try:
             os.close(openat2(parent, name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode=0o644, resolve=RESOLVE.BENEATH))
             return openat2(parent, name, os.O_PATH | os.O_NOFOLLOW, resolve=RESOLVE.BENEATH)
         except FileExistsError:
             link = os.readlink(name, dir_fd=parent)
-        finally:
-            os.close(parent)
         target = link if link.startswith("/") else f"{above}/{link}"
     raise SyscallError(errno.ELOOP, "openat2", target)
 
@@ -161,6 +189,7 @@ def mount_filesystem(op: ops.Mount, scene: Scene) -> None:
         mount.mount(op.source, f"/proc/self/fd/{at}", op.type, flags, data or None)
     finally:
         os.close(at)
+    forget_parent(scene, op.target)
 
 
 def bind(op: ops.Bind, scene: Scene) -> None:
@@ -177,6 +206,7 @@ def bind(op: ops.Bind, scene: Scene) -> None:
             os.close(at)
     finally:
         os.close(tree)
+    forget_parent(scene, op.target)
 
 
 def borrow(op: ops.Borrow, scene: Scene) -> None:
@@ -222,32 +252,25 @@ def make_directory(op: ops.MakeDirectory, scene: Scene) -> None:
 
 def make_node(op: ops.MakeNode, scene: Scene) -> None:
     """Make a device node; one that is there must be the same."""
-    above, _, name = op.path.rpartition("/")
-    parent = mkdirs_in_root(scene.root_fd, above or "/", 0o755)
+    above, name = _split(op.path)
+    parent = directory_above(scene, above)
     kind = {"c": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}[op.type]
     device = os.makedev(op.major, op.minor)
     try:
         os.mknod(name, op.mode | kind, device, dir_fd=parent)
-        if op.uid or op.gid:
-            os.chown(name, op.uid, op.gid, dir_fd=parent, follow_symlinks=False)
     except FileExistsError:
         there = os.stat(name, dir_fd=parent, follow_symlinks=False)
         if (stat.S_IFMT(there.st_mode), there.st_rdev) != (kind, 0 if op.type == "p" else device):
             raise
-    finally:
-        os.close(parent)
+    if op.uid or op.gid:
+        os.chown(name, op.uid, op.gid, dir_fd=parent, follow_symlinks=False)
 
 
 def make_link(op: ops.MakeLink, scene: Scene) -> None:
     """Make a symbolic link; a name that is taken stays."""
-    above, _, name = op.path.rpartition("/")
-    parent = mkdirs_in_root(scene.root_fd, above or "/", 0o755)
-    try:
-        os.symlink(op.target, name, dir_fd=parent)
-    except FileExistsError:
-        pass
-    finally:
-        os.close(parent)
+    above, name = _split(op.path)
+    with suppress(FileExistsError):
+        os.symlink(op.target, name, dir_fd=directory_above(scene, above))
 
 
 # ------------------------------------------------------------------------------------------------- read-only and masked

@@ -102,6 +102,8 @@ class Scene:
         self.warnings: list[str] = []
         # inside
         self.root_fd = -1
+        self.parent_fd = -1  # the directory inside the root that was needed last, and its path
+        self.parent_path = ""
         self.overlay_fd = -1  # mounted outside, attached inside
         self.borrowed: dict[str, int] = {}  # detached mounts by their source
         self.proc_fd = -1  # a procfs of our own, which nothing covers
