@@ -288,14 +288,14 @@ def test_credentials_are_checked_at_their_registry(
     assert said in answer.read().decode()
 
 
-def test_a_pull_answers_in_lines_of_progress(http: Connection, registry: Registry, busybox_tar: Path) -> None:
-    image = http.request("POST", "/v1.50/images/create?fromSrc=-&repo=mine", busybox_tar.read_bytes())
-    image.check().read()
-    archive = busybox_tar.parent / "one-layer"
-    subprocess.run(["umoci", "init", "--layout", archive], check=True)
-    subprocess.run(["umoci", "new", "--image", f"{archive}:v1"], check=True)
-    subprocess.run(["umoci", "raw", "add-layer", "--image", f"{archive}:v1", busybox_tar], check=True)
-    name = registry.push(f"oci:{archive}:v1", "small:v1").removesuffix(":v1")
+def test_a_pull_answers_in_lines_of_progress(http: Connection, registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(os.urandom(100_000))
+    layout = tmp_path / "layout"
+    subprocess.run(["tar", "-C", tmp_path, "-cf", tmp_path / "layer.tar", "file"], check=True)
+    subprocess.run(["umoci", "init", "--layout", layout], check=True)
+    subprocess.run(["umoci", "new", "--image", f"{layout}:v1"], check=True)
+    subprocess.run(["umoci", "raw", "add-layer", "--image", f"{layout}:v1", tmp_path / "layer.tar"], check=True)
+    name = registry.push(f"oci:{layout}:v1", "small:v1").removesuffix(":v1")
 
     answer = http.request("POST", f"/v1.50/images/create?fromImage={quote(name)}&tag=v1")
     lines = [json.loads(line) for line in answer.lines()]
@@ -305,8 +305,7 @@ def test_a_pull_answers_in_lines_of_progress(http: Connection, registry: Registr
     assert lines[-1]["status"].startswith("Status: Downloaded newer image for")
     missing = http.request("POST", f"/v1.50/images/create?fromImage={quote(name)}&tag=none")
     assert "not found" in missing.read().decode()
-    for tag in (f"{name}:v1", "mine"):
-        http.request("DELETE", f"/v1.50/images/{tag}").check().read()
+    http.request("DELETE", f"/v1.50/images/{name}:v1").check().read()
 
 
 # -------------------------------------------------------------------------------------------- upgrades
@@ -383,7 +382,7 @@ def test_a_client_that_vanishes_frees_its_thread(http: Connection, sampan: Sampa
     for connection in waiting:
         connection.close()
 
-    wait_until(lambda: threads(sampan) <= before, timeout=10)
+    wait_until(lambda: threads(sampan) <= before + 2, timeout=10)  # two may have been started to stay
 
 
 def test_many_clients_at_once_are_all_answered(http: Connection, sampan: Sampan) -> None:

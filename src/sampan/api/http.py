@@ -28,6 +28,7 @@ HEAD_TIMEOUT_S = 300
 """How long a connection may be idle, or be in the middle of a request's head."""
 
 SEND_TIMEOUT_S = 60
+"""How long a client may refuse to take a whole answer."""
 
 _READ = 65536
 _DRAIN = 1 << 20  # of a body that nobody wanted, before the connection is given up instead
@@ -62,13 +63,14 @@ class Channel:
 
     def __init__(self, client: socket.socket, identity: str) -> None:
         self.client = client
-        self.answered = False  # the present request's head has been answered, so an error can't be any more
+        self.answered = True  # the present request's answer has begun, so an error can't be told any more
         self._identity = identity
         self._parser = h11.Connection(h11.SERVER, max_incomplete_event_size=LONGEST_HEAD)
         self._request: Request | None = None
         self._body_read = True
         self._closing = False
         self._version = ""
+        self._patient = False
         _set_timeouts(client, HEAD_TIMEOUT_S, SEND_TIMEOUT_S)
 
     # ---------------------------------------------------------------------------------------- requests
@@ -79,9 +81,9 @@ class Channel:
             return None
         self._body_read = True
         self._request = None
-        self.answered = False
         event = self._event()
         if isinstance(event, h11.Request):
+            self.answered = False
             self._request = Request(event)
             self._body_read = False
             return self._request
@@ -96,6 +98,9 @@ class Channel:
             left -= len(piece)
             if left < 0:
                 return False
+        if self._patient:
+            _set_timeouts(self.client, HEAD_TIMEOUT_S, SEND_TIMEOUT_S)
+            self._patient = False
         rest, _ = self._parser.trailing_data
         self._parser = h11.Connection(h11.SERVER, max_incomplete_event_size=LONGEST_HEAD)
         if rest:
@@ -139,6 +144,7 @@ class Channel:
                 self._closing = True
                 if self._request is not None:
                     raise ClientGone from e
+                self.answered = False
                 raise InvalidInput(f"bad request: {e}") from e
 
     def _recv(self) -> bytes:
@@ -170,8 +176,10 @@ class Channel:
         self._send((head + "\r\n").encode("latin-1", "replace") + body)
 
     def stream(self, content_type: str, status: int = 200) -> Stream:
-        """Begin an answer that comes in pieces."""
+        """Begin an answer that comes in pieces. The client may take as long as it likes over each: `logs -f | less`."""
         self.answered = True
+        _set_timeouts(self.client, HEAD_TIMEOUT_S, 0)
+        self._patient = True
         chunked = self._request is None or not (self._request.close and self._old())
         head = self._head(status, content_type, None)
         head += "Transfer-Encoding: chunked\r\n\r\n" if chunked else "\r\n"
@@ -224,7 +232,7 @@ class Stream:
         self._chunked = chunked
 
     def write(self, data: bytes) -> None:
-        """Send one piece. Raises ClientGone; waits as long as the client reads slowly, up to SEND_TIMEOUT_S."""
+        """Send one piece. Raises ClientGone; waits as long as the client takes."""
         if not data:
             return
         self._channel._send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sampan.errors import InvalidInput, SampanError, Unsupported
+from sampan.errors import InvalidInput, NotPermitted, SampanError, Unsupported
+from sampan.image.registry import Repository
 from sampan.spec import docker
+from sampan.spec.distribution import AuthConfig
+from sampan.spec.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,12 +121,23 @@ def _message(progress: Progress) -> docker.ProgressMessage:
     detail = None
     if progress.current is not None or progress.total is not None:
         detail = docker.ProgressDetail(current=progress.current or 0, total=progress.total or 0)
-    elif progress.id:
-        detail = docker.ProgressDetail()
+    elif progress.id and not progress.status.startswith("Pulling from"):
+        detail = docker.ProgressDetail()  # an empty object: a layer without a bar
     return docker.ProgressMessage(status=progress.status, progress_detail=detail, id=progress.id or "")
 
 
 def check_auth(call: Call) -> None:
-    """POST /auth: try credentials at a registry."""
+    """POST /auth: have a registry check credentials, for `docker login`."""
     given = call.body(docker.AuthConfig)
-    call.answer(call.engine.check_auth(given))
+    if not (given.username or given.identitytoken):
+        raise InvalidInput("can't log in: no user name is given")
+    server = given.serveraddress.removeprefix("https://").removeprefix("http://").partition("/")[0]
+    server = "docker.io" if server in ("", "index.docker.io") else server
+    credentials = AuthConfig(
+        username=given.username, password=given.password, identity_token=given.identitytoken, server_address=server
+    )
+    try:
+        Repository(Reference.parse(f"{server}/login"), credentials).log_in()
+    except NotPermitted as e:
+        raise NotPermitted(f"can't log in at {server}: unauthorized: incorrect username or password") from e
+    call.answer(docker.AuthResponse(status="Login Succeeded"))

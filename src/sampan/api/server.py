@@ -39,6 +39,7 @@ MOST_CONNECTIONS = 4096
 
 _STACK = 1 << 20
 _BROKEN_FOR_S = 3
+_FINISH_S = 3
 _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED))
 
 
@@ -52,7 +53,7 @@ class Server:
         self.engine = engine
         self._listener = listener
         self._hangups = Hangups()
-        self._connections = 0
+        self._channels: set[Channel] = set()
         self._lock = threading.Lock()
         self._identity = f"Server: Sampan/{sampan.__version__} ({platform.system().lower()})\r\n"
         self._leave = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -84,25 +85,28 @@ class Server:
                 raise
             time.sleep(0.05)
             return
-        with self._lock:
-            self._connections += 1
-            room = self._connections <= MOST_CONNECTIONS
         try:
-            if not room:
+            if len(self._channels) >= MOST_CONNECTIONS:
                 raise RuntimeError("too many connections")
             threading.Thread(target=self._serve, args=(client,), name="connection", daemon=True).start()
         except RuntimeError:  # also when no thread can be had
             client.close()
-            self._closed()
 
-    def _closed(self) -> None:
-        with self._lock:
-            self._connections -= 1
+    def finish(self) -> None:
+        """Give the calls that have not answered yet a moment to do so."""
+        end = time.monotonic() + _FINISH_S
+        while time.monotonic() < end:
+            with self._lock:
+                if all(channel.answered for channel in self._channels):
+                    return
+            time.sleep(0.01)
 
     # ---------------------------------------------------------------------------------------- one connection
 
     def _serve(self, client: socket.socket) -> None:
         channel = Channel(client, self._identity)
+        with self._lock:
+            self._channels.add(channel)
         counted = False
         try:
             while (request := self._next(channel)) is not None:
@@ -116,7 +120,8 @@ class Server:
             traceback.print_exc()
         finally:
             client.close()
-            self._closed()
+            with self._lock:
+                self._channels.discard(channel)
             if counted and isinstance(self.engine, Engine):
                 self.engine.connection_closed()
 
@@ -214,6 +219,7 @@ def main(arguments: list[str]) -> int:
     gc.collect()
     gc.freeze()  # what is here now stays: the collector needs not look at it again
     server.run()
+    server.finish()
     engine.close()
     return 0
 
