@@ -130,13 +130,13 @@ def call(command: Command, words: list[str], options: dict[str, object]) -> int:
     from sampan.cli.session import ServerError, Session
 
     usage = f"Usage:  sampan {command.usage}\n\nRun 'sampan {command.path} --help' for more information"
+    session = Session(
+        root=options["root"] or None,  # type: ignore[arg-type]
+        host=_host(options["host"]),
+        config=options["config"] or None,  # type: ignore[arg-type]
+    )
     try:
         given, arguments = command.parse(words)
-        session = Session(
-            root=options["root"] or None,  # type: ignore[arg-type]
-            host=_host(options["host"]),
-            config=options["config"] or None,  # type: ignore[arg-type]
-        )
         return command.perform(Call(command, session, given, arguments))
     except HelpAsked:
         from sampan.cli.help import print_command
@@ -152,6 +152,8 @@ def call(command: Command, words: list[str], options: dict[str, object]) -> int:
             e.message = f"sampan: {e.message}"
             e.status = e.status if e.status != 1 else 125
         return _complain(e)
+    finally:
+        session.close()
 
 
 def _host(given: object) -> str | None:

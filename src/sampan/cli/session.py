@@ -37,6 +37,7 @@ class Session:
         self._config: dict[str, Any] | None = None
         self._connection: Connection | None = None
         self.prefix = ""
+        self._opened: list[Connection] = []
 
     @property
     def dirs(self) -> Dirs:
@@ -65,9 +66,11 @@ class Session:
         dirs = self.dirs
         if path == dirs.socket:
             connection = start.connect(dirs)
+            self._opened.append(connection)
             self.prefix = self.prefix or f"/v{wire.API_VERSION}"
             return connection
         connection = wire.Connection(path)
+        self._opened.append(connection)
         try:
             connection.connect()
         except wire.Unreachable:
@@ -78,6 +81,13 @@ class Session:
         if not self.prefix:
             self.prefix = _negotiate(connection)
         return connection
+
+    def close(self) -> None:
+        """Close every connection that was opened."""
+        for connection in self._opened:
+            connection.close()
+        self._opened.clear()
+        self._connection = None
 
     def ask(self, method: str, target: str, body: object = None, headers: dict[str, str] | None = None) -> Response:
         """Send a request on the session's own connection and return the answer, or raise ServerError.

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from sampan.cli.template import Template
+
 _LEAST = 10
 _GAP = 3
 
@@ -30,6 +32,7 @@ class Listing:
         self.columns = columns
         self.headers = headers
         self.default = default
+        self._prepared: Template | None = None
 
     def show(self, items: Sequence[Any], format: str, *, quiet: str = "") -> str:
         """Return the text of a list in a format: "", "table", "table TEMPLATE", "json" or a template.
@@ -45,17 +48,23 @@ class Listing:
             return tabulate(rows)
         return self._templated(items, format)
 
-    def _templated(self, items: Sequence[Any], format: str) -> str:
+    def prepare(self, format: str) -> Template:
+        """Parse a template once; done before the engine is asked, a mistake in it is told at once."""
         from sampan.cli.template import Template, TemplateError
+
+        if self._prepared is None:
+            source = "{{json .}}" if format == "json" else format.removeprefix("table ").strip(" ")
+            try:
+                self._prepared = Template(source.replace("\\t", "\t").replace("\\n", "\n"))
+            except TemplateError as e:
+                raise Failure(f"{self.parse_error}: {e}") from None
+        return self._prepared
+
+    def _templated(self, items: Sequence[Any], format: str) -> str:
+        from sampan.cli.template import TemplateError
         from sampan.cli.template_values import Row
 
-        table = format.startswith("table ")
-        source = "{{json .}}" if format == "json" else format.removeprefix("table ").strip() if table else format
-        source = source.replace("\\t", "\t").replace("\\n", "\n")
-        try:
-            template = Template(source)
-        except TemplateError as e:
-            raise Failure(f"{self.parse_error}: {e}") from None
+        template, table = self.prepare(format), format.startswith("table ")
         try:
             lines = [template.execute(Row(self.columns, item, self.type)) for item in items]
             if table:
@@ -92,12 +101,12 @@ def ellipsis(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def filters_of(pairs: list[tuple[str, str]]) -> dict[str, list[str]]:
-    """Return --filter's pairs as the API has them."""
-    found: dict[str, list[str]] = {}
-    for name, value in pairs:
+def filters_of(pairs: list[tuple[str, str]]) -> dict[str, dict[str, bool]]:
+    """Return --filter's pairs as the API has them: `{"name": {"web": true}}`."""
+    found: dict[str, dict[str, bool]] = {}
+    for name, value in sorted(pairs):
         if name:
-            found.setdefault(name, []).append(value)
+            found.setdefault(name, {})[value] = True
     return found
 
 

@@ -34,6 +34,7 @@ class Token:
 
 
 _SPACE = " \t\r\n"
+_TERMINATORS = (*_SPACE, "", ".", ",", "|", ":", ")", "(")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 
 
@@ -113,14 +114,19 @@ def _token(source: str, at: int, c: str) -> Token:
     if c in ".$" or c == "_" or c.isalpha():
         kind = {".": "field", "$": "variable"}.get(c, "word")
         text = c + _word(source, at + 1, "_")
+        after = source[at + len(text) : at + len(text) + 1]
+        if text != "." and after not in _TERMINATORS and not source.startswith("}}", at + len(text)):
+            raise _bad_character(source, at, after)
         return Token("." if text == "." else kind, text, at)
     if source.startswith(":=", at):
         return Token(":=", ":=", at)
-    if c in "|(),=":
+    if " " < c <= "~":
         return Token(c, c, at)
-    raise fail(
-        source, at, f"bad character U+{ord(c):04X} {chr(39)}{c}{chr(39)}" if c != "{" else 'unexpected "{" in command'
-    )
+    raise _bad_character(source, at, c)
+
+
+def _bad_character(source: str, at: int, c: str) -> TemplateError:
+    return fail(source, at, f"bad character U+{ord(c):04X} '{c}'")
 
 
 def _word(source: str, at: int, more: str) -> str:

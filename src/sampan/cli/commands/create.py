@@ -80,7 +80,10 @@ def _pull(session: Session, options: Options, image: str) -> None:
     """Pull it; progress goes to standard error, since output is the container's id."""
     from sampan.cli.commands.pull import pull_image
 
-    pull_image(session, _with_tag(image), platform=options["platform"], quiet=options["quiet"], stream=2)
+    try:
+        pull_image(session, _with_tag(image), platform=options["platform"], quiet=options["quiet"], stream=2)
+    except Failure as e:
+        raise Failure(f"sampan: {e.message.removeprefix('sampan: ')}", e.hint, 125) from None
 
 
 class _IdFile:

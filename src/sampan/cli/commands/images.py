@@ -24,9 +24,7 @@ _SHORT = 12
 def images(call: Call) -> int:
     """Print the images, one line for each name."""
     options = call.options
-    filters = filters_of(options["filter"])
-    if call.arguments:
-        filters.setdefault("reference", []).append(call.arguments[0])
+    filters = filters_of(options["filter"] + [("reference", name) for name in call.arguments])
     target = "/images/json"
     if options["all"] or filters:
         from sampan.client.wire import query
@@ -38,7 +36,7 @@ def images(call: Call) -> int:
     entries = [entry for image in found for entry in _entries(image, digests=digests)]
     listing = listing_of(trunc=not options["no-trunc"], digests=options["digests"])
     if text == "raw":
-        text = _RAW
+        text = "image_id: {{.ID}}" if options["quiet"] else _RAW
     quiet = "ID" if options["quiet"] and not options["format"] else ""
     write_all(1, listing.show(entries, text, quiet=quiet).encode("utf-8", "surrogateescape"))
     return 0
@@ -63,12 +61,12 @@ def _entries(image: Entry, *, digests: bool) -> Iterator[Entry]:
         return
     for repository, tag in tags:
         values = by_repository.get(repository) or [_NONE]
-        for value in values if digests else values[:1]:
+        for value in values if digests else [_NONE]:
             yield {**image, "repository": repository, "tag": tag, "digest": value}
     named = {name for name, _ in tags}
     for repository, values in by_repository.items():
         if repository not in named:
-            for value in values if digests else values[:1]:
+            for value in values if digests else [_NONE]:
                 yield {**image, "repository": repository, "tag": _NONE, "digest": value}
 
 

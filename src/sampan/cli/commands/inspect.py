@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FORMAT = Flag("format", "string", "json or a Go template", short="f")
 SIZE = Flag("size", "bool", "Show sizes of containers", short="s")
 
-_LATER = ("network", "volume", "plugin", "node", "service", "secret", "config", "swarm", "task")
+_LATER = ("network", "volume", "plugin", "node", "service", "secret", "config", "task")
 
 
 def inspect(call: Call) -> int:
@@ -25,7 +25,8 @@ def inspect(call: Call) -> int:
     if kind in _LATER:
         raise Unavailable(f"--type {kind} is unsupported", "there are container and image")
     if kind not in ("", "container", "image"):
-        raise Failure(f"unknown type: {quoted(kind)}", "there are container and image")
+        known = ", ".join(quoted(word) for word in sorted((*_LATER, "container", "image")))
+        raise Failure(f"unknown type: {quoted(kind)}: must be one of {known}")
 
     def get(name: str) -> Any:
         for wanted, read in (("container", get_container), ("image", get_image)):

@@ -7,6 +7,7 @@ import time
 from sampan.cli.command import Call, Command
 from sampan.cli.failure import quoted
 from sampan.cli.flags import Flag
+from sampan.cli.output import warn
 from sampan.cli.stream import write_all
 from sampan.cli.table import Listing, ellipsis, filters_of, local_time
 from sampan.units import format_ago, format_bytes
@@ -39,11 +40,15 @@ def ps(call: Call) -> int:
             size=size,
             filters=filters_of(options["filter"]) or None,
         )
-    containers = call.session.ask("GET", target).json()
     listing = listing_of(trunc=not options["no-trunc"], size=options["size"])
     if text == "raw":
         text = _RAW + ("size: {{.Size}}\n" if options["size"] else "")
-    quiet = "ID" if options["quiet"] and not options["format"] else ""
+    quiet = "ID" if options["quiet"] else ""
+    if quiet and options["format"]:
+        warn("WARNING: Ignoring custom format, because both --format and --quiet are set.")
+    if not quiet and text not in ("", "table"):
+        listing.prepare(text)
+    containers = call.session.ask("GET", target).json()
     write_all(1, listing.show(containers, text, quiet=quiet).encode("utf-8", "surrogateescape"))
     return 0
 
@@ -60,7 +65,7 @@ def listing_of(*, trunc: bool, size: bool) -> Listing:
     now = time.time()
     columns: dict[str, Callable[..., Any]] = {
         "ID": lambda c: c["Id"][:_SHORT] if trunc else c["Id"],
-        "Names": _names,
+        "Names": lambda c: _names(c, trunc=trunc),
         "Image": lambda c: _image(c, trunc=trunc),
         "Command": lambda c: quoted(ellipsis(c["Command"], _COMMAND) if trunc else c["Command"]),
         "CreatedAt": lambda c: local_time(c["Created"]),
@@ -97,9 +102,9 @@ _HEADERS = {
 }  # fmt: skip
 
 
-def _names(container: Summary) -> str:
+def _names(container: Summary, *, trunc: bool) -> str:
     names = [name.removeprefix("/") for name in container.get("Names") or ()]
-    return ",".join(name for name in names if "/" not in name)
+    return ",".join(name for name in names if not trunc or "/" not in name)
 
 
 def _image(container: Summary, *, trunc: bool) -> str:
@@ -119,15 +124,37 @@ def _size(container: Summary) -> str:
 
 
 def ports_text(ports: list[dict[str, Any]]) -> str:
-    """Return ports as the table has them: `0.0.0.0:8080->80/tcp, 443/tcp`."""
-    shown = []
-    for port in sorted(ports, key=lambda p: (p["PrivatePort"], p.get("PublicPort", 0), p["Type"], p.get("IP", ""))):
-        text = f"{port['PrivatePort']}/{port['Type']}"
-        if port.get("PublicPort"):
-            address = port.get("IP", "")
-            text = f"{f'[{address}]' if ':' in address else address}:{port['PublicPort']}->{text}"
-        shown.append(text)
-    return ", ".join(shown)
+    """Return ports as the table has them: `80-82/tcp, 0.0.0.0:8080->80/tcp`; neighbours are one range.
+
+    docker/cli, formatter/container.go, DisplayablePorts: mapped to another number last.
+    """
+    ranges: list[str] = []
+    mapped: list[str] = []
+    groups: dict[str, list[int]] = {}
+    for port in sorted(ports, key=lambda p: (p["PrivatePort"], p.get("IP", ""), p.get("PublicPort", 0), p["Type"])):
+        private, kind, address = port["PrivatePort"], port["Type"], port.get("IP", "")
+        if address and port.get("PublicPort") != private:
+            mapped.append(f"{_at(address)}:{port.get('PublicPort')}->{private}/{kind}")
+            continue
+        key = f"{address}/{kind}"
+        group = groups.get(key)
+        if group and private == group[1] + 1:
+            group[1] = private
+            continue
+        if group:
+            ranges.append(_range(key, group))
+        groups[key] = [private, private]
+    return ", ".join(ranges + [_range(key, group) for key, group in groups.items()] + mapped)
+
+
+def _range(key: str, group: list[int]) -> str:
+    address, _, kind = key.rpartition("/")
+    text = str(group[0]) if group[0] == group[1] else f"{group[0]}-{group[1]}"
+    return f"{_at(address)}:{text}->{text}/{kind}" if address else f"{text}/{kind}"
+
+
+def _at(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
 
 
 COMMAND = Command(

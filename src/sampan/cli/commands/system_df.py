@@ -43,7 +43,8 @@ def _images(usage: Usage) -> Usage:
     images = usage.get("Images") or []
     active = [image for image in images if (image.get("Containers") or 0) > 0]
     size = usage.get("LayersSize") or 0
-    used = sum(image["Size"] - max(image.get("SharedSize") or 0, 0) for image in active)
+    # Where the engine does not know what is shared (-1), Docker's client counts an image as free.
+    used = sum(image["Size"] - image["SharedSize"] for image in active if image.get("SharedSize", -1) >= 0)
     return {
         "type": "Images",
         "total": len(images),

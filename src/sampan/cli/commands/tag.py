@@ -21,7 +21,7 @@ def tag(call: Call) -> int:
         ) from None
     if reference.digest:
         raise Failure("refusing to create a tag with a digest reference")
-    parameters = query(repo=reference.familiar_name(), tag=reference.tag)
+    parameters = query(repo=reference.name, tag=reference.tag)
     call.session.ask("POST", f"/images/{quote(source)}/tag{parameters}").read()
     return 0
 

@@ -1,0 +1,69 @@
+"""Command lines that Docker's client and ours must treat alike, and what of the outcome is compared."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+GOLDENS = Path(__file__).parent.parent / "goldens"
+CASES = [
+    line for line in (GOLDENS / "cli-cases.txt").read_text().splitlines() if line.strip() and not line.startswith("#")
+]
+
+_KEPT = ("StopTimeout", "Init", "MaskedPaths", "ReadonlyPaths", "Entrypoint")
+_MAPS = ("Labels", "Volumes", "Tmpfs", "Sysctls")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \+0000 UTC")
+_NOTHING = (None, "", 0, False, [], {}, [0, 0])
+
+
+def environment(directory: Path) -> dict[str, str]:
+    """What the variables of the cases need."""
+    return {"FOO": "foo", "HOME": str(directory), "DOCKER_CONFIG": str(directory), "TZ": "UTC", "PWD": str(directory)}
+
+
+def prepare(directory: Path) -> None:
+    """Make the files that the cases name."""
+    (directory / "good.env").write_text("# c\n\nA=1\nFOO\nNOPE\n  B=x y\n")
+    (directory / "space.env").write_text("A B=x\n")
+    (directory / "empty.env").write_text("=x\n")
+    (directory / "binary.env").write_bytes(b"\xff=x\n")
+    (directory / "good.labels").write_text("# c\na=1\nb\nc = d\n".replace("c = d\n", "c=d e\n"))
+    (directory / "seccomp.json").write_text('{ "defaultAction": "SCMP_ACT_ALLOW" }\n')
+
+
+def normalized(status: int, out: str, err: str, requests: list, directory: Path) -> dict[str, object]:
+    """Return what is compared: the status, what was printed, the first line of what went wrong, the requests."""
+    asked = [
+        [method, _sorted(path), _meaning(body)] for method, path, body in requests if _counts(status, method, path)
+    ]
+    first = err.partition("\n")[0].replace("sampan", "docker")
+    first = "" if first.startswith("time=") else first  # the client's log, not its message
+    out = _DATE.sub("DATE", "" if status and out == "\n" else out)
+    text = json.dumps({"status": status, "out": out, "error": first, "requests": asked})
+    return json.loads(text.replace(str(directory), "/P/D").replace(str(directory.parent), "/P"))
+
+
+def _counts(status: int, method: str, path: str) -> bool:
+    """What is asked only to be sure (Docker looks for the container before an exec, and waits also with -d) is not."""
+    if status and method == "GET":  # Docker tries a template before it asks
+        return False
+    looks = method == "GET" and path.startswith("/containers/") and path != "/containers/json" and "/json" in path
+    return not looks and "/wait?" not in path
+
+
+def _sorted(path: str) -> str:
+    path, mark, query = path.replace("%20", "+").partition("?")
+    return path + mark + "&".join(sorted(query.split("&")))
+
+
+def _meaning(value):
+    """A body without what is at its default: Docker's client spells all of it out."""
+    if isinstance(value, dict):
+        host = value.get("HostConfig")
+        if isinstance(host, dict) and host.get("MemorySwappiness") == -1:
+            host.pop("MemorySwappiness")
+        value.pop("NetworkingConfig", None)
+        inner = {key: item if key in _MAPS and item else _meaning(item) for key, item in value.items()}
+        return {k: v for k, v in inner.items() if v not in _NOTHING or (k in _KEPT and v is not None)}
+    return [_meaning(item) for item in value] if isinstance(value, list) else value
