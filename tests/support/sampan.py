@@ -175,7 +175,7 @@ class Sampan:
         return [
             (pid, text.replace("\0", " "))
             for pid, text in _processes("cmdline")
-            if str(self.root) in text and "sampan" in text and pid != os.getpid() and "pytest" not in text
+            if str(self.root) in text and "sampan" in text and pid != os.getpid()
         ]
 
     def end(self) -> None:
