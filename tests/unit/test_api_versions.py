@@ -63,6 +63,16 @@ def test_a_field_that_went_away_is_there_for_older_clients() -> None:
     assert "VirtualSize" not in fields(image, (1, 44))
 
 
+def test_an_images_configuration_is_whole_for_older_clients() -> None:
+    image = docker.ImageInspect(config=docker.ImageConfig(cmd=("sh",)))
+
+    assert fields(image, (1, 50))["Config"] == {"Cmd": ["sh"]}
+    assert fields(image, (1, 49))["Config"].keys() >= {"Cmd", "Env", "Hostname", "Tty", "OnBuild"}
+    assert fields(image, (1, 49))["Config"]["Cmd"] == ["sh"]
+    assert "ContainerConfig" not in fields(image, (1, 45))
+    assert fields(image, (1, 44))["ContainerConfig"]["Cmd"] is None
+
+
 def test_a_field_that_came_is_not_there_for_older_clients() -> None:
     endpoint = docker.EndpointSettings(dns_names=("a",))
     networks = docker.NetworkSettings(networks={"bridge": endpoint})

@@ -85,7 +85,14 @@ def network(call: Call) -> None:
 def _network(name: str, driver: str) -> docker.Network:
     """Return a network that is not made but always there. Its id is the same in every instance."""
     id = hashlib.sha256(f"sampan network {name}".encode()).hexdigest()
-    return docker.Network(name=name, id=id, driver=driver, enable_ipv4=False, created="1970-01-01T00:00:00Z")
+    return docker.Network(
+        name=name,
+        id=id,
+        driver=driver,
+        enable_ipv4=False,
+        created="1970-01-01T00:00:00Z",
+        ipam=docker.Ipam(config=()),
+    )
 
 
 NETWORKS = (_network("none", "null"), _network("host", "host"))

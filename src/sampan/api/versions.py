@@ -55,7 +55,7 @@ def negotiate(text: str) -> Version:
 class Field(NamedTuple):
     """A field of an answer that not every version has.
 
-    One that went away is computed by `old` for the versions before `until`; the engine leaves it empty.
+    One that went away, or has changed, is computed by `old` for the versions before `until`.
     """
 
     type: type[msgspec.Struct]
@@ -65,13 +65,25 @@ class Field(NamedTuple):
     old: Callable[[Any], object] | None = None
 
 
+def _whole_config(image: docker.ImageInspect) -> docker.ContainerConfig:
+    """Return an image's configuration as it was told before 1.50: with all the fields of a container's."""
+    config = image.config or docker.ImageConfig()
+    names = [field.name for field in msgspec.structs.fields(config)]
+    return docker.ContainerConfig(**{name: getattr(config, name) for name in names})
+
+
 FIELDS = (
+    Field(docker.ImageInspect, "config", until=(1, 50), old=_whole_config),
+    Field(docker.ImageInspect, "container", until=(1, 45), old=lambda _: ""),
+    Field(docker.ImageInspect, "container_config", until=(1, 45), old=lambda _: docker.ContainerConfig()),
     Field(docker.ImageSummary, "virtual_size", until=(1, 44), old=lambda image: image.size),
     Field(docker.ImageInspect, "virtual_size", until=(1, 44), old=lambda image: image.size),
     Field(docker.ImageSummary, "descriptor", since=(1, 48)),
     Field(docker.ImageInspect, "descriptor", since=(1, 48)),
     Field(docker.SystemInfo, "bridge_nf_iptables", until=(1, 50), old=lambda _: False),
     Field(docker.SystemInfo, "bridge_nf_ip6tables", until=(1, 50), old=lambda _: False),
+    Field(docker.SystemInfo, "kernel_memory", until=(1, 42), old=lambda _: False),
+    Field(docker.Commit, "expected", until=(1, 49), old=lambda commit: commit.id),
     Field(docker.SystemInfo, "cgroup_version", since=(1, 41)),
     Field(docker.SystemInfo, "default_address_pools", since=(1, 40)),
     Field(docker.SystemInfo, "cdi_spec_dirs", since=(1, 46)),

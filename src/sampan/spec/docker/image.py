@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from sampan.spec.docker.body import Body, Given, always, named
-from sampan.spec.docker.container import GraphDriver, HealthConfig
+from sampan.spec.docker.container import ContainerConfig, GraphDriver, HealthConfig
 
 
 class Platform(Body, frozen=True, kw_only=True, rename=None):
@@ -70,6 +70,8 @@ class ImageInspect(Body, frozen=True, kw_only=True):
     parent: str = always("")
     comment: str = always("")
     created: str = ""
+    container: str | None = None  # until 1.44
+    container_config: ContainerConfig | None = None  # until 1.44
     docker_version: str = always("")
     author: str = always("")
     config: ImageConfig | None = always(None)

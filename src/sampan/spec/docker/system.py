@@ -72,6 +72,7 @@ class Commit(Body, frozen=True, kw_only=True):
     """A component's commit."""
 
     id: str = always("")
+    expected: str | None = None  # until 1.48
 
 
 class SwarmInfo(Body, frozen=True, kw_only=True):
@@ -98,8 +99,8 @@ class RegistryServiceConfig(Body, frozen=True, kw_only=True):
     """Registries, and those that are trusted without TLS."""
 
     insecure_registry_cidrs: tuple[str, ...] = always(("::1/128", "127.0.0.0/8"), "InsecureRegistryCIDRs")
-    index_configs: dict[str, IndexInfo] = always({})
-    mirrors: tuple[str, ...] | None = always(None)
+    index_configs: dict[str, IndexInfo] = always({"docker.io": IndexInfo(name="docker.io", official=True)})
+    mirrors: tuple[str, ...] = always(())
 
 
 class SystemInfo(Body, frozen=True, kw_only=True):
@@ -117,6 +118,7 @@ class SystemInfo(Body, frozen=True, kw_only=True):
     plugins: PluginsInfo = always(PluginsInfo())
     memory_limit: bool = always(value=False)
     swap_limit: bool = always(value=False)
+    kernel_memory: bool | None = None  # until 1.41
     kernel_memory_tcp: bool = False
     cpu_cfs_period: bool = always(value=False)
     cpu_cfs_quota: bool = always(value=False)
