@@ -68,7 +68,7 @@ def test_an_images_configuration_is_whole_for_older_clients() -> None:
 
     assert fields(image, (1, 50))["Config"] == {"Cmd": ["sh"]}
     assert fields(image, (1, 49))["Config"].keys() >= {"Cmd", "Env", "Hostname", "Tty", "OnBuild"}
-    assert fields(image, (1, 49))["Config"]["Cmd"] == ["sh"]
+    assert fields(image, (1, 49))["Config"]["Cmd"] == fields(image, (1, 24))["Config"]["Cmd"] == ["sh"]
     assert "ContainerConfig" not in fields(image, (1, 45))
     assert fields(image, (1, 44))["ContainerConfig"]["Cmd"] is None
 

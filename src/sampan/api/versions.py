@@ -113,10 +113,10 @@ def present(value: Any, version: Version) -> Any:
     if change is None:
         return value
     new: dict[str, object] = dict.fromkeys(change.gone, msgspec.UNSET)
-    for name, old in change.old:
-        new[name] = old(value)
     for name in change.within:
         new[name] = present(getattr(value, name), version)
+    for name, old in change.old:
+        new[name] = present(old(value), version)
     return msgspec.structs.replace(value, **new)
 
 
