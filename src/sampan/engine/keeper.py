@@ -64,7 +64,7 @@ class Idle:
         """Somebody calls."""
         with self._lock:
             self._connections += 1
-            self._foreign = self._foreign or not user_agent.startswith("sampan/")
+            self._foreign = self._foreign or user_agent.partition("/")[0] != "sampan"
 
     def disconnected(self) -> None:
         """Somebody has gone."""
