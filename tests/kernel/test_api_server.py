@@ -1,12 +1,15 @@
 """The API as any client of Docker's meets it: raw HTTP at a running instance, also hostile."""
 
 import base64
+import hashlib
+import io
 import json
 import os
 import socket
 import struct
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections.abc import Iterator
@@ -288,14 +291,31 @@ def test_credentials_are_checked_at_their_registry(
     assert said in answer.read().decode()
 
 
+def archive_of_one_layer(path: Path) -> Path:
+    """Write a docker-archive whose layer nobody has seen before."""
+
+    def tarred(members: dict[str, bytes]) -> bytes:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            for name, content in members.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+        return buffer.getvalue()
+
+    layer = tarred({"file": os.urandom(100_000)})
+    diff_id = f"sha256:{hashlib.sha256(layer).hexdigest()}"
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
+    config = {"architecture": machine, "os": "linux", "rootfs": {"type": "layers", "diff_ids": [diff_id]}}
+    manifest = [{"Config": "config.json", "RepoTags": ["small:v1"], "Layers": ["layer.tar"]}]
+    members = {"config.json": json.dumps(config), "manifest.json": json.dumps(manifest)}
+    path.write_bytes(tarred({"layer.tar": layer, **{name: text.encode() for name, text in members.items()}}))
+    return path
+
+
 def test_a_pull_answers_in_lines_of_progress(http: Connection, registry: Registry, tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(os.urandom(100_000))
-    layout = tmp_path / "layout"
-    subprocess.run(["tar", "-C", tmp_path, "-cf", tmp_path / "layer.tar", "file"], check=True)
-    subprocess.run(["umoci", "init", "--layout", layout], check=True)
-    subprocess.run(["umoci", "new", "--image", f"{layout}:v1"], check=True)
-    subprocess.run(["umoci", "raw", "add-layer", "--image", f"{layout}:v1", tmp_path / "layer.tar"], check=True)
-    name = registry.push(f"oci:{layout}:v1", "small:v1").removesuffix(":v1")
+    archive = archive_of_one_layer(tmp_path / "image.tar")
+    name = registry.push(f"docker-archive:{archive}", "small:v1").removesuffix(":v1")
 
     answer = http.request("POST", f"/v1.50/images/create?fromImage={quote(name)}&tag=v1")
     lines = [json.loads(line) for line in answer.lines()]
