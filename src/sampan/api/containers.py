@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sampan.api import versions
 from sampan.api.call import MULTIPLEXED, RAW
 from sampan.engine.requests import AttachQuery, LogsQuery
-from sampan.errors import InvalidInput
+from sampan.errors import InvalidInput, SampanError
 from sampan.spec import docker
 
 if TYPE_CHECKING:
@@ -238,6 +238,9 @@ def start_explained(call: Call) -> None:
         start(call)
         return
     lines = call.lines()
-    for step in call.engine.start_explained(call.path["id"]):
-        lines.write(step)
+    try:
+        for step in call.engine.start_explained(call.path["id"]):
+            lines.write(step)
+    except SampanError as e:  # the steps before it are told already, and with them status 200
+        lines.write({"message": e.message, "hint": e.hint, "kind": type(e).__name__})
     lines.end()

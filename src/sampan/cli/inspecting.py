@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from sampan.cli.failure import Failure
-from sampan.cli.output import warn
-from sampan.cli.stream import write_all
+from sampan.cli.output import warn, write
 from sampan.cli.template_values import NilList, NilMap
 
 TYPE_CHECKING = False
@@ -51,7 +50,7 @@ def show_all(names: Sequence[str], get: Callable[[str], Any], format: str) -> in
         from sampan.client.jsontext import dumps
 
         text = dumps(found) if format == "json" else _indented(found)
-        write_all(1, f"{text}\n".encode("utf-8", "surrogateescape"))
+        write(f"{text}\n")
     else:
         _show_templated(template, found)
     for problem in problems:
@@ -78,7 +77,7 @@ def _show_templated(template: Any, found: list[Any]) -> None:
             text = template.execute(value, zero=ZERO)
         except TemplateError as e:
             raise Failure(f"template parsing error: {e}", "--format json shows every field") from None
-        write_all(1, f"{text}\n".encode("utf-8", "surrogateescape"))
+        write(f"{text}\n")
 
 
 def _indented(value: Any) -> str:

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
-from sampan.cli.stream import write_all
+import os
+
+from sampan.cli.failure import Failure
 
 
 def say(text: str) -> None:
     """Write a line to standard output."""
-    write_all(1, f"{text}\n".encode("utf-8", "surrogateescape"))
+    write(f"{text}\n")
 
 
 def warn(text: str) -> None:
     """Write a line to standard error."""
     write_all(2, f"{text}\n".encode("utf-8", "surrogateescape"))
+
+
+def write(text: str) -> None:
+    """Write text to standard output as it is."""
+    write_all(1, text.encode("utf-8", "surrogateescape"))
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write everything, or end with 1 as Docker's client does when nobody reads any more."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(descriptor, view) :]
+        except BlockingIOError:  # somebody else made our terminal non-blocking
+            import select
+
+            waiter = select.poll()
+            waiter.register(descriptor, select.POLLOUT)
+            waiter.poll()
+        except BrokenPipeError:
+            name = "stdout" if descriptor == 1 else "stderr"
+            raise Failure(f"write /dev/{name}: broken pipe") from None

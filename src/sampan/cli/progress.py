@@ -9,7 +9,7 @@ import os
 import time
 
 from sampan.cli.failure import Failure
-from sampan.cli.stream import write_all
+from sampan.cli.output import write_all
 from sampan.client.jsontext import loads
 
 TYPE_CHECKING = False

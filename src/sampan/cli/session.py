@@ -60,26 +60,35 @@ class Session:
 
     def connect(self) -> Connection:
         """Return one more connection to the engine, which is started if it is ours and does not run."""
-        from sampan.client import start, wire
+        from sampan.client import wire
 
         path = self.socket
-        dirs = self.dirs
-        if path == dirs.socket:
-            connection = start.connect(dirs)
-            self._opened.append(connection)
-            self.prefix = self.prefix or f"/v{wire.API_VERSION}"
-            return connection
+        ours = path == self.dirs.socket
         connection = wire.Connection(path)
         self._opened.append(connection)
         try:
             connection.connect()
         except wire.Unreachable:
+            if ours:
+                from sampan.client import start
+
+                start.start(self.dirs, connection)
+                return self._as_ours(connection)
             raise Failure(
                 f"Cannot connect to the Docker daemon at unix://{path}. Is the docker daemon running?",
                 "leave --host and DOCKER_HOST out: sampan starts its own engine where none runs",
             ) from None
+        if ours:
+            return self._as_ours(connection)
         if not self.prefix:
             self.prefix = _negotiate(connection)
+        return connection
+
+    def _as_ours(self, connection: Connection) -> Connection:
+        """Our own engine speaks our version: there is nothing to negotiate."""
+        from sampan.client.wire import API_VERSION
+
+        self.prefix = self.prefix or f"/v{API_VERSION}"
         return connection
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import select
 
-from sampan.cli.failure import Failure
+from sampan.cli.output import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -176,18 +176,3 @@ class Output:
             self._left -= len(part)
             data = data[len(part) :]
             write_all(2 if self._stream in (2, 3) else 1, part)
-
-
-def write_all(descriptor: int, data: bytes) -> None:
-    """Write everything, or end with 1 as Docker's client does when nobody reads any more."""
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[os.write(descriptor, view) :]
-        except BlockingIOError:  # somebody else made our terminal non-blocking
-            waiter = select.poll()
-            waiter.register(descriptor, select.POLLOUT)
-            waiter.poll()
-        except BrokenPipeError:
-            name = "stdout" if descriptor == 1 else "stderr"
-            raise Failure(f"write /dev/{name}: broken pipe") from None

@@ -6,7 +6,7 @@ import time
 
 from sampan.cli.command import Call, Command
 from sampan.cli.flags import Flag
-from sampan.cli.stream import write_all
+from sampan.cli.output import write
 from sampan.cli.table import Listing, ellipsis
 from sampan.client.wire import quote
 from sampan.units import format_ago, format_bytes
@@ -27,7 +27,7 @@ def history(call: Call) -> int:
     items = call.session.ask("GET", f"/images/{quote(call.arguments[0])}/history").json()
     listing = _listing(trunc=not options["no-trunc"], human=options["human"])
     quiet = "ID" if options["quiet"] and not options["format"] else ""
-    write_all(1, listing.show(items, options["format"], quiet=quiet).encode("utf-8", "surrogateescape"))
+    write(listing.show(items, options["format"], quiet=quiet))
     return 0
 
 

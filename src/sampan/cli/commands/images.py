@@ -6,7 +6,7 @@ import time
 
 from sampan.cli.command import Call, Command
 from sampan.cli.flags import Flag
-from sampan.cli.stream import write_all
+from sampan.cli.output import write
 from sampan.cli.table import Listing, filters_of, human_size, local_time
 from sampan.units import format_ago, format_bytes
 
@@ -38,7 +38,7 @@ def images(call: Call) -> int:
     if text == "raw":
         text = "image_id: {{.ID}}" if options["quiet"] else _RAW
     quiet = "ID" if options["quiet"] and not options["format"] else ""
-    write_all(1, listing.show(entries, text, quiet=quiet).encode("utf-8", "surrogateescape"))
+    write(listing.show(entries, text, quiet=quiet))
     return 0
 
 

@@ -7,8 +7,7 @@ import time
 from sampan.cli.command import Call, Command
 from sampan.cli.failure import quoted
 from sampan.cli.flags import Flag
-from sampan.cli.output import warn
-from sampan.cli.stream import write_all
+from sampan.cli.output import warn, write
 from sampan.cli.table import Listing, ellipsis, filters_of, local_time
 from sampan.units import format_ago, format_bytes
 
@@ -49,7 +48,7 @@ def ps(call: Call) -> int:
     if not quiet and text not in ("", "table"):
         listing.prepare(text)
     containers = call.session.ask("GET", target).json()
-    write_all(1, listing.show(containers, text, quiet=quiet).encode("utf-8", "surrogateescape"))
+    write(listing.show(containers, text, quiet=quiet))
     return 0
 
 

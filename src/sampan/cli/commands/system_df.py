@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sampan.cli.command import Call, Command
 from sampan.cli.flags import Flag
-from sampan.cli.stream import write_all
+from sampan.cli.output import write
 from sampan.cli.table import Listing, human_size
 
 TYPE_CHECKING = False
@@ -30,7 +30,7 @@ def df(call: Call) -> int:
         {"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE"},
         ("Type", "TotalCount", "Active", "Size", "Reclaimable"),
     )
-    write_all(1, listing.show(rows, call.options["format"]).encode())
+    write(listing.show(rows, call.options["format"]))
     return 0
 
 

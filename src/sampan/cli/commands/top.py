@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sampan.cli.command import Call, Command
 from sampan.cli.each import container
-from sampan.cli.stream import write_all
+from sampan.cli.output import write
 from sampan.client.wire import query
 
 
@@ -13,7 +13,7 @@ def top(call: Call) -> int:
     name, *words = call.arguments
     answer = call.session.ask("GET", container(name, f"/top{query(ps_args=' '.join(words))}")).json()
     rows = [answer["Titles"], *(answer["Processes"] or [])]
-    write_all(1, _columns([[str(cell) for cell in row] for row in rows]).encode("utf-8", "surrogateescape"))
+    write(_columns([[str(cell) for cell in row] for row in rows]))
     return 0
 
 
