@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING
 
 from sampan.engine import lifecycle
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _KILL_TIMEOUT_S = 10
 _FORGET_S = 20
+_TREE_S = 0.05
+"""How long an answer waits for the files to be gone: usually they are few. The rest goes on behind it."""
 
 
 def remove(core: Core, container: Container, *, force: bool, volumes: bool) -> None:
@@ -58,6 +61,8 @@ def discard(core: Core, container: Container, *, volumes: bool = True) -> None:
         except FileNotFoundError:
             trash = ""
     core.store.delete(container.id)
+    channel, container.shim = container.shim, None
+    forgotten = forget(channel) if channel is not None else None  # its end was not written down, and need not be
     core.registry.remove(container)
     for exec_id in container.execs:
         core.execs.pop(exec_id, None)
@@ -66,12 +71,14 @@ def discard(core: Core, container: Container, *, volumes: bool = True) -> None:
     core.tell(container, "destroy")
     for name in gone:
         core.bus.tell("volume", "destroy", name, {"driver": "local"})
-    channel, container.shim = container.shim, None
-    if channel is not None:  # its end was not written down, and need not be
-        forget(channel).wait_quietly(_FORGET_S)
+    remover = threading.Thread(target=remove_tree, args=(trash,), name="remove", daemon=True)
+    if trash:
+        remover.start()
+    if channel is not None and forgotten is not None:
+        forgotten.wait_quietly(_FORGET_S)
         channel.close()
     if trash:
-        remove_tree(trash)
+        remover.join(_TREE_S)
     container.vanish()
     core.janitor.later("collect unused layers", lambda: collect(core))
 
