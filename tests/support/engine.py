@@ -1,16 +1,9 @@
-"""Requests and surroundings for tests of the engine's pure parts, and a real engine behind a keeper of its own."""
+"""Requests and surroundings for tests of the engine's pure parts."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -91,6 +84,3 @@ def until(condition: Callable[[], Any], what: str = "it", timeout_s: float = 15)
         assert time.monotonic() < deadline, f"{what} did not come about in {timeout_s} s"
         time.sleep(0.01)
     return found
-
-
-SERVER = str(Path(__file__).with_name("idle_server.py"))

@@ -108,7 +108,7 @@ def test_our_own_close_is_not_told(ends: tuple[Channel, Peer]) -> None:
 
 
 def test_no_answer_in_time_is_a_failure(ends: tuple[Channel, Peer]) -> None:
-    with pytest.raises(Failed, match="no answer within 0.05 seconds"):
+    with pytest.raises(Failed, match=r"no answer within 0\.05 seconds"):
         ends[0].ask(m.Hello(), m.Status, timeout_s=0.05)
 
 

@@ -16,7 +16,8 @@ from support.engine import HOST, completed
     ("text", "mount"),
     [
         ("/srv:/data", Wanted(type="bind", source="/srv", target="/data", create_source=True)),
-        ("/srv/:/data/:ro", Wanted(type="bind", source="/srv", target="/data", readonly=True, mode="ro", create_source=True)),
+        ("/srv/:/data/:ro", Wanted(type="bind", source="/srv", target="/data", readonly=True, mode="ro",
+                                   create_source=True)),
         ("/srv:/data:ro,rslave,z", Wanted(type="bind", source="/srv", target="/data", readonly=True, mode="ro,rslave,z",
                                           propagation="rslave", create_source=True)),
         ("data:/data", Wanted(type="volume", name="data", target="/data", copy=True)),

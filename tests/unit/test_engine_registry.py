@@ -8,7 +8,7 @@ import pytest
 
 from sampan.engine.names import random_name
 from sampan.engine.registry import Container, Registry
-from sampan.engine.waiting import wait
+from sampan.engine.waiting import wait_for as wait
 from sampan.errors import Conflict, InvalidInput, NotFound
 from sampan.ids import check_name
 from sampan.spec.state import State, Status

@@ -44,9 +44,7 @@ def test_what_was_added_is_there_after_opening_again(store: Store, path: str) ->
 
 
 def test_a_commit_is_on_the_disk_when_it_returns(store: Store) -> None:
-    settings = dict(
-        (name, store._db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("journal_mode", "synchronous")
-    )
+    settings = {n: store._db.execute(f"PRAGMA {n}").fetchone()[0] for n in ("journal_mode", "synchronous")}
 
     assert settings == {"journal_mode": "wal", "synchronous": 2}
 
@@ -72,11 +70,23 @@ def test_what_is_deleted_is_gone(store: Store) -> None:
     assert store.spec("a") is None
 
 
+def test_the_exit_of_what_removed_itself_is_remembered(store: Store) -> None:
+    store.add(row("a"), b"", [])
+    store.add(row("b"), b"", [])
+
+    store.delete("a", 7)
+    store.delete("b")
+
+    assert store.containers() == []
+    assert store.last_exit("a") == 7
+    assert store.last_exit("b") is None
+
+
 def test_a_state_of_a_newer_version_is_left_alone(path: str) -> None:
     with sqlite3.connect(path) as db:
         db.execute(f"PRAGMA user_version={len(MIGRATIONS) + 1}")
 
-    with pytest.raises(Failed, match="can't open the state .*it has version"):
+    with pytest.raises(Failed, match=r"can't open the state .*it has version"):
         Store(path)
 
 

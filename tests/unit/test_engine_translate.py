@@ -106,13 +106,11 @@ def test_a_joined_namespace_is_named_by_id_until_the_start() -> None:
     spec = translated({"PidMode": "container:web"}, given={"joins": {"pid_mode": OTHER}})
 
     assert namespaces(spec)["pid"] == f"/proc/container:{OTHER}/ns/pid"
-    assert namespaces(join(spec, lambda id: {OTHER: 42}[id]))["pid"] == "/proc/42/ns/pid"
+    assert namespaces(join(spec, {OTHER: 42}.__getitem__))["pid"] == "/proc/42/ns/pid"
 
 
 def test_joining_ipc_shares_dev_shm() -> None:
-    spec = join(
-        translated({"IpcMode": "container:web"}, given={"joins": {"ipc_mode": OTHER}}), lambda id: {OTHER: 42}[id]
-    )
+    spec = join(translated({"IpcMode": "container:web"}, given={"joins": {"ipc_mode": OTHER}}), {OTHER: 42}.__getitem__)
 
     assert [m.source for m in spec.mounts if m.destination == "/dev/shm"] == ["/proc/42/root/dev/shm"]
 
@@ -122,7 +120,7 @@ def test_joining_ipc_shares_dev_shm() -> None:
     [{"PidMode": "x"}, {"IpcMode": "x"}, {"UTSMode": "x"}, {"CgroupnsMode": "x"}, {"UTSMode": "container:x"}],
 )
 def test_an_unknown_mode_is_refused(host_config: dict[str, Any]) -> None:
-    with pytest.raises(InvalidInput, match="invalid .* mode: "):
+    with pytest.raises(InvalidInput, match=r"invalid .* mode: "):
         completed(host_config)
 
 
@@ -300,14 +298,14 @@ def test_every_field_of_a_request_is_honoured_or_refused() -> None:
 @pytest.mark.parametrize(
     "host_config",
     [
-        {"BlkioWeight": 5}, {"CgroupParent": "/x"}, {"VolumesFrom": ["a"]}, {"Links": ["a:b"]}, {"PublishAllPorts": True},
-        {"PortBindings": {"80/tcp": [{"HostPort": "8080"}]}}, {"StorageOpt": {"size": "1g"}}, {"KernelMemory": 1},
+        {"BlkioWeight": 5}, {"CgroupParent": "/x"}, {"VolumesFrom": ["a"]}, {"Links": ["a:b"]},
+        {"PublishAllPorts": True}, {"PortBindings": {"80/tcp": [{"HostPort": "8080"}]}}, {"StorageOpt": {"size": "1g"}}, {"KernelMemory": 1},
         {"RestartPolicy": {"Name": "always"}}, {"DeviceRequests": [{"Count": -1}]}, {"VolumeDriver": "nfs"},
         {"CpuRealtimePeriod": 1},
     ],
 )  # fmt: skip
 def test_what_is_not_built_is_refused(host_config: dict[str, Any]) -> None:
-    with pytest.raises(Unsupported, match="^unsupported: "):
+    with pytest.raises(Unsupported, match=r"^unsupported: "):
         completed(host_config)
 
 

@@ -91,7 +91,7 @@ class Engine:
 
         `begun` is called once the wait is registered, with a function that ends it early, from any thread.
         """
-        return waiting.wait(self._find(ref), condition, begun)
+        return waiting.wait(self._core, ref, condition, begun)
 
     def remove(self, ref: str, *, force: bool = False, volumes: bool = False, link: bool = False) -> None:
         """Remove a container, with `volumes` its anonymous volumes too."""

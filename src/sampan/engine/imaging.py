@@ -9,7 +9,7 @@ import msgspec
 from sampan.engine import directories
 from sampan.engine.listing import has_label
 from sampan.errors import InvalidInput
-from sampan.image import archive, auth as credentials, pull as pulling
+from sampan.image import archive, auth as credentials
 from sampan.spec import docker
 from sampan.spec.distribution import Platform
 from sampan.spec.image import Use
@@ -50,6 +50,8 @@ class Unpacker:
 
 def pull(core: Core, name: str, *, platform: str | None, auth: bytes | None, progress: Report) -> None:
     """Bring an image from its registry."""
+    from sampan.image import pull as pulling  # with urllib3, a third of the server's imports; api/server imports it soon
+
     reference = Reference.parse(name)
     image = pulling.pull(
         core.images,
@@ -220,7 +222,7 @@ def inspect(core: Core, name: str) -> docker.ImageInspect:
         id=image.id,
         repo_tags=image.repo_tags,
         repo_digests=image.repo_digests,
-        comment=config.comment or "",
+        comment=config.comment or next((e.comment for e in reversed(config.history or ()) if e.comment), ""),
         created=config.created or "",
         docker_version=config.docker_version or "",
         author=config.author or "",

@@ -131,6 +131,7 @@ class Start:
         state = msgspec.structs.replace(
             self._before, error=error.message, exit_code=code, status=Status.CREATED if created else Status.EXITED
         )
+        container.last_exit = (code, error.message)
         container.become(state)
         self._core.save(container)
         if container.body.host_config.auto_remove:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
+from functools import cache
 from typing import TYPE_CHECKING
 
 from sampan.errors import InvalidInput, NotFound
@@ -76,7 +78,13 @@ def _image_size(core: Core, container: Container) -> int:
 def networks(container: Container) -> dict[str, EndpointSettings]:
     """Return what `NetworkSettings.Networks` shows: the mode's pseudo-network."""
     mode = container.body.host_config.network_mode
-    return {} if mode.startswith("container:") else {mode: EndpointSettings()}
+    return {} if mode.startswith("container:") else {mode: EndpointSettings(network_id=_network_id(mode))}
+
+
+@cache
+def _network_id(name: str) -> str:
+    """Return the id of a network that is not made but always there: as `GET /networks` tells it."""
+    return hashlib.sha256(f"sampan network {name}".encode()).hexdigest()
 
 
 def command_line(args: tuple[str, ...]) -> str:

@@ -20,4 +20,11 @@ MIGRATIONS: tuple[str, ...] = (
         labels     BLOB NOT NULL
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE exits (
+        id         TEXT PRIMARY KEY,
+        code       INTEGER NOT NULL,
+        removed_ns INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )

@@ -60,7 +60,7 @@ def discard(core: Core, container: Container, *, volumes: bool = True) -> None:
             os.rename(core.dirs.container(container.id), trash)
         except FileNotFoundError:
             trash = ""
-    core.store.delete(container.id)
+    core.store.delete(container.id, container.last_exit[0] if container.body.host_config.auto_remove else None)
     channel, container.shim = container.shim, None
     forgotten = forget(channel) if channel is not None else None  # its end was not written down, and need not be
     core.registry.remove(container)

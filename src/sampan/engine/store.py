@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from sampan.engine.migrations import MIGRATIONS
 from sampan.errors import Failed, doing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+_REMEMBERED_NS = 600 * 10**9
 
 
 class ContainerRow(NamedTuple):
@@ -94,16 +98,21 @@ class Store:
 
     def add(self, row: ContainerRow, spec: bytes, volumes: Iterable[VolumeRow] = ()) -> None:
         """Write a container down before anything is made for it, with the volumes that it brings."""
+        with self._transaction("can't write the state"):
+            self._db.executemany("INSERT OR IGNORE INTO volumes VALUES (?, ?, ?, ?)", volumes)
+            self._db.execute("INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, spec))
+
+    @contextmanager
+    def _transaction(self, what: str) -> Iterator[None]:
         with self._lock:
             try:
                 self._db.execute("BEGIN IMMEDIATE")
-                self._db.executemany("INSERT OR IGNORE INTO volumes VALUES (?, ?, ?, ?)", volumes)
-                self._db.execute("INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, spec))
+                yield
                 self._db.execute("COMMIT")
             except sqlite3.Error as e:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
-                raise Failed(f"can't write the state: {e}", "is the disk full?") from e
+                raise Failed(f"{what}: {e}", "is the disk full?") from e
 
     def set_state(self, id: str, state: bytes) -> None:
         """Replace the changing part."""
@@ -118,9 +127,24 @@ class Store:
         rows = self._all("SELECT spec FROM containers WHERE id = ?", (id,))
         return rows[0][0] if rows else None  # type: ignore[return-value]
 
-    def delete(self, id: str) -> None:
-        """Forget a container."""
-        self._run("DELETE FROM containers WHERE id = ?", (id,))
+    def delete(self, id: str, exit_code: int | None = None) -> None:
+        """Forget a container; with an exit code, remember that for a while: see `last_exit`."""
+        if exit_code is None:
+            self._run("DELETE FROM containers WHERE id = ?", (id,))
+            return
+        now = time.time_ns()
+        with self._transaction("can't write the state"):
+            self._db.execute("DELETE FROM containers WHERE id = ?", (id,))
+            self._db.execute("DELETE FROM exits WHERE removed_ns < ?", (now - _REMEMBERED_NS,))
+            self._db.execute("INSERT OR REPLACE INTO exits VALUES (?, ?, ?)", (id, exit_code, now))
+
+    def last_exit(self, id: str) -> int | None:
+        """Return how a container ended that removed itself some minutes ago at most.
+
+        Its client may have lost a server before it was told, and asks the next one.
+        """
+        rows = self._all("SELECT code FROM exits WHERE id = ?", (id,))
+        return rows[0][0] if rows else None  # type: ignore[return-value]
 
     # -- volumes
 

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sampan.errors import InvalidInput
+from sampan.errors import InvalidInput, NotFound
 from sampan.spec.docker import ContainerWaitResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sampan.engine.core import Core
     from sampan.engine.registry import Container
 
 
 def wait(
+    core: Core, ref: str, condition: str, begun: Callable[[Callable[[], None]], None] | None
+) -> ContainerWaitResponse:
+    """Return how a container ended, also one that has just removed itself (by its whole id)."""
+    try:
+        container = core.registry.find(ref)
+    except NotFound:
+        code = core.store.last_exit(ref)
+        if code is None:
+            raise
+        return ContainerWaitResponse(status_code=code)
+    return wait_for(container, condition, begun)
+
+
+def wait_for(
     container: Container, condition: str, begun: Callable[[Callable[[], None]], None] | None
 ) -> ContainerWaitResponse:
     """Return how it ended. A container that never ran counts as not running, with code 0."""
