@@ -109,8 +109,11 @@ def let_go_of_the_host(scene: Scene) -> None:
 # ---------------------------------------------------------------------------------- rights, one by one
 
 
-def change_directory(op: ops.ChangeDirectory) -> None:
+def change_directory(op: ops.ChangeDirectory, scene: Scene) -> None:
     """Change to a directory, and see that it is below the root: one of the host's would not be. CVE-2024-21626."""
+    if scene.root_fd >= 0:  # in an exec the container's root, which the user's and the terminal's files were opened by
+        os.close(scene.root_fd)
+        scene.root_fd = -1
     os.chdir(op.path)
     try:
         os.getcwd()

@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from sampan.errors import Failed, Unsupported, doing
+from sampan.errors import Failed, SyscallError, Unsupported, doing
 from sampan.kernel import cgroupfs
 
 if TYPE_CHECKING:
@@ -88,8 +88,9 @@ def kill_everyone(cgroups: Cgroups, number: int = signal.SIGKILL) -> None:
     if (group := dict(cgroups).get("")) is not None:
         try:
             cgroupfs.write(group, "cgroup.kill", "1")
-        except FileNotFoundError:
-            pass  # the group has gone, or the kernel is older than 5.14
+        except SyscallError as e:  # ENOENT: the group has gone, or the kernel is older than 5.14
+            if e.errno != errno.ENOENT:
+                raise
         else:
             return
     _kill_one_by_one(cgroups)

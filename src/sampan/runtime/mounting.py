@@ -171,8 +171,10 @@ def _make_file(scene: Scene, target: str) -> int:
         try:
             os.close(openat2(parent, name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode=0o644, resolve=RESOLVE.BENEATH))
             return openat2(parent, name, os.O_PATH | os.O_NOFOLLOW, resolve=RESOLVE.BENEATH)
-        except FileExistsError:
-            link = os.readlink(name, dir_fd=parent)
+        except SyscallError as e:
+            if e.errno != errno.EEXIST:
+                raise
+        link = os.readlink(name, dir_fd=parent)
         target = link if link.startswith("/") else f"{above}/{link}"
     raise SyscallError(errno.ELOOP, "openat2", target)
 

@@ -129,7 +129,7 @@ def _become(op: ops.Becoming, scene: Scene) -> None:
     """Perform a step that comes after the root has changed."""
     match op:
         case ops.ChangeDirectory():
-            becoming.change_directory(op)
+            becoming.change_directory(op, scene)
         case ops.SetUmask():
             os.umask(op.mask)
         case ops.SetRlimit():
