@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sampan.errors import InvalidInput, NotPermitted, SampanError, Unsupported
-from sampan.image.registry import Repository
 from sampan.spec import docker
 from sampan.spec.distribution import AuthConfig
 from sampan.spec.reference import Reference
@@ -128,6 +127,8 @@ def _message(progress: Progress) -> docker.ProgressMessage:
 
 def check_auth(call: Call) -> None:
     """POST /auth: have a registry check credentials, for `docker login`."""
+    from sampan.image.registry import Repository  # urllib3 is a third of all that the server imports
+
     given = call.body(docker.AuthConfig)
     if not (given.username or given.identitytoken):
         raise InvalidInput("can't log in: no user name is given")

@@ -1,7 +1,10 @@
 """The server process: `python -m sampan.api.server --root ROOT --listen-fd N [--keeper-fd M]`.
 
-The keeper starts it behind a socket that listens already. One thread per connection; the engine does the work. Every
-module is imported before the first request: an upgrade replaces the files underneath a running server.
+The keeper starts it behind a socket that listens already. One thread per connection; the engine does the work.
+
+An upgrade replaces the files underneath a running server, so every module that any call could want is imported at the
+start. What only a registry is spoken to with is a third of that, so it follows a moment later, out of the first
+call's way.
 """
 
 from __future__ import annotations
@@ -9,7 +12,6 @@ from __future__ import annotations
 import errno
 import gc
 import os
-import platform
 import select
 import signal
 import socket
@@ -40,6 +42,7 @@ MOST_CONNECTIONS = 4096
 _STACK = 1 << 20
 _BROKEN_FOR_S = 3
 _FINISH_S = 3
+_OUT_OF_THE_WAY_S = 0.5
 _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED))
 
 
@@ -55,7 +58,7 @@ class Server:
         self._hangups = Hangups()
         self._channels: set[Channel] = set()
         self._lock = threading.Lock()
-        self._identity = f"Server: Sampan/{sampan.__version__} ({platform.system().lower()})\r\n"
+        self._identity = f"Server: Sampan/{sampan.__version__} ({os.uname().sysname.lower()})\r\n"
         self._leave = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def run(self, for_s: float | None = None) -> None:
@@ -185,10 +188,12 @@ def _numbers(version: str) -> tuple[int, ...]:
 # -------------------------------------------------------------------------------------------- the process
 
 
-def import_everything() -> None:
+def import_everything(after_s: float = 0) -> None:
     """Import every module that a later call could want, except the command line's."""
     import importlib
     import pkgutil
+
+    time.sleep(after_s)
 
     for name in ("engine", "image", "rootfs", "runtime", "spec", "supervise", "api", "kernel"):
         package = importlib.import_module(f"sampan.{name}")
@@ -196,6 +201,8 @@ def import_everything() -> None:
             importlib.import_module(module.name)
     for name in ("encodings.idna", "stringprep", "zlib", "lzma", "bz2", "tarfile", "calendar", "getpass", "_strptime"):
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # what is here now stays: the collector needs not look at it again
 
 
 def main(arguments: list[str]) -> int:
@@ -206,7 +213,6 @@ def main(arguments: list[str]) -> int:
         return 125
     listener = socket.socket(fileno=int(given["--listen-fd"]))
     keeper = given.get("--keeper-fd")
-    import_everything()
     threading.stack_size(_STACK)
     try:
         engine = Engine.open(dirs.find(given["--root"]), int(keeper) if keeper else None, listener.fileno())
@@ -216,8 +222,7 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.leave())
     engine.on_idle(server.leave)
-    gc.collect()
-    gc.freeze()  # what is here now stays: the collector needs not look at it again
+    threading.Thread(target=import_everything, args=(_OUT_OF_THE_WAY_S,), name="imports", daemon=True).start()
     server.run()
     server.finish()
     engine.close()
