@@ -129,7 +129,7 @@ def _outside(spec: oci.Spec, host: Host, own: tuple[tuple[str, str], ...]) -> li
     if "time" in _new(spec):
         offsets = tuple((clock, o.secs, o.nanosecs) for clock, o in sorted(spec.linux.time_offsets.items()))
         steps.append(ops.OffsetClocks(offsets))
-    limits = _limit(spec, host, own)
+    limits = list(_limit(spec, host, own))  # all of it: what has no file here is refused
     # A process is born into a v2 group, which so must be there; v1 work goes on while the process makes its mounts.
     if host.cgroup_mode is CgroupMode.V2:
         steps += limits

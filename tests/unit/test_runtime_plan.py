@@ -1,0 +1,449 @@
+"""What a plan is for a configuration: no root, no kernel."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from sampan.errors import InvalidInput, SampanError, Unsupported
+from sampan.runtime import ops
+from sampan.runtime.plan import Plan, decode, encode, plan, plan_exec
+from sampan.spec.host import CgroupMode, Host
+from sampan.spec.runtime import (
+    INIT,
+    SECCOMP,
+    Capabilities,
+    Device,
+    DeviceRule,
+    Hook,
+    Hooks,
+    IdMapping,
+    IoPriority,
+    Linux,
+    Memory,
+    Mount,
+    Namespace,
+    Process,
+    Resources,
+    Rlimit,
+    Root,
+    Seccomp,
+    Spec,
+    TimeOffset,
+    User,
+)
+
+EVERY = frozenset({"CAP_CHOWN", "CAP_KILL", "CAP_SYS_ADMIN", "CAP_SYS_CHROOT", "CAP_NET_RAW"})
+V1 = Host(
+    architecture="x86_64",
+    kernel=(6, 18),
+    cgroup_mode=CgroupMode.V1,
+    cgroup_mounts=tuple(
+        (c, f"/cg/{p}")
+        for c, p in (
+            ("memory", "memory"), ("pids", "pids"), ("cpu", "cpu,cpuacct"), ("cpuacct", "cpu,cpuacct"),
+            ("devices", "devices"), ("freezer", "freezer"), ("blkio", "blkio"), ("cpuset", "cpuset"),
+        )
+    ),
+    namespaces=frozenset({"cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"}),
+    capabilities=EVERY,
+    rlimits=(("RLIMIT_NOFILE", 20_000),),
+)  # fmt: skip
+V2 = msgspec.structs.replace(
+    V1,
+    cgroup_mode=CgroupMode.V2,
+    cgroup_mounts=(("", "/cg"),),
+    cgroup_controllers=frozenset({"cpu", "cpuset", "memory", "pids", "io"}),
+)
+NAMESPACES = ("mount", "pid", "network", "uts", "ipc", "cgroup")
+
+
+def spec(*, process: dict[str, object] | None = None, linux: dict[str, object] | None = None, **fields: object) -> Spec:
+    namespaces = tuple(Namespace(type=t) for t in NAMESPACES)
+    return Spec(
+        **{
+            "oci_version": "1.2.0",
+            "root": Root(path="/r"),
+            "process": Process(**{"args": ("true",), **(process or {})}),
+            "linux": Linux(**{"namespaces": namespaces, **(linux or {})}),
+            **fields,
+        }
+    )
+
+
+def made(what: Spec, host: Host = V1) -> Plan:
+    return plan(what, host, id="c", cgroup_parent="/sampan-x")
+
+
+def inside(what: Plan) -> list[ops.Operation]:
+    return [s.op for s in what.steps if s.who == "inside"]
+
+
+def outside(what: Plan) -> list[ops.Operation]:
+    return [s.op for s in what.steps if s.who == "outside"]
+
+
+def kinds(operations: list[ops.Operation]) -> list[str]:
+    return [type(op).__name__ for op in operations]
+
+
+def test_a_plan_survives_its_journey_to_the_shim() -> None:
+    whole = made(spec(annotations={SECCOMP: "default"}, mounts=(Mount(destination="/proc", type="proc"),)))
+
+    assert decode(encode(whole)) == whole
+
+
+def test_the_order_of_a_birth() -> None:
+    story = kinds(
+        inside(made(spec(annotations={SECCOMP: "default"}, hostname="h", root=Root(path="/r", readonly=True))))
+    )
+
+    wanted = [
+        "Unshare", "SetPropagation", "BindRoot", "MakeNode", "LookUpUser", "Await", "MakeReadOnly", "PivotRoot",
+        "ChangeDirectory", "DropBounding", "BecomeUser", "SetCapabilities", "SetFilter", "Execute",
+    ]  # fmt: skip
+    places = [story.index(kind) for kind in wanted]
+    assert places == sorted(places)
+    assert story[-1] == "Execute"
+
+
+def test_nothing_but_giving_up_rights_comes_after_the_root_has_changed() -> None:
+    story = kinds(inside(made(spec(annotations={SECCOMP: "default", INIT: "true"}))))
+
+    assert set(story[story.index("PivotRoot") + 1 :]) <= {
+        "ChangeDirectory", "SetUmask", "SetRlimit", "DropBounding", "BecomeUser", "SetCapabilities", "SetFilter", "Reap",
+        "Execute",
+    }  # fmt: skip
+
+
+def test_v1_groups_are_entered_while_the_mounts_are_made_and_v2_is_born_into() -> None:
+    first, second = kinds(outside(made(spec()))), kinds(outside(made(spec(), V2)))
+
+    assert first.index("Clone") < first.index("MakeCgroup") < first.index("EnterCgroup")
+    assert second.index("MakeCgroup") < second.index("Clone")
+    assert "EnterCgroup" not in second
+    assert ops.Clone(("pid",), "/cg/sampan-x/c") in outside(made(spec(), V2))
+    assert ops.Await("cgroups") not in inside(made(spec(), V2))
+
+
+def test_controllers_that_share_a_mount_are_entered_once() -> None:
+    entered = [op.directory for op in outside(made(spec())) if isinstance(op, ops.EnterCgroup)]
+
+    assert entered.count("/cg/cpu,cpuacct/sampan-x/c") == 1
+    assert "/cg/cpuset/sampan-x/c" not in entered
+
+
+def test_a_cgroup_namespace_is_made_when_the_process_is_in_its_groups() -> None:
+    story = inside(made(spec(mounts=(Mount(destination="/sys/fs/cgroup", type="cgroup", options=("ro",)),))))
+
+    at = story.index(ops.Unshare(("cgroup",)))
+    assert story[at - 1] == ops.Await("cgroups")
+    assert ops.Mount("cgroup", "cgroup", "/sys/fs/cgroup/cpu,cpuacct", ("ro",), "cpu,cpuacct") in story[at:]
+    assert ops.MakeLink("/sys/fs/cgroup/cpu", "cpu,cpuacct") in story[at:]
+    assert ops.MakeReadOnly("/sys/fs/cgroup", mounted=True) in story[at:]
+
+
+def test_without_a_cgroup_namespace_only_the_containers_own_groups_are_shown() -> None:
+    namespaces = tuple(Namespace(type=t) for t in NAMESPACES if t != "cgroup")
+    mounts = (Mount(destination="/sys/fs/cgroup", type="cgroup", options=("ro",)),)
+    story = inside(made(spec(linux={"namespaces": namespaces}, mounts=mounts)))
+
+    assert ops.Bind("/cg/memory/sampan-x/c", "/sys/fs/cgroup/memory", ("ro",)) in story
+    assert not any(isinstance(op, ops.Mount) and op.type == "cgroup" for op in story)
+
+
+def test_cpusets_inherit_what_is_not_given() -> None:
+    from sampan.spec.runtime import Cpu
+
+    story = outside(made(spec(linux={"resources": Resources(cpu=Cpu(cpus="0"))})))
+
+    group = "/cg/cpuset/sampan-x/c"
+    at = story.index(ops.InheritCpuset(group))
+    assert story.index(ops.MakeCgroup(group)) < at < story.index(ops.WriteCgroup(group, "cpuset.cpus", "0"))
+    assert at < story.index(ops.EnterCgroup(group))
+
+
+def test_v2_controllers_are_handed_down_to_the_parent_of_the_group() -> None:
+    story = outside(made(spec(linux={"resources": Resources(memory=Memory(limit=7))}), V2))
+
+    handed = [op.directory for op in story if isinstance(op, ops.DelegateControllers)]
+    assert handed == ["/cg", "/cg/sampan-x"]
+    assert ops.WriteCgroup("/cg/sampan-x/c", "memory.max", "7") in story
+    assert any(isinstance(op, ops.FilterDevices) for op in story)
+
+
+def test_a_privileged_container_has_no_device_filter() -> None:
+    everything = Resources(devices=(DeviceRule(allow=True),))
+
+    assert not any(isinstance(op, ops.FilterDevices) for op in outside(made(spec(linux={"resources": everything}), V2)))
+
+
+# ------------------------------------------------------------------------------------------------------ mounts
+
+
+def mounted(*options: str, type: str = "bind", **fields: str) -> ops.Operation:
+    mount = Mount(**{"destination": "/data", "source": "/srv", "type": type, "options": options, **fields})
+    return next(op for op in inside(made(spec(mounts=(mount,)))) if getattr(op, "target", "") == "/data")
+
+
+@pytest.mark.parametrize("type", ["bind", "none", ""])
+def test_a_bind_mount_is_known_by_its_option_not_by_its_type(type: str) -> None:
+    assert mounted("rbind", "ro", type=type) == ops.Bind("/srv", "/data", ("ro",))
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        (("rbind",), ops.Bind("/srv", "/data")),
+        (("bind",), ops.Bind("/srv", "/data", (), recursive=False)),
+        (("rbind", "rro", "rprivate"), ops.Bind("/srv", "/data", ("rro",))),
+        (("rbind", "rw", "rslave", "nosuid"), ops.Bind("/srv", "/data", ("nosuid",), propagation="rslave")),
+        ((), ops.Bind("/srv", "/data")),
+    ],
+)
+def test_options_of_a_bind(options: tuple[str, ...], wanted: ops.Bind) -> None:
+    assert mounted(*options) == wanted
+
+
+def test_what_the_kernel_has_a_flag_for_stays_an_option_and_the_rest_is_data() -> None:
+    mount = mounted("nosuid", "size=64m", "rw", "mode=700", "noexec", type="tmpfs", source="tmpfs")
+
+    assert mount == ops.Mount("tmpfs", "tmpfs", "/data", ("nosuid", "noexec"), "size=64m,mode=700")
+
+
+@pytest.mark.parametrize(
+    "mount",
+    [
+        Mount(destination="data", type="tmpfs"),
+        Mount(destination="/data", type="bind", source="srv"),
+        Mount(destination="/data", type="bind", source="/srv", options=("rbind", "size=1")),
+        Mount(destination="/data", type="bind", source="/srv", options=("rbind", "rshared")),
+        Mount(destination="/data", type="bind", source="/srv", options=("rbind", "idmap")),
+        Mount(destination="/data", type="tmpfs", options=("tmpcopyup",)),
+        Mount(destination="/", type="tmpfs"),
+        Mount(
+            destination="/data", type="bind", source="/s", uid_mappings=(IdMapping(container_id=0, host_id=1, size=1),)
+        ),
+    ],
+)
+def test_mounts_that_can_not_be_as_asked_are_refused(mount: Mount) -> None:
+    with pytest.raises(SampanError):
+        made(spec(mounts=(Mount(destination="/proc", type="proc"), mount)))
+
+
+def test_the_overlay_is_the_first_mount_with_its_layers_topmost_first() -> None:
+    options = ("lowerdir+=/a", "lowerdir+=/b", "upperdir=/u", "workdir=/w", "volatile")
+    story = inside(made(spec(mounts=(Mount(destination="/", type="overlay", source="overlay", options=options),))))
+
+    assert ops.MountOverlay("/r", ("/a", "/b"), "/u", "/w", ("volatile",)) in story
+    assert "BindRoot" not in kinds(story)
+
+
+def test_devices_of_a_bound_dev_are_left_alone() -> None:
+    bound = made(spec(mounts=(Mount(destination="/dev", type="bind", source="/dev", options=("rbind",)),)))
+
+    assert "MakeNode" not in kinds(inside(bound))
+
+
+def test_a_device_of_the_users_is_made() -> None:
+    device = Device(type="c", path="/dev/fuse", major=10, minor=229, file_mode=0o660, uid=1, gid=2)
+
+    assert ops.MakeNode("/dev/fuse", "c", 10, 229, 0o660, 1, 2) in inside(made(spec(linux={"devices": (device,)})))
+
+
+# ---------------------------------------------------------------------------------------------- namespaces, rights
+
+
+def test_joined_namespaces_are_entered_and_new_ones_made() -> None:
+    namespaces = (
+        Namespace(type="mount"),
+        Namespace(type="network", path="/proc/7/ns/net"),
+        Namespace(type="pid", path="/proc/7/ns/pid"),
+    )
+    whole = made(spec(linux={"namespaces": namespaces}))
+
+    assert outside(whole)[0] == ops.Join("pid", "/proc/7/ns/pid")
+    assert ops.Join("network", "/proc/7/ns/net") in inside(whole)
+    assert ops.Unshare(("mount",)) in inside(whole)
+    assert ops.BringUpLoopback() not in inside(whole)
+
+
+def test_a_user_namespace_has_its_ids_mapped_before_anything_else_and_its_overlay_mounted_outside() -> None:
+    mapping = (IdMapping(container_id=0, host_id=100_000, size=65_536),)
+    namespaces = tuple(Namespace(type=t) for t in (*NAMESPACES, "user"))
+    overlay = Mount(destination="/", type="overlay", options=("lowerdir+=/a",))
+    whole = made(
+        spec(linux={"namespaces": namespaces, "uid_mappings": mapping, "gid_mappings": mapping}, mounts=(overlay,))
+    )
+
+    assert kinds(outside(whole))[:4] == ["MountOverlay", "Clone", "MapIds", "MapIds"]
+    assert inside(whole)[:2] == [ops.Await("maps"), ops.BecomeMappedRoot()]
+    assert "AttachOverlay" in kinds(inside(whole))
+    assert "MakeNode" not in kinds(inside(whole))
+
+
+def test_a_time_namespace_gets_its_offsets_before_the_process_is_born() -> None:
+    namespaces = tuple(Namespace(type=t) for t in (*NAMESPACES, "time"))
+    offsets = {"monotonic": TimeOffset(secs=5)}
+    story = outside(made(spec(linux={"namespaces": namespaces, "time_offsets": offsets})))
+
+    assert story[:2] == [ops.OffsetClocks((("monotonic", 5, 0),)), ops.Clone(("pid",))]
+
+
+def rights(process: dict[str, object], host: Host = V1, **annotations: str) -> list[ops.Operation]:
+    story = inside(made(spec(process=process, annotations={SECCOMP: "default", **annotations}), host))
+    return story[kinds(story).index("DropBounding") :]
+
+
+def test_the_filter_is_last_where_no_new_privileges_are_gained() -> None:
+    assert kinds(rights({"no_new_privileges": True})) == [
+        "DropBounding", "BecomeUser", "SetNoNewPrivileges", "SetCapabilities", "SetFilter", "Execute",
+    ]  # fmt: skip
+
+
+def test_without_that_sys_admin_is_kept_until_the_filter_is_set() -> None:
+    held = Capabilities(bounding=("CAP_KILL",), effective=("CAP_KILL",), permitted=("CAP_KILL",))
+    story = rights({"capabilities": held})
+
+    assert kinds(story) == ["DropBounding", "BecomeUser", "SetCapabilities", "SetFilter", "SetCapabilities", "Execute"]
+    assert story[2].permitted == ("CAP_KILL", "CAP_SYS_ADMIN")
+    assert story[2].until_filtered
+    assert story[4] == ops.SetCapabilities(("CAP_KILL",), ("CAP_KILL",))
+
+
+@pytest.mark.parametrize(
+    ("held", "variant"),
+    [((), "none"), (("CAP_SYS_CHROOT",), "default"), (("CAP_SYS_CHROOT", "CAP_SYS_ADMIN"), "default")],
+)
+def test_where_no_shipped_filter_fits_the_narrower_one_holds(held: tuple[str, ...], variant: str) -> None:
+    story = rights({"capabilities": Capabilities(bounding=held)})
+
+    assert ops.SetFilter("default", variant) in story
+
+
+def test_a_profile_of_the_configurations_own_is_carried_along() -> None:
+    whole = made(spec(linux={"seccomp": Seccomp(default_action="SCMP_ACT_ALLOW")}))
+
+    assert any(isinstance(op, ops.SetFilter) and b"SCMP_ACT_ALLOW" in op.document for op in inside(whole))
+
+
+def test_what_this_host_can_not_give_is_left_out_with_a_word() -> None:
+    asked = Capabilities(bounding=("CAP_KILL", "CAP_SYS_RESOURCE"))
+    limits = (Rlimit(type="RLIMIT_NOFILE", soft=2**64 - 1, hard=2**64 - 1), Rlimit(type="RLIMIT_CORE", soft=0, hard=9))
+    whole = made(spec(process={"capabilities": asked, "rlimits": limits}))
+
+    assert ops.DropBounding(("CAP_KILL",)) in inside(whole)
+    assert ops.SetRlimit("RLIMIT_NOFILE", 20_000, 20_000) in inside(whole)
+    assert ops.SetRlimit("RLIMIT_CORE", 0, 9) in inside(whole)
+    assert [w.split(" ")[0] for w in whole.warnings] == ["CAP_SYS_RESOURCE", "RLIMIT_NOFILE"]
+
+
+def test_the_reaper_comes_after_all_rights_are_given_up() -> None:
+    assert kinds(rights({}, **{INIT: "true"}))[-2:] == ["Reap", "Execute"]
+
+
+# ------------------------------------------------------------------------------------------------------ refusals
+
+
+@pytest.mark.parametrize(
+    ("what", "host", "error"),
+    [
+        (spec(root=None), V1, InvalidInput),
+        (spec(root=Root(path="r")), V1, InvalidInput),
+        (spec(process={"args": ()}), V1, InvalidInput),
+        (spec(process={"cwd": "x"}), V1, InvalidInput),
+        (spec(process={"args": ("a\0b",)}), V1, InvalidInput),
+        (spec(process={"apparmor_profile": "x"}), V1, Unsupported),
+        (spec(process={"selinux_label": "x"}), V1, Unsupported),
+        (spec(process={"io_priority": IoPriority(class_="IOPRIO_CLASS_IDLE")}), V1, Unsupported),
+        (spec(hooks=Hooks(prestart=(Hook(path="/x"),))), V1, Unsupported),
+        (spec(linux={"namespaces": ()}), V1, Unsupported),
+        (spec(linux={"mount_label": "x"}), V1, Unsupported),
+        (spec(linux={"rootfs_propagation": "shared"}), V1, Unsupported),
+        (spec(linux={"sysctl": {"vm.swappiness": "1"}}), V1, InvalidInput),
+        (spec(linux={"sysctl": {"net/../vm/swappiness": "1"}}), V1, InvalidInput),
+        (spec(linux={"namespaces": (Namespace(type="mount"),) * 2}), V1, InvalidInput),
+        (spec(linux={"namespaces": (Namespace(type="mount"), Namespace(type="user"))}), V1, InvalidInput),
+        (spec(linux={"resources": Resources(memory=Memory(limit=5, swap=4))}), V1, InvalidInput),
+        (spec(), msgspec.structs.replace(V1, rootful=False), Unsupported),
+        (spec(), msgspec.structs.replace(V1, mount_setattr=False), Unsupported),
+        (spec(), msgspec.structs.replace(V1, namespaces=frozenset({"mnt"})), Unsupported),
+        (
+            spec(linux={"resources": Resources(memory=Memory(limit=5))}),
+            msgspec.structs.replace(V1, cgroup_mode=CgroupMode.NONE),
+            Unsupported,
+        ),
+        (spec(linux={"resources": Resources(memory=Memory(swappiness=5))}), V2, Unsupported),
+    ],
+)
+def test_what_can_not_be_done_as_asked_is_refused(what: Spec, host: Host, error: type[SampanError]) -> None:
+    with pytest.raises(error):
+        made(what, host)
+
+
+def test_a_label_is_written_where_the_host_has_the_module() -> None:
+    story = inside(made(spec(process={"apparmor_profile": "sampan"}), msgspec.structs.replace(V1, apparmor=True)))
+
+    assert story.index(ops.SetLabel("apparmor", "sampan")) < kinds(story).index("SetPropagation")
+
+
+# --------------------------------------------------------------------------------------------------------- exec
+
+
+def test_an_exec_enters_what_the_container_has_and_takes_its_restrictions() -> None:
+    whole = spec(annotations={SECCOMP: "default", INIT: "true"})
+    process = Process(args=("id",), user=User(username="web"), no_new_privileges=True)
+    made_ = plan_exec(process, whole, V1, id="c", cgroup_parent="/sampan-x")
+
+    assert outside(made_)[:2] == [ops.JoinContainer(("pid",)), ops.Clone(())]
+    assert ops.JoinContainer(("mount", "network", "uts", "ipc", "cgroup")) in inside(made_)
+    assert kinds(inside(made_))[-4:] == ["SetNoNewPrivileges", "SetCapabilities", "SetFilter", "Execute"]
+    assert made_.cgroups == made(whole).cgroups
+    assert made_.root == ""
+
+
+def test_an_exec_without_a_pid_namespace_of_the_containers_is_made_in_the_hosts() -> None:
+    namespaces = tuple(Namespace(type=t) for t in NAMESPACES if t != "pid")
+    made_ = plan_exec(Process(args=("id",)), spec(linux={"namespaces": namespaces}), V2, id="c", cgroup_parent="/s")
+
+    assert kinds(outside(made_)) == ["Clone"]
+
+
+# --------------------------------------------------------------------------------------------------- every operation
+
+
+def every_plan() -> list[Plan]:
+    mapping = (IdMapping(container_id=0, host_id=1, size=2),)
+    user = tuple(Namespace(type=t) for t in (*NAMESPACES, "user", "time"))
+    overlay = Mount(destination="/", type="overlay", options=("lowerdir+=/a:b", "upperdir=/u", "workdir=/w"))
+    shm = Mount(destination="/dev/shm", type="bind", source="/proc/7/root/dev/shm", options=("rbind",))
+    full = spec(
+        process={"terminal": True, "oom_score_adj": 5, "rlimits": (Rlimit(type="RLIMIT_NOFILE", soft=1, hard=2),)},
+        linux={
+            "masked_paths": ("/proc/keys",),
+            "readonly_paths": ("/proc/sys",),
+            "sysctl": {"net.x": "1"},
+            "resources": Resources(memory=Memory(limit=9)),
+        },
+        mounts=(overlay, Mount(destination="/proc", type="proc"), shm),
+        hostname="h",
+        domainname="d",
+        annotations={SECCOMP: "default", INIT: "true"},
+    )
+    return [
+        made(full),
+        made(full, V2),
+        made(spec(linux={"namespaces": user, "uid_mappings": mapping, "gid_mappings": mapping}, mounts=(overlay,))),
+        plan_exec(Process(args=("a b",), env=("X=y z",)), full, V1, id="c"),
+    ]
+
+
+@pytest.mark.parametrize("whole", every_plan())
+def test_every_step_can_say_itself(whole: Plan) -> None:
+    for step in whole.steps:
+        said, line = step.op.say(), step.op.shell()
+        assert said == said.strip()
+        assert said[0].islower()
+        assert line
+        assert step.op.man
+        assert "Op" not in said
