@@ -246,6 +246,8 @@ class Evaluation:
             if column is None:
                 raise self._error(operand, f"can't evaluate field {name} in type *formatter.{value.type}")
             return column(value.item, *arguments)
+        if arguments:
+            raise self._error(operand, f"{name} is not a method but has arguments")
         if isinstance(value, dict):
             found = value.get(name, MISSING)
             if (found is MISSING or found is None) and name in self.zero and not isinstance(value, GoMap):

@@ -73,8 +73,8 @@ class Waiting:
 
         self._text, self._done = b"", False
         condition = "removed" if self._condition == "removed" else "not-running"
-        for _ in range(_TRIES):
-            time.sleep(_PAUSE_S)
+        for turn in range(_TRIES):
+            time.sleep(_PAUSE_S if turn else 0)  # at once: the keeper's socket holds the request until a server is up
             try:
                 self._response = self._ask(condition)
                 return
