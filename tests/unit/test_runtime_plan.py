@@ -111,7 +111,8 @@ def test_nothing_but_giving_up_rights_comes_after_the_root_has_changed() -> None
     story = kinds(inside(made(spec(annotations={SECCOMP: "default", INIT: "true"}))))
 
     assert set(story[story.index("PivotRoot") + 1 :]) <= {
-        "ChangeDirectory", "SetUmask", "SetRlimit", "DropBounding", "BecomeUser", "SetCapabilities", "SetFilter", "Reap",
+        "ChangeDirectory", "SetUmask", "SetRlimit", "DropBounding", "BecomeUser", "SetCapabilities", "SetFilter",
+        "Reap",
         "Execute",
     }  # fmt: skip
 
