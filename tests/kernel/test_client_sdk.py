@@ -249,3 +249,23 @@ def test_a_socket_may_be_named_instead(sampan: Sampan) -> None:
         Client(base_url="tcp://1.2.3.4:2375")
     with Client(base_url="unix:///nonexistent") as client, pytest.raises(errors.Failed, match="can't connect"):
         client.ping()
+
+
+def test_an_engine_that_can_not_open_says_why(instance: Sampan) -> None:
+    (instance.root / "state.db").mkdir(parents=True)
+
+    with Client(str(instance.root)) as client, pytest.raises(errors.SampanError) as e:
+        client.info()
+
+    assert "can't start the engine" in e.value.message
+    assert "Traceback" not in instance.log()
+    (instance.root / "state.db").rmdir()
+    with Client(str(instance.root)) as client:
+        wait_until(lambda: _answers(client), timeout=20)
+
+
+def _answers(client: Client) -> bool:
+    try:
+        return client.info().containers == 0
+    except errors.SampanError:
+        return False
