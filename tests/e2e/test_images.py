@@ -250,7 +250,7 @@ def test_a_broken_archive_is_refused(sampan: Sampan, busybox_tar: Path, tmp_path
 
 
 @pytest.mark.parametrize("kind", ["docker-archive", "oci-archive"])
-def test_a_changed_byte_is_noticed(sampan: Sampan, archives: dict[str, Path], tmp_path: Path, kind: str) -> None:
+def test_a_changed_byte_is_noticed(instance: Sampan, archives: dict[str, Path], tmp_path: Path, kind: str) -> None:
     with tarfile.open(archives[kind]) as source, tarfile.open(tmp_path / "bad.tar", "w") as target:
         for member in source:
             data = source.extractfile(member).read() if member.isfile() else b""  # type: ignore[union-attr]
@@ -259,7 +259,8 @@ def test_a_changed_byte_is_noticed(sampan: Sampan, archives: dict[str, Path], tm
                 data = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
             target.addfile(member, io.BytesIO(data))
 
-    said = sampan.fails(1, "load", "-i", tmp_path / "bad.tar")
+    said = instance.fails(1, "load", "-i", tmp_path / "bad.tar")
 
     assert ("digest" if kind == "docker-archive" else "can't unpack layer") in said.err
-    assert not list((sampan.root / "tmp").iterdir())
+    assert not list((instance.root / "tmp").iterdir())
+    assert not list((instance.root / "layers").rglob("diff"))

@@ -1,0 +1,106 @@
+"""--explain: the steps as text and JSON, and a script that makes the same container by hand."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.sampan import Sampan
+
+
+def test_text_shows_every_step_with_command_time_and_manual_page(sampan: Sampan) -> None:
+    said = sampan("run", "--explain", "--rm", "busybox", "echo", "ran")
+
+    assert said.out == "ran\n"
+    for word in ("overlay", "pivot_root", "mount -t proc", "cgroups(7)", "capabilities(7)", "seccomp(2)", "execve(2)"):
+        assert word in said.err, word
+    assert re.search(r"^ *\d+\. mount proc on /proc .*\[\d+\.\d\d ms\]$", said.err, re.MULTILINE)
+
+
+def test_create_and_exec_explain_too(sampan: Sampan) -> None:
+    assert "pivot_root" in sampan("create", "--name", "web", "--explain", "busybox", "sleep", "100").err
+    sampan("start", "web")
+
+    said = sampan("exec", "--explain", "web", "echo", "in")
+
+    assert "setns(2)" in said.err
+    assert said.line == "in"
+
+
+def test_json_is_one_document_with_the_same_steps(sampan: Sampan) -> None:
+    found = sampan("create", "--explain=json", "busybox", "true").json()
+
+    steps = found["steps"]
+    assert {"who", "sentence", "shell", "man"} <= set(steps[0])
+    assert any("pivot_root" in step["shell"] + step["sentence"] for step in steps)
+
+
+SEEN = (
+    "cat /proc/self/mountinfo; echo ---; grep -E 'Cap|Seccomp:|NoNewPrivs' /proc/self/status; "
+    "grep -E 'open files|address space' /proc/self/limits; cut -d: -f2 /proc/self/cgroup; "
+    "cd /sys/fs/cgroup; cat */memory.limit_in_bytes */pids.max */cpu.cfs_quota_us memory.max pids.max cpu.max 2>/dev/null; "
+    "id; umask"
+)
+
+
+def normal(text: str) -> list[str]:
+    """Mount points, filesystems and options without ids, in order; then what else was looked at."""
+    mounts, rest = text.split("---\n")
+    rows = []
+    for line in mounts.splitlines():
+        left, right = line.split(" - ")
+        fields = left.split()
+        kind, _, options = right.split()
+        options = re.sub(r"(lowerdir\+?|upperdir|workdir)=[^,]*,?", "", options)
+        rows.append(f"{fields[4]} {fields[5]} {kind} {options}")
+    return [*rows, *rest.splitlines()]
+
+
+LIMITED = ["--memory", "64m", "--pids-limit", "40", "--cpus", "0.5", "--ulimit", "nofile=100:200"]
+
+
+@pytest.mark.parametrize("flags", [[], ["--read-only", "--cap-drop", "ALL", *LIMITED]], ids=["default", "limited"])
+def test_the_script_makes_the_same_container_without_sampan(sampan: Sampan, tmp_path: Path, flags: list[str]) -> None:
+    command = ["--hostname", "box", "--ulimit", "as=-1", *flags, "busybox", "sh", "-c", SEEN]
+    ours = sampan("run", "--rm", *command).out
+    script = sampan("run", "--explain=sh", *command).out
+    (tmp_path / "by-hand.sh").write_text(script)
+
+    done = subprocess.run(
+        ["sh", tmp_path / "by-hand.sh"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert normal(done.stdout) == normal(ours)
+
+
+def test_the_script_leaves_nothing_behind(sampan: Sampan, tmp_path: Path) -> None:
+    mounts = Path("/proc/self/mountinfo").read_text()
+    script = sampan("run", "--explain=sh", "busybox", "true").out
+    (tmp_path / "by-hand.sh").write_text(script)
+
+    subprocess.run(["sh", tmp_path / "by-hand.sh"], check=True, timeout=60, stdin=subprocess.DEVNULL)
+
+    assert Path("/proc/self/mountinfo").read_text() == mounts
+
+
+def test_a_bad_format_is_refused(sampan: Sampan) -> None:
+    assert "--explain" in sampan.fails(125, "run", "--explain=nosuch", "busybox", "true").err
+
+
+def test_json_of_exec(sampan: Sampan) -> None:
+    sampan("run", "-d", "--name", "web", "busybox", "sleep", "100")
+
+    found = json.loads(sampan("exec", "--explain=json", "web", "true").out)
+
+    assert found["steps"]

@@ -1,0 +1,63 @@
+"""SAMPAN_ROOT: a second, wholly separate instance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.sampan import Sampan, new_root, wait_until
+
+
+@pytest.fixture
+def second() -> Iterator[Sampan]:
+    sampan = Sampan(new_root())
+    yield sampan
+    sampan.end()
+
+
+def test_two_instances_share_nothing(shared: Sampan, second: Sampan, busybox_tar) -> None:
+    shared("run", "-d", "--name", "web", "busybox", "sleep", "100")
+
+    assert second("ps", "-aq").out == ""
+    assert "busybox" not in second("images").out
+    second("import", busybox_tar, "busybox")
+    second("run", "-d", "--name", "web", "busybox", "sleep", "100")
+
+    assert shared.info("ServerPid") != second.info("ServerPid")
+    assert shared.instance != second.instance
+    assert not set(shared.cgroups()) & set(second.cgroups())
+    second("rm", "-f", "web")
+    assert shared("ps", "--format", "{{.Names}}").lines == ["web"]
+    shared("rm", "-f", "web")
+
+
+def test_the_root_flag_is_the_same_as_the_variable(shared: Sampan, second: Sampan) -> None:
+    said = second("--root", shared.root, "info", "--format", "{{.DockerRootDir}}")
+
+    assert said.line == str(shared.root)
+
+
+def test_one_that_ends_takes_nothing_of_the_other_along(shared: Sampan, second: Sampan, busybox_tar) -> None:
+    shared("run", "-d", "--name", "web", "busybox", "sleep", "100")
+    second("import", busybox_tar, "busybox")
+    second("run", "--rm", "busybox", "true")
+    second.end()
+
+    assert shared("exec", "web", "echo", "here").line == "here"
+    shared("rm", "-f", "web")
+
+
+def test_a_root_with_a_path_too_long_for_a_socket_works(busybox_tar, tmp_path) -> None:
+    root = tmp_path / ("d" * 90)
+    root.mkdir()
+    sampan = Sampan(root)
+    try:
+        sampan("import", busybox_tar, "busybox")
+        assert sampan("run", "--rm", "busybox", "echo", "long").line == "long"
+    finally:
+        socket = sampan("system", "socket").line.removeprefix("unix://")
+        sampan("rm", "-f", *sampan("ps", "-aq").lines, check=False)
+        sampan.end()
+    wait_until(lambda: not sampan.ours())
+    assert len(socket) < 108
