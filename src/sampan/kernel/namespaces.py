@@ -17,6 +17,7 @@ class CLONE(IntFlag):
 
     NEWTIME = 0x80  # for unshare: a child cloned with it is inside at once, and its clocks can't be set any more
     PIDFD = 0x1000
+    PARENT = 0x8000
     NEWNS = 0x20000
     NEWCGROUP = 0x2000000
     NEWUTS = 0x4000000
@@ -70,10 +71,11 @@ def clone(flags: int, *, cgroup_fd: int | None = None) -> tuple[int, int]:
     """Fork a child that is in new namespaces: (pid, pidfd) in the parent, (0, -1) in the child.
 
     `cgroup_fd`, an open cgroup v2 directory, is where the child is born (CLONE_INTO_CGROUP, Linux 5.7).
-    As with `os.fork` the process should have one thread. The child leaves with `os._exit` or exec.
+    With CLONE.PARENT it is a sibling, whom the caller's parent waits for. As with `os.fork` the process should have one
+    thread. The child leaves with `os._exit` or exec.
     """
     pidfd = c_int(-1)
-    args = _CloneArgs(flags=flags | CLONE.PIDFD, exit_signal=signal.SIGCHLD)
+    args = _CloneArgs(flags=flags | CLONE.PIDFD, exit_signal=0 if flags & CLONE.PARENT else signal.SIGCHLD)
     args.pidfd = ctypes.addressof(pidfd)
     if cgroup_fd is not None:
         args.flags |= CLONE.INTO_CGROUP

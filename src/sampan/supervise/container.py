@@ -15,6 +15,7 @@ from sampan.runtime import container as runtime, control
 from sampan.runtime.plan import decode
 from sampan.supervise import messages as m, state as facts
 from sampan.supervise.attach import Client
+from sampan.supervise.launcher import Launcher
 from sampan.supervise.logfile import LogFile
 from sampan.supervise.loop import IN
 from sampan.supervise.process import Process, clock_ns, exit_code, find, reopen
@@ -52,7 +53,13 @@ class Container:
     """Every method runs on the shim's one thread; what takes long is the kernel's. `tell` sends servers an event."""
 
     def __init__(
-        self, loop: Loop, id: str, directory_fd: int, tell: Callable[[m.Message], None], duplicates: Duplicates
+        self,
+        loop: Loop,
+        id: str,
+        directory_fd: int,
+        tell: Callable[[m.Message], None],
+        duplicates: Duplicates,
+        launcher: Launcher | None,
     ) -> None:
         self.id = id
         self.state = facts.State(id=id, shim_pid=os.getpid(), boot_id=facts.boot_id())
@@ -68,6 +75,7 @@ class Container:
         self._log: LogFile | None = None
         self._collected: dict[int, int] = {}
         self._torn_down = False
+        self._launcher: Launcher | None = launcher
 
     # ---------------------------------------------------------------------------------------- what is known
 
@@ -114,24 +122,28 @@ class Container:
             raise Conflict(f"container {self.id} is {self.state.phase} already")
         namespaces = _spec.decode(message.spec).linux.namespaces
         ends, theirs = ({}, None) if message.tty else pipes(stdin=message.open_stdin)
+        launcher = self._take_launcher()
         try:
-            running = runtime.create(decode(message.plan), theirs, console_size=message.console_size, gated=True)
+            made, pidfd, console = launcher.make(message.plan, theirs or (), message.console_size)
         except BaseException:
+            launcher.end()
             close_all(ends.values())
             self._dismiss_waiting()
             raise
         finally:
             close_all(theirs or ())
-        if running.console is not None:
-            ends = {"terminal": running.console}
+        if console is not None:
+            ends = {"terminal": console}
         if message.log.path:
             self._log = LogFile(message.log.path, message.log.max_bytes, message.log.max_files)
-        self._init = Process("", running.pid, running.pidfd, running.start_time, running=running)
+        self._init = Process("", made.pid, pidfd, made.start_time)
+        self._init.gate = launcher.go
+        self._launcher = launcher
         self._supervise(self._init, ends, closes_stdin=message.stdin_once)
         known = {
-            "pid": running.pid,
-            "start_time": running.start_time,
-            "cgroups": tuple(running.cgroups),
+            "pid": made.pid,
+            "start_time": made.start_time,
+            "cgroups": made.cgroups,
             "own_pid_namespace": any(n.type == "pid" and n.path is None for n in namespaces),
             "stdin_once": message.stdin_once,
             "log": message.log,
@@ -140,7 +152,17 @@ class Container:
             self.change(phase="created", **known)
         else:
             self._start_init(**known)
-        return _launched(running)
+        return m.Launched(
+            pid=made.pid,
+            start_time=made.start_time,
+            started_at_ns=clock_ns(),
+            steps=made.steps,
+            warnings=made.warnings,
+        )
+
+    def _take_launcher(self) -> Launcher:
+        launcher, self._launcher = self._launcher, None
+        return launcher or Launcher()
 
     def _supervise(self, process: Process, ends: dict[str, int], *, closes_stdin: bool) -> None:
         """Watch over a process's streams and its end, and let the keeper have duplicates."""
@@ -159,25 +181,24 @@ class Container:
     def _start_init(self, **known: object) -> None:
         """Execute the program. The state says so before: afterwards nobody may be left to write it."""
         init = self.process(None)
-        running, init.running = init.running, None
-        assert running
+        gate, init.gate = init.gate, None
+        assert gate
         self.change(phase="running", started_at_ns=clock_ns(), **known)
-        self._loop.forget(init.pidfd)
         try:
-            runtime.start(running)
+            gate()
         except BaseException:
             self._undo_launch(init)
             raise
-        self._watch(init)
+        finally:
+            self._take_launcher().end()
         for client, attach in self._waiting:
             init.streams.attach(client, attach.detach_keys, already_read=attach.already_read)
         self._waiting.clear()
 
     def _undo_launch(self, init: Process) -> None:
-        """Be empty again: `start` has ended the process, closed its pidfd and removed its control groups."""
+        """Be empty again: the launcher has ended the process and removed its control groups."""
         self._dismiss_waiting()
-        self._duplicates.release(init)
-        init.streams.close()
+        self._drop(init)
         self._init = None
         self._log = None
         self.change(phase="empty", pid=None, start_time=None, cgroups=(), started_at_ns=None)
@@ -192,7 +213,7 @@ class Container:
     def go(self, exec_id: str | None) -> None:
         """Execute the program of what was gated."""
         process = self.process(exec_id)
-        if not process.running:
+        if not process.gate:
             raise Conflict(f"container {self.id} is running already")
         if exec_id is None:
             self._start_init()
@@ -208,7 +229,7 @@ class Container:
         if self.state.phase == "exited":
             raise Conflict(f"container {self.id} is not running")
         client = Client(self._loop, fds.pop(0), message.streams)
-        if self._init and not self._init.running:
+        if self._init and not self._init.gate:
             keys = message.detach_keys
             self._init.streams.attach(client, keys, already_read=message.already_read)
         else:
@@ -240,7 +261,8 @@ class Container:
         if running.console is not None:
             ends = {"terminal": running.console}
         process = Process(message.exec_id, running.pid, running.pidfd, running.start_time)
-        process.running = running if message.gated else None
+        if message.gated:
+            process.gate = lambda: runtime.start(running)
         self._execs[process.name] = process
         self._supervise(process, ends, closes_stdin=True)
         self.change()
@@ -258,11 +280,11 @@ class Container:
         return pipes(stdin="stdin" in message.streams)
 
     def _start_exec(self, process: Process) -> None:
-        running, process.running = process.running, None
-        assert running
-        self._loop.forget(process.pidfd)
+        gate, process.gate = process.gate, None
+        assert gate
+        self._loop.forget(process.pidfd)  # which is closed where it fails
         try:
-            runtime.start(running)
+            gate()
         except BaseException:
             process.streams.finish()
             process.streams.close()

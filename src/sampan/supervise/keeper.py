@@ -20,12 +20,14 @@ import struct
 import sys
 import time
 import traceback
-from typing import TYPE_CHECKING, NoReturn
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
 
 from sampan import dirs as paths
-from sampan.kernel import fds, process as kernel
+from sampan.kernel import process as kernel
 from sampan.supervise import messages as m, origin, shim, state as facts, worker
 from sampan.supervise.loop import IN, Channel, Loop
+from sampan.supervise.nursery import Nursery, be
 from sampan.supervise.process import Held
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ _QUICK_DEATHS = 7
 _REPLACEMENTS = 5
 _REPLACEMENTS_S = 10.0
 _SERVER_STOP_S = 10.0
+_SPARE_AFTER_S = 0.02
+_LAST_CHILDREN_S = 1.0
 
 
 class Shim:
@@ -98,6 +102,15 @@ class Server:
         os.close(self.pidfd)
 
 
+class _Wanted(NamedTuple):
+    """A request for a shim."""
+
+    id: str
+    first: int  # its first channel
+    channel: Channel
+    seq: int
+
+
 class Keeper:
     """One instance's."""
 
@@ -109,6 +122,9 @@ class Keeper:
         self._listening = socket.socket(fileno=options.listen_fd)
         self._server: Server | None = None
         self._shims: dict[str, Shim] = {}
+        self._spares: list[tuple[int, socket.socket]] = []
+        self._wanted: deque[_Wanted] = deque()
+        self._ordered = False
         self._deaths = 0
         self._replaced: dict[str, list[float]] = {}
         self._next: Callable[[], None] = self._server_died
@@ -120,6 +136,7 @@ class Keeper:
 
     def run(self) -> None:
         """Find what runs, start a server unless there is one, and serve until it is time to leave."""
+        self._open_nursery()
         for id in facts.ids(self._dirs):
             self._find(id)
         if self._options.server_fd is not None:
@@ -182,11 +199,12 @@ class Keeper:
         """Answer the server."""
         message = frame.message
         descriptors = list(frame.fds)
-        answer: m.Message = m.Done()
+        answer: m.Message | None = m.Done()
         try:
             match message:
                 case m.ForkShim():
-                    answer = m.Forked(pid=self._fork_shim(message.id, descriptors.pop(), None))
+                    self._ask_for_shim(_Wanted(message.id, descriptors.pop(), channel, frame.seq))
+                    answer = None
                 case m.ForkWorker():
                     answer = m.Forked(pid=self._fork_worker(descriptors.pop()))
                 case m.Leave():
@@ -201,7 +219,7 @@ class Keeper:
         finally:
             for fd in descriptors:
                 os.close(fd)
-        if frame.seq:
+        if frame.seq and answer:
             channel.send(answer, frame.seq)
 
     def _restart(self) -> None:
@@ -266,8 +284,25 @@ class Keeper:
                 os.unlink(path)
             except FileNotFoundError:
                 pass
+        self._dismiss()
         origin.remove_cgroups(origin.group_name(self._dirs))
         self._loop.stop()
+
+    def _dismiss(self) -> None:
+        """Let the children go that nobody needs any more, and wait for them: they are in our control group."""
+        leaving = {self._nursery.pid, *(pid for pid, _ in self._spares)}
+        self._nursery.sock.close()
+        for _, sock in self._spares:
+            sock.close()
+        deadline = time.monotonic() + _LAST_CHILDREN_S
+        while leaving and time.monotonic() < deadline:
+            for pid in tuple(leaving):
+                try:
+                    if os.waitpid(pid, os.WNOHANG)[0]:
+                        leaving.discard(pid)
+                except ChildProcessError:
+                    leaving.discard(pid)
+            time.sleep(0.002)
 
     # ------------------------------------------------------------------------------------------------ signals
 
@@ -295,6 +330,11 @@ class Keeper:
         if self._server and pid == self._server.pid:
             self._server_ended()
             return
+        for spare in tuple(self._spares):
+            if pid == spare[0]:
+                self._spares.remove(spare)
+                self._order()
+                return
         for shim_ in tuple(self._shims.values()):
             if pid == shim_.pid:
                 shim_.status = status
@@ -310,29 +350,72 @@ class Keeper:
 
     # -------------------------------------------------------------------------------------------------- shims
 
-    def _fork_shim(self, id: str, first: int, left: shim.TakeOver | None) -> int:
-        """Fork a shim; `first` is its first channel, -1 for none, `left` what a killed one has left to it."""
+    def _ask_for_shim(self, wanted: _Wanted) -> None:
+        """Let a shim that was forked ahead become the one that is wanted, or let it wait for the next."""
+        self._wanted.append(wanted)
+        if self._spares:
+            self._assign()
+        else:
+            self._order()
+
+    def _order(self) -> None:
+        """Ask the nursery for one."""
+        if not self._ordered:
+            self._ordered = True
+            self._nursery.ask()
+
+    def _born(self, _events: int) -> None:
+        """One is ready."""
+        self._ordered = False
+        spare = self._nursery.take()
+        if spare is None:
+            self._loop.forget(self._nursery.sock.fileno())
+            self._open_nursery()
+            return
+        self._spares.append(spare)
+        if self._wanted:
+            self._assign()
+
+    def _assign(self) -> None:
+        wanted, (pid, sock) = self._wanted.popleft(), self._spares.pop()
+        os.makedirs(self._dirs.shim(wanted.id), 0o700, exist_ok=True)
+        record = self._shims[wanted.id] = Shim(wanted.id, pid, is_child=True)
+        channel = self._talk_to(record, sock)
+        channel.send(m.Become(id=wanted.id), fds=(wanted.first,))
+        os.close(wanted.first)
+        wanted.channel.send(m.Forked(pid=pid), wanted.seq)
+        if self._wanted:
+            self._order()
+        elif not self._spares:  # the next one in a while: what begins now has the processors for itself
+            self._loop.call_later(_SPARE_AFTER_S, self._order_spare)
+
+    def _order_spare(self) -> None:
+        if not self._spares:
+            self._order()
+
+    def _open_nursery(self) -> None:
+        self._nursery = Nursery(self._dirs.shims)
+        self._loop.watch(self._nursery.sock.fileno(), IN, self._born)
+        self._ordered = False
+        self._order()
+
+    def _fork_successor(self, id: str, left: shim.TakeOver) -> int:
+        """Fork a shim in the place of a killed one, from this process: it holds what the shim goes on with."""
         directory = self._dirs.shim(id)
-        os.makedirs(directory, 0o700, exist_ok=True)
         ours, theirs = socket.socketpair()
         kept = [theirs.fileno()]
-        if first >= 0:
-            kept.append(first)
-        for held in left.held.values() if left else ():
+        for held in left.held.values():
             kept += held.fds()
         pid = os.fork()
         if pid == 0:
-            _be("sampan-shim", kept, lambda: shim.run(id, directory, theirs, first, left))
+            be("sampan-shim", kept, lambda: shim.take_over(id, directory, theirs, left))
         theirs.close()
-        if first >= 0:
-            os.close(first)
-        record = Shim(id, pid, is_child=True)
-        record.held = left.held if left else {}
-        self._shims[id] = record
+        record = self._shims[id] = Shim(id, pid, is_child=True)
+        record.held = left.held
         self._talk_to(record, ours)
         return pid
 
-    def _talk_to(self, record: Shim, sock: socket.socket) -> None:
+    def _talk_to(self, record: Shim, sock: socket.socket) -> Channel:
         def told(_channel: Channel, frame: m.Frame) -> None:
             match frame.message:
                 case m.Hold():
@@ -348,6 +431,7 @@ class Keeper:
                 self._shim_gone(record)
 
         record.channel = Channel(self._loop, sock, told, ended)
+        return record.channel
 
     def _shim_gone(self, record: Shim) -> None:
         """Put another in its place, unless the container is forgotten or had not begun."""
@@ -357,7 +441,7 @@ class Keeper:
         state = facts.read(self._dirs.shim(record.id))
         successor = None
         if state and (state.phase != "empty" or record.held) and self._may_replace(record.id):
-            successor = self._fork_shim(record.id, -1, shim.TakeOver(state, record.held, lost_output=False))
+            successor = self._fork_successor(record.id, shim.TakeOver(state, record.held, lost_output=False))
         else:
             self._replaced.pop(record.id, None)
             record.release_all()
@@ -386,11 +470,9 @@ class Keeper:
         if sock:
             record = Shim(id, _peer(sock)[1], is_child=False)
             self._shims[id] = record
-            self._talk_to(record, sock)
-            assert record.channel
-            record.channel.send(m.Keep(), 1)
+            self._talk_to(record, sock).send(m.Keep(), 1)
         elif state and state.phase != "empty":
-            successor = self._fork_shim(id, -1, shim.TakeOver(state, {}, lost_output=state.phase != "exited"))
+            successor = self._fork_successor(id, shim.TakeOver(state, {}, lost_output=state.phase != "exited"))
             self._tell_reaped(id, state.shim_pid, -1, successor)
         else:
             _remove_directory(directory)
@@ -400,33 +482,9 @@ class Keeper:
     def _fork_worker(self, fd: int) -> int:
         pid = os.fork()
         if pid == 0:
-            _be("sampan-worker", [fd], lambda: worker.run(socket.socket(fileno=fd)))
+            be("sampan-worker", [fd], lambda: worker.run(socket.socket(fileno=fd)))
         os.close(fd)
         return pid
-
-
-def _be(name: str, kept: Sequence[int], story: Callable[[], None]) -> NoReturn:
-    """Be a forked child: with the descriptors `kept` and no others, on default signals, until `story` is told."""
-    status = 1
-    try:
-        gc.freeze()
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-        kernel.set_name(name)
-        last = 2
-        for fd in sorted(kept):
-            if fd > last + 1:
-                fds.close_range(last + 1, fd - 1)
-            last = fd
-        fds.close_range(last + 1)
-        story()
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(status)
 
 
 def _peer(sock: socket.socket) -> tuple[int, int, int]:

@@ -26,25 +26,29 @@ class Lines:
     __slots__ = ("_rest",)
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[bytes]:
         """Return the lines and pieces that are whole with `data`."""
-        lines = (self._rest + data).split(b"\n")
-        self._rest = lines.pop()
+        self._rest += data
+        if b"\n" not in bytes(data) and len(self._rest) < PIECE_BYTES:
+            return []
+        lines = bytes(self._rest).split(b"\n")
+        self._rest = bytearray(lines.pop())
         whole = []
         for line in lines:
             *pieces, last = _pieces(line) if len(line) >= PIECE_BYTES else (line,)
             whole += pieces
             whole.append(last + b"\n")
         if len(self._rest) >= PIECE_BYTES:
-            *pieces, self._rest = _pieces(self._rest)
+            *pieces, rest = _pieces(bytes(self._rest))
+            self._rest = bytearray(rest)
             whole += pieces
         return whole
 
     def end(self) -> list[bytes]:
         """Return what no newline has ended, at the stream's end."""
-        rest, self._rest = self._rest, b""
+        rest, self._rest = bytes(self._rest), bytearray()
         return [rest] if rest else []
 
 

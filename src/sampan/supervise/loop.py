@@ -98,6 +98,7 @@ class Channel:
         sock: socket.socket,
         on_frame: Callable[[Channel, messages.Frame], None],
         on_end: Callable[[Channel], None],
+        decoder: messages.Decoder | None = None,
     ) -> None:
         sock.setblocking(False)
         self.sock = sock
@@ -105,7 +106,7 @@ class Channel:
         self._loop = loop
         self._on_frame = on_frame
         self._on_end = on_end
-        self._decoder = messages.Decoder()
+        self._decoder = decoder or messages.Decoder()
         self._queue: deque[tuple[memoryview, tuple[int, ...]]] = deque()
         self._queued_bytes = 0
         loop.watch(sock.fileno(), IN, self._ready)

@@ -255,7 +255,32 @@ class Status(Message, frozen=True, kw_only=True, tag="status", omit_defaults=Fal
     dropped_log_lines: int = 0  # the disk was full
 
 
-# ------------------------------------------------------------------------------------------ keeper ↔ shim
+# --------------------------------------------------------------------------------------- keeper, shim, launcher
+
+
+class Become(Message, frozen=True, kw_only=True, tag="become"):
+    """To a shim that was forked ahead of need: be that of `id`. Beside it one descriptor: its first channel."""
+
+    id: str
+
+
+class Make(Message, frozen=True, kw_only=True, tag="make"):
+    """To a shim's launcher: make a container up to the execution of its program. Beside it the three standard streams,
+    or nothing where the plan makes a terminal. Answered by `Made` or `Refused`; then `Go`, by `Done` or `Refused`.
+    """
+
+    plan: bytes
+    console_size: tuple[int, int] | None = None
+
+
+class Made(Message, frozen=True, kw_only=True, tag="made"):
+    """The container's init waits for `Go`. Beside it its pidfd, and its terminal's master if it has one."""
+
+    pid: int
+    start_time: int
+    cgroups: tuple[tuple[str, str], ...]
+    steps: tuple[Step, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class Keep(Message, frozen=True, kw_only=True, tag="keep"):
@@ -323,9 +348,9 @@ Request = (
     ForkShim | ForkWorker | Leave | Restart
     | Hello | Launch | Go | Exec | Attach | Resize | Signal | Freeze | Update | Forget
     | Unpack | Remove
-    | Keep | Hold | Release
+    | Keep | Hold | Release | Become | Make
 )  # fmt: skip
-Answer = Forked | Launched | Done | Refused | Status | Unpacked
+Answer = Forked | Launched | Done | Refused | Status | Unpacked | Made
 Event = Reaped | Exited | ExecExited | Collected
 
 # ------------------------------------------------------------------------------------------------- framing
@@ -339,6 +364,10 @@ MAX_DESCRIPTORS = 64
 _HEADER = struct.Struct(">II")
 _ANCILLARY = socket.CMSG_SPACE(MAX_DESCRIPTORS * 4)
 _READ = 1 << 16
+# As plain integers: an operation on a member of an IntFlag runs Python code, in every shim's own pages.
+_NOSIGNAL = int(socket.MSG_NOSIGNAL)
+_CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
+_CTRUNC = int(socket.MSG_CTRUNC)
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Request | Answer | Event)
 
@@ -371,15 +400,15 @@ def send(sock: socket.socket, message: Message, seq: int = 0, fds: Sequence[int]
     data = encode(message, seq, len(fds))
     sent = send_some(sock, data, fds)
     if sent < len(data):
-        sock.sendall(memoryview(data)[sent:], socket.MSG_NOSIGNAL)
+        sock.sendall(memoryview(data)[sent:], _NOSIGNAL)
 
 
 def send_some(sock: socket.socket, data: bytes | memoryview, fds: Sequence[int] = ()) -> int:
     """Send a frame's beginning, with its descriptors; return how many bytes went."""
     if not fds:
-        return sock.send(data, socket.MSG_NOSIGNAL)
+        return sock.send(data, _NOSIGNAL)
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
-    return sock.sendmsg([data], rights, socket.MSG_NOSIGNAL)
+    return sock.sendmsg([data], rights, _NOSIGNAL)
 
 
 class Decoder:
@@ -391,11 +420,11 @@ class Decoder:
 
     def read(self, sock: socket.socket) -> bool:
         """Read once from `sock`; False at its end. BlockingIOError passes through."""
-        data, ancillary, flags, _ = sock.recvmsg(_READ, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+        data, ancillary, flags, _ = sock.recvmsg(_READ, _ANCILLARY, _CLOEXEC)
         for level, type, rights in ancillary:
             if (level, type) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 self._fds.extend(memoryview(rights)[: len(rights) // 4 * 4].cast("i"))
-        if flags & socket.MSG_CTRUNC:
+        if flags & _CTRUNC:
             raise ProtocolError("descriptors were lost: too many came, or this process may open no more")
         self._data += data
         return bool(data)

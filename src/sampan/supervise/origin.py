@@ -98,7 +98,7 @@ class Options:
 def main() -> int:
     """Start the keeper; return when its socket listens and it goes on as nobody's child."""
     try:
-        with doing("can't start sampan's keeper"):
+        with doing("can't start sampan here"):
             _start(Options(sys.argv[1:]))
     except SampanError as e:
         print(f"sampan: {e.message}" + (f"\n  hint: {e.hint}" if e.hint else ""), file=sys.stderr)
@@ -117,10 +117,11 @@ def _start(given: Options) -> None:
     if given.lock_fd is None:  # another keeper serves this instance
         return
     forget_other_boots(dirs)
-    if given.listen_fd is None:
-        given.listen_fd = listen(dirs)
     leave_cgroups(group_name(dirs))
-    hide_interpreter()
+    with doing("making a mount namespace", "sampan needs root here, with CAP_SYS_ADMIN among its capabilities"):
+        hide_interpreter()
+    if given.listen_fd is None:  # last: who finds it waits for a server
+        given.listen_fd = listen(dirs)
     if given.foreground or not os.fork():
         become(dirs, given)
 

@@ -12,9 +12,8 @@ from sampan.supervise.messages import Hold, Release
 from sampan.supervise.state import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from sampan.runtime.container import Running
     from sampan.supervise.loop import Channel
     from sampan.supervise.streams import Streams
 
@@ -47,16 +46,16 @@ class Held:
 
 
 class Process:
-    """One that runs. `running` is set while its program waits for `Go`."""
+    """One that runs. While its program waits for `Go`, `gate` is what lets it be executed."""
 
     streams: Streams
 
-    def __init__(self, name: str, pid: int, pidfd: int, start_time: int, *, running: Running | None = None) -> None:
+    def __init__(self, name: str, pid: int, pidfd: int, start_time: int) -> None:
         self.name = name
         self.pid = pid
         self.pidfd = pidfd
         self.start_time = start_time
-        self.running = running
+        self.gate: Callable[[], None] | None = None
         self.inodes: tuple[tuple[str, int], ...] = ()
         self.is_child = True
         self.dropped = False

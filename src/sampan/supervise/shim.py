@@ -13,10 +13,11 @@ import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from sampan.errors import Conflict, InvalidInput, SampanError, from_os_error
+from sampan.errors import Conflict, InvalidInput, SampanError
 from sampan.runtime import control
 from sampan.supervise import messages as m, state as facts
 from sampan.supervise.container import Container
+from sampan.supervise.launcher import Launcher, refusal
 from sampan.supervise.loop import IN, Channel, Loop
 from sampan.supervise.process import Duplicates
 from sampan.supervise.streams import close_all
@@ -39,12 +40,12 @@ class TakeOver(NamedTuple):
 class Shim:
     """Channels from servers and the keeper, and what is asked on them."""
 
-    def __init__(self, loop: Loop, id: str, directory: str) -> None:
+    def __init__(self, loop: Loop, id: str, directory: str, launcher: Launcher | None = None) -> None:
         self._loop = loop
         self._directory = directory
         self._directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._duplicates = Duplicates()
-        self.container = Container(loop, id, self._directory_fd, self._tell, self._duplicates)
+        self.container = Container(loop, id, self._directory_fd, self._tell, self._duplicates, launcher)
         self._channels: list[Channel] = []
         self._listeners: list[Channel] = []  # those that said Hello, and get events
         self._forgotten = False
@@ -83,9 +84,9 @@ class Shim:
         """Answer requests on a connected socket."""
         self._channels.append(Channel(self._loop, sock, self._frame, self._channel_ended))
 
-    def keep(self, sock: socket.socket) -> None:
+    def keep(self, sock: socket.socket, decoder: m.Decoder | None = None) -> None:
         """Take a socket whose other end is the keeper."""
-        self._duplicates.channel = Channel(self._loop, sock, self._frame, self._channel_ended)
+        self._duplicates.channel = Channel(self._loop, sock, self._frame, self._channel_ended, decoder)
         self._channels.append(self._duplicates.channel)
 
     def _channel_ended(self, channel: Channel) -> None:
@@ -103,11 +104,8 @@ class Shim:
         fds = list(frame.fds)
         try:
             answer = self._answer(channel, frame.message, fds)
-        except SampanError as e:
-            answer = m.Refused(error=type(e).__name__, message=e.message, hint=e.hint)
-        except OSError as e:
-            known = from_os_error(e)
-            answer = m.Refused(error=type(known).__name__, message=known.message, hint=known.hint)
+        except (SampanError, OSError) as e:
+            answer = refusal(e)
         except Exception as e:
             sys.excepthook(*sys.exc_info())
             answer = m.Refused(error="Failed", message=f"the shim failed: {type(e).__name__}: {e}")
@@ -193,13 +191,24 @@ class Shim:
             self._duplicates.hold(process, process.streams.ends())
 
 
-def run(id: str, directory: str, keeper: socket.socket, first: int, left: TakeOver | None) -> None:
-    """Be the shim of one container, in a process of its own that has just been forked, until it is forgotten."""
+def wait(keeper: socket.socket, shims: str) -> None:
+    """Be a shim ahead of need, launcher and all: wait for the keeper to say whose. `shims` is RUN/shims."""
+    launcher = Launcher()
+    decoder = m.Decoder()
+    frame = m.receive(keeper, decoder)
+    if frame is None or not isinstance(frame.message, m.Become):  # the keeper has ended
+        return
+    loop = Loop()
+    shim = Shim(loop, frame.message.id, f"{shims}/{frame.message.id}", launcher)
+    shim.keep(keeper, decoder)
+    shim.serve(socket.socket(fileno=frame.fds[0]))
+    loop.run()
+
+
+def take_over(id: str, directory: str, keeper: socket.socket, left: TakeOver) -> None:
+    """Be the shim of a container whose own was killed."""
     loop = Loop()
     shim = Shim(loop, id, directory)
     shim.keep(keeper)
-    if left:
-        shim.container.adopt(left.state, left.held, lost_output=left.lost_output)
-    if first >= 0:
-        shim.serve(socket.socket(fileno=first))
+    shim.container.adopt(left.state, left.held, lost_output=left.lost_output)
     loop.run()

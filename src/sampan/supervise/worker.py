@@ -6,8 +6,9 @@ import gc
 import os
 from typing import TYPE_CHECKING
 
-from sampan.errors import InvalidInput, SampanError, from_os_error
+from sampan.errors import InvalidInput, SampanError
 from sampan.supervise import messages as m
+from sampan.supervise.launcher import refusal
 
 if TYPE_CHECKING:
     import socket
@@ -22,11 +23,8 @@ def run(sock: socket.socket) -> None:
         return
     try:
         answer = _do(frame)
-    except SampanError as e:
-        answer = m.Refused(error=type(e).__name__, message=e.message, hint=e.hint)
-    except OSError as e:
-        known = from_os_error(e)
-        answer = m.Refused(error=type(known).__name__, message=known.message, hint=known.hint)
+    except (SampanError, OSError) as e:
+        answer = refusal(e)
     m.send(sock, answer, frame.seq)
 
 
