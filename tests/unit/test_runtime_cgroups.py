@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from sampan.errors import InvalidInput, SampanError, Unsupported
-from sampan.runtime.cgroups import cpu_weight, device_rules, device_writes, io_weight, writes
+from sampan.runtime.cgroups import DEFAULT_DEVICES, cpu_weight, device_rules, device_writes, io_weight, writes
 from sampan.spec.host import CgroupMode
 from sampan.spec.runtime import (
     BlockIo,
@@ -162,3 +162,9 @@ def test_a_rule_of_the_users_is_kept_in_its_place() -> None:
 
     assert rules[1] == mine
     assert list(device_writes((mine,))) == [("devices", "devices.allow", "b 8:* r")]
+
+
+def test_the_usual_devices_are_not_said_twice() -> None:
+    asked = (DeviceRule(allow=False), *DEFAULT_DEVICES)
+
+    assert device_rules(Resources(devices=asked)) == asked

@@ -93,7 +93,7 @@ def device_rules(resources: Resources | None) -> tuple[DeviceRule, ...]:
     asked = resources.devices if resources and resources.devices else (DeviceRule(allow=False),)
     if asked == (DeviceRule(allow=True),):
         return asked
-    return (*asked, *DEFAULT_DEVICES)
+    return (*asked, *(rule for rule in DEFAULT_DEVICES if rule not in asked))
 
 
 def device_writes(rules: tuple[DeviceRule, ...]) -> Iterator[Write]:
