@@ -448,3 +448,26 @@ def test_a_user_without_the_right_gets_one_clear_error(sampan: Sampan) -> None:
     )
 
     assert "NotPermitted: permission denied while trying to connect" in done.stderr
+
+
+def test_a_start_is_explained_step_by_step(http: Connection) -> None:
+    id = create(http, "true")
+
+    plan = http.request("POST", f"/sampan/containers/{id}/explain").check().json()
+    answer = http.request("POST", f"/sampan/containers/{id}/start?explain=1").check()
+    steps = [json.loads(line) for line in answer.lines() if line.strip()]
+
+    assert [step["sentence"] for step in steps] == [step["sentence"] for step in plan["steps"]]
+    assert all(step["man"] and step["who"] in {"outside", "inside"} for step in steps)
+    assert plan["script"].startswith("#!")
+    assert http.request("POST", f"/v1.50/containers/{id}/wait").json() == {"StatusCode": 0}
+
+
+def test_what_is_explained_and_fails_is_said(http: Connection) -> None:
+    id = create(http, "nope")
+
+    answer = http.request("POST", f"/sampan/containers/{id}/start?explain=1")
+    last = json.loads([line for line in answer.lines() if line.strip()][-1])
+
+    assert last["kind"] == "CommandNotFound"
+    assert "executable file not found" in last["message"]

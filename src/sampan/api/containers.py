@@ -241,6 +241,9 @@ def start_explained(call: Call) -> None:
     try:
         for step in call.engine.start_explained(call.path["id"]):
             lines.write(step)
-    except SampanError as e:  # the steps before it are told already, and with them status 200
+    except SampanError as e:
+        if not lines.begun:
+            raise
+        # The steps before it are told already, and with them status 200.
         lines.write({"message": e.message, "hint": e.hint, "kind": type(e).__name__})
     lines.end()

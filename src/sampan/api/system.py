@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.api import versions
 from sampan.engine.requests import EventsQuery
 from sampan.errors import NotFound, Unsupported
 from sampan.spec import docker
@@ -113,5 +112,5 @@ def unsupported(call: Call) -> None:
     """Any call of Docker's API that is not built yet."""
     raise Unsupported(
         f"unsupported: {call.what} is not built yet",
-        f"API {versions.say(versions.LEAST)} to {versions.say(versions.GREATEST)}: docs/reference/api-versions",
+        "the changelog says what each version of sampan can do",
     )
