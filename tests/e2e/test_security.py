@@ -122,7 +122,7 @@ CALLS = {
     "mount": "mount -t tmpfs none /mnt",
     "unshare a user namespace": "unshare -U true",
     "mknod a disk and read it": "mknod /d b 254 0 && head -c 1 /d",
-    "set the time": "date -s 2000-01-01",
+    "set the time": "date -s 2000-01-01 2>/dev/null; test $(date +%Y) = 2000",
     "load a module": "busybox insmod /x.ko 2>&1 | grep -v 'No such file' ; false",
     "set the hostname": "hostname evil",
     "lower niceness": "busybox nice -n -5 true",
@@ -145,20 +145,8 @@ def test_a_setuid_program_in_a_layer_can_not_be_reached_from_the_host(sampan: Sa
     # CVE-2021-41091: the host's users could walk into the layers and run setuid programs there.
     for directory in (sampan.root, sampan.root / "layers", sampan.root / "containers", sampan.root / "images"):
         assert directory.stat().st_mode & 0o004 == 0, directory
-    said = subprocess.run(
-        [
-            "setpriv",
-            "--reuid=65534",
-            "--regid=65534",
-            "--clear-groups",
-            "--inh-caps=-all",
-            "ls",
-            sampan.root / "layers",
-        ],
-        capture_output=True,
-        check=False,
-    )
-    assert said.returncode != 0
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]
+    assert subprocess.run([*nobody, "ls", sampan.root / "layers"], capture_output=True, check=False).returncode != 0
 
 
 def test_the_socket_is_roots(sampan: Sampan) -> None:

@@ -114,7 +114,6 @@ def test_job_control_in_bash(terminal: Terminal) -> None:
     terminal.enter("echo back $((1+1))")
 
     screen = terminal.shows("back 2")
-    print(screen)
     assert "no job control" not in screen
     terminal.enter("exit")
     terminal.shows("host$")

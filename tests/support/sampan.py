@@ -133,7 +133,11 @@ class Sampan:
             self("rm", "-f", id)
 
     def leftovers(self) -> list[str]:
-        """Containers' traces that should not be there once all containers are removed."""
+        """What is still there of containers that were removed. Removal goes on behind the answer: wait for it."""
+        wait_until(lambda: not self._traces(), timeout=5, fail=False)
+        return self._traces()
+
+    def _traces(self) -> list[str]:
         found = [f"cgroup {path}" for path in self.cgroups()]
         found += [f"mount {line}" for line in self.mounts()]
         for directory in (self.root / "containers", self.root / "tmp", self.run_directory / "shims"):
