@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -233,7 +235,7 @@ def test_a_root_that_can_not_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
     with (
-        pytest.raises(errors.SampanError, match="can't start the server") as e,
+        pytest.raises(errors.SampanError, match="can't start") as e,
         Client(str(tmp_path / "file/x")) as c,
     ):
         c.ping()
@@ -249,6 +251,21 @@ def test_a_socket_may_be_named_instead(sampan: Sampan) -> None:
         Client(base_url="tcp://1.2.3.4:2375")
     with Client(base_url="unix:///nonexistent") as client, pytest.raises(errors.Failed, match="can't connect"):
         client.ping()
+
+
+def test_without_the_right_to_make_containers_it_is_said(instance: Sampan) -> None:
+    script = "import sys, sampan; sampan.Client(sys.argv[1]).ping()"
+
+    done = subprocess.run(
+        ["setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-c", script, instance.root],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert "can't start sampan here" in done.stderr.splitlines()[-1]
+    assert "operation not permitted" in done.stderr.splitlines()[-1]
 
 
 def test_an_engine_that_can_not_open_says_why(instance: Sampan) -> None:

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 
-from sampan.client.wire import Connection, Unreachable
+from sampan.client.wire import Connection, ConnectionLost, Unreachable
 from sampan.errors import Failed
 
 TYPE_CHECKING = False
@@ -38,7 +38,7 @@ def connect(dirs: Dirs, user_agent: str = "sampan") -> Connection:
 
 
 def start(dirs: Dirs, connection: Connection) -> None:
-    """Start the keeper and wait until `connection` can be made.
+    """Start the keeper and wait until a server answers `connection`.
 
     Several clients may do so at once: one keeper gets the lock and the others end with status 0. If the one that had
     it was just ending, nobody listens after all, so a further one is started.
@@ -49,9 +49,11 @@ def start(dirs: Dirs, connection: Connection) -> None:
         keeper = _Keeper(dirs, said)
         while True:
             try:
-                connection.connect()
+                # The keeper listens before it does anything that may fail, so only an answer says that it is there.
+                connection.request("GET", "/_ping").read()
                 return
-            except Unreachable:
+            except (Unreachable, ConnectionLost):
+                connection.close()
                 keeper.check(said)
             if time.monotonic() > deadline:
                 raise Failed(
@@ -102,8 +104,9 @@ class _Keeper:
         if len(lines) > 1 and lines[-1].strip().startswith("hint:"):
             hint = lines[-1].strip().removeprefix("hint:").strip()
             message = lines[:-1]
+        text = message[-1].removeprefix("sampan: ")
         raise Failed(
-            f"can't start the server: {message[-1].removeprefix('sampan: ')}",
+            text if text.startswith("can't start") else f"can't start the server: {text}",
             hint or f"look at {self._dirs.keeper_log}",
         )
 
