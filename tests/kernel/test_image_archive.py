@@ -173,6 +173,28 @@ def test_this_machines_image_is_chosen_from_an_index_in_the_archive(images):
     assert load(images, tarball(**files)) == ["Loaded image: multi:1"]
 
 
+def test_a_root_filesystem_is_told_from_an_image_at_once(images):
+    files = {f"usr/share/doc/{number}.gz": gzip.compress(b"text") for number in range(500)}
+
+    def refuse(*_, **__):
+        raise AssertionError
+
+    with pytest.raises(InvalidInput, match="neither") as caught:
+        archive.load(images, io.BytesIO(tarball(**files)), unpack=refuse, progress=silent)
+    assert "sampan import" in caught.value.hint
+
+
+def test_compressed_layers_of_docker_archives_are_loaded(images):
+    files = {
+        f"{sha256(LAYER)}.tar.gz": gzip.compress(LAYER),
+        "u.tar.gz": gzip.compress(UPPER),
+        "config": CONFIG,
+        "manifest.json": docker_manifest("app:1", layers=(f"{sha256(LAYER)}.tar.gz", "u.tar.gz"), config="config"),
+    }
+
+    assert load(images, tarball(**files)) == ["Loaded image: app:1"]
+
+
 def without(files, start):
     return {name: data for name, data in files.items() if not name.startswith(start)}
 

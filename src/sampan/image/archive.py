@@ -50,6 +50,7 @@ _LARGEST_DOCUMENT = 8 << 20
 _ALL_DOCUMENTS = 64 << 20
 _NAME_ANNOTATIONS = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 _BLOBS = "blobs/"
+_LAYER_NAMES = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.zstd", ".tar.xz", ".tar.bz2")
 _REPORT_EVERY = 1 << 20
 
 
@@ -200,7 +201,7 @@ class _Contents:
         if not _may_be_layer(name, start):
             self._keep(name, size, start, body)
             return
-        digits = posixpath.basename(name).removesuffix(".tar")
+        digits = posixpath.basename(name).partition(".")[0]
         claimed = f"sha256:{digits}"
         if is_digest(claimed) and self._pins.add(claimed) is not None:
             # Its name says which one it is, by which it will be asked for: what is here already serves.
@@ -304,8 +305,10 @@ def _names(descriptor: Descriptor) -> tuple[Reference, ...]:
 
 
 def _may_be_layer(name: str, start: bytes) -> bool:
-    named_so = name.endswith(".tar") or posixpath.basename(name) == "layer.tar"
-    return named_so or kind_of(start) != "none" or start[257:262] == b"ustar" or (bool(start) and not any(start))
+    """Tell by its name, and among the blobs of a layout by its start: other archives are full of compressed files."""
+    if name.startswith(_BLOBS):
+        return kind_of(start) != "none" or start[257:262] == b"ustar" or (bool(start) and not any(start))
+    return name.endswith(_LAYER_NAMES)
 
 
 def _normal(name: str) -> str:
