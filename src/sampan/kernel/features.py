@@ -6,6 +6,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from sampan.errors import SyscallError
 from sampan.kernel import cgroupfs, credentials, mount
 
 if TYPE_CHECKING:
@@ -112,18 +113,22 @@ def _is_there(call: Callable[[], object]) -> bool:
 
 
 def _overlay_lower_plus() -> bool:
-    """Try it: Linux 6.5 has the word in part, 6.8 in the form that takes one layer a time."""
+    """Try it: Linux 6.5 has the word in part, 6.8 in the form that takes one layer a time.
+
+    Before 6.5 overlayfs takes any word at this point, and refuses it when it is mounted.
+    """
     try:
         fd = mount.fsopen("overlay")
     except OSError:
         return False
     try:
         mount.fsconfig_string(fd, "lowerdir+", "/")
-    except OSError:
-        return False
+        mount.fsconfig_string(fd, "no-such-word", "/")
+    except SyscallError as e:
+        return e.filename == "no-such-word=/"
     finally:
         os.close(fd)
-    return True
+    return False
 
 
 def _rlimits() -> tuple[tuple[str, int], ...]:
