@@ -45,7 +45,7 @@ def unpack_layer(fd: int, target: str, *, digest: str | None = None, diff_id: st
     have its end mark. What fails leaves no `target`. `fd` stays open.
     """
     with doing("can't unpack layer"):
-        os.mkdir(target, 0o700)
+        os.mkdir(target, 0o711)
         try:
             os.mkdir(f"{target}/{CONTENT}")
             source = _Source(fd)

@@ -46,7 +46,7 @@ class Snapshots:
                     raise Conflict(f"{rootfs.upperdir} is there already") from None
             try:
                 os.mkdir(rootfs.workdir, 0o700)
-                os.mkdir(rootfs.path, 0o700)
+                os.mkdir(rootfs.path, 0o755)
                 os.mkdir(rootfs.upperdir, 0o755)
                 if chain.root != _USUAL:
                     overlay.apply_metadata(rootfs.upperdir, chain.root)
