@@ -1,5 +1,6 @@
 """The client's HTTP: bodies however they are cut, errors, kept and lost connections."""
 
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -89,7 +90,7 @@ class Script:
         self._threads: list[threading.Thread] = []
 
     def serve(self, *connections: list[bytes]) -> None:
-        thread = threading.Thread(target=self._run, args=(connections,))
+        thread = threading.Thread(target=self._run, args=(connections,), daemon=True)
         thread.start()
         self._threads.append(thread)
 
@@ -98,13 +99,28 @@ class Script:
             client, _ = self._listener.accept()
             with client:
                 for answer in answers:
-                    self.asked.append(client.recv(65536))
+                    self.asked.append(_request(client))
                     client.sendall(answer)
 
     def close(self) -> None:
         for thread in self._threads:
             thread.join(10)
         self._listener.close()
+
+
+def _request(client: socket.socket) -> bytes:
+    """Read one request whole: its body may come in a packet of its own."""
+    data = b""
+    while piece := client.recv(65536):
+        data += piece
+        head, end, body = data.partition(b"\r\n\r\n")
+        if end and (body.endswith(b"0\r\n\r\n") if b"chunked" in head else len(body) >= _length(head)):
+            break
+    return data
+
+
+def _length(head: bytes) -> int:
+    return int((re.search(rb"(?i)content-length: (\d+)", head) or [b"", b"0"])[1])
 
 
 @pytest.fixture
