@@ -7,9 +7,10 @@ import struct
 from typing import TYPE_CHECKING
 
 from sampan.engine import lifecycle
+from sampan.engine.launch import must_run
 from sampan.engine.lifecycle import Verb
 from sampan.engine.requests import LogsQuery
-from sampan.errors import Failed, SampanError
+from sampan.errors import SampanError
 from sampan.supervise import messages
 from sampan.units import parse_detach_keys
 
@@ -82,9 +83,7 @@ class AttachSession:
             if not container.running:
                 container.attaching.append((os.dup(fd), message))
                 return
-            channel = container.shim
-            if channel is None:
-                raise Failed(f"can't attach to {container.name}: its shim is being replaced", "try again")
+            channel = must_run(container, Verb.ATTACH)
             pending = channel.post(message, (fd,))
         pending.wait(messages.Done, _ANSWER_S)
 

@@ -50,7 +50,7 @@ class Unpacker:
 
 def pull(core: Core, name: str, *, platform: str | None, auth: bytes | None, progress: Report) -> None:
     """Bring an image from its registry."""
-    from sampan.image import pull as pulling  # with urllib3, a third of the server's imports; api/server imports it soon
+    from sampan.image import pull as pulling  # and urllib3, a third of all imports: the server does it behind its start
 
     reference = Reference.parse(name)
     image = pulling.pull(

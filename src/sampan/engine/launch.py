@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _LAUNCH_S = 120
 _FORGET_S = 20
+_SHIM_S = 10
 _RETRY_S = 0.02
 _DETACH_KEYS = b"\x10\x11"  # ctrl-p ctrl-q
 _SETTLE_S = 0.05
@@ -362,9 +363,14 @@ def dismiss(channel: Channel) -> None:
 
 
 def must_run(container: Container, verb: Verb) -> Channel:
-    """Return the channel to the shim of a running container, or raise what the table says."""
+    """Return the channel to the shim of a running container, or raise what the table says.
+
+    A shim that was killed is being replaced: its successor is waited for.
+    """
+    lifecycle.check(verb, container.state, container.id)
+    container.wait_until(lambda: container.shim is not None or not container.running, _SHIM_S)
     lifecycle.check(verb, container.state, container.id)
     channel = container.shim
     if channel is None:
-        raise Failed(f"can't {verb} {container.name}: its shim is being replaced", "try again")
+        raise Failed(f"can't {verb} {container.name}: its shim was killed and no other has come", "try again later")
     return channel

@@ -50,6 +50,7 @@ def try_connect(core: Core, container: Container) -> bool:
         channel.close()
         return False
     _learn(core, container, status)
+    container.wake()
     return True
 
 

@@ -38,7 +38,13 @@ def send_signal(container: Container, number: int) -> None:
     """Send a signal to the first process; a paused container is thawed for SIGKILL, which it could not take."""
     channel = must_run(container, Verb.KILL)
     paused = container.state.status is Status.PAUSED
-    channel.ask(messages.Signal(number=number), messages.Done, timeout_s=_ANSWER_S)
+    try:
+        channel.ask(messages.Signal(number=number), messages.Done, timeout_s=_ANSWER_S)
+    except Failed:
+        if not channel.gone:
+            raise
+        channel = must_run(container, Verb.KILL)  # it was killed at this very moment: ask its successor
+        channel.ask(messages.Signal(number=number), messages.Done, timeout_s=_ANSWER_S)
     if paused and number == signals.SIGKILL:
         thaw = channel.post(messages.Freeze(frozen=False), then=lambda answer: _thawed(container, answer))
         thaw.wait_quietly(_ANSWER_S)
