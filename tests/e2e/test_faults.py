@@ -12,12 +12,15 @@ import pytest
 
 from support.sampan import Sampan, wait_until
 
-COUNT = "i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo $i; usleep 5000; done; exit 6"
+COUNT = (
+    "i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo $i; usleep 5000; done; "
+    "while [ ! -e /end ]; do usleep 9000; done; exit 6"
+)
 
 
 @pytest.fixture
 def counting(instance: Sampan, busybox_image: str) -> Sampan:
-    """Start a container that counts to 400 in some seconds and ends with 6."""
+    """Start a container that counts to 400 in some seconds and ends with 6 when it finds /end."""
     instance("run", "-d", "--name", "web", busybox_image, "sh", "-c", COUNT)
     wait_until(lambda: len(instance("logs", "web").lines) > 5)
     return instance
@@ -50,6 +53,7 @@ def test_containers_run_on_and_logs_and_exit_codes_are_right(counting: Sampan, v
     after = pids(counting)
     assert after["init"] == before["init"]
     assert all(after[victim] != before[victim] for victim in victims)
+    counting("exec", "web", "touch", "/end")
     assert counting("wait", "web").line == "6"
     assert counting("logs", "web").lines == [str(n) for n in range(1, 401)]
     assert counting.inspect("web")["State"]["ExitCode"] == 6
@@ -61,6 +65,7 @@ def test_a_killed_shim_is_replaced_and_loses_only_what_it_had_read(counting: Sam
 
     assert counting("ps", "--format", "{{.Names}}").lines == ["web"]
     assert counting("exec", "web", "echo", "in").line == "in"
+    counting("exec", "web", "touch", "/end")
     assert counting("wait", "web").line == "6"
     logged = [int(line) for line in counting("logs", "web").lines]
     assert logged == sorted(set(logged))
@@ -76,6 +81,7 @@ def test_killing_the_server_does_not_cut_an_attached_client(counting: Sampan) ->
     kill(counting.info("ServerPid"))
 
     assert executed.communicate(b"still there\n", timeout=20)[0] == b"still there\n"
+    counting("exec", "web", "touch", "/end")
     out, _ = client.communicate(timeout=20)
     assert out.split()[-1] == b"400"
     assert executed.returncode == 8
