@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -81,6 +82,10 @@ def close_core(core: Core) -> None:
     core.closing = True
     core.janitor.close()
     core.links.close()
+    with contextlib.suppress(
+        SampanError, OSError
+    ):
+        core.snapshots.sweep(_lowerdirs(core))
     core.images.close()
     core.store.close()
 
