@@ -46,16 +46,23 @@ class Running:
         self._channel: Channel | None = None  # while it waits for `start`
 
     @classmethod
-    def adopt(
-        cls, pid: int, pidfd: int, start_time: int, cgroups: control.Cgroups, console: int | None = None
-    ) -> Running:
-        """Return a handle for a process that was made by another shim and is found again."""
-        return cls(pid, pidfd, start_time, cgroups, console)
+    def adopt(cls, pid: int, pidfd: int, start_time: int, cgroups: control.Cgroups, gate_fd: int = -1) -> Running:
+        """Return a handle for a container's first process that was made by another; `gate_fd` becomes the handle's."""
+        running = cls(pid, pidfd, start_time, cgroups)
+        running.own_cgroups = True
+        if gate_fd >= 0:
+            running.wait_at(Channel(socket.socket(fileno=gate_fd)))
+        return running
 
     @property
     def waiting(self) -> bool:
         """It is gated, and its program has not been executed."""
         return self._channel is not None
+
+    @property
+    def gate_fd(self) -> int:
+        """The socket at whose other end it waits for `start`, for another process to start it; -1: it does not wait."""
+        return self._channel.fd if self._channel else -1
 
     def wait_at(self, channel: Channel) -> None:
         self._channel = channel
@@ -66,14 +73,21 @@ class Running:
 
 
 def create(
-    plan: Plan, stdio: Stdio | None, *, console_size: tuple[int, int] | None = None, gated: bool = False
+    plan: Plan,
+    stdio: Stdio | None,
+    *,
+    console_size: tuple[int, int] | None = None,
+    gated: bool = False,
+    sibling: bool = False,
 ) -> Running:
     """Make the container and execute its program; with `gated` all but the last step is done, until `start`.
+
+    With `sibling` the process is a child of the caller's parent, who then has to wait for it (CLONE_PARENT).
 
     `stdio` is None exactly where the plan makes a terminal: then `Running.console` is its master. Raises what went
     wrong, in the container as well: CommandNotFound, NotExecutable, …
     """
-    return _make(plan, stdio, console_size=console_size, gated=gated, container_pidfd=-1)
+    return _make(plan, stdio, console_size=console_size, gated=gated, container_pidfd=-1, sibling=sibling)
 
 
 def exec_process(
@@ -111,13 +125,20 @@ def delete(cgroups: control.Cgroups) -> None:
 
 
 def _make(
-    plan: Plan, stdio: Stdio | None, *, console_size: tuple[int, int] | None, gated: bool, container_pidfd: int
+    plan: Plan,
+    stdio: Stdio | None,
+    *,
+    console_size: tuple[int, int] | None,
+    gated: bool,
+    container_pidfd: int,
+    sibling: bool = False,
 ) -> Running:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     channel = Channel(ours)
     scene = Scene(plan.root, channel)
     scene.stdio, scene.console_size, scene.gated = stdio, console_size, gated
     scene.container_pidfd = container_pidfd
+    scene.sibling = sibling
     own = plan.cgroups if container_pidfd < 0 else ()
     try:
         scene.filters = _read_filters(plan)

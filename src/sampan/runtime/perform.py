@@ -79,7 +79,7 @@ def inside(op: ops.Inside, scene: Scene) -> None:
         case ops.SetPropagation():
             mounting.set_propagation(op)
         case ops.MountOverlay():
-            mounting.attach_overlay(scene, mounting.mount_overlay(op))
+            mounting.mount_root(op, scene)
         case ops.AttachOverlay():
             mounting.attach_overlay(scene, scene.overlay_fd)
         case ops.BindRoot():
@@ -204,7 +204,8 @@ def _offset_clocks(op: ops.OffsetClocks) -> None:
 def _clone(op: ops.Clone, scene: Scene) -> None:
     group = os.open(op.cgroup, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if op.cgroup else None
     try:
-        scene.pid, scene.pidfd = namespaces.clone(flags_of(op.namespaces), cgroup_fd=group)
+        flags = flags_of(op.namespaces) | (CLONE.PARENT if scene.sibling else 0)
+        scene.pid, scene.pidfd = namespaces.clone(flags, cgroup_fd=group)
     finally:
         if group is not None:
             os.close(group)

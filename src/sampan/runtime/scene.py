@@ -92,6 +92,7 @@ class Scene:
         self.stdio: tuple[int, int, int] | None = None
         self.console_size: tuple[int, int] | None = None
         self.gated = False
+        self.sibling = False  # the new process is a child of this one's parent
         self.container_pidfd = -1  # of the container that an exec enters
         self.filters: dict[str, bytes] = {}  # by profile and variant, read before the fork
         self.machine = os.uname().machine
