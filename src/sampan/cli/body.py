@@ -33,6 +33,12 @@ def body_of(options: Options, image: str, command: list[str]) -> Json:
     for name, fill in _FILLERS:
         if name in given:
             fill(options, body, host)
+    if not given.isdisjoint(_RARE):
+        from sampan.cli.body_rare import RARE
+
+        for name in given:
+            if name in RARE:
+                RARE[name](options, body, host)
     return body
 
 
@@ -212,6 +218,18 @@ def _named(given: list[str]) -> list[str]:
     return list(dict.fromkeys(n if n == "ALL" or n.startswith("CAP_") else f"CAP_{n}" for n in upper))
 
 
+_RARE = (
+    "annotation",
+    "device",
+    "dns-opt",
+    "dns-option",
+    "expose",
+    "log-driver",
+    "log-opt",
+    "memory-swappiness",
+    "no-healthcheck",
+    "userns",
+)
 _FILLERS = (
     ("cap-add", _capabilities),
     ("cap-drop", _capabilities),

@@ -63,7 +63,22 @@ class Flag:
         return ""
 
 
-LISTS = ("list", "env", "label", "attach", "ulimit", "sysctl", "map", "mount", "network", "filter", "device-rule")
+LISTS = (
+    "list",
+    "env",
+    "label",
+    "attach",
+    "ulimit",
+    "sysctl",
+    "map",
+    "mount",
+    "network",
+    "filter",
+    "device-rule",
+    "ip",
+    "domain",
+    "host",
+)
 """Kinds that may be given again and again."""
 
 

@@ -155,6 +155,47 @@ def parse_device_rule(text: str) -> str:
     return text
 
 
+def parse_ip(text: str) -> str:
+    """Read an address."""
+    if not _is_address(text):
+        raise ValueError(f"IP address is not correctly formatted: {text}")
+    return text.strip()
+
+
+def _is_address(text: str) -> bool:
+    import _socket
+
+    for family in (_socket.AF_INET, _socket.AF_INET6):
+        try:
+            _socket.inet_pton(family, text.strip())
+        except (OSError, ValueError):
+            continue
+        return True
+    return False
+
+
+def parse_domain(text: str) -> str:
+    """Read a search domain; `.` is none at all."""
+    name = text.strip()
+    labels = name.rstrip(".").split(".")
+    if name != "." and not all(label and label.replace("-", "a").replace("_", "a").isalnum() for label in labels):
+        raise ValueError(f"{text} is not a valid domain")
+    return name
+
+
+def parse_host(text: str) -> str:
+    """Read `name:address` or `name=address` of --add-host; an IPv6 address may be in brackets."""
+    separator = "=" if "=" in text else ":"
+    name, found, address = text.partition(separator)
+    if not found or not name:
+        raise ValueError(f"bad format for add-host: {quoted(text)}")
+    if address.startswith("[") and address.endswith("]"):
+        address = address[1:-1]
+    if address != "host-gateway" and not _is_address(address):
+        raise ValueError(f"invalid IP address in add-host: {quoted(address)}")
+    return f"{name}:{address}"
+
+
 def parse_network(text: str) -> list[dict[str, Any]]:
     """Read `none`, `host`, `container:NAME`, or the long form `name=…,alias=…`."""
     if "=" not in text or text.startswith("container:"):
@@ -363,5 +404,8 @@ READERS: dict[str, Callable[[str], object]] = {
     "device-rule": parse_device_rule,
     "network": parse_network,
     "mount": parse_mount,
+    "ip": parse_ip,
+    "domain": parse_domain,
+    "host": parse_host,
 }
 """Kind of a flag to its reader; `Flag.kind`."""

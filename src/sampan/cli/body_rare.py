@@ -1,0 +1,124 @@
+"""The rarer flags of `run` and `create` in the API's body; imported only when one of them is given."""
+
+from __future__ import annotations
+
+import os
+
+from sampan.cli.failure import Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sampan.cli.flags import Options
+
+    Json = dict[str, Any]
+
+_ACCESS = "rwm"
+_PORT_MAX = 65535
+
+
+def _refused(message: str, hint: str = "") -> Failure:
+    return Failure(f"sampan: {message}", hint, 125)
+
+
+def _devices(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    host["Devices"] = [_device(text) for text in options["device"]]
+
+
+def _device(text: str) -> Json:
+    """Read `/dev/x`, `/dev/x:/dev/y`, `/dev/x:rw` or `/dev/x:/dev/y:r`."""
+    parts = text.split(":")
+    if not text or len(parts) > 3:
+        raise _refused(f"bad format for path: {text}", "write it as HOST[:CONTAINER[:rwm]]")
+    source, target, access = parts[0], parts[0], _ACCESS
+    if len(parts) == 2 and _is_access(parts[1]):
+        access = parts[1]
+    elif len(parts) > 1:
+        target = parts[1]
+    if len(parts) == 3:
+        access = parts[2]
+        if not _is_access(access):
+            raise _refused(f"bad mode specified: {access}", "r, w and m: read, write, mknod")
+    for path in (source, target):
+        if not os.path.isabs(path):
+            raise _refused(f"{path} is not an absolute path")
+    return {"PathOnHost": source, "PathInContainer": target, "CgroupPermissions": access}
+
+
+def _is_access(text: str) -> bool:
+    return 0 < len(text) <= len(_ACCESS) and all(c in _ACCESS for c in text) and len(set(text)) == len(text)
+
+
+def _annotations(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    host["Annotations"] = dict(options["annotation"])
+
+
+def _dns_options(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    host["DnsOptions"] = options["dns-option"] + options["dns-opt"]
+
+
+def _swappiness(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    value = options["memory-swappiness"]
+    if not -1 <= value <= 100:
+        raise _refused(f"invalid value: {value}. Valid memory swappiness range is 0-100")
+    if value >= 0:
+        host["MemorySwappiness"] = value
+
+
+def _userns(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    if options["userns"] not in ("", "host"):
+        raise _refused("--userns: invalid USER mode", "it takes host")
+    host["UsernsMode"] = options["userns"]
+
+
+def _log(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    driver, settings = options["log-driver"], dict(options["log-opt"])
+    if driver == "none" and settings:
+        raise _refused("invalid logging opts for driver none")
+    host["LogConfig"] = {"Type": driver, "Config": settings}
+
+
+def _no_healthcheck(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    if options["no-healthcheck"]:
+        body["Healthcheck"] = {"Test": ["NONE"]}
+
+
+def _exposed(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    ports: Json = {}
+    for text in options["expose"]:
+        if ":" in text:
+            raise _refused(f"invalid port format for --expose: {text}")
+        numbers, _, protocol = text.partition("/")
+        first, last = _port_range(numbers, text)
+        ports.update({f"{port}/{(protocol or 'tcp').lower()}": {} for port in range(first, last + 1)})
+    body["ExposedPorts"] = ports
+
+
+def _port_range(numbers: str, text: str) -> tuple[int, int]:
+    found = []
+    first, dash, last = numbers.partition("-")
+    for number in (first, last if dash else first):
+        if not (number.isascii() and number.isdigit()) or int(number) > _PORT_MAX:
+            cause = f'strconv.ParseUint: parsing "{number}": invalid syntax'
+            raise _refused(f"invalid range format for --expose: {text}, error: {cause}")
+        found.append(int(number))
+    if found[1] < found[0]:
+        cause = f"invalid range specified for port: {numbers}"
+        raise _refused(f"invalid range format for --expose: {text}, error: {cause}")
+    return found[0], found[1]
+
+
+RARE = {
+    "device": _devices,
+    "annotation": _annotations,
+    "dns-option": _dns_options,
+    "dns-opt": _dns_options,
+    "memory-swappiness": _swappiness,
+    "userns": _userns,
+    "log-driver": _log,
+    "log-opt": _log,
+    "no-healthcheck": _no_healthcheck,
+    "expose": _exposed,
+}
+"""Flag to what puts it into the body."""
