@@ -337,6 +337,32 @@ def test_a_tmpfs_takes_the_mode_of_what_it_covers(box: Box) -> None:
     assert box.run(box.spec("stat", "-c", "%a", "/root", "/tmp", mounts=mounts)).out.split() == ["755", "1777"]
 
 
+def test_many_layers_are_mounted_in_one_page_where_the_kernel_takes_them_so_only(box: Box) -> None:
+    spec = box.spec("sh", "-c", "cat /n1 /n40 /srv/0; ls /bin/sh")
+    above = []
+    for n in range(41):
+        layer = box.directory / f"a layer: with, a comma-{n}"
+        (layer / "srv").mkdir(parents=True)
+        (layer / f"n{n}").write_text(f"{n}\n")
+        (layer / "srv/0").write_text(f"of {n}\n")
+        above.append(f"lowerdir+={layer}")
+    overlay = msgspec.structs.replace(spec.mounts[0], options=(*above, *spec.mounts[0].options))
+    spec = msgspec.structs.replace(spec, mounts=(overlay, *spec.mounts[1:]))
+    old = msgspec.structs.replace(HOST, overlay_lower_plus=False)
+    assert box.run(spec).out == "1\n40\nof 0\n/bin/sh\n"
+
+    made = plan(spec, old, id="c", cgroup_parent=PARENT)
+    reader, writer = os.pipe()
+    running = container.create(made, (0, writer, writer))
+    os.close(writer)
+    os.waitid(os.P_PIDFD, running.pidfd, os.WEXITED)
+    os.close(running.pidfd)
+    container.delete(running.cgroups)
+
+    with open(reader) as stream:
+        assert stream.read() == "1\n40\nof 0\n/bin/sh\n"
+
+
 def test_a_read_only_root_is_so_but_its_mounts_are_not(box: Box) -> None:
     spec = box.spec("sh", "-c", "touch /x; touch /dev/shm/y && echo fine")
     spec = msgspec.structs.replace(spec, root=Root(path=spec.root.path, readonly=True))

@@ -125,7 +125,7 @@ def _overlay_lower_plus() -> bool:
         mount.fsconfig_string(fd, "lowerdir+", "/")
         mount.fsconfig_string(fd, "no-such-word", "/")
     except SyscallError as e:
-        return e.filename == "no-such-word=/"
+        return bool(e.filename == "no-such-word=/")
     finally:
         os.close(fd)
     return False

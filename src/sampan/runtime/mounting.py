@@ -19,6 +19,8 @@ from sampan.kernel.namespaces import CLONE
 from sampan.kernel.path import RESOLVE, mkdirs_in_root, open_in_root, openat2
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sampan.runtime import ops
     from sampan.runtime.scene import Scene
 
@@ -70,6 +72,26 @@ def set_propagation(op: ops.SetPropagation) -> None:
     mount.mount(None, op.target, None, _PROPAGATIONS[word.removeprefix("r")] | (MS.REC if word[0] == "r" else MS(0)))
 
 
+def mount_root(op: ops.MountOverlay, scene: Scene) -> None:
+    """Mount the overlay where the root is to be, and open it as the root."""
+    if op.one_by_one or len(_joined(op.lowerdirs)) <= _LONGEST_PARAMETER:
+        attach_overlay(scene, mount_overlay(op))
+    else:
+        _mount_by_data(op)
+        scene.root_fd = os.open(scene.root, _DIRECTORY | os.O_CLOEXEC)
+
+
+def _mount_by_data(op: ops.MountOverlay) -> None:
+    """Mount many layers on a kernel that takes them in one page only: named from where most of their paths begin."""
+    top = os.path.commonpath([os.path.dirname(d) for d in op.lowerdirs])
+    data = [f"lowerdir={_joined([os.path.relpath(d, top) for d in op.lowerdirs])}", *op.options]
+    if op.upperdir:
+        data += [f"upperdir={_escaped(op.upperdir)}", f"workdir={_escaped(op.workdir)}"]
+    os.chdir(top)
+    mount.mount("overlay", op.target, "overlay", data=",".join(data))
+    os.chdir("/")
+
+
 def mount_overlay(op: ops.MountOverlay) -> int:
     """Mount the layers, and return the detached mount."""
     fd = mount.fsopen("overlay")
@@ -79,7 +101,7 @@ def mount_overlay(op: ops.MountOverlay) -> int:
             for directory in op.lowerdirs:
                 mount.fsconfig_string(fd, "lowerdir+", directory)
         else:
-            mount.fsconfig_string(fd, "lowerdir", ":".join(_escaped(d) for d in op.lowerdirs))
+            mount.fsconfig_string(fd, "lowerdir", _joined(op.lowerdirs))
         if op.upperdir:
             mount.fsconfig_string(fd, "upperdir", op.upperdir)
             mount.fsconfig_string(fd, "workdir", op.workdir)
@@ -95,8 +117,13 @@ def mount_overlay(op: ops.MountOverlay) -> int:
         os.close(fd)
 
 
+def _joined(directories: Sequence[str]) -> str:
+    return ":".join(_escaped(d) for d in directories)
+
+
 def _escaped(path: str) -> str:
-    return path.replace("\\", "\\\\").replace(":", "\\:")
+    """Take their meaning from the characters that divide layers, and options."""
+    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
 
 
 def attach_overlay(scene: Scene, overlay_fd: int) -> None:
