@@ -82,9 +82,8 @@ def close_core(core: Core) -> None:
     core.closing = True
     core.janitor.close()
     core.links.close()
-    with contextlib.suppress(
-        SampanError, OSError
-    ):
+    # What lies outside of the root goes too, unless a container uses it; if it can't, the next start does it.
+    with contextlib.suppress(SampanError, OSError):
         core.snapshots.sweep(_lowerdirs(core))
     core.images.close()
     core.store.close()
