@@ -70,6 +70,7 @@ ROUTES = (
     Route("GET", "/volumes/{id}", system.volume),
     Route("DELETE", "/volumes/{id}", system.volume),
     Route("GET", "/sampan/info", system.info),
+    Route("POST", "/sampan/stop", system.stop),
     Route("POST", "/sampan/containers/{id}/explain", containers.explain),
     Route("POST", "/sampan/containers/{id}/start", containers.start_explained),
     Route("POST", "/sampan/exec/{id}/explain", containers.exec_explain),

@@ -37,6 +37,12 @@ def info(call: Call) -> None:
     call.answer(call.engine.info())
 
 
+def stop(call: Call) -> None:
+    """POST /sampan/stop: keeper and server end, behind the answer."""
+    call.done()
+    call.engine.stop_server()
+
+
 def disk_usage(call: Call) -> None:
     """GET /system/df."""
     call.answer(call.engine.disk_usage())

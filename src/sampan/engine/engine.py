@@ -271,6 +271,10 @@ class Engine:
         """`leave` is called, once, when the server should stop listening and exit: the keeper has been told."""
         self._idle.begin(leave)
 
+    def stop_server(self) -> None:
+        """End server and keeper, from the user's own wish; the next command starts them again. Containers run on."""
+        self._idle.end(hold=False)
+
     def restart_server(self) -> None:
         """A newer client calls: the keeper will execute a new server when this one ends."""
         keeper.restart_server(self._core)

@@ -86,9 +86,13 @@ class Idle:
             wait_s = self._after_s if busy else max(0.1, self._after_s - quiet_s)
             self._core.janitor.later("rest when idle", self._look, wait_s)
             return
+        self.end(hold=self._foreign)
+
+    def end(self, *, hold: bool) -> None:
+        """End the server, and with it the keeper unless it is to `hold` the socket; containers run on."""
         keeper = self._core.keeper
         if keeper is not None:
-            keeper.post(messages.Leave(hold=self._foreign)).wait_quietly(_ANSWER_S)
+            keeper.post(messages.Leave(hold=hold)).wait_quietly(_ANSWER_S)
         if self._leave is not None:
             self._leave()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.engine import files, lifecycle
+from sampan.engine import files, lifecycle, remains
 from sampan.engine.core import encode, now_ns
 from sampan.engine.lifecycle import Verb
 from sampan.engine.translate import join
@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from sampan.spec.runtime import Spec
 
 _LAUNCH_S = 120
-_FORGET_S = 20
+_SUCCESSOR_S = 1.0
 _SHIM_S = 10
-_RETRY_S = 0.02
 _DETACH_KEYS = b"\x10\x11"  # ctrl-p ctrl-q
 _SETTLE_S = 0.05
 """How long an exit waits to be written down: most containers that end are removed at once, which is one commit less.
@@ -104,10 +103,28 @@ class Start:
         except SampanError:
             # A keeper that could not fork has closed the channel; its own words say more.
             self._forked.wait(messages.Forked, _LAUNCH_S)
-            raise
+            found = self._successor()
+            if found is None:
+                raise
+            answer = found
         release_attaching(self._container)
         self._container.spec = None
         return answer
+
+    def _successor(self) -> messages.Launched | None:
+        """A shim killed right behind the program's start leaves a container that runs: what another takes over."""
+        state = remains.written(self._core, self._container.id) if self.channel.gone else None
+        if state is None or not state.pid or state.started_at_ns is None:
+            return None
+        launched = messages.Launched(
+            pid=state.pid, start_time=state.start_time or 0, started_at_ns=state.started_at_ns
+        )
+        self._container.shim = None
+        self._runs(launched)
+        from sampan.engine.reconnect import reconnect_soon
+
+        reconnect_soon(self._core, self._container)
+        return launched
 
     def go(self) -> None:
         """Let the gated program be executed."""
@@ -126,7 +143,8 @@ class Start:
         release_attaching(container)
         container.shim = None
         self.channel.on_event = None
-        dismiss(self.channel)
+        remains.dismiss(self.channel)
+        remains.clear(self._core, container.id, _SUCCESSOR_S if self.channel.gone else 0)
         created = self._before.status is Status.CREATED
         code = error.exit_status if error.exit_status in (126, 127) else 128
         state = msgspec.structs.replace(
@@ -333,33 +351,8 @@ def settle(core: Core, container: Container) -> None:
         return
     core.save(container)
     container.shim = None
-    forget(channel).wait_quietly(_FORGET_S)
+    remains.see_off(core, container.id, remains.forget(channel))
     channel.close()
-
-
-def forget(channel: Channel) -> Pending:
-    """Tell a shim that its container's exit is recorded: it removes control groups and its directory, and ends."""
-    channel.on_event = None
-    channel.on_gone = None
-    return channel.post(messages.Forget())
-
-
-def dismiss(channel: Channel) -> None:
-    """Have a shim forget its container, killed first if it runs; no answer is an answer too."""
-    channel.on_gone = None
-    end = time.monotonic() + _FORGET_S
-    try:
-        while not channel.gone and time.monotonic() < end:
-            channel.post(messages.Signal(number=signal.SIGKILL)).wait_quietly(_FORGET_S)
-            try:
-                channel.ask(messages.Forget(), messages.Done, timeout_s=_FORGET_S)
-                return
-            except Conflict:  # it is still dying
-                time.sleep(_RETRY_S)
-            except SampanError:
-                return
-    finally:
-        channel.close()
 
 
 def must_run(container: Container, verb: Verb) -> Channel:

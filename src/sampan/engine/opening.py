@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.engine import launch, reconcile
+from sampan.engine import reconcile, remains
 from sampan.engine.apparmor import default_profile
 from sampan.engine.core import Core, read_instance, read_machine
 from sampan.engine.events import Bus
@@ -177,7 +177,7 @@ def _perform(core: Core, action: reconcile.Action) -> None:
             container.become(state)
             core.save(container)
             if shim:
-                _let_go(core, id)
+                remains.clear(core, id)
         case reconcile.Discard(id):
             container = _known(core, id)
             with container.lock:
@@ -186,14 +186,11 @@ def _perform(core: Core, action: reconcile.Action) -> None:
             core.registry.remove(_known(core, id))
             core.store.delete(id)
         case reconcile.End(id):
-            _let_go(core, id)
+            remains.clear(core, id)
         case reconcile.SweepDirectory(id):
             core.snapshots.remove(id)
         case reconcile.SweepCgroup(id):
-            groups = [
-                (controller, f"{point}{core.cgroup_parent}/{id}") for controller, point in core.host.cgroup_mounts
-            ]
-            _remove_cgroups(groups)
+            remains.remove_cgroups(core, id)
 
 
 def _known(core: Core, id: str) -> Container:
@@ -206,21 +203,3 @@ def _adopt(core: Core, id: str, state: State) -> None:
     container = _known(core, id)
     container.become(state)
     connect(core, container)
-
-
-def _let_go(core: Core, id: str) -> None:
-    """Have a shim forget its container, killed first if it runs; where no shim answers, remove its directory."""
-    try:
-        channel = core.links.connect(f"{core.dirs.shim(id)}/{shim_state.SOCKET}", f"the shim of {id[:12]}")
-    except OSError:
-        remove_tree(core.dirs.shim(id))
-        return
-    launch.dismiss(channel)
-
-
-def _remove_cgroups(groups: list[tuple[str, str]]) -> None:
-    there = tuple((controller, path) for controller, path in groups if os.path.isdir(path))
-    if there:
-        from sampan.runtime.container import delete
-
-        delete(there)

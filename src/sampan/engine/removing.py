@@ -6,8 +6,8 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from sampan.engine import lifecycle
-from sampan.engine.launch import forget, release_attaching
+from sampan.engine import lifecycle, remains
+from sampan.engine.launch import release_attaching
 from sampan.engine.lifecycle import Verb
 from sampan.engine.stopping import send_signal, wait_ended
 from sampan.errors import Conflict, Failed, InvalidInput, SampanError, doing
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from sampan.engine.registry import Container
 
 _KILL_TIMEOUT_S = 10
-_FORGET_S = 20
 _TREE_S = 0.05
 """How long an answer waits for the files to be gone: usually they are few. The rest goes on behind it."""
 
@@ -62,7 +61,7 @@ def discard(core: Core, container: Container, *, volumes: bool = True) -> None:
             trash = ""
     core.store.delete(container.id, container.last_exit[0] if container.body.host_config.auto_remove else None)
     channel, container.shim = container.shim, None
-    forgotten = forget(channel) if channel is not None else None  # its end was not written down, and need not be
+    forgotten = remains.forget(channel) if channel is not None else None  # its end was not written down, and need not be
     core.registry.remove(container)
     for exec_id in container.execs:
         core.execs.pop(exec_id, None)
@@ -75,8 +74,10 @@ def discard(core: Core, container: Container, *, volumes: bool = True) -> None:
     if trash:
         remover.start()
     if channel is not None and forgotten is not None:
-        forgotten.wait_quietly(_FORGET_S)
+        remains.see_off(core, container.id, forgotten)
         channel.close()
+    elif os.path.isdir(core.dirs.shim(container.id)):
+        remains.clear(core, container.id)
     if trash:
         remover.join(_TREE_S)
     container.vanish()
