@@ -12,76 +12,61 @@ import msgspec
 from sampan.errors import Conflict, InvalidInput, NotFound
 from sampan.kernel import process as kernel
 from sampan.runtime import container as runtime, control
+from sampan.runtime.container import Running
 from sampan.runtime.plan import decode
 from sampan.supervise import messages as m, state as facts
 from sampan.supervise.attach import Client
-from sampan.supervise.launcher import Launcher
+from sampan.supervise.launcher import launched
 from sampan.supervise.logfile import LogFile
 from sampan.supervise.loop import IN
-from sampan.supervise.process import Process, clock_ns, exit_code, find, reopen
+from sampan.supervise.process import Process, clock_ns, exit_code, find, inodes_of, reopen
 from sampan.supervise.streams import Streams, close_all, nowhere, pipes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from sampan.runtime.container import Running
+    from sampan.supervise.handover import Handover
     from sampan.supervise.loop import Loop
     from sampan.supervise.process import Duplicates, Held
 
 _FINISHED_EXECS = 32
 
 
-class _Namespace(msgspec.Struct, frozen=True):
-    type: str
-    path: str | None = None
-
-
-class _Linux(msgspec.Struct, frozen=True):
-    namespaces: tuple[_Namespace, ...] = ()
-
-
-class _Spec(msgspec.Struct, frozen=True):
-    """What a shim needs to know of the OCI configuration."""
-
-    linux: _Linux = _Linux()
-
-
-_spec = msgspec.json.Decoder(_Spec)
-
-
 class Container:
     """Every method runs on the shim's one thread; what takes long is the kernel's. `tell` sends servers an event."""
 
     def __init__(
-        self,
-        loop: Loop,
-        id: str,
-        directory_fd: int,
-        tell: Callable[[m.Message], None],
-        duplicates: Duplicates,
-        launcher: Launcher | None,
+        self, loop: Loop, id: str, directory_fd: int, tell: Callable[[m.Message], None], duplicates: Duplicates
     ) -> None:
         self.id = id
-        self.state = facts.State(id=id, shim_pid=os.getpid(), boot_id=facts.boot_id())
         self._loop = loop
         self._directory_fd = directory_fd
         self._tell = tell
         self._duplicates = duplicates
+        self._state: facts.State | None = None
+        self._written = b""
+        self._own_pid_namespace = True
         self._init: Process | None = None
         self._execs: dict[str, Process] = {}
         self._finished: dict[str, m.ExecStatus] = {}
-        self._waiting: list[tuple[Client, m.Attach]] = []
+        self._waiting: list[tuple[Client, bytes, bytes]] = []  # with the detach keys and what was read already
         self._parting: list[Streams] = []
         self._log: LogFile | None = None
         self._collected: dict[int, int] = {}
         self._torn_down = False
-        self._launcher: Launcher | None = launcher
 
     # ---------------------------------------------------------------------------------------- what is known
 
+    @property
+    def state(self) -> facts.State:
+        """Return what is known. It is decoded when somebody wants to know."""
+        if self._state is None:
+            self._state = facts.decode(self._written)
+        return self._state
+
     def change(self, **fields: object) -> None:
         """Change what is known, and write it down."""
-        self.state = msgspec.structs.replace(
+        self._state = msgspec.structs.replace(
             self.state,
             tasks=tuple(p.task() for p in self.processes()),
             execs=(*self._finished.values(), *(m.ExecStatus(exec_id=p.name, pid=p.pid) for p in self._execs.values())),
@@ -114,55 +99,37 @@ class Container:
         """Whether a client still has output to read, though its process has ended."""
         return any(streams.clients for streams in self._parting)
 
-    # --------------------------------------------------------------------------------------------- launch
+    # -------------------------------------------------------------------------------------------- beginnings
 
-    def launch(self, message: m.Launch) -> m.Launched:
-        """Make the container; note it on the disk and with the keeper; only then execute its program."""
-        if self.state.phase != "empty":
-            raise Conflict(f"container {self.id} is {self.state.phase} already")
-        namespaces = _spec.decode(message.spec).linux.namespaces
-        ends, theirs = ({}, None) if message.tty else pipes(stdin=message.open_stdin)
-        launcher = self._take_launcher()
-        try:
-            made, pidfd, console = launcher.make(message.plan, theirs or (), message.console_size)
-        except BaseException:
-            launcher.end()
-            close_all(ends.values())
-            self._dismiss_waiting()
-            raise
-        finally:
-            close_all(theirs or ())
-        if console is not None:
-            ends = {"terminal": console}
-        if message.log.path:
-            self._log = LogFile(message.log.path, message.log.max_bytes, message.log.max_files)
-        self._init = Process("", made.pid, pidfd, made.start_time)
-        self._init.gate = launcher.go
-        self._launcher = launcher
-        self._supervise(self._init, ends, closes_stdin=message.stdin_once)
-        known = {
-            "pid": made.pid,
-            "start_time": made.start_time,
-            "cgroups": made.cgroups,
-            "own_pid_namespace": any(n.type == "pid" and n.path is None for n in namespaces),
-            "stdin_once": message.stdin_once,
-            "log": message.log,
-        }
-        if message.gated:
-            self.change(phase="created", **known)
+    def take(self, given: Handover, fds: Iterator[int]) -> None:
+        """Go on with what the launcher has made."""
+        self._written = given.state
+        self._own_pid_namespace = given.own_pid_namespace
+        path, max_bytes, max_files = given.log
+        if path:
+            self._log = LogFile(path, max_bytes, max_files)
+        init = self._init = Process("", given.pid, next(fds), given.start_time)
+        init.inodes = given.inodes
+        ends = {stream: next(fds) for stream in given.streams}
+        self._supervise(init, ends, closes_stdin=given.stdin_once)
+
+    def take_clients(self, given: Handover, fds: Iterator[int]) -> None:
+        """Take the clients that have attached before there was a container."""
+        for streams, keys, already_read in given.clients:
+            self._waiting.append((Client(self._loop, next(fds), frozenset(streams)), keys, already_read))
+        if given.gated:
+            assert self._init
+            init = self._init
+            running = Running.adopt(init.pid, init.pidfd, init.start_time, given.cgroups, next(fds))
+            init.gate = lambda: runtime.start(running)
         else:
-            self._start_init(**known)
-        return m.Launched(
-            pid=made.pid,
-            start_time=made.start_time,
-            started_at_ns=clock_ns(),
-            steps=made.steps,
-            warnings=made.warnings,
-        )
+            self._begin_clients()
 
-    def _take_launcher(self) -> Launcher:
-        launcher, self._launcher = self._launcher, None
-        return launcher or Launcher()
+    def _begin_clients(self) -> None:
+        assert self._init
+        for client, keys, already_read in self._waiting:
+            self._init.streams.attach(client, keys, already_read=already_read)
+        self._waiting.clear()
 
     def _supervise(self, process: Process, ends: dict[str, int], *, closes_stdin: bool) -> None:
         """Watch over a process's streams and its end, and let the keeper have duplicates."""
@@ -171,37 +138,26 @@ class Container:
         process.streams = Streams(
             self._loop, ends, log, lambda stream: release(process, stream), closes_stdin=closes_stdin
         )
-        process.inodes = tuple((name, os.fstat(fd).st_ino if name != "terminal" else 0) for name, fd in ends.items())
-        self._duplicates.hold(process, ends)
         self._watch(process)
 
     def _watch(self, process: Process) -> None:
         self._loop.watch(process.pidfd, IN, lambda _events: self._ended(process))
 
-    def _start_init(self, **known: object) -> None:
-        """Execute the program. The state says so before: afterwards nobody may be left to write it."""
-        init = self.process(None)
-        gate, init.gate = init.gate, None
-        assert gate
-        self.change(phase="running", started_at_ns=clock_ns(), **known)
+    def _start_init(self, init: Process, gate: Callable[[], None]) -> None:
+        """Execute a gated container's program."""
+        self.change(phase="running", started_at_ns=clock_ns())
+        self._loop.forget(init.pidfd)  # which is closed where it fails
         try:
             gate()
         except BaseException:
-            self._undo_launch(init)
+            self._dismiss_waiting()
+            self._duplicates.release(init)
+            init.streams.close()
+            self._init = None
+            self.change(phase="empty", pid=None, start_time=None, cgroups=(), started_at_ns=None)
             raise
-        finally:
-            self._take_launcher().end()
-        for client, attach in self._waiting:
-            init.streams.attach(client, attach.detach_keys, already_read=attach.already_read)
-        self._waiting.clear()
-
-    def _undo_launch(self, init: Process) -> None:
-        """Be empty again: the launcher has ended the process and removed its control groups."""
-        self._dismiss_waiting()
-        self._drop(init)
-        self._init = None
-        self._log = None
-        self.change(phase="empty", pid=None, start_time=None, cgroups=(), started_at_ns=None)
+        self._watch(init)
+        self._begin_clients()
 
     def _drop(self, process: Process) -> None:
         """Let go of all that is held open for a process."""
@@ -213,12 +169,13 @@ class Container:
     def go(self, exec_id: str | None) -> None:
         """Execute the program of what was gated."""
         process = self.process(exec_id)
-        if not process.gate:
+        gate, process.gate = process.gate, None
+        if not gate:
             raise Conflict(f"container {self.id} is running already")
         if exec_id is None:
-            self._start_init()
+            self._start_init(process, gate)
         else:
-            self._start_exec(process)
+            self._start_exec(process, gate)
 
     # -------------------------------------------------------------------------------------------- clients
 
@@ -233,10 +190,10 @@ class Container:
             keys = message.detach_keys
             self._init.streams.attach(client, keys, already_read=message.already_read)
         else:
-            self._waiting.append((client, message))
+            self._waiting.append((client, message.detach_keys, message.already_read))
 
     def _dismiss_waiting(self) -> None:
-        for client, _ in self._waiting:
+        for client, _, _ in self._waiting:
             client.close()
         self._waiting.clear()
 
@@ -264,13 +221,15 @@ class Container:
         if message.gated:
             process.gate = lambda: runtime.start(running)
         self._execs[process.name] = process
+        process.inodes = inodes_of(ends)
+        self._duplicates.hold(process, ends)
         self._supervise(process, ends, closes_stdin=True)
         self.change()
         if fds:
             client = Client(self._loop, fds.pop(0), message.streams)
             keys, greeting = message.detach_keys, message.greeting
             process.streams.attach(client, keys, greeting=greeting, already_read=message.already_read)
-        return _launched(running)
+        return launched(running, None)
 
     def _exec_ends(self, message: m.Exec, *, attached: bool) -> tuple[dict[str, int], tuple[int, int, int] | None]:
         if message.tty:
@@ -279,9 +238,7 @@ class Container:
             return nowhere()
         return pipes(stdin="stdin" in message.streams)
 
-    def _start_exec(self, process: Process) -> None:
-        gate, process.gate = process.gate, None
-        assert gate
+    def _start_exec(self, process: Process, gate: Callable[[], None]) -> None:
         self._loop.forget(process.pidfd)  # which is closed where it fails
         try:
             gate()
@@ -372,7 +329,7 @@ class Container:
 
     def _init_ended(self, init: Process, status: int | None) -> None:
         """Record the end before anything else is done about it, and tell it before the clean-up."""
-        if not self.state.own_pid_namespace:
+        if not self._own_pid_namespace:
             control.kill_everyone(self.state.cgroups, signal.SIGKILL)
         for process in tuple(self._execs.values()):
             self._ended(process)
@@ -406,7 +363,8 @@ class Container:
     def adopt(self, state: facts.State, held: Mapping[str, Held], *, lost_output: bool) -> None:
         """Go on where a killed shim was. What `held` lacks (its keeper was killed too) is looked up in the kernel."""
         lost_output = lost_output or state.lost_output
-        self.state = msgspec.structs.replace(state, shim_pid=os.getpid(), lost_output=lost_output)
+        self._own_pid_namespace = state.own_pid_namespace
+        self._state = msgspec.structs.replace(state, shim_pid=os.getpid(), lost_output=lost_output)
         self._finished = {e.exec_id: e for e in state.execs if e.exit_code is not None}
         if state.log.path and state.phase != "exited":
             self._log = LogFile(state.log.path, state.log.max_bytes, state.log.max_files)
@@ -429,6 +387,8 @@ class Container:
 
     def _adopt(self, process: Process, ends: dict[str, int]) -> None:
         process.is_child = False
+        process.inodes = inodes_of(ends)
+        self._duplicates.hold(process, ends)
         if process.name:
             self._execs[process.name] = process
         else:
@@ -437,16 +397,6 @@ class Container:
 
     def _bury(self) -> None:
         """The init has ended while nobody looked."""
-        self.state = facts.dead(self.state, clock_ns())
+        self._state = facts.dead(self.state, clock_ns())
         self.change()
         self._loop.call_later(0, self.tear_down)
-
-
-def _launched(running: Running) -> m.Launched:
-    return m.Launched(
-        pid=running.pid,
-        start_time=running.start_time,
-        started_at_ns=clock_ns(),
-        steps=tuple(m.Step(index=i, ns=ns) for i, ns in running.steps),
-        warnings=tuple(running.warnings),
-    )

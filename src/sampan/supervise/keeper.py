@@ -446,7 +446,7 @@ class Keeper:
             self._replaced.pop(record.id, None)
             record.release_all()
             if state is None or state.phase == "empty":
-                _remove_directory(self._dirs.shim(record.id))
+                facts.remove(self._dirs.shim(record.id))
         self._tell_reaped(record.id, record.pid, -1 if record.status is None else record.status, successor)
 
     def _may_replace(self, id: str) -> bool:
@@ -475,7 +475,7 @@ class Keeper:
             successor = self._fork_successor(id, shim.TakeOver(state, {}, lost_output=state.phase != "exited"))
             self._tell_reaped(id, state.shim_pid, -1, successor)
         else:
-            _remove_directory(directory)
+            facts.remove(directory)
 
     # ------------------------------------------------------------------------------------------------ workers
 
@@ -508,19 +508,6 @@ def _connect(directory: str) -> socket.socket | None:
     finally:
         os.close(fd)
     return sock
-
-
-def _remove_directory(directory: str) -> None:
-    """Remove what a shim that never had a container has left."""
-    for name in (facts.SOCKET, facts.FILE, f"{facts.FILE}.new"):
-        try:
-            os.unlink(f"{directory}/{name}")
-        except OSError:
-            continue
-    try:
-        os.rmdir(directory)
-    except OSError:
-        pass
 
 
 def main() -> int:

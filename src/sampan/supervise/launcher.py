@@ -1,116 +1,233 @@
-"""The launcher: a shim's child that makes the container and ends, so that the shim stays small.
+"""The launcher: a shim's child that makes the container, hands it over and ends, so that the shim stays small.
 
-Making a container touches a megabyte of the interpreter's pages (they are shared with all other forks until somebody
-writes, and counting references is writing). The shim lives as long as its container; this process lives for some
-milliseconds. While it does, the shim is a subreaper: the container's init becomes the shim's child when this one ends.
+Making a container touches a megabyte of the interpreter's pages (forks share them until somebody writes, and counting
+references is writing). The shim lives as long as its container; this process lives for some milliseconds once it has
+something to do. It answers the first channel until there is a container. That is the shim's child (CLONE_PARENT).
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import sys
 from typing import TYPE_CHECKING
 
-from sampan.errors import CLASSES, Failed, SampanError, from_os_error
-from sampan.kernel import fds, process as kernel
+import msgspec
+
+from sampan.errors import Conflict, InvalidInput, SampanError, from_os_error
 from sampan.runtime import container as runtime
 from sampan.runtime.plan import decode
-from sampan.supervise import messages as m
+from sampan.supervise import handover, messages as m, state as facts
+from sampan.supervise.process import clock_ns, inodes_of
+from sampan.supervise.streams import close_all, pipes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from sampan.runtime.container import Running
+
+
+class _Namespace(msgspec.Struct, frozen=True):
+    type: str
+    path: str | None = None
+
+
+class _Linux(msgspec.Struct, frozen=True):
+    namespaces: tuple[_Namespace, ...] = ()
+
+
+class _Spec(msgspec.Struct, frozen=True):
+    """What a shim needs to know of the OCI configuration."""
+
+    linux: _Linux = _Linux()
+
+
+_spec = msgspec.json.Decoder(_Spec)
+
+
+def run(keeper: socket.socket, shims: str, shim: socket.socket) -> None:
+    """Wait for the keeper to say whose container it is, make it, and hand it over. `shims` is RUN/shims."""
+    decoder = m.Decoder()
+    frame = m.receive(keeper, decoder)
+    if frame is None or not isinstance(frame.message, m.Become):  # the keeper has ended
+        return
+    id = frame.message.id
+    launcher = Launcher(id, f"{shims}/{id}", keeper, socket.socket(fileno=frame.fds[0]))
+    if launcher.serve():
+        launcher.hand_over(shim)
 
 
 class Launcher:
-    """The shim's end: forked at once, long before the container is asked for."""
+    """One container's birth."""
 
-    def __init__(self) -> None:
-        kernel.set_child_subreaper()
-        self._sock, theirs = socket.socketpair()
+    def __init__(self, id: str, directory: str, keeper: socket.socket, first: socket.socket) -> None:
+        self._directory = directory
+        self._directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._listening = facts.listen(self._directory_fd)
+        self._keeper = keeper
+        self._first = first
         self._decoder = m.Decoder()
-        self._pid = os.fork()
-        if self._pid == 0:
-            _be(theirs)
-        theirs.close()
+        self._state = facts.State(id=id, shim_pid=os.getppid(), boot_id=facts.boot_id())
+        self._listens = False
+        self._clients: list[tuple[int, m.Attach]] = []
+        self._running: Running | None = None
+        self._ends: dict[str, int] = {}
 
-    def make(
-        self, plan: bytes, stdio: Sequence[int], console_size: tuple[int, int] | None
-    ) -> tuple[m.Made, int, int | None]:
-        """Make the container; return what it is, its pidfd and its terminal's master."""
-        frame = self._ask(m.Make(plan=plan, console_size=console_size), stdio)
-        made = frame.message
-        assert isinstance(made, m.Made)
-        pidfd, *console = frame.fds
-        return made, pidfd, console[0] if console else None
-
-    def go(self) -> None:
-        """Execute the program."""
-        self._ask(m.Go())
-
-    def end(self) -> None:
-        """Wait for its end, which is near: from then on the init is the shim's own child."""
-        self._sock.close()
-        self._decoder.close()
-        os.waitpid(self._pid, 0)
-        kernel.set_child_subreaper(False)
-
-    def _ask(self, message: m.Message, descriptors: Sequence[int] = ()) -> m.Frame:
+    def serve(self) -> bool:
+        """Answer until there is a container; False when there will be none."""
         try:
-            m.send(self._sock, message, 1, descriptors)
-            frame = m.receive(self._sock, self._decoder)
-        except OSError as e:
-            raise Failed(f"the launcher ended: {(e.strerror or str(e)).lower()}") from e
-        if frame is None:
-            raise Failed("the launcher ended before the container was made")
-        if isinstance(frame.message, m.Refused):
-            raise CLASSES.get(frame.message.error, Failed)(frame.message.message, frame.message.hint)
-        return frame
+            while frame := m.receive(self._first, self._decoder):
+                self._answer(frame)
+                if self._running:
+                    return True
+                if isinstance(frame.message, m.Forget):
+                    break
+        except (OSError, m.ProtocolError):  # its server has died
+            pass
+        self._dismiss()
+        facts.remove(self._directory)
+        return False
+
+    def _answer(self, frame: m.Frame) -> None:
+        fds = list(frame.fds)
+        try:
+            answer = self._do(frame.message, fds)
+        except (SampanError, OSError) as e:
+            answer = refusal(e)
+        except Exception as e:
+            sys.excepthook(*sys.exc_info())
+            answer = m.Refused(error="Failed", message=f"the launcher failed: {type(e).__name__}: {e}")
+        finally:
+            close_all(fds)
+        if frame.seq:
+            m.send(self._first, answer, frame.seq)
+
+    def _do(self, message: m.Message, fds: list[int]) -> m.Message:
+        match message:
+            case m.Hello():
+                self._listens = True
+                return self._state
+            case m.Attach() if fds:
+                self._clients.append((fds.pop(0), message))
+            case m.Attach():
+                raise InvalidInput("an attach needs the client's connection")
+            case m.Launch():
+                return self._launch(message)
+            case m.Forget():
+                facts.remove(self._directory)
+            case _:
+                raise Conflict(f"container {self._state.id} is not running")
+        return m.Done()
+
+    def _launch(self, message: m.Launch) -> m.Launched:
+        """Make the container; note it on the disk and with the keeper; only then execute its program."""
+        ends, theirs = ({}, None) if message.tty else pipes(stdin=message.open_stdin)
+        try:
+            size = message.console_size
+            running = runtime.create(decode(message.plan), theirs, console_size=size, gated=True, sibling=True)
+        except BaseException:
+            close_all(ends.values())
+            self._dismiss()
+            raise
+        finally:
+            close_all(theirs or ())
+        self._ends = ends if running.console is None else {"terminal": running.console}
+        self._tell_keeper(running)
+        self._note(message, running)
+        if not message.gated:
+            try:
+                runtime.start(running)
+            except BaseException:
+                self._undo()
+                raise
+        self._running = running
+        return launched(running, self._state.started_at_ns)
+
+    def _tell_keeper(self, running: Running) -> None:
+        hold = m.Hold(name="", pid=running.pid, start_time=running.start_time, streams=tuple(self._ends))
+        try:
+            m.send(self._keeper, hold, fds=(running.pidfd, *self._ends.values()))
+        except OSError:  # it has died; the next one asks
+            pass
+
+    def _note(self, message: m.Launch, running: Running) -> None:
+        """Write the state. It says that the program runs before it does: afterwards nobody may be left to write it."""
+        namespaces = _spec.decode(message.spec).linux.namespaces
+        task = facts.Task(name="", pid=running.pid, start_time=running.start_time, streams=inodes_of(self._ends))
+        self._state = msgspec.structs.replace(
+            self._state,
+            phase="created" if message.gated else "running",
+            pid=running.pid,
+            start_time=running.start_time,
+            started_at_ns=None if message.gated else clock_ns(),
+            cgroups=tuple(running.cgroups),
+            tasks=(task,),
+            own_pid_namespace=any(n.type == "pid" and n.path is None for n in namespaces),
+            stdin_once=message.stdin_once,
+            log=message.log,
+        )
+        facts.write(self._directory_fd, self._state)
+
+    def _undo(self) -> None:
+        """Be without a container again: `start` has ended the process and removed its control groups."""
+        try:
+            m.send(self._keeper, m.Release(name=""))
+        except OSError:
+            pass
+        os.unlink(facts.FILE, dir_fd=self._directory_fd)
+        close_all(self._ends.values())
+        self._ends = {}
+        self._state = facts.State(id=self._state.id, shim_pid=self._state.shim_pid, boot_id=self._state.boot_id)
+        self._dismiss()
+
+    def _dismiss(self) -> None:
+        """Let the clients go that waited for a container."""
+        for fd, _ in self._clients:
+            with socket.socket(fileno=fd) as sock:
+                try:
+                    sock.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    continue
+        self._clients.clear()
+
+    def hand_over(self, shim: socket.socket) -> None:
+        """Give the shim everything; this process ends."""
+        running, state = self._running, self._state
+        assert running
+        unread, unread_fds = self._decoder.rest()
+        log = state.log
+        given = handover.Handover(
+            id=state.id,
+            directory=self._directory,
+            state=facts.encode(state),
+            gated=running.waiting,
+            pid=running.pid,
+            start_time=running.start_time,
+            streams=tuple(self._ends),
+            inodes=state.tasks[0].streams,
+            stdin_once=state.stdin_once,
+            own_pid_namespace=state.own_pid_namespace,
+            log=(log.path, log.max_bytes, log.max_files),
+            cgroups=state.cgroups,
+            listens=self._listens,
+            unread=unread,
+            unread_fds=len(unread_fds),
+            clients=tuple((tuple(a.streams), a.detach_keys, a.already_read) for _, a in self._clients),
+        )
+        descriptors = [self._directory_fd, self._listening.fileno(), self._first.fileno(), running.pidfd]
+        descriptors += [*self._ends.values(), *unread_fds, *(fd for fd, _ in self._clients)]
+        if running.waiting:
+            descriptors.append(running.gate_fd)
+        handover.give(shim, given, descriptors)
 
 
-def _be(sock: socket.socket) -> None:
-    """Be the launcher: one container, then the end."""
-    try:
-        fds.close_range(3, sock.fileno() - 1)
-        fds.close_range(sock.fileno() + 1)
-        kernel.set_name("sampan-launcher")
-        _launch(sock)
-    finally:
-        os._exit(0)
-
-
-def _launch(sock: socket.socket) -> None:
-    decoder = m.Decoder()
-    frame = m.receive(sock, decoder)
-    if frame is None or not isinstance(frame.message, m.Make):
-        return
-    make, stdio = frame.message, frame.fds
-    try:
-        streams = (stdio[0], stdio[1], stdio[2]) if stdio else None
-        running = runtime.create(decode(make.plan), streams, console_size=make.console_size, gated=True)
-    except (SampanError, OSError) as e:
-        m.send(sock, refusal(e), frame.seq)
-        return
-    for fd in stdio:
-        os.close(fd)
-    made = m.Made(
+def launched(running: Running, started_at_ns: int | None) -> m.Launched:
+    """Return the answer to `Launch` and `Exec`."""
+    return m.Launched(
         pid=running.pid,
         start_time=running.start_time,
-        cgroups=tuple(running.cgroups),
+        started_at_ns=started_at_ns or clock_ns(),
         steps=tuple(m.Step(index=i, ns=ns) for i, ns in running.steps),
         warnings=tuple(running.warnings),
     )
-    console = () if running.console is None else (running.console,)
-    m.send(sock, made, frame.seq, (running.pidfd, *console))
-    for fd in console:
-        os.close(fd)
-    go = m.receive(sock, decoder)
-    if go is None:  # the shim was killed: at this end's close the init ends too
-        return
-    try:
-        runtime.start(running)
-        m.send(sock, m.Done(), go.seq)
-    except (SampanError, OSError) as e:
-        m.send(sock, refusal(e), go.seq)
 
 
 def refusal(error: SampanError | OSError) -> m.Refused:

@@ -173,13 +173,18 @@ class Channel:
                 self._queue.popleft()
         self._loop.change(self.sock.fileno(), IN)
 
+    def answer_read(self) -> None:
+        """Pass on the frames that are whole."""
+        frames = iter(()) if self.ended else self._decoder.frames()
+        for frame in frames:
+            self._on_frame(self, frame)
+            if self.ended:
+                break
+
     def _read(self) -> None:
         try:
             alive = self._decoder.read(self.sock)
-            for frame in self._decoder.frames():
-                self._on_frame(self, frame)
-                if self.ended:
-                    return
+            self.answer_read()
         except BlockingIOError:
             return
         except ConnectionError:

@@ -255,32 +255,13 @@ class Status(Message, frozen=True, kw_only=True, tag="status", omit_defaults=Fal
     dropped_log_lines: int = 0  # the disk was full
 
 
-# --------------------------------------------------------------------------------------- keeper, shim, launcher
+# ------------------------------------------------------------------------------------------ keeper ↔ shim
 
 
 class Become(Message, frozen=True, kw_only=True, tag="become"):
     """To a shim that was forked ahead of need: be that of `id`. Beside it one descriptor: its first channel."""
 
     id: str
-
-
-class Make(Message, frozen=True, kw_only=True, tag="make"):
-    """To a shim's launcher: make a container up to the execution of its program. Beside it the three standard streams,
-    or nothing where the plan makes a terminal. Answered by `Made` or `Refused`; then `Go`, by `Done` or `Refused`.
-    """
-
-    plan: bytes
-    console_size: tuple[int, int] | None = None
-
-
-class Made(Message, frozen=True, kw_only=True, tag="made"):
-    """The container's init waits for `Go`. Beside it its pidfd, and its terminal's master if it has one."""
-
-    pid: int
-    start_time: int
-    cgroups: tuple[tuple[str, str], ...]
-    steps: tuple[Step, ...] = ()
-    warnings: tuple[str, ...] = ()
 
 
 class Keep(Message, frozen=True, kw_only=True, tag="keep"):
@@ -348,9 +329,9 @@ Request = (
     ForkShim | ForkWorker | Leave | Restart
     | Hello | Launch | Go | Exec | Attach | Resize | Signal | Freeze | Update | Forget
     | Unpack | Remove
-    | Keep | Hold | Release | Become | Make
+    | Keep | Hold | Release | Become
 )  # fmt: skip
-Answer = Forked | Launched | Done | Refused | Status | Unpacked | Made
+Answer = Forked | Launched | Done | Refused | Status | Unpacked
 Event = Reaped | Exited | ExecExited | Collected
 
 # ------------------------------------------------------------------------------------------------- framing
@@ -414,9 +395,9 @@ def send_some(sock: socket.socket, data: bytes | memoryview, fds: Sequence[int] 
 class Decoder:
     """Puts frames together from what is read; one for each channel, for blocking and non-blocking sockets alike."""
 
-    def __init__(self) -> None:
-        self._data = bytearray()
-        self._fds: deque[int] = deque()
+    def __init__(self, data: bytes = b"", fds: Sequence[int] = ()) -> None:
+        self._data = bytearray(data)
+        self._fds: deque[int] = deque(fds)
 
     def read(self, sock: socket.socket) -> bool:
         """Read once from `sock`; False at its end. BlockingIOError passes through."""
@@ -450,6 +431,10 @@ class Decoder:
             for fd in fds:
                 os.close(fd)
             raise ProtocolError(str(e)) from e
+
+    def rest(self) -> tuple[bytes, tuple[int, ...]]:
+        """Return what was read and is no whole frame yet, or was not asked for: for another decoder to go on with."""
+        return bytes(self._data), tuple(self._fds)
 
     def close(self) -> None:
         """Close the descriptors that no frame has claimed."""

@@ -117,9 +117,9 @@ def _start(given: Options) -> None:
     if given.lock_fd is None:  # another keeper serves this instance
         return
     forget_other_boots(dirs)
-    leave_cgroups(group_name(dirs))
-    with doing("making a mount namespace", "sampan needs root here, with CAP_SYS_ADMIN among its capabilities"):
+    with doing("making a mount namespace"):
         hide_interpreter()
+    leave_cgroups(group_name(dirs))
     if given.listen_fd is None:  # last: who finds it waits for a server
         given.listen_fd = listen(dirs)
     if given.foreground or not os.fork():

@@ -129,6 +129,11 @@ def clock_ns() -> int:
     return time.time_ns()
 
 
+def inodes_of(ends: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+    """Return by which inode each pipe is known again; 0 for a terminal."""
+    return tuple((name, 0 if name == "terminal" else os.fstat(fd).st_ino) for name, fd in ends.items())
+
+
 def find(task: Task) -> Process | None:
     """Open a process that neither shim nor keeper holds any more; None if it has ended, or its pid is another's."""
     try:

@@ -1,7 +1,8 @@
-"""The shim: the parent of one container and of every exec in it, from `Launch` to `Forget`.
+"""The shim: the parent of one container and of every exec in it, until `Forget`.
 
-It keeps the standard streams, the log and the exit status, and outlives server and keeper. Everything that it knows it
-writes to state.json, and what it holds open the keeper holds too: killed, it is replaced by another shim that goes on.
+It begins when its launcher has made the container. It keeps the standard streams, the log and the exit status, and
+outlives server and keeper. Everything that it knows it writes to state.json, and what it holds open the keeper holds
+too: killed, it is replaced by another shim that goes on.
 """
 
 from __future__ import annotations
@@ -15,18 +16,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sampan.errors import Conflict, InvalidInput, SampanError
 from sampan.runtime import control
-from sampan.supervise import messages as m, state as facts
+from sampan.supervise import handover, launcher, messages as m, state as facts
 from sampan.supervise.container import Container
-from sampan.supervise.launcher import Launcher, refusal
+from sampan.supervise.launcher import refusal
 from sampan.supervise.loop import IN, Channel, Loop
 from sampan.supervise.process import Duplicates
 from sampan.supervise.streams import close_all
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sampan.supervise.process import Held
 
 _LAST_OUTPUT_S = 10.0
-_BACKLOG = 16
+_LAUNCHER_ENDS_S = 0.05
 
 
 class TakeOver(NamedTuple):
@@ -40,33 +43,18 @@ class TakeOver(NamedTuple):
 class Shim:
     """Channels from servers and the keeper, and what is asked on them."""
 
-    def __init__(self, loop: Loop, id: str, directory: str, launcher: Launcher | None = None) -> None:
+    def __init__(self, loop: Loop, id: str, directory: str, directory_fd: int, listening: socket.socket) -> None:
         self._loop = loop
         self._directory = directory
-        self._directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._duplicates = Duplicates()
-        self.container = Container(loop, id, self._directory_fd, self._tell, self._duplicates, launcher)
+        self.container = Container(loop, id, directory_fd, self._tell, self._duplicates)
         self._channels: list[Channel] = []
         self._listeners: list[Channel] = []  # those that said Hello, and get events
         self._forgotten = False
-        self._listen()
+        self._listening = listening
+        loop.watch(listening.fileno(), IN, self._accept)
 
     # ------------------------------------------------------------------------------------------- channels
-
-    def _listen(self) -> None:
-        """Bind shim.sock, for the servers and keepers to come."""
-        path = f"/proc/self/fd/{self._directory_fd}/{facts.SOCKET}"
-        listening = socket.socket(socket.AF_UNIX)
-        try:
-            listening.bind(path)
-        except OSError:  # a killed shim's
-            os.unlink(path)
-            listening.bind(path)
-        os.chmod(path, 0o600)
-        listening.listen(_BACKLOG)
-        listening.setblocking(False)
-        self._listening = listening
-        self._loop.watch(listening.fileno(), IN, self._accept)
 
     def _accept(self, _events: int) -> None:
         try:
@@ -80,13 +68,18 @@ class Shim:
             return
         self.serve(sock)
 
-    def serve(self, sock: socket.socket) -> None:
-        """Answer requests on a connected socket."""
-        self._channels.append(Channel(self._loop, sock, self._frame, self._channel_ended))
+    def serve(self, sock: socket.socket, decoder: m.Decoder | None = None, *, listens: bool = False) -> None:
+        """Answer requests on a connected socket, and those that `decoder` has read already."""
+        channel = Channel(self._loop, sock, self._frame, self._channel_ended, decoder)
+        self._channels.append(channel)
+        if listens:
+            self._listeners.append(channel)
+        if decoder:
+            self._loop.call_later(0, channel.answer_read)
 
-    def keep(self, sock: socket.socket, decoder: m.Decoder | None = None) -> None:
+    def keep(self, sock: socket.socket) -> None:
         """Take a socket whose other end is the keeper."""
-        self._duplicates.channel = Channel(self._loop, sock, self._frame, self._channel_ended, decoder)
+        self._duplicates.channel = Channel(self._loop, sock, self._frame, self._channel_ended)
         self._channels.append(self._duplicates.channel)
 
     def _channel_ended(self, channel: Channel) -> None:
@@ -95,9 +88,6 @@ class Shim:
             self._listeners.remove(channel)
         if channel is self._duplicates.channel:
             self._duplicates.channel = None
-        alone = all(c is self._duplicates.channel for c in self._channels)
-        if alone and self.container.state.phase == "empty":  # its server died before it asked for anything
-            self._leave()
 
     def _frame(self, channel: Channel, frame: m.Frame) -> None:
         """Answer one request; whatever goes wrong is an answer too."""
@@ -124,7 +114,7 @@ class Shim:
                 self._listeners.append(channel)
                 return container.state
             case m.Launch():
-                return container.launch(message)
+                raise Conflict(f"container {container.id} is {container.state.phase} already")
             case m.Exec():
                 return container.execute(message, fds)
             case m.Go():
@@ -163,17 +153,10 @@ class Shim:
         if phase == "exited":
             self.container.tear_down()
         self._forgotten = True
-        for name in (facts.SOCKET, facts.FILE, f"{facts.FILE}.new"):
-            try:
-                os.unlink(name, dir_fd=self._directory_fd)
-            except FileNotFoundError:
-                pass
-        os.rmdir(self._directory)
+        facts.remove(self._directory)
 
     def _leave(self) -> None:
         """End, when the last client has read the last output, or has not for a while."""
-        if not self._forgotten:
-            self._forget()
         deadline = time.monotonic() + _LAST_OUTPUT_S
 
         def look() -> None:
@@ -192,23 +175,45 @@ class Shim:
 
 
 def wait(keeper: socket.socket, shims: str) -> None:
-    """Be a shim ahead of need, launcher and all: wait for the keeper to say whose. `shims` is RUN/shims."""
-    launcher = Launcher()
-    decoder = m.Decoder()
-    frame = m.receive(keeper, decoder)
-    if frame is None or not isinstance(frame.message, m.Become):  # the keeper has ended
+    """Be a shim ahead of need: have a launcher, wait for what it makes, and be that one's. `shims` is RUN/shims."""
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        launcher.run(keeper, shims, theirs)
         return
+    theirs.close()
+    taken = handover.take(ours)
+    ours.close()
+    if taken:
+        loop = _resume(keeper, *taken)
+        del taken
+        loop.call_later(_LAUNCHER_ENDS_S, lambda: _reap(pid))
+        loop.run()
+
+
+def _reap(pid: int) -> None:
+    os.waitpid(pid, 0)
+
+
+def _resume(keeper: socket.socket, given: handover.Handover, fds: Iterator[int]) -> Loop:
     loop = Loop()
-    shim = Shim(loop, frame.message.id, f"{shims}/{frame.message.id}", launcher)
-    shim.keep(keeper, decoder)
-    shim.serve(socket.socket(fileno=frame.fds[0]))
-    loop.run()
+    directory_fd, listening, first = next(fds), next(fds), next(fds)
+    shim = Shim(loop, given.id, given.directory, directory_fd, socket.socket(fileno=listening))
+    shim.keep(keeper)
+    shim.container.take(given, fds)
+    unread = [next(fds) for _ in range(given.unread_fds)]
+    decoder = m.Decoder(given.unread, unread) if given.unread else None
+    shim.serve(socket.socket(fileno=first), decoder, listens=given.listens)
+    shim.container.take_clients(given, fds)
+    return loop
 
 
 def take_over(id: str, directory: str, keeper: socket.socket, left: TakeOver) -> None:
     """Be the shim of a container whose own was killed."""
     loop = Loop()
-    shim = Shim(loop, id, directory)
+    directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    shim = Shim(loop, id, directory, directory_fd, facts.listen(directory_fd))
     shim.keep(keeper)
     shim.container.adopt(left.state, left.held, lost_output=left.lost_output)
     loop.run()

@@ -6,6 +6,7 @@ It is a `Status` with what a new shim needs beside it. Written to a new file and
 from __future__ import annotations
 
 import os
+import socket
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -40,15 +41,17 @@ class State(Status, frozen=True, kw_only=True, tag="status"):
     log: LogConfig = LogConfig(path=None)
 
 
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(State).decode
+encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder(State).decode
+
+_BACKLOG = 16
 
 
 def write(directory_fd: int, state: State) -> None:
     """Replace the state file in a shim's directory."""
     fd = os.open(f"{FILE}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=directory_fd)
     try:
-        os.write(fd, _encode(state))
+        os.write(fd, encode(state))
     finally:
         os.close(fd)
     os.rename(f"{FILE}.new", FILE, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
@@ -58,9 +61,37 @@ def read(directory: str) -> State | None:
     """Return what a shim wrote last; None where it had written nothing, or what can't be read."""
     try:
         with open(f"{directory}/{FILE}", "rb", buffering=0) as file:
-            return _decode(file.readall())
+            return decode(file.readall())
     except (FileNotFoundError, msgspec.DecodeError):
         return None
+
+
+def listen(directory_fd: int) -> socket.socket:
+    """Bind shim.sock in a shim's directory, in the place of one that a killed shim may have left."""
+    path = f"/proc/self/fd/{directory_fd}/{SOCKET}"
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        listening.bind(path)
+    except OSError:
+        os.unlink(path)
+        listening.bind(path)
+    os.chmod(path, 0o600)
+    listening.listen(_BACKLOG)
+    listening.setblocking(False)
+    return listening
+
+
+def remove(directory: str) -> None:
+    """Remove a shim's directory; that it is gone is fine."""
+    for name in (SOCKET, FILE, f"{FILE}.new"):
+        try:
+            os.unlink(f"{directory}/{name}")
+        except FileNotFoundError:
+            continue
+    try:
+        os.rmdir(directory)
+    except FileNotFoundError:
+        pass
 
 
 def boot_id() -> str:
