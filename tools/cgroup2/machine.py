@@ -13,6 +13,7 @@ TOP = Path(__file__).resolve().parents[2]
 MOUNTS = (
     ("proc", "/proc", "proc"),
     ("sysfs", "/sys", "sysfs"),
+    ("securityfs", "/sys/kernel/security", "securityfs"),
     ("devtmpfs", "/dev", "devtmpfs"),
     ("cgroup2", "/sys/fs/cgroup", "cgroup2"),
     ("tmpfs", "/run", "tmpfs"),

@@ -26,7 +26,7 @@ from initramfs import initramfs  # noqa: E402
 
 from support.images import cache  # noqa: E402
 
-TESTS = ("tests/e2e/test_limits.py", "tests/e2e/test_devices.py", "tests/e2e/test_pause_and_kill.py")
+TESTS = tuple(f"tests/e2e/test_{name}.py" for name in ("limits", "devices", "pause_and_kill", "apparmor"))
 MODULES = [
     "virtio_ring",
     "virtio",
@@ -49,36 +49,40 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="sampan-vm-") as directory:
         work = Path(directory)
         started = time.monotonic()
-        kernel = fetch_kernel()
+        kernel, apparmor = fetch(kernel_package()), fetch("apparmor")
         modules = [next(kernel.rglob(f"{name}.ko")) for name in MODULES]
         (work / "initrd").write_bytes(initramfs(Path("/bin/busybox"), modules))
-        disk = make_disk(work, tests)
+        disk = make_disk(work, tests, apparmor)
         print(f"machine made in {time.monotonic() - started:.0f} s", flush=True)
         return boot(next(kernel.glob("boot/vmlinuz-*")), work / "initrd", disk)
 
 
-def fetch_kernel() -> Path:
-    """Return a directory with boot/vmlinuz-* and the modules of Debian's cloud kernel, unpacked once."""
+def kernel_package() -> str:
+    """Return the name of the package that has Debian's current cloud kernel."""
     depends = subprocess.run(
         ["apt-cache", "depends", "linux-image-cloud-amd64"], capture_output=True, text=True, check=False
     )
     found = re.search(r"linux-image-\S+-cloud-amd64", depends.stdout)
     if not found:
         subprocess.run(["apt-get", "update", "-q"], check=True)
-        return fetch_kernel()
-    target = cache() / found.group()
+        return kernel_package()
+    return found.group()
+
+
+def fetch(package: str) -> Path:
+    """Return the directory in which this package's files are, unpacked once and not installed."""
+    target = cache() / package
     if not target.exists():
         with tempfile.TemporaryDirectory(dir=cache()) as work:
-            subprocess.run(
-                ["apt-get", "-o", "APT::Sandbox::User=root", "-q", "download", found.group()], cwd=work, check=True
-            )
-            (package,) = Path(work).glob("*.deb")
-            subprocess.run(["dpkg-deb", "-x", package, f"{work}/tree"], check=True)
+            command = ["apt-get", "-o", "APT::Sandbox::User=root", "-q", "download", package]
+            subprocess.run(command, cwd=work, check=True)
+            (archive,) = Path(work).glob("*.deb")
+            subprocess.run(["dpkg-deb", "-x", archive, f"{work}/tree"], check=True)
             Path(work, "tree").rename(target)
     return target
 
 
-def make_disk(work: Path, tests: list[str]) -> Path:
+def make_disk(work: Path, tests: list[str], apparmor: Path) -> Path:
     """Make an ext4 image whose tree is what the tests need of this machine."""
     root = work / "root"
     for name in (
@@ -123,7 +127,11 @@ def make_disk(work: Path, tests: list[str]) -> Path:
     for path in environment:
         copy(root, path)
     extensions = [path for tree in (stdlib, site) for path in tree.rglob("*.so") if (root / str(path)[1:]).exists()]
-    for library in libraries([*programs, *extensions]):
+    parser = apparmor / "sbin/apparmor_parser"
+    shutil.copy2(parser, root / "usr/sbin/apparmor_parser")
+    for name in ("abstractions", "tunables"):
+        shutil.copytree(apparmor / "etc/apparmor.d" / name, root / "etc/apparmor.d" / name, symlinks=True)
+    for library in libraries([*programs, *extensions, parser]):
         copy(root, library)
     for library in Path("/usr/lib").glob("*/libseccomp.so.2*"):
         copy(root, library)
