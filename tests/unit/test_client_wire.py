@@ -109,11 +109,13 @@ class Script:
 
 
 def _request(client: socket.socket) -> bytes:
-    """Read one request whole: its body may come in a packet of its own."""
+    """Read one request whole (its body may come in a packet of its own), or what comes after a hijack."""
     data = b""
     while piece := client.recv(65536):
         data += piece
         head, end, body = data.partition(b"\r\n\r\n")
+        if not data.startswith((b"GET", b"POST", b"DELETE")):
+            break
         if end and (body.endswith(b"0\r\n\r\n") if b"chunked" in head else len(body) >= _length(head)):
             break
     return data
