@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -116,9 +114,7 @@ class Start:
         state = remains.written(self._core, self._container.id) if self.channel.gone else None
         if state is None or not state.pid or state.started_at_ns is None:
             return None
-        launched = messages.Launched(
-            pid=state.pid, start_time=state.start_time or 0, started_at_ns=state.started_at_ns
-        )
+        launched = messages.Launched(pid=state.pid, start_time=state.start_time or 0, started_at_ns=state.started_at_ns)
         self._container.shim = None
         self._runs(launched)
         from sampan.engine.reconnect import reconnect_soon

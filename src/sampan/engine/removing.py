@@ -61,7 +61,7 @@ def discard(core: Core, container: Container, *, volumes: bool = True) -> None:
             trash = ""
     core.store.delete(container.id, container.last_exit[0] if container.body.host_config.auto_remove else None)
     channel, container.shim = container.shim, None
-    forgotten = remains.forget(channel) if channel is not None else None  # its end was not written down, and need not be
+    forgotten = remains.forget(channel) if channel is not None else None  # its end need not be written down
     core.registry.remove(container)
     for exec_id in container.execs:
         core.execs.pop(exec_id, None)
