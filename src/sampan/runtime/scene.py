@@ -7,7 +7,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from sampan.errors import CLASSES, Failed, SampanError
+from sampan.errors import CLASSES, SampanError
 
 if TYPE_CHECKING:
     from sampan.runtime.passwd import Identity
@@ -19,6 +19,9 @@ _MESSAGE_BYTES = 65536
 MAPPED = b"m"
 IN_CGROUPS = b"c"
 GO = b"g"
+
+KILLED = 137
+"""The exit code of a process whose shim was killed before its program could be executed."""
 
 
 class Ready(NamedTuple):
@@ -42,9 +45,9 @@ class Channel:
         self._end.send(message)
 
     def wait_for(self, message: bytes) -> None:
-        """Wait until the other side says so; it has ended, where it says anything else."""
+        """Wait until the other side says so. Where that was killed there is no use in going on, and nobody to tell."""
         if self._end.recv(1) != message:
-            raise Failed("can't go on: the shim has gone")
+            os._exit(KILLED)
 
     def send_console(self, master: int) -> None:
         socket.send_fds(self._end, [b"T"], [master])
