@@ -333,8 +333,12 @@ def mask(op: ops.Mask, scene: Scene) -> None:
     if at is None:
         return
     try:
-        is_directory = stat.S_ISDIR(os.fstat(at).st_mode)
-        source = _empty_directory(scene) if is_directory else _null_device(scene)
+        if stat.S_ISDIR(os.fstat(at).st_mode) and scene.empty_fd < 0:
+            scene.empty_fd = _empty_directory()
+            mount.move_mount(scene.empty_fd, "", at, "", _HERE)
+            return
+        # A copy of a mount that is attached: before Linux 6.15 a detached one can't be copied.
+        source = scene.empty_fd if stat.S_ISDIR(os.fstat(at).st_mode) else _null_device(scene)
         tree = mount.open_tree(source, "", OPEN_TREE.CLONE | AT.EMPTY_PATH)
         try:
             mount.move_mount(tree, "", at, "", _HERE)
@@ -353,22 +357,18 @@ def _open_if_there(scene: Scene, path: str) -> int | None:
         raise
 
 
-def _empty_directory(scene: Scene) -> int:
+def _empty_directory() -> int:
     """Make one read-only tmpfs, of which each masked directory gets a mount of its own."""
-    if scene.empty_fd < 0:
-        fd = mount.fsopen("tmpfs")
-        try:
-            mount.fsconfig_string(fd, "source", "tmpfs")
-            mount.fsconfig_string(fd, "nr_inodes", "2")
-            mount.fsconfig_string(fd, "mode", "755")
-            mount.fsconfig_flag(fd, "ro")
-            mount.fsconfig_create(fd)
-            scene.empty_fd = mount.fsmount(
-                fd, MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC
-            )
-        finally:
-            os.close(fd)
-    return scene.empty_fd
+    fd = mount.fsopen("tmpfs")
+    try:
+        mount.fsconfig_string(fd, "source", "tmpfs")
+        mount.fsconfig_string(fd, "nr_inodes", "2")
+        mount.fsconfig_string(fd, "mode", "755")
+        mount.fsconfig_flag(fd, "ro")
+        mount.fsconfig_create(fd)
+        return mount.fsmount(fd, MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC)
+    finally:
+        os.close(fd)
 
 
 def _null_device(scene: Scene) -> int:
