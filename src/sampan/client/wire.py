@@ -75,7 +75,14 @@ class Connection:
         Answers of 400 and above are returned, not raised: see `Response.check`. What is left of the last answer is
         discarded.
         """
-        answer = self._exchange(method, target, body, headers or {})
+        self._rest()
+        kept = self._socket is not None
+        try:
+            answer = self._exchange(method, target, body, headers or {})
+        except ConnectionLost:  # the server may close a kept connection in the very moment in which we use it
+            if not kept or method not in ("GET", "HEAD"):
+                raise
+            answer = self._exchange(method, target, body, headers or {})
         if "sampan-restarting" in answer.headers and (body is None or isinstance(body, bytes)):
             # An older server makes room for one of our version, and has done nothing yet.
             self.close()
