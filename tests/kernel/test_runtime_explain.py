@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,8 +34,15 @@ def box(tmp_path: Path) -> Iterator[Box]:
 
 
 def by_hand(script: str, *arguments: str) -> str:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # for its python3
     done = subprocess.run(
-        ["sh", "-s", *arguments], input=script, capture_output=True, text=True, timeout=30, check=False
+        ["sh", "-s", *arguments],
+        input=script,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -39,6 +39,7 @@ MODULES = [
 LINTERS = ("mypy", "mypyc", "pip", "setuptools", "pkg_resources", "grimp", "importlinter", "librt", "ast_serialize")
 NOT_NEEDED = ("test", "idlelib", "tkinter", "lib2to3", "ensurepip", "turtledemo", "site-packages", "pydoc_data")
 PROGRAMS = ["sh", "bash", "mount", "umount", "nsenter", "unshare", "cat", "ls", "perl", "ldconfig"]
+PROGRAMS += ["mktemp", "rm", "mkdir", "rmdir", "dirname", "mknod", "ln", "chown", "ip"]  # what --explain=sh calls
 BOOT_LIMIT_S, RUN_LIMIT_S = 120, 480
 FIRMWARE = re.compile(r"\x1bc?(\[[0-9?]*[a-zA-Z])?|\r|SeaBIOS.*|Booting from ROM\.*")
 VERDICT = re.compile(r"pytest in the machine ended with (\d+)")
@@ -129,8 +130,8 @@ def make_disk(work: Path, tests: list[str], apparmor: Path) -> Path:
     extensions = [path for tree in (stdlib, site) for path in tree.rglob("*.so") if (root / str(path)[1:]).exists()]
     parser = apparmor / "sbin/apparmor_parser"
     shutil.copy2(parser, root / "usr/sbin/apparmor_parser")
-    for name in ("abstractions", "tunables"):
-        shutil.copytree(apparmor / "etc/apparmor.d" / name, root / "etc/apparmor.d" / name, symlinks=True)
+    for name in ("apparmor", "apparmor.d"):
+        shutil.copytree(apparmor / "etc" / name, root / "etc" / name, symlinks=True)
     for library in libraries([*programs, *extensions, parser]):
         copy(root, library)
     for library in Path("/usr/lib").glob("*/libseccomp.so.2*"):
