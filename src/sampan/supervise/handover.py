@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _LENGTH = struct.Struct("=I")
 _MAX_DESCRIPTORS = 250
+_READ = 8192
 _CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
 
 
@@ -51,12 +52,12 @@ def give(sock: socket.socket, handover: Handover, descriptors: Sequence[int]) ->
 
 def take(sock: socket.socket) -> tuple[Handover, Iterator[int]] | None:
     """Wait for it; None when the launcher has ended without a container."""
-    data, ancillary, _, _ = sock.recvmsg(65536, socket.CMSG_SPACE(_MAX_DESCRIPTORS * 4), _CLOEXEC)
+    data, ancillary, _, _ = sock.recvmsg(_READ, socket.CMSG_SPACE(_MAX_DESCRIPTORS * 4), _CLOEXEC)
     if not data:
         return None
     (length,) = _LENGTH.unpack_from(data)
     while len(data) < _LENGTH.size + length:
-        data += sock.recv(65536)
+        data += sock.recv(_READ)
     fds = [fd for _, _, rights in ancillary for fd in memoryview(rights).cast("i")]
     for fd in fds:
         os.set_inheritable(fd, False)

@@ -17,6 +17,8 @@ import msgspec
 PIECE_BYTES = 16 * 1024
 """The most of one line that stands in one object."""
 
+_MEND_BYTES = 4096
+_LINES_AT_ONCE = 32  # more make a shim larger, not faster
 _quote = msgspec.json.Encoder().encode
 
 
@@ -30,10 +32,13 @@ class Lines:
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[bytes]:
         """Return the lines and pieces that are whole with `data`."""
-        self._rest += data
-        if b"\n" not in bytes(data) and len(self._rest) < PIECE_BYTES:
+        data = bytes(data)
+        if b"\n" not in data and len(self._rest) + len(data) < PIECE_BYTES:
+            self._rest += data
             return []
-        lines = bytes(self._rest).split(b"\n")
+        if self._rest:
+            data = bytes(self._rest) + data
+        lines = data.split(b"\n")
         self._rest = bytearray(lines.pop())
         whole = []
         for line in lines:
@@ -119,11 +124,12 @@ class LogFile:
         if not lines:
             return
         now_ns = time.time_ns()
-        data = b"".join([record(line, stream, now_ns) for line in lines])
-        try:
-            self._write(data)
-        except OSError:
-            self.dropped_lines += len(lines)
+        for at in range(0, len(lines), _LINES_AT_ONCE):
+            batch = lines[at : at + _LINES_AT_ONCE]
+            try:
+                self._write(b"".join([record(line, stream, now_ns) for line in batch]))
+            except OSError:
+                self.dropped_lines += len(batch)
 
     def _write(self, data: bytes) -> None:
         if self._fd < 0:
@@ -149,12 +155,17 @@ class LogFile:
 
     def _mend(self) -> None:
         """Cut off half an object at the end, which a crash of the machine may have left."""
-        tail_bytes = min(self._size, 8 * PIECE_BYTES)
-        tail = os.pread(self._fd, tail_bytes, self._size - tail_bytes)
-        size = self._size - len(tail) + tail.rfind(b"\n") + 1
-        if size != self._size:
-            os.ftruncate(self._fd, size)
-            self._size = size
+        size = end = self._size
+        while end:
+            start = max(0, end - _MEND_BYTES)
+            newline = os.pread(self._fd, end - start, start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        if end != size:
+            os.ftruncate(self._fd, end)
+            self._size = end
 
     def _rotate(self) -> None:
         self._close()

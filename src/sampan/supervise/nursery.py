@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from sampan.kernel.namespaces import CLONE, clone
 from sampan.supervise import shim
+from sampan.supervise.rehearsal import rehearse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,25 +31,37 @@ class Nursery:
         self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.pid = os.fork()
         if self.pid == 0:
-            be("sampan-nursery", [theirs.fileno()], lambda: _serve(theirs, shims))
+            # Its children have this name as well: to give themselves another would cost each of them some pages.
+            be("sampan-shim", [theirs.fileno()], lambda: _serve(theirs, shims))
         theirs.close()
 
     def ask(self) -> None:
         """Ask for a shim; `take` when the socket is readable."""
-        self.sock.send(b"s")
+        try:
+            self.sock.send(b"s")
+        except OSError:  # it was killed, which `take` will tell
+            pass
 
     def take(self) -> tuple[int, socket.socket] | None:
         """Return a new shim's pid and the keeper's end of its channel; None when the nursery has ended."""
-        pid, descriptors, _, _ = socket.recv_fds(self.sock, 32, 1)
+        try:
+            pid, descriptors, _, _ = socket.recv_fds(self.sock, 32, 1)
+        except ConnectionResetError:
+            return None
         return (int(pid), socket.socket(fileno=descriptors[0])) if pid else None
 
 
 def _serve(sock: socket.socket, shims: str) -> None:
+    rehearse()
+    close_others([sock.fileno()])
+    gc.freeze()
     while sock.recv(1):
         ours, theirs = socket.socketpair()
         pid, pidfd = clone(_PARENT)
         if pid == 0:
-            be("sampan-shim", [theirs.fileno()], lambda end=theirs: shim.wait(end, shims))  # type: ignore[misc]
+            sock.close()
+            ours.close()
+            _tell(lambda end=theirs: shim.wait(end, shims))  # type: ignore[misc]
         os.close(pidfd)
         socket.send_fds(sock, [str(pid).encode()], [ours.fileno()])
         ours.close()
@@ -82,15 +95,19 @@ def close_others(kept: Sequence[int]) -> None:
 
 def be(name: str, kept: Sequence[int], story: Callable[[], None]) -> NoReturn:
     """Be a forked child: with the descriptors `kept` and no others, on default signals, until `story` is told."""
+    gc.freeze()
+    _signal.set_wakeup_fd(-1)
+    _signal.signal(_CHLD, _DEFAULT)
+    for number in _IGNORED:
+        _signal.signal(number, _IGNORE)
+    rename(name)
+    close_others(kept)
+    _tell(story)
+
+
+def _tell(story: Callable[[], None]) -> NoReturn:
     status = 1
     try:
-        gc.freeze()
-        _signal.set_wakeup_fd(-1)
-        _signal.signal(_CHLD, _DEFAULT)
-        for number in _IGNORED:
-            _signal.signal(number, _IGNORE)
-        rename(name)
-        close_others(kept)
         story()
         status = 0
     except BaseException:

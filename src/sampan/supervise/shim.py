@@ -186,7 +186,7 @@ def wait(keeper: socket.socket, shims: str) -> None:
     taken = handover.take(ours)
     ours.close()
     if taken:
-        loop = _resume(keeper, *taken)
+        loop = resume(keeper, *taken)
         del taken
         loop.call_later(_LAUNCHER_ENDS_S, lambda: _reap(pid))
         loop.run()
@@ -196,7 +196,8 @@ def _reap(pid: int) -> None:
     os.waitpid(pid, 0)
 
 
-def _resume(keeper: socket.socket, given: handover.Handover, fds: Iterator[int]) -> Loop:
+def resume(keeper: socket.socket, given: handover.Handover, fds: Iterator[int]) -> Loop:
+    """Put together what the launcher has handed over; the loop that is returned is the shim's life."""
     loop = Loop()
     directory_fd, listening, first = next(fds), next(fds), next(fds)
     shim = Shim(loop, given.id, given.directory, directory_fd, socket.socket(fileno=listening))

@@ -1,7 +1,7 @@
 """A process's standard streams: from its pipes or terminal to the log and the attached clients, and back.
 
 Output flows whoever listens; a client that does not read holds it up, so that no log is ahead of a client by more than
-a queue. Reads are of 4 KiB into one buffer: a shim is small because of it.
+a queue. Reads are of 2 KiB into one buffer: a shim is small because of it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sampan.supervise.logfile import LogFile
     from sampan.supervise.loop import Loop
 
-_READ_BYTES = 4096
+_READ_BYTES = 2048
 _READS_AT_ONCE = 8
 _DRAIN_READS = 1024
 _HUNG_UP_WAIT_S = 0.2
