@@ -191,6 +191,8 @@ def inspect(core: Core, exec_id: str) -> ExecInspectResponse:
     if exec.running and channel is not None:
         # A client asks when its stream has ended, which can be seen before the event: it comes before this answer.
         channel.post(messages.Hello()).wait_quietly(_ANSWER_S)
+    if exec.running and not exec.container.running:  # its end went unseen with a killed shim's
+        exec.running, exec.code = False, 137
     config = exec.config
     args = exec.process.args if exec.process else ()
     return ExecInspectResponse(

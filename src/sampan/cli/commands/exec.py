@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
+
 from sampan.cli.command import Call, Command
 from sampan.cli.each import container
 from sampan.cli.failure import Failure
 from sampan.cli.flags import Flag
+from sampan.cli.output import warn
 from sampan.cli.session import ServerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+_ASK_AGAIN_S = 0.1
 
 
 def exec(call: Call) -> int:
@@ -99,8 +104,16 @@ def _talk(call: Call, id: str, keys: bytes) -> int:
 
 
 def _exit_status(call: Call, id: str) -> int:
-    answer = call.session.ask("GET", f"/exec/{id}/json").json()
-    return int(answer.get("ExitCode") or 0)
+    """Return it; after a killed shim the stream has ended and the command may run on: its end is waited for."""
+    told = False
+    while True:
+        answer = call.session.ask("GET", f"/exec/{id}/json").json()
+        if not answer.get("Running"):
+            return int(answer.get("ExitCode") or 0)
+        if not told:
+            warn("lost the command's output: its supervisor was killed; waiting for its end")
+            told = True
+        time.sleep(_ASK_AGAIN_S)
 
 
 COMMAND = Command(
