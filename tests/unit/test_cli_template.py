@@ -43,6 +43,7 @@ DATA = {
         ("{{json .Labels}} {{json .Nothing}} {{json .Name}}", '{"a":"1","b":"2"} null "web"'),
         ('{{index .Labels "a"}} {{index .List 1}}', "1 y"),
         ("{{.Labels.zz}}", "<no value>"),
+        ("{{.NESTED.Inner.Deep}} {{.Labels.A}}", "d <no value>"),
         ("{{println .Name}}{{print .Number .Yes}}", "web\n7 true"),
         ('{{join .List "-"}}', "x-y-z"),
         ("{{\"}}\"}} {{`{{`}} {{'a'}}", "}} {{ 97"),

@@ -250,6 +250,8 @@ class Evaluation:
             raise self._error(operand, f"{name} is not a method but has arguments")
         if isinstance(value, dict):
             found = value.get(name, MISSING)
+            if found is MISSING and name[:1].isupper() and not isinstance(value, GoMap) and before not in MAPS:
+                found = _by_go_name(value, name)
             if (found is MISSING or found is None) and name in self.zero and not isinstance(value, GoMap):
                 found = self.zero[name]
             if found is MISSING and not (isinstance(value, GoMap) or before in MAPS):
@@ -263,6 +265,12 @@ class Evaluation:
         line = self.source.count("\n", 0, operand.position) + 1
         column = operand.position - (self.source.rfind("\n", 0, operand.position) + 1)
         return TemplateError(f'template: :{line}:{column}: executing "" at <{text or operand.text}>: {cause}')
+
+
+def _by_go_name(value: dict[str, Any], name: str) -> Any:
+    """Docker's templates see Go's names, which differ from JSON's in case only: APIVersion is ApiVersion, ID is Id."""
+    lower = name.lower()
+    return next((value[key] for key in value if key.lower() == lower), MISSING)
 
 
 DECORATIONS = ("json", "title", "lower", "upper", "truncate", "pad", "join", "split")

@@ -49,7 +49,7 @@ def _template(format: str) -> Any:
 
     def execute(event: Event) -> str:
         try:
-            return template.execute({**event, "ID": event.get("id", "")} if format != "json" else event)
+            return template.execute(event)
         except TemplateError as e:
             raise Failure(str(e)) from None
 

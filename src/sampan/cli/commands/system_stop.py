@@ -25,8 +25,9 @@ def stop(call: Call) -> int:
     running = call.session.ask("GET", "/containers/json").json()
     if running and not call.options["force"]:
         names = ", ".join((c["Names"] or [c["Id"][:12]])[0].removeprefix("/") for c in running[:5])
+        count = "a container runs" if len(running) == 1 else f"{len(running)} containers run"
         raise Failure(
-            f"sampan: can't stop the engine: {len(running)} containers run: {names}",
+            f"sampan: can't stop the engine: {count}: {names}",
             "stop them, or leave them running on their own: sampan system stop --force",
         )
     call.session.ask("POST", "/sampan/stop").read()
