@@ -237,5 +237,9 @@ def _shut_down(fd: int) -> None:
     with socket.socket(fileno=os.dup(fd)) as sock:
         try:
             sock.shutdown(socket.SHUT_RDWR)
+            # What a client typed and nobody read would make its reading end in ECONNRESET instead of an end of file
+            # (unix_release_sock in net/unix/af_unix.c); nothing more can arrive after the shutdown.
+            while sock.recv(65536, socket.MSG_DONTWAIT):
+                pass
         except OSError:  # it is not connected any more
             pass
