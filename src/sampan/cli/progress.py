@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _BAR = 50
 _EVERY_S = 0.1
+_WIDTH = 79
 
 
 def show(lines: Iterable[bytes], *, stream: int = 1, quiet: bool = False) -> list[Any]:
@@ -131,9 +132,10 @@ class Terminal(Plain):
 
     def _width(self) -> int:
         try:
-            return os.get_terminal_size(self._stream).columns - 1 or 79
+            columns = os.get_terminal_size(self._stream).columns
         except OSError:
-            return 79
+            columns = 0
+        return columns - 1 if columns > 1 else _WIDTH
 
     def _summary(self) -> str:
         current = sum(c for c, _ in self._bytes.values())
