@@ -135,7 +135,7 @@ _mount_setattr = Syscall("mount_setattr", c_int, c_char_p, c_uint, c_void_p, c_s
 
 def open_tree(dirfd: int, path: str, flags: int) -> int:
     """Open a mount, or a detached copy of it (OPEN_TREE.CLONE), close-on-exec; flags of `OPEN_TREE` and `AT`."""
-    return _open_tree(dirfd, os.fsencode(path), flags | OPEN_TREE.CLOEXEC, path=path)
+    return _open_tree(dirfd, os.fsencode(path), flags | os.O_CLOEXEC, path=path)
 
 
 def move_mount(from_fd: int, from_path: str, to_fd: int, to_path: str, flags: int = 0) -> None:

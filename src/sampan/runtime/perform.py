@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from sampan.runtime.scene import Scene
 
 _NAMESPACES = {
-    "mount": CLONE.NEWNS,
-    "pid": CLONE.NEWPID,
-    "network": CLONE.NEWNET,
-    "uts": CLONE.NEWUTS,
-    "ipc": CLONE.NEWIPC,
-    "user": CLONE.NEWUSER,
-    "cgroup": CLONE.NEWCGROUP,
-    "time": CLONE.NEWTIME,
+    "mount": int(CLONE.NEWNS),
+    "pid": int(CLONE.NEWPID),
+    "network": int(CLONE.NEWNET),
+    "uts": int(CLONE.NEWUTS),
+    "ipc": int(CLONE.NEWIPC),
+    "user": int(CLONE.NEWUSER),
+    "cgroup": int(CLONE.NEWCGROUP),
+    "time": int(CLONE.NEWTIME),
 }
 
 
@@ -152,9 +152,9 @@ def _become(op: ops.Becoming, scene: Scene) -> None:
             assert_never(op)
 
 
-def flags_of(names: Iterable[str]) -> CLONE:
+def flags_of(names: Iterable[str]) -> int:
     """Return the flags of clone(2), unshare(2) and setns(2) for kinds of namespaces."""
-    flags = CLONE(0)
+    flags = 0
     for name in names:
         flags |= _NAMESPACES[name]
     return flags
