@@ -28,18 +28,18 @@ GROUP = b"root:x:0:\nweb:x:33:\nextra:x:44:web,other\nempty:x:\nmore:x:55:web\n"
 @pytest.mark.parametrize(
     ("user", "add", "who"),
     [
-        ("", (), Identity(0, 0, (), "/root")),
-        ("root", (), Identity(0, 0, (), "/root")),
-        ("web", (), Identity(33, 33, (44, 55), "/srv")),
-        ("33", (), Identity(33, 33, (44, 55), "/srv")),
-        ("web:extra", (), Identity(33, 44, (), "/srv")),
-        ("web:9", (), Identity(33, 9, (), "/srv")),
-        ("1000", (), Identity(1000, 0, (), "/")),
-        ("1000:1001", (), Identity(1000, 1001, (), "/")),
-        (":extra", (), Identity(0, 44, (), "/root")),
-        ("home", (), Identity(40, 40, (), "/")),
-        ("web", ("more", "7"), Identity(33, 33, (44, 55, 7), "/srv")),
-        ("web:web", ("44",), Identity(33, 33, (44,), "/srv")),
+        ("", (), Identity(0, 0, (0,), "/root")),
+        ("root", (), Identity(0, 0, (0,), "/root")),
+        ("web", (), Identity(33, 33, (33, 44, 55), "/srv")),
+        ("33", (), Identity(33, 33, (33, 44, 55), "/srv")),
+        ("web:extra", (), Identity(33, 44, (44,), "/srv")),
+        ("web:9", (), Identity(33, 9, (9,), "/srv")),
+        ("1000", (), Identity(1000, 0, (0,), "/")),
+        ("1000:1001", (), Identity(1000, 1001, (1001,), "/")),
+        (":extra", (), Identity(0, 44, (44,), "/root")),
+        ("home", (), Identity(40, 40, (40,), "/")),
+        ("web", ("more", "7"), Identity(33, 33, (33, 44, 55, 7), "/srv")),
+        ("web:web", ("44",), Identity(33, 33, (33, 44), "/srv")),
     ],
 )
 def test_users_are_found_as_docker_finds_them(user: str, add: tuple[str, ...], who: Identity) -> None:
@@ -83,7 +83,7 @@ def test_a_line_that_is_there_is_found(name: str, uid: int, gid: int) -> None:
     line = f"{name}:x:{uid}:{gid}::/h:\n".encode()
 
     assert look_up(name, b"zz:x:1:1::/:\n" + line, b"").uid == uid
-    assert look_up(f"{name}:{gid}", line, b"") == Identity(uid, gid, (), "/h")
+    assert look_up(f"{name}:{gid}", line, b"") == Identity(uid, gid, (gid,), "/h")
 
 
 # -------------------------------------------------------------------------------------------------- programs

@@ -94,7 +94,8 @@ def look_up(root: str, wanted: dict[str, Any]) -> tuple[int, int, list[int], str
     if not who:
         gid = int(wanted["gid"])
     others += [int(g) if g.isdecimal() else by_name[g] for g in wanted["group_add"]]
-    return uid, gid, others, home or "/"
+    first = [gid] if wanted["user"] else []  # CVE-2022-36109
+    return uid, gid, list(dict.fromkeys(first + others)), home or "/"
 
 
 def pivot(root: str) -> None:

@@ -52,7 +52,8 @@ def look_up(user: str, passwd: bytes, group: bytes, *, add: tuple[str, ...] = ()
     else:
         others = tuple(g.gid for g in groups if entry.name and entry.name in g.members)
     added = tuple(_gid(name, groups) for name in add)
-    return Identity(entry.uid, entry.gid, tuple(dict.fromkeys((*others, *added))), entry.home or "/")
+    # The primary group is among the others too: a process that drops it must not lose what denies it. CVE-2022-36109.
+    return Identity(entry.uid, entry.gid, tuple(dict.fromkeys((entry.gid, *others, *added))), entry.home or "/")
 
 
 def of_number(
