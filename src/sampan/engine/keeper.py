@@ -20,19 +20,25 @@ if TYPE_CHECKING:
 
 _ANSWER_S = 10
 _RETRY_S = 1.0
+_losing = threading.Lock()
 
 
 def listen_to_keeper(core: Core, sock: socket.socket) -> None:
     """Take over the channel to the keeper; at its end another keeper is started."""
     channel = core.links.add(sock, "the keeper")
-    channel.on_gone = lambda gone: _gone(core, gone)
     core.keeper = channel
     core.keeper_there.set()
+    channel.on_gone = lambda gone: _gone(core, gone)
+    if channel.gone:  # it was killed before anybody was told to look
+        _gone(core, channel)
 
 
-def _gone(core: Core, _: Channel) -> None:
-    core.keeper_there.clear()
-    core.keeper = None
+def _gone(core: Core, channel: Channel) -> None:
+    with _losing:
+        if core.keeper is not channel:
+            return
+        core.keeper_there.clear()
+        core.keeper = None
     if core.closing or core.listening is None:
         return
     threading.Thread(target=_replace, args=(core,), name="new keeper", daemon=True).start()
