@@ -1,4 +1,4 @@
-"""A host with AppArmor: containers are confined, or say that they are not to be. Such a kernel runs in tools/cgroup2."""
+"""A host with AppArmor: containers are confined, or ask not to be. tools/cgroup2 has such a kernel."""
 
 from __future__ import annotations
 

@@ -158,3 +158,15 @@ def test_the_socket_is_roots(sampan: Sampan) -> None:
 def test_secrets_in_the_servers_environment_do_not_reach_containers(sampan: Sampan) -> None:
     assert "SECRET" not in sampan("run", "--rm", "busybox", "env", env={"SECRET": "x"}).out
     assert "SECRET" not in sampan("run", "--rm", "busybox", "cat", "/proc/1/environ", env={"SECRET": "x"}).out
+
+
+@pytest.mark.parametrize("path", ["/proc/keys", "/proc/timer_list", "/proc/interrupts"])
+def test_what_hides_a_file_can_not_be_changed(sampan: Sampan, path: str) -> None:
+    before = os.stat("/dev/null")
+    said = sampan("run", "--rm", "busybox", "sh", "-c", f"chmod 600 {path}; chown 1 {path}; rm {path}", check=False)
+    after = os.stat("/dev/null")
+    os.chmod("/dev/null", 0o666)
+    os.chown("/dev/null", 0, 0)
+
+    assert (after.st_mode, after.st_uid) == (before.st_mode, before.st_uid)
+    assert "Read-only file system" in said.err or "Operation not permitted" in said.err or said.code == 0

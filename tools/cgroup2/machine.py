@@ -39,7 +39,18 @@ def main() -> None:
     os.environ.update(PATH="/usr/sbin:/usr/bin:/sbin:/bin", HOME="/root", CI="true", TERM="dumb")
 
     started = time.monotonic()
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "timeout=200", *sys.argv[1:]]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--tb=short",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        "timeout=200",
+        *sys.argv[1:],
+    ]
     code = subprocess.run(command, cwd=TOP, check=False, stdin=subprocess.DEVNULL).returncode
     print(f"{time.monotonic() - started:.0f} s in pytest")
     print(f"pytest in the machine ended with {code}", flush=True)

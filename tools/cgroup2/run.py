@@ -132,6 +132,7 @@ def make_disk(work: Path, tests: list[str], apparmor: Path) -> Path:
     shutil.copy2(parser, root / "usr/sbin/apparmor_parser")
     for name in ("apparmor", "apparmor.d"):
         shutil.copytree(apparmor / "etc" / name, root / "etc" / name, symlinks=True)
+    shutil.copytree(apparmor / "usr/share/apparmor-features", root / "usr/share/apparmor-features")
     for library in libraries([*programs, *extensions, parser]):
         copy(root, library)
     for library in Path("/usr/lib").glob("*/libseccomp.so.2*"):

@@ -1,0 +1,44 @@
+"""Record again what the real docker prints: the transcripts of tests/goldens/docker, and its client's cli.json."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(TOP / "tests"))
+from support.images import busybox_tar  # noqa: E402
+from support.peers import Docker  # noqa: E402
+from support.transcript import GOLDENS, read, replay, title  # noqa: E402
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="sampan-goldens-") as directory:
+        docker = Docker(Path(directory) / "d", "sampan-goldens")
+        try:
+            tar = busybox_tar(Path(directory) / "busybox.tar")
+            for path in sorted(GOLDENS.glob("*.txt")):
+                docker("import", tar, "busybox", check=True)
+                record(docker, path)
+                print(f"{path.relative_to(TOP)}: {len(read(path))} commands", flush=True)
+        finally:
+            docker.end()
+    subprocess.run([sys.executable, TOP / "tools/record_cli.py"], check=True)
+
+
+def record(docker: Docker, path: Path) -> None:
+    """Perform one transcript's commands, write what came of them, and remove what they left."""
+    text = title(path)
+    for entry in replay(read(path), docker):
+        text += f"{entry.mark} {entry.line}\n{entry.outcome}"
+    path.write_text(text)
+    if names := docker("ps", "-aq").out.split():
+        docker("rm", "-f", "-v", *names)
+    for image in docker("images", "-q").out.split():
+        docker("rmi", "-f", image)
+
+
+if __name__ == "__main__":
+    main()
