@@ -34,10 +34,7 @@ def record(docker: Docker, path: Path) -> None:
     for entry in replay(read(path), docker):
         text += f"{entry.mark} {entry.line}\n{entry.outcome}"
     path.write_text(text)
-    if names := docker("ps", "-aq").out.split():
-        docker("rm", "-f", "-v", *names)
-    for image in docker("images", "-q").out.split():
-        docker("rmi", "-f", image)
+    docker.remove_everything()
 
 
 if __name__ == "__main__":

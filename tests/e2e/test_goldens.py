@@ -1,34 +1,45 @@
-"""sampan answers as docker did when `make goldens` recorded it."""
+"""sampan answers as docker did when `make goldens` recorded it: by itself, and behind the real docker client."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from support.peers import client
 from support.sampan import Sampan
 from support.transcript import GOLDENS, read, replay
 
 TRANSCRIPTS = sorted(GOLDENS.glob("*.txt"))
+CLIENTS = ["sampan", *(["docker"] if shutil.which("docker") else [])]
 
 
 @pytest.fixture
 def prepared(sampan: Sampan, busybox_tar: Path) -> Iterator[Sampan]:
-    """Give each transcript an instance with no image but busybox."""
+    """Give each transcript an instance whose only image is busybox, and busybox back to the next."""
     yield sampan
     sampan.remove_everything()
-    for image in sampan("images", "-q", "--filter", "reference=*").lines:
-        sampan("rmi", "-f", image, check=False)
+    for name in sampan("images", "--format", "{{.Repository}}:{{.Tag}}").lines:
+        if name != "host:latest":
+            sampan("rmi", "-f", name, check=False)
     sampan("import", busybox_tar, "busybox")
 
 
+@pytest.mark.parametrize("name", CLIENTS)
 @pytest.mark.parametrize("path", TRANSCRIPTS, ids=[path.stem for path in TRANSCRIPTS])
-def test_sampan_answers_as_docker_does(prepared: Sampan, path: Path) -> None:
+def test_the_answers_are_dockers(prepared: Sampan, tmp_path: Path, path: Path, name: str) -> None:
     recorded = read(path)
 
-    differing = []
-    for theirs, ours in zip(recorded, replay(recorded, lambda *words: prepared(*words, check=False)), strict=True):
-        if theirs != ours:
-            differing.append(f"$ {theirs.line}\n--- docker\n{theirs.outcome}--- sampan\n{ours.outcome}")
+    def run(*words: str):
+        if name == "docker":
+            return client(prepared.socket, tmp_path, *words)
+        return prepared(*words, check=False)
+
+    differing = [
+        f"$ {theirs.line}\n--- docker\n{theirs.outcome}--- sampan\n{ours.outcome}"
+        for theirs, ours in zip(recorded, replay(recorded, run), strict=True)
+        if theirs != ours
+    ]
     assert not differing, f"{len(differing)} of {len(recorded)} differ:\n\n" + "\n".join(differing)

@@ -1,0 +1,34 @@
+"""The transcripts in tests/goldens/docker, performed again by the real dockerd: they are still what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.peers import Docker
+from support.transcript import GOLDENS, read, replay
+
+TRANSCRIPTS = sorted(GOLDENS.glob("*.txt"))
+
+
+@pytest.fixture(scope="module")
+def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
+    docker = Docker(tmp_path_factory.mktemp("d"), "sampan-interop")
+    yield docker
+    docker.end()
+
+
+@pytest.fixture
+def prepared(docker: Docker, busybox_tar: Path) -> Iterator[Docker]:
+    docker("import", busybox_tar, "busybox", check=True)
+    yield docker
+    docker.remove_everything()
+
+
+@pytest.mark.parametrize("path", TRANSCRIPTS, ids=[path.stem for path in TRANSCRIPTS])
+def test_the_real_docker_still_answers_like_that(prepared: Docker, path: Path) -> None:
+    recorded = read(path)
+
+    assert list(replay(recorded, prepared)) == recorded
