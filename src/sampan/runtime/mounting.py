@@ -346,6 +346,8 @@ def mask(op: ops.Mask, scene: Scene) -> None:
         source = scene.empty_fd if stat.S_ISDIR(os.fstat(at).st_mode) else _null_device(scene)
         tree = mount.open_tree(source, "", _CLONE | _EMPTY_PATH)
         try:
+            # Or a chmod in the container would be one of the host's /dev/null.
+            mount.mount_setattr(tree, "", _EMPTY_PATH, set=_RDONLY)
             mount.move_mount(tree, "", at, "", _HERE)
         finally:
             os.close(tree)

@@ -207,7 +207,8 @@ class Mask(Operation, frozen=True, tag="mask"):
     def shell(self) -> str:
         at = inside(self.path)
         empty = f"mount -t tmpfs -o ro,nosuid,nodev,noexec,nr_inodes=2,mode=755 tmpfs {at}"
-        return f"if [ -d {at} ]; then {empty}; elif [ -e {at} ]; then mount --bind /dev/null {at}; fi"
+        null = f"mount --bind /dev/null {at} && mount -o remount,bind,ro {at}"
+        return f"if [ -d {at} ]; then {empty}; elif [ -e {at} ]; then {null}; fi"
 
 
 class MakeReadOnly(Operation, frozen=True, tag="make-read-only"):
