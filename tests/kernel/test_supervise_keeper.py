@@ -1,5 +1,6 @@
 """Keeper, server and shims killed while containers run: nothing ends, nothing is forgotten."""
 
+import itertools
 import json
 import os
 import re
@@ -60,7 +61,7 @@ def numbers(container):
 
 
 def holes(found):
-    return [(a, b) for a, b in zip(found, found[1:], strict=False) if b != a + 1]
+    return [(a, b) for a, b in itertools.pairwise(found) if b != a + 1]
 
 
 def test_the_server_is_restarted_and_clients_never_meet_a_refused_connection(world):
@@ -274,10 +275,10 @@ os.chdir({str(tmp_path)!r}); os.umask(0o077); signal.signal(signal.SIGTERM, sign
 signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGUSR1}})
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 os.environ.update(SECRET="x", LD_PRELOAD="", HTTP_PROXY="http://proxy")
-os.execv(sys.executable, [sys.executable, "-m", "sampan.supervise.origin", "--root", {str(tmp_path / "root")!r}, "--server", {TINY_SERVER!r}])
+argv = ["-m", "sampan.supervise.origin", "--root", {str(tmp_path / "root")!r}, "--server", {TINY_SERVER!r}]
+os.execv(sys.executable, [sys.executable, *argv])
 """
     subprocess.run([sys.executable, "-c", start], timeout=30, check=True, stdin=subprocess.DEVNULL)
-    (tmp_path / "root").joinpath("run").exists()
     world = World(tmp_path / "root")
     pid = world.keeper_pid
 
@@ -304,7 +305,7 @@ def test_the_interpreter_can_not_be_written_through_proc(world):
 
     for pid in (world.keeper_pid, container.shim_pid):
         for path in (f"/proc/{pid}/exe", *mapped_library(pid)):
-            # As long as it runs anywhere, writing is refused as "text file busy"; what counts is the mount it is seen by.
+            # While it runs anywhere, writing is refused as "text file busy"; what counts is the mount it is seen by.
             fd = os.open(path, os.O_PATH)
             assert os.fstatvfs(fd).f_flag & os.ST_RDONLY
             os.close(fd)
@@ -450,3 +451,47 @@ def test_a_worker_removes_a_tree_and_reports_what_it_can_not_do(world, tmp_path)
     assert os.path.exists("/etc/passwd")
     assert isinstance(work(m.Hello()), m.Refused)
     assert isinstance(work(m.Remove(path="/proc/self")), m.Refused)
+
+
+def named(world, name):
+    """Return the keeper's descendants of this name."""
+    found = []
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            comm = Path(f"/proc/{pid}/comm").read_text().strip()
+            inside = Path(f"/proc/{pid}/cgroup").read_text().count(f"{world.parent}/engine")
+        except OSError:
+            continue
+        if comm == name and inside:
+            found.append(int(pid))
+    return found
+
+
+def test_whatever_waits_ahead_of_need_may_be_killed(world):
+    container = world.run("sleep", "1000")
+    until(lambda: len(named(world, "sampan-shim")) == 4, "nursery, a spare shim, its launcher, and the container's")
+
+    waiting = {*named(world, "sampan-shim")} - {container.shim_pid}
+    for pid in waiting:
+        os.kill(pid, signal.SIGKILL)
+
+    until(lambda: len({*named(world, "sampan-shim")} - waiting) == 4, "others in their place")
+    assert container.link.ask(m.Hello()).phase == "running"
+    for _ in range(3):
+        assert world.run("sh", "-c", "exit 3").link.event(m.Exited).exit_code == 3
+
+
+def test_many_containers_at_once(world):
+    containers = []
+    links = []
+    for _ in range(12):
+        ours, theirs = socket.socketpair()
+        container = world.prepare(ours)
+        links.append(world.keeper.post(m.ForkShim(id=container.id), [theirs.fileno()]))
+        theirs.close()
+        containers.append(container)
+    for number, container in enumerate(containers):
+        container.link.ask(m.Hello())
+        container.launch("sh", "-c", f"exit {number}")
+
+    assert [c.link.event(m.Exited).exit_code for c in containers] == list(range(12))

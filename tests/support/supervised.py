@@ -285,6 +285,12 @@ class World:
         self.containers.append(container)
         return container
 
+    def prepare(self, sock: socket.socket) -> Container:
+        """Return a container whose shim will be at the other end of `sock`."""
+        container = Container(self, new_id(), Link(sock), 0)
+        self.containers.append(container)
+        return container
+
     def run(self, *args: str, **options: Any) -> Container:
         container = self.container()
         container.launch(*args, **options)
@@ -319,7 +325,7 @@ class World:
         if self.keeper:
             self.keeper.close()
         log = Path(self.dirs.keeper_log).read_text()
-        left = [p for p in self.root.glob("run/shims/*")]
+        left = [*self.root.glob("run/shims/*"), *self.groups()]
         shutil.rmtree(self.root)
         assert not left
         assert "Traceback" not in log, log

@@ -6,7 +6,7 @@ import os
 import pytest
 from hypothesis import given, strategies as st
 
-from sampan.supervise.logfile import PIECE_BYTES, Lines, LogFile, rfc3339
+from sampan.supervise.logfile import PIECE_BYTES, Lines, LogFile, record, records, rfc3339
 
 
 def read(path):
@@ -52,6 +52,29 @@ def test_an_object_is_docker_s(tmp_path):
         ("stderr", "rest"),
     ]
     assert all(o["time"].endswith("Z") and list(o) == ["log", "stream", "time"] for o in objects)
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\\\n")), min_size=1, max_size=60), st.binary(max_size=5))
+def test_many_lines_at_once_are_the_same_objects_as_one_by_one(lines, bad):
+    bad = bad.replace(b"\\", b"").replace(b"\n", b"")
+    encoded = [line.encode("utf-8", "surrogatepass") + bad + b"\n" for line in lines]
+
+    assert records(b"".join(encoded), "stderr", 7) == b"".join(record(line, "stderr", 7) for line in encoded)
+
+
+@given(st.lists(st.binary(max_size=40).map(lambda b: b.replace(b"a", b"\n")), max_size=30))
+def test_nothing_is_lost_whatever_way_it_is_written(tmp_path_factory, chunks):
+    path = f"{tmp_path_factory.mktemp('log')}/x.log"
+    log = LogFile(path)
+
+    for chunk in chunks:
+        log.write("stdout", chunk)
+    log.close()
+
+    logged = "".join(o["log"] for o in read(path)) if os.path.exists(path) else ""
+    assert logged.count("\n") == b"".join(chunks).count(b"\n")
+    expected = [line.decode("utf-8", "replace") for line in b"".join(chunks).split(b"\n")]
+    assert logged == "\n".join(expected)
 
 
 def test_streams_that_alternate_do_not_mix_their_lines(tmp_path):

@@ -353,6 +353,7 @@ class Keeper:
     def _ask_for_shim(self, wanted: _Wanted) -> None:
         """Let a shim that was forked ahead become the one that is wanted, or let it wait for the next."""
         self._wanted.append(wanted)
+        self._spares = [spare for spare in self._spares if _lives(spare[0])]
         if self._spares:
             self._assign()
         else:
@@ -491,6 +492,10 @@ def _peer(sock: socket.socket) -> tuple[int, int, int]:
     """Return who is at a socket's other end: (uid, pid, gid)."""
     pid, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
     return uid, pid, gid
+
+
+def _lives(child: int) -> bool:
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 
 def _connect(directory: str) -> socket.socket | None:

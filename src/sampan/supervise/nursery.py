@@ -63,7 +63,10 @@ def _serve(sock: socket.socket, shims: str) -> None:
             ours.close()
             _tell(lambda end=theirs: shim.wait(end, shims))  # type: ignore[misc]
         os.close(pidfd)
-        socket.send_fds(sock, [str(pid).encode()], [ours.fileno()])
+        try:
+            socket.send_fds(sock, [str(pid).encode()], [ours.fileno()])
+        except BrokenPipeError:  # the keeper has ended; the shim sees that as well
+            return
         ours.close()
         theirs.close()
 
