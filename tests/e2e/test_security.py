@@ -170,3 +170,19 @@ def test_what_hides_a_file_can_not_be_changed(sampan: Sampan, path: str) -> None
 
     assert (after.st_mode, after.st_uid) == (before.st_mode, before.st_uid)
     assert "Read-only file system" in said.err or "Operation not permitted" in said.err or said.code == 0
+
+
+@pytest.mark.parametrize("how", ["run", "run -d", "exec", "exec -d"])
+def test_a_standard_descriptor_does_not_lead_to_the_hosts_null_device(sampan: Sampan, how: str) -> None:
+    sampan("run", "-d", "--name", "box", "busybox", "sleep", "1000")
+    verb, *options = how.split()
+    target = ["--rm", "busybox"] if verb == "run" else ["box"]
+
+    before = os.stat("/dev/null")
+    sampan(verb, *options, *target, "sh", "-c", "chmod 601 /proc/self/fd/0; chown 1 /proc/self/fd/0", check=False)
+    sampan("rm", "-f", "box")
+    after = os.stat("/dev/null")
+    os.chmod("/dev/null", 0o666)
+    os.chown("/dev/null", 0, 0)
+
+    assert (after.st_mode, after.st_uid) == (before.st_mode, before.st_uid)

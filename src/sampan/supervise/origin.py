@@ -291,10 +291,14 @@ def remove_cgroups(name: str) -> None:
 
 
 def hide_interpreter() -> None:
-    """Bind the interpreter, and its library, onto themselves, read-only, in a mount namespace of our own."""
+    """Bind the interpreter, and its library, onto themselves, read-only, in a mount namespace of our own.
+
+    The null device as well: containers get it as a standard descriptor, and through /proc/self/fd a container's root
+    could change the mode of the host's.
+    """
     unshare(CLONE.NEWNS)
     attach(None, "/", None, MS.REC | MS.SLAVE)
-    for path in interpreter_files():
+    for path in (*interpreter_files(), "/dev/null"):
         attach(path, path, None, MS.BIND)
         # A bind mount ignores MS_RDONLY until it is remounted; mount(2), NOTES.
         attach(None, path, None, MS.REMOUNT | MS.BIND | MS.RDONLY)
