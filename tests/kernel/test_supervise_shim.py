@@ -70,6 +70,18 @@ def test_a_container_runs_is_logged_and_its_exit_is_told_and_written(world):
     until(lambda: not os.path.exists(f"/proc/{container.shim_pid}"), "the shim's end")
 
 
+def test_who_says_hello_twice_is_told_once(world):
+    container = world.run("sleep", "1000")
+    for _ in range(3):
+        container.link.ask(m.Hello())
+
+    container.link.ask(m.Signal(number=signal.SIGKILL))
+    container.link.event(m.Exited)
+    container.link.ask(m.Hello())
+
+    assert not [e for e in container.link.events if isinstance(e, m.Exited)]
+
+
 def test_a_signal_s_exit_code_is_128_and_the_signal(world):
     container = world.run("sleep", "1000")
 

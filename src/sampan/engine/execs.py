@@ -188,8 +188,9 @@ def inspect(core: Core, exec_id: str) -> ExecInspectResponse:
     """Return what is known of an exec."""
     exec = find(core, exec_id)
     channel = exec.container.shim
-    if exec.running and channel is not None:
-        # A client asks when its stream has ended, which can be seen before the event: it comes before this answer.
+    if (exec.started or exec.running) and exec.code is None and channel is not None:
+        # A client asks when its stream has ended, which can be seen before the event, and even before the answer that
+        # it runs: both come before the answer to this.
         channel.post(messages.Hello()).wait_quietly(_ANSWER_S)
     if exec.running and not exec.container.running:  # its end went unseen with a killed shim's
         exec.running, exec.code = False, 137

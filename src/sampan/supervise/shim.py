@@ -111,7 +111,8 @@ class Shim:
         container = self.container
         match message:
             case m.Hello():
-                self._listeners.append(channel)
+                if channel not in self._listeners:
+                    self._listeners.append(channel)
                 return container.state
             case m.Launch():
                 raise Conflict(f"container {container.id} is {container.state.phase} already")
