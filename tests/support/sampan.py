@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -200,6 +201,8 @@ class Sampan:
                     path.rmdir()
                 if parent.is_dir():
                     parent.rmdir()
+        # The cover of the `host` image (rootfs/host.py), which a killed server leaves.
+        shutil.rmtree(f"/dev/shm/sampan-{zlib.crc32(os.fsencode(os.path.realpath(self.root))):08x}", ignore_errors=True)
         shutil.rmtree(self.root, ignore_errors=True)
 
 
