@@ -6,12 +6,21 @@ import gc
 import os
 from typing import TYPE_CHECKING
 
-from sampan.errors import InvalidInput, SampanError
+import sampan
+from sampan.errors import Failed, InvalidInput, SampanError
 from sampan.supervise import messages as m
 from sampan.supervise.launcher import refusal
 
 if TYPE_CHECKING:
     import socket
+
+
+def _installed() -> tuple[int, int]:
+    found = os.stat(sampan.__file__)
+    return found.st_ino, found.st_mtime_ns
+
+
+_INSTALLED = _installed()
 
 
 def run(sock: socket.socket) -> None:
@@ -42,7 +51,9 @@ def _do(frame: m.Frame) -> m.Message:
 
 
 def _unpack(job: m.Unpack, fds: tuple[int, ...]) -> m.Unpacked:
-    # In the worker only: the keeper, whose forks the shims are, stays small.
+    # In the worker only: the keeper stays small. What is on the disk must be what the keeper is, though.
+    if _installed() != _INSTALLED:
+        raise Failed("can't unpack: sampan was upgraded since its keeper started", "run the command once more")
     from sampan.image.unpack import unpack_layer
 
     try:
