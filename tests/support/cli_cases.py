@@ -39,7 +39,7 @@ def normalized(status: int, out: str, err: str, requests: list, directory: Path)
     ]
     first = err.partition("\n")[0].replace("sampan", "docker")
     first = "" if first.startswith("time=") else first  # the client's log, not its message
-    out = _DATE.sub("DATE", "" if status and out == "\n" else out)
+    out = _DATE.sub("DATE", out)
     text = json.dumps({"status": status, "out": out, "error": first, "requests": asked})
     return json.loads(text.replace(str(directory), "/P/D").replace(str(directory.parent), "/P"))
 

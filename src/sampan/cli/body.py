@@ -74,9 +74,10 @@ def _volume(spec: str) -> tuple[str, str]:
     parts = spec.split(":")
     if not spec:
         raise _refused("invalid empty volume spec")
-    if len(parts) > 3:
+    drive = any(len(part) == 1 and part.isalpha() for part in parts[:-1])  # `a:` of Windows
+    if len(parts) > 3 and not drive:
         raise _refused(f"invalid spec: {spec}: too many colons")
-    if "" in parts:
+    if "" in parts and not drive:
         raise _refused(f"invalid spec: {spec}: empty section between colons")
     if len(parts) == 1:
         return "", spec
@@ -228,6 +229,7 @@ _RARE = (
     "log-opt",
     "memory-swappiness",
     "no-healthcheck",
+    "restart",
     "userns",
 )
 _FILLERS = (

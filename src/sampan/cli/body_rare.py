@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from sampan.cli.failure import Failure
+from sampan.cli.failure import Failure, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,6 +72,20 @@ def _userns(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
     host["UsernsMode"] = options["userns"]
 
 
+def _restart(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    policy = options["restart"]
+    name, colon, count = policy.partition(":")
+    if colon and not name:
+        raise _refused("invalid restart policy format: no policy provided before colon")
+    if colon and not count.removeprefix("-").isdigit():
+        raise _refused("invalid restart policy format: maximum retry count must be an integer")
+    if name in ("", "no"):
+        return
+    if options["rm"]:
+        raise _refused("conflicting options: cannot specify both --restart and --rm")
+    raise Unavailable(f"--restart {policy} is unsupported", "restart policies come later")
+
+
 def _log(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
     driver, settings = options["log-driver"], dict(options["log-opt"])
     if driver == "none" and settings:
@@ -115,6 +129,7 @@ RARE = {
     "dns-option": _dns_options,
     "dns-opt": _dns_options,
     "memory-swappiness": _swappiness,
+    "restart": _restart,
     "userns": _userns,
     "log-driver": _log,
     "log-opt": _log,

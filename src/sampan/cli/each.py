@@ -6,6 +6,8 @@ from sampan.cli.output import say, warn
 from sampan.cli.session import ServerError
 from sampan.client.wire import quote
 
+_NOT_FOUND = 404
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,15 +15,16 @@ if TYPE_CHECKING:
     from sampan.cli.command import Call
 
 
-def each(call: Call, perform: Callable[[str], object]) -> int:
-    """Call `perform` for every argument and print it; 1 if one of them failed."""
+def each(call: Call, perform: Callable[[str], object], *, missing_is_fine: bool = False) -> int:
+    """Call `perform` for every argument and print it; 1 if one of them failed, other than by not being there."""
     status = 0
     for name in call.arguments:
         try:
             perform(name)
         except ServerError as e:
             warn(e.message + (f"\n  hint: {e.hint}" if e.hint else ""))
-            status = 1
+            if not (missing_is_fine and e.http_status == _NOT_FOUND):
+                status = 1
         else:
             say(name)
     return status

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from sampan.cli.template import Template
+
 ZERO: dict[str, Any] = {
     **dict.fromkeys(
         (
@@ -37,47 +39,38 @@ ZERO: dict[str, Any] = {
 
 def show_all(names: Sequence[str], get: Callable[[str], Any], format: str) -> int:
     """Print what `get` finds for each name; say what it does not find; 1 if something was not found."""
-    template = _template(format)
-    found, status = [], 0
+    template = None
+    if format not in ("", "json"):
+        from sampan.cli.templated import parsed
+
+        template = parsed(format)
+    found: list[Any] = []
     problems: list[Failure] = []
     for name in names:
         try:
-            found.append(get(name))
+            found.append(get(name) if template is None else _executed(template, get(name)))
         except Failure as e:
             problems.append(e)
-            status = 1
-    if template is None:
+    if template:
+        write("\n".join([*found, ""]) or "\n")  # nothing found is an empty line in Docker's client
+    elif format:
         from sampan.client.jsontext import dumps
 
-        text = dumps(found) if format == "json" else _indented(found)
-        write(f"{text}\n")
+        write(f"{dumps(found)}\n")
     else:
-        _show_templated(template, found)
+        write(f"{_indented(found)}\n")
     for problem in problems:
         warn(problem.message + (f"\n  hint: {problem.hint}" if problem.hint else ""))
-    return status
+    return 1 if problems else 0
 
 
-def _template(format: str) -> Any:
-    if format in ("", "json"):
-        return None
-    from sampan.cli.template import Template, TemplateError
-
-    try:
-        return Template(format.replace("\\t", "\t").replace("\\n", "\n"))
-    except TemplateError as e:
-        raise Failure(f"template parsing error: {e}") from None
-
-
-def _show_templated(template: Any, found: list[Any]) -> None:
+def _executed(template: Template, value: Any) -> str:
     from sampan.cli.template import TemplateError
 
-    for value in found:
-        try:
-            text = template.execute(value, zero=ZERO)
-        except TemplateError as e:
-            raise Failure(f"template parsing error: {e}", "--format json shows every field") from None
-        write(f"{text}\n")
+    try:
+        return template.execute(value, zero=ZERO)
+    except TemplateError as e:
+        raise Failure(f"template parsing error: {e}", "--format json shows every field") from None
 
 
 def _indented(value: Any) -> str:

@@ -46,7 +46,7 @@ CONTAINER = (
     Flag("quiet", "bool", "Show nothing of a pull", short="q", group=OTHER),
     Flag("platform", "string", "Choose an image by OS[/ARCH[/VARIANT]]", group=OTHER),
     Flag("explain", "optional", "Show each kernel step as it happens; =sh, =json: print, don't run", group=OTHER),
-    Flag("restart", "string", "Restart policy", default="no", group=OTHER, unsupported="restart policies come later"),
+    Flag("restart", "string", "Restart policy: no is the only one so far", default="no", group=OTHER),
     Flag("runtime", "string", "Runtime to use", group=OTHER, unsupported="sampan is its own runtime"),
     Flag("log-driver", "string", "json-file (three files of 10 MB unless told otherwise) or none", group=OTHER),
     Flag("log-opt", "map", "Option of the log: max-size=10m, max-file=3", group=OTHER),

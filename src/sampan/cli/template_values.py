@@ -244,7 +244,7 @@ class Evaluation:
         if isinstance(value, Row):
             column = value.columns.get(name)
             if column is None:
-                raise self._error(operand, f"can't evaluate field {name} in type *formatter.{value.type}")
+                raise self._error(operand, f"can't evaluate field {name} in type *{value.type}")
             return column(value.item, *arguments)
         if arguments:
             raise self._error(operand, f"{name} is not a method but has arguments")

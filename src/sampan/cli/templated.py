@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from sampan.cli.failure import Failure
 from sampan.cli.output import say
+from sampan.cli.template import Template, TemplateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 
-def show_one(document: Any, format: str) -> None:
-    """Print a document as JSON in one line, or through a template."""
-    from sampan.cli.template import Template, TemplateError
-
+def parsed(format: str) -> Template:
+    """Return the template, or raise Failure: 64 is the status of Docker's client, EX_USAGE of sysexits.h."""
     source = "{{json .}}" if format == "json" else format.replace("\\t", "\t").replace("\\n", "\n")
     try:
-        say(Template(source).execute(document))
+        return Template(source)
+    except TemplateError as e:
+        raise Failure(f"template parsing error: {e}", status=64) from None
+
+
+def show_one(document: Any, template: Template) -> None:
+    """Print a document through a template."""
+    try:
+        say(template.execute(document))
     except TemplateError as e:
         raise Failure(f"template parsing error: {e}", "--format json shows every field") from None

@@ -33,7 +33,10 @@ def parse_bytes(text: str) -> int:
         unit = 1
     elif not unit or suffix[1:] not in ("", "b", "ib"):
         raise ValueError(f"invalid suffix: '{suffix}'")
-    return number[0] * unit // number[1]
+    size = number[0] * unit // number[1]
+    if size >= 1 << 63:
+        raise ValueError(f"invalid size: '{text}': value out of range")
+    return size
 
 
 def parse_swap(text: str) -> int:

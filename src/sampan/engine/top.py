@@ -128,5 +128,6 @@ def _run(argv: list[str]) -> str:
         problem = errors.read()
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if status:
-        raise Failed(f"ps: {problem.strip() or f'exit status {status}'}")
+        said = problem.strip().partition("\n")[0]  # the first line says why; the rest is its usage
+        raise Failed(f"ps: {said or f'exit status {status}'}")
     return text

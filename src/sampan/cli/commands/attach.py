@@ -51,7 +51,7 @@ def converse(call: Call, target: str, *, tty: bool, stdin: bool, keys: tuple[str
 
         if not converse_raw(session, talk, f"{target}/resize", waiting, redraw=True):
             return 1
-    return waiting.exit_status()
+    return waiting.exit_status(streamed=True)
 
 
 COMMAND = Command(

@@ -54,6 +54,8 @@ def create_container(session: Session, options: Options, body: dict[str, Any]) -
         try:
             answer = session.ask("POST", target, body).json()
         except ServerError as e:
+            if e.text.startswith("invalid reference format"):  # Docker's client finds it out by itself
+                raise Failure(e.text, e.hint) from None
             if e.http_status != 404 or policy == "never" or "o such image" not in e.text:
                 raise
             warn(f"Unable to find image '{_with_tag(body['Image'])}' locally")
@@ -80,10 +82,7 @@ def _pull(session: Session, options: Options, image: str) -> None:
     """Pull it; progress goes to standard error, since output is the container's id."""
     from sampan.cli.commands.pull import pull_image
 
-    try:
-        pull_image(session, _with_tag(image), platform=options["platform"], quiet=options["quiet"], stream=2)
-    except Failure as e:
-        raise Failure(f"sampan: {e.message.removeprefix('sampan: ')}", e.hint, 125) from None
+    pull_image(session, _with_tag(image), platform=options["platform"], quiet=options["quiet"], stream=2)
 
 
 class _IdFile:
@@ -100,12 +99,11 @@ class _IdFile:
             self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except FileExistsError:
             raise Failure(
-                f"container ID file found, make sure the other container isn't running or delete {self._path}",
-                status=125,
+                f"container ID file found, make sure the other container isn't running or delete {self._path}"
             ) from None
         except OSError as e:
             cause = f"open {self._path}: {(e.strerror or '').lower()}"
-            raise Failure(f"failed to create the container ID file: {cause}", status=125) from None
+            raise Failure(f"failed to create the container ID file: {cause}") from None
         return self
 
     def write(self, id: str) -> None:

@@ -49,7 +49,9 @@ def _listing(*, trunc: bool, human: bool) -> Listing:
         "Size": "SIZE",
         "Comment": "COMMENT",
     }
-    return Listing("historyContext", columns, headers, ("ID", "CreatedSince", "CreatedBy", "Size", "Comment"))
+    listing = Listing("image.historyContext", columns, headers, ("ID", "CreatedSince", "CreatedBy", "Size", "Comment"))
+    listing.parse_error = listing.execute_error = "template parsing error"
+    return listing
 
 
 def _since(item: Item, now: float) -> str:

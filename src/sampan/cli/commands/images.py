@@ -93,7 +93,7 @@ def listing_of(*, trunc: bool, digests: bool = False) -> Listing:
         "VirtualSize": lambda i: human_size(i["Size"]),
     }
     default = ("Repository", "Tag", "Digest", "ID", "CreatedSince", "Size")
-    listing = Listing("imageContext", columns, _HEADERS, [n for n in default if digests or n != "Digest"])
+    listing = Listing("formatter.imageContext", columns, _HEADERS, [n for n in default if digests or n != "Digest"])
     listing.parse_error = listing.execute_error = "template parsing error"
     return listing
 

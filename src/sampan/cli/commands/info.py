@@ -7,7 +7,7 @@ from sampan.cli.command import Call, Command
 from sampan.cli.flags import Flag
 from sampan.cli.output import say, warn
 from sampan.cli.table import human_size
-from sampan.cli.templated import show_one
+from sampan.cli.templated import parsed, show_one
 from sampan.units import format_bytes_binary
 
 TYPE_CHECKING = False
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 def info(call: Call) -> int:
     """Print what the engine says of itself."""
+    template = parsed(call.options["format"]) if call.options["format"] else None
     document: Info = call.session.ask("GET", "/info").json()
-    if call.options["format"]:
+    if template:
         client = {"Version": __version__, "Context": "default", "Debug": False, "Plugins": [], "Warnings": None}
-        show_one({**document, "ClientInfo": client}, call.options["format"])
+        show_one({**document, "ClientInfo": client}, template)
         return 0
     lines = ["Client:", f" Version:    {__version__}", " Context:    default", " Debug Mode: false", "", "Server:"]
     lines += _containers(document) + _drivers(document) + _security(document) + _machine(document) + _own(document)

@@ -84,7 +84,7 @@ def listing_of(*, trunc: bool, size: bool) -> Listing:
         "Platform": lambda c: None,  # noqa: ARG005  # said by engines of API 1.51 and later
     }
     default = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
-    return Listing("ContainerContext", columns, _HEADERS, (*default, "Size") if size else default)
+    return Listing("formatter.ContainerContext", columns, _HEADERS, (*default, "Size") if size else default)
 
 
 _HEADERS = {

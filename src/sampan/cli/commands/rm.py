@@ -17,10 +17,10 @@ def rm(call: Call) -> int:
     def remove(name: str) -> None:
         name = name.strip("/")
         if not name:
-            raise Failure("Container name cannot be empty")
+            raise Failure("container name cannot be empty")
         call.session.ask("DELETE", container(name, parameters)).read()
 
-    return each(call, remove)
+    return each(call, remove, missing_is_fine=options["force"])
 
 
 COMMAND = Command(

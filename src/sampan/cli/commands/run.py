@@ -5,6 +5,7 @@ from __future__ import annotations
 from sampan.cli.body import body_of
 from sampan.cli.command import Call, Command
 from sampan.cli.commands.create import create_container
+from sampan.cli.failure import Failure
 from sampan.cli.options import RUN
 from sampan.cli.output import say
 from sampan.cli.session import ServerError, Session
@@ -13,8 +14,6 @@ from sampan.cli.waiting import Waiting
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-    from sampan.cli.failure import Failure
 
 
 def run(call: Call) -> int:
@@ -25,7 +24,7 @@ def run(call: Call) -> int:
     if tty:
         _prepare_terminal(body, detached=options["detach"])
     keys = _detach_keys(call)
-    id = create_container(call.session, options, body)
+    id = _created(call, body)
     if options["explain"] in ("sh", "json"):
         from sampan.cli.explain import print_and_remove
 
@@ -33,6 +32,18 @@ def run(call: Call) -> int:
     if options["detach"]:
         return _in_background(call, id)
     return _in_foreground(call, id, body, keys)
+
+
+def _created(call: Call, body: dict[str, Any]) -> str:
+    """Create the container; whatever is in the way ends us with 125, for 1 would be the program's own."""
+    try:
+        return create_container(call.session, call.options, body)
+    except ServerError:
+        raise
+    except Failure as e:
+        e.message = f"sampan: {e.message.removeprefix('sampan: ')}"
+        e.status = 125
+        raise
 
 
 def _prepare_terminal(body: dict[str, Any], *, detached: bool) -> None:
@@ -83,12 +94,12 @@ def _in_foreground(call: Call, id: str, body: dict[str, Any], keys: tuple[str, b
     talk = Conversation(hijacked, tty=options["tty"], stdin=body["AttachStdin"], detach_keys=keys[1])
     if not options["tty"]:
         talk.run(waiting.fileno(), waiting.poll)
-        return waiting.exit_status()
+        return waiting.exit_status(streamed=True)
     from sampan.cli.terminal import converse_raw
 
     if not converse_raw(session, talk, f"/containers/{id}/resize", waiting):
         return 0
-    return waiting.exit_status()
+    return waiting.exit_status(streamed=True)
 
 
 def _start(call: Call, id: str) -> None:

@@ -55,7 +55,7 @@ def _attached(call: Call) -> int:
         talk.run(waiting.fileno(), waiting.poll)
     elif not converse_raw(session, talk, f"{target}/resize", waiting):
         return 0
-    return waiting.exit_status()
+    return waiting.exit_status(streamed=True)
 
 
 COMMAND = Command(

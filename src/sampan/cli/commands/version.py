@@ -10,7 +10,7 @@ from sampan.cli.command import Call, Command
 from sampan.cli.failure import Failure
 from sampan.cli.flags import Flag
 from sampan.cli.output import say
-from sampan.cli.templated import show_one
+from sampan.cli.templated import parsed, show_one
 from sampan.client.wire import API_VERSION
 from sampan.errors import SampanError
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 def version(call: Call) -> int:
     """Print both; 1 if the engine can't be asked."""
+    template = parsed(call.options["format"]) if call.options["format"] else None
     server: dict[str, Any] | None = None
     problem: Exception | None = None
     try:
@@ -28,8 +29,8 @@ def version(call: Call) -> int:
     except (Failure, SampanError) as e:
         problem = e
     client = _client(call.session.prefix.removeprefix("/v") or API_VERSION)
-    if call.options["format"]:
-        show_one({"Client": client, "Server": server}, call.options["format"])
+    if template:
+        show_one({"Client": client, "Server": server}, template)
     else:
         say(_client_text(client) + (_server_text(server) if server else ""))
     if problem:
