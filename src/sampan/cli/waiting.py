@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import select
 import time
 
 from sampan.cli.failure import Failure
+from sampan.cli.output import warn
 from sampan.cli.session import ServerError, Session
 
 TYPE_CHECKING = False
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
 _TRIES = 20
 _PAUSE_S = 0.25
+_NEAR_MS = 2000
 
 
 class Waiting:
@@ -49,11 +52,13 @@ class Waiting:
             self._ask_again()
         return -1 if self._done else self.fileno()
 
-    def exit_status(self) -> int:
-        """Return the program's exit status, waiting for it if need be."""
+    def exit_status(self, *, streamed: bool = False) -> int:
+        """Return the program's exit status, waiting for it if need be. `streamed`: its output has just ended."""
         from sampan.client.jsontext import loads
         from sampan.client.wire import ConnectionLost
 
+        if streamed:
+            self._say_if_output_is_lost()
         while True:
             try:
                 if not self._done:
@@ -66,6 +71,13 @@ class Waiting:
         if error:
             raise Failure(f"Error waiting for container: {error}", status=125)
         return int(answer["StatusCode"])
+
+    def _say_if_output_is_lost(self) -> None:
+        """The stream has ended: the program's end is near, unless the process at the stream's other end was killed."""
+        news = select.poll()
+        news.register(self.fileno(), select.POLLIN)
+        if not self._done and not news.poll(_NEAR_MS):
+            warn(f"lost the output of {self._name}: its supervisor was killed; it runs on, and its log has the rest")
 
     def _ask_again(self) -> None:
         """The server went away. Its end may have been meanwhile: "next-exit" would wait for the one after it."""

@@ -30,6 +30,8 @@ def remove(core: Core, container: Container, *, force: bool, volumes: bool) -> N
     with container.lock:
         if container.removed:
             return
+        if force and container.running:  # somebody has started it again meanwhile
+            _kill(container)
         try:
             lifecycle.check(Verb.REMOVE, container.state, container.id)
         except Conflict as e:
