@@ -10,6 +10,7 @@ import os
 import resource
 from typing import TYPE_CHECKING, assert_never
 
+from sampan.errors import InvalidInput
 from sampan.kernel import bpf, cgroupfs, keyring, link, namespaces, process, seccomp
 from sampan.kernel.namespaces import CLONE
 from sampan.runtime import becoming, mounting, ops
@@ -244,10 +245,16 @@ def _set_oom_score_adj(op: ops.SetOomScoreAdj, scene: Scene) -> None:
 
 
 def _set_label(op: ops.SetLabel) -> None:
-    if op.module == "apparmor":
-        _write("/proc/self/attr/apparmor/exec", f"exec {op.label}")
-    else:
+    if op.module != "apparmor":
         _write("/proc/self/attr/exec", op.label)
+        return
+    try:
+        _write("/proc/self/attr/apparmor/exec", f"exec {op.label}")
+    except FileNotFoundError:
+        raise InvalidInput(
+            f"can't confine the container: AppArmor has no profile {op.label}",
+            "load it with apparmor_parser -r FILE, or name one of /sys/kernel/security/apparmor/profiles",
+        ) from None
 
 
 def _new_keyring(op: ops.NewKeyring) -> None:
