@@ -280,6 +280,11 @@ def test_what_is_in_use_stays(references, uses, named, force, message):
         decide(ID, references, uses, named=named, force=force)
 
 
+def test_a_name_that_can_not_go_is_repeated_as_it_was_typed():
+    with pytest.raises(Conflict, match='repository reference "a" '):
+        decide(ID, [A1], [STOPPED], named=A1, force=False, typed="a")
+
+
 def entry(text, digest="0"):
     platform = Platform.parse(text) if text else None
     return Descriptor(media_type=MediaType.OCI_MANIFEST, digest=digest, size=1, platform=platform)

@@ -27,11 +27,17 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 def decide(
-    id: str, references: Sequence[Reference], uses: Sequence[Use], *, named: Reference | None, force: bool
+    id: str,
+    references: Sequence[Reference],
+    uses: Sequence[Use],
+    *,
+    named: Reference | None,
+    force: bool,
+    typed: str = "",
 ) -> Decision:
     """Decide what `rmi` of the image `id` does; `named` is the name it was called by, None if it was called by id.
 
-    Raises Conflict in Docker's words.
+    Raises Conflict in Docker's words, with the name as it was `typed`.
     """
     if named is None:
         if force or is_single(references):
@@ -42,7 +48,7 @@ def decide(
         return Decision(tuple(references), delete=True)
     if not force and is_single(references) and uses:
         raise Conflict(
-            f'conflict: unable to remove repository reference "{named.familiar()}" (must force) - container '
+            f'conflict: unable to remove repository reference "{typed or named.familiar()}" (must force) - container '
             f"{short(uses[0].container_id)} is using its referenced image {short(id)}",
             "remove the container first, or use --force",
         )

@@ -106,7 +106,7 @@ class Images:
             uses = in_use(image.id)
             if image.host:
                 return self._untag_builtin(image, named)
-            decision = removal.decide(image.id, references, uses, named=named, force=force)
+            decision = removal.decide(image.id, references, uses, named=named, force=force, typed=name)
             self._database.remove(
                 image.id, [str(r) for r in decision.untag], delete=decision.delete, hide=decision.delete and bool(uses)
             )
