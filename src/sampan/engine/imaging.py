@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,7 +19,7 @@ from sampan.supervise import messages
 from sampan.units import ZERO_TIME, format_timestamp, parse_timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Iterable
 
     from sampan.engine.core import Core
     from sampan.engine.requests import Filters
@@ -150,11 +151,21 @@ def images(core: Core, *, all: bool, filters: Filters) -> list[docker.ImageSumma
     for name in filters:
         if name not in _FILTERS:
             raise InvalidInput(f"invalid filter '{name}'", f"there are {', '.join(sorted(_FILTERS))}")
-    found = [image for image in core.images.list(all) if _passes(core, image, filters)]
+    candidates = (_with_names(image, filters.get("reference")) for image in core.images.list(all))
+    found = [image for image in candidates if image is not None and _passes(core, image, filters)]
     users: dict[str, int] = {}
     for container in core.registry:
         users[container.image_id] = users.get(container.image_id, 0) + 1
     return [_summary(image, users.get(image.id, 0)) for image in sorted(found, key=_created, reverse=True)]
+
+
+def _with_names(image: Image, patterns: Collection[str] | None) -> Image | None:
+    """Return the image with those of its names only that a reference filter asks for; None if there are none."""
+    if not patterns:
+        return image
+    tags = tuple(tag for tag in image.repo_tags if matches_any(patterns, tag))
+    digests = tuple(name for name in image.repo_digests if matches_any(patterns, name))
+    return msgspec.structs.replace(image, repo_tags=tags, repo_digests=digests) if tags or digests else None
 
 
 def _created(image: Image) -> int:
@@ -183,9 +194,8 @@ def _passes(core: Core, image: Image, filters: Filters) -> bool:
             wanted = _truth(values)
             if wanted == bool(image.repo_tags):
                 return False
-        elif name == "reference":
-            if not any(_matches(pattern, tag) for pattern in values for tag in image.repo_tags):
-                return False
+        elif name == "reference":  # `_with_names` has looked
+            continue
         elif name == "until":
             if not all(_created(image) < parse_timestamp(v) for v in values):
                 return False
@@ -204,12 +214,14 @@ def _truth(values: tuple[str, ...]) -> bool:
     return text in ("true", "1")
 
 
-def _matches(pattern: str, tag: str) -> bool:
-    """Match `name[:tag]` with * and ?, where * stops at a slash; a bare name matches each of its tags."""
-    import re
+def matches_any(patterns: Iterable[str], name: str) -> bool:
+    """Match `name[:tag]` or `name@digest`; a bare name matches each of its tags and digests. * stops at a slash."""
+    bare = name.partition("@")[0] if "@" in name else name.rpartition(":")[0]
+    return any(_matches(pattern.split("/"), text.split("/")) for pattern in patterns for text in (name, bare))
 
-    regex = "".join("[^/]*" if c == "*" else "[^/]" if c == "?" else re.escape(c) for c in pattern)
-    return any(re.fullmatch(regex, text) for text in (tag, tag.rpartition(":")[0]))
+
+def _matches(pattern: list[str], text: list[str]) -> bool:
+    return len(pattern) == len(text) and all(map(fnmatchcase, text, (part.replace("[^", "[!") for part in pattern)))
 
 
 def inspect(core: Core, name: str) -> docker.ImageInspect:
