@@ -20,7 +20,7 @@ from support.engine import HOST, completed
                                    create_source=True)),
         ("/srv:/data:ro,rslave,z", Wanted(type="bind", source="/srv", target="/data", readonly=True, mode="ro,rslave,z",
                                           propagation="rslave", create_source=True)),
-        ("data:/data", Wanted(type="volume", name="data", target="/data", copy=True)),
+        ("data:/data", Wanted(type="volume", name="data", target="/data", copy=True, mode="z")),
         ("data:/data:nocopy", Wanted(type="volume", name="data", target="/data", mode="nocopy")),
         ("//srv:/data/../x", Wanted(type="bind", source="/srv", target="/x", create_source=True)),
     ],
@@ -34,8 +34,15 @@ def test_a_bind(text: str, mount: Wanted) -> None:
     [
         ("/data", "invalid volume specification"),
         ("a:b:c:d", "invalid volume specification"),
-        ("/srv:data", "mount path must be absolute"),
-        ("/srv:/", "destination can't be '/'"),
+        (
+            "/srv:data",
+            "'/srv:data': invalid mount config for type \"bind\": invalid mount path: 'data' mount path",
+        ),
+        (
+            "vol:data",
+            "'vol:data': invalid mount config for type \"volume\": invalid mount path: 'data' mount path",
+        ),
+        ("/srv:/", "'/srv:/': invalid mount config for type \"bind\": invalid specification: destination can't be '/'"),
         ("/srv:/data:rx", "invalid mode: rx"),
         ("/srv:/data:ro,rw", "invalid mode"),
         ("/srv:/data:nocopy", "invalid mode"),
@@ -135,3 +142,14 @@ def test_read_only_reaches_the_mounts_below_where_the_kernel_can() -> None:
     mount = Wanted(type="bind", source="/a", target="/b", readonly=True)
 
     assert to_oci(mount, HOST).options == ("rbind", "rro", "rprivate")
+
+
+def test_a_bad_tmpfs_is_named_alone() -> None:
+    with pytest.raises(InvalidInput, match=r"^invalid mount path: 'data' mount path must be absolute$"):
+        parse_tmpfs("data", "")
+
+
+def test_only_tmpfs_that_are_mounts_show_in_inspect() -> None:
+    body = completed({"Tmpfs": {"/a": "size=1m"}, "Mounts": [{"Type": "tmpfs", "Target": "/b"}]})
+
+    assert {mount.target: (mount.mode, mount.shown) for mount in wanted(body)} == {"/a": ("", False), "/b": ("", True)}

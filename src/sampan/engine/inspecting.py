@@ -106,4 +106,5 @@ def mount_points(container: Container) -> tuple[MountPoint, ...]:
             propagation="" if mount.type != "bind" else mount.propagation,
         )
         for mount in container.mounts
+        if mount.shown
     )

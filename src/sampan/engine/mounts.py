@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan import ids
-from sampan.errors import InvalidInput, Unsupported
+from sampan.errors import InvalidInput, Unsupported, doing
 from sampan.spec.runtime import Mount
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _TMPFS_WORDS = frozenset({
     "atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime",
 })  # fmt: skip
 _TMPFS_VALUES = frozenset({"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"})
+_SHARED_LABEL = "z"  # what Docker shows of a volume for which no mode is given
 _TMPFS_DEFAULTS = ("noexec", "nosuid", "nodev")
 
 
@@ -45,6 +46,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     propagation: str = "rprivate"
     options: tuple[str, ...] = ()  # of a tmpfs
     mode: str = ""  # as `inspect` shows what was asked for
+    shown: bool = True  # in `inspect`'s Mounts: those of --tmpfs are not
     labels: dict[str, str] = {}
 
 
@@ -60,22 +62,19 @@ def wanted(body: ContainerCreate) -> tuple[Wanted, ...]:
             raise InvalidInput(f"Duplicate mount point: {mount.target}")
         seen.add(mount.target)
     for target in body.volumes or {}:
-        clean = _target(target, target)
+        clean = _target(target)
         if clean not in seen:
             seen.add(clean)
             asked.append(Wanted(type="volume", target=clean, anonymous=True, copy=True))
     return tuple(sorted(asked, key=lambda mount: mount.target.count("/")))
 
 
-def _target(path: str, whole: str) -> str:
+def _target(path: str) -> str:
     if not path.startswith("/"):
-        raise InvalidInput(
-            f"invalid volume specification: '{whole}': invalid mount path: '{path}' mount path must be absolute"
-        )
-    clean = posixpath.normpath(path)
-    clean = "/" + clean.lstrip("/")
+        raise InvalidInput(f"invalid mount path: '{path}' mount path must be absolute")
+    clean = "/" + posixpath.normpath(path).lstrip("/")
     if clean == "/":
-        raise InvalidInput(f"invalid volume specification: '{whole}': invalid specification: destination can't be '/'")
+        raise InvalidInput("invalid specification: destination can't be '/'")
     return clean
 
 
@@ -84,8 +83,11 @@ def parse_bind(text: str) -> Wanted:
     parts = text.split(":")
     if not 2 <= len(parts) <= 3 or not all(parts):
         raise InvalidInput(f"invalid volume specification: '{text}'", "write it as /host/path:/container/path[:ro]")
-    source, target, mode = parts[0], _target(parts[1], text), parts[2] if len(parts) == 3 else ""
+    source, mode = parts[0], parts[2] if len(parts) == 3 else ""
     bind = source.startswith("/")
+    kind = "bind" if bind else "volume"
+    with doing(f"invalid volume specification: '{text}': invalid mount config for type \"{kind}\""):
+        target = _target(parts[1])
     if not bind and not _VOLUME_NAME.fullmatch(source):
         raise InvalidInput(
             f'create {source}: "{source}" includes invalid characters for a local volume name, only '
@@ -95,10 +97,10 @@ def parse_bind(text: str) -> Wanted:
     if not _good_mode(words, bind=bind):
         raise InvalidInput(f"invalid mode: {mode}", "options are ro, rw, nocopy, z, Z and a propagation such as rslave")
     propagation = next((word for word in words if word in _PROPAGATION), "rprivate")
-    common = {"target": target, "readonly": "ro" in words, "mode": mode, "propagation": propagation}
+    common = {"target": target, "readonly": "ro" in words, "propagation": propagation}
     if bind:
-        return Wanted(type="bind", source=_clean_source(source), create_source=True, **common)  # type: ignore[arg-type]
-    return Wanted(type="volume", name=source, copy="nocopy" not in words, **common)  # type: ignore[arg-type]
+        return Wanted(type="bind", source=_clean_source(source), create_source=True, mode=mode, **common)  # type: ignore[arg-type]
+    return Wanted(type="volume", name=source, copy="nocopy" not in words, mode=mode or _SHARED_LABEL, **common)  # type: ignore[arg-type]
 
 
 def _clean_source(path: str) -> str:
@@ -124,11 +126,8 @@ def _from_mount(asked: Asked) -> Wanted:
         raise _wrong(asked, "mount type unknown")
     if not asked.target:
         raise _wrong(asked, "field Target must not be empty")
-    if not asked.target.startswith("/"):
-        raise _wrong(asked, f"invalid mount path: '{asked.target}' mount path must be absolute")
-    target = "/" + posixpath.normpath(asked.target).lstrip("/")
-    if target == "/":
-        raise _wrong(asked, "invalid specification: destination can't be '/'")
+    with doing(f'invalid mount config for type "{asked.type}"'):
+        target = _target(asked.target)
     for type, given in (
         ("bind", asked.bind_options),
         ("volume", asked.volume_options),
@@ -191,6 +190,7 @@ def _volume(asked: Asked, target: str) -> Wanted:
         anonymous=not asked.source,
         readonly=asked.read_only,
         copy=not (options and options.no_copy),
+        mode=_SHARED_LABEL,
         labels=dict(options.labels or {}) if options else {},
     )
 
@@ -206,7 +206,7 @@ def _tmpfs(asked: Asked, target: str) -> Wanted:
         words += [f"size={options.size_bytes}"] if options.size_bytes else []
         words += [f"mode={options.mode:o}"] if options.mode else []
         words += ["=".join(pair) for pair in options.options or ()]
-    return parse_tmpfs(target, ",".join(words))
+    return msgspec.structs.replace(parse_tmpfs(target, ",".join(words)), shown=True)
 
 
 def parse_tmpfs(target: str, options: str) -> Wanted:
@@ -221,10 +221,10 @@ def parse_tmpfs(target: str, options: str) -> Wanted:
     defaults = tuple(word for word in _TMPFS_DEFAULTS if opposite[word] not in words and word not in words)
     return Wanted(
         type="tmpfs",
-        target=_target(target, target),
+        target=_target(target),
         readonly="ro" in words,
         options=(*defaults, *words),
-        mode=options,
+        shown=False,
     )
 
 
