@@ -275,3 +275,12 @@ def test_nobody_there_and_nothing_running_it_goes_away(instance: Sampan) -> None
     until(lambda: not any(Path(f"/proc/{pid}/status").exists() for pid in pids))
 
     assert instance("ps").code == 0
+
+
+@pytest.mark.parametrize("field", ["NetworkMode", "PidMode", "IpcMode"])
+def test_joining_a_container_that_is_not_there_is_no_404_that_would_have_the_image_pulled(api: Api, field: str) -> None:
+    body = {"Image": "busybox", "Cmd": ["true"], "HostConfig": {field: "container:nosuch"}}
+
+    status, answer = api("POST", "/containers/create", body)
+
+    assert (status, answer["message"]) == (400, "No such container: nosuch")

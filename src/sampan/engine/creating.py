@@ -100,8 +100,8 @@ def _joins(core: Core, host_config: HostConfig) -> dict[str, str]:
             continue
         try:
             other = core.registry.find(name)
-        except NotFound as e:
-            raise NotFound(f"cannot join a namespace: {e.message}", e.hint) from None
+        except NotFound as e:  # as a 404 it would have a docker client pull the image
+            raise InvalidInput(e.message, e.hint) from None
         if field == "ipc_mode" and other.body.host_config.ipc_mode != "shareable":
             raise Conflict(
                 f"cannot join IPC of container {name}: non-shareable IPC (hint: use IpcMode:shareable for the donor "
