@@ -163,9 +163,10 @@ def _security(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
         name, separator, value = option.partition("=")
         if not separator and name != "no-new-privileges":
             name, separator, value = option.partition(":")
-        if not value and name != "no-new-privileges":
+        unknown = name == "systempaths" and value != "unconfined"
+        if unknown or (not value and name != "no-new-privileges"):
             raise _refused(f"Invalid --security-opt: {quoted(option)}", "write it as NAME=VALUE: seccomp=unconfined")
-        if option == "systempaths=unconfined":
+        if name == "systempaths":
             host["MaskedPaths"] = host["ReadonlyPaths"] = []
         elif name == "seccomp" and value not in ("builtin", "unconfined"):
             kept.append(f"seccomp={_profile(value)}")
@@ -184,8 +185,8 @@ def _profile(path: str) -> str:
     except OSError as e:
         cause = f"open {path}: {(e.strerror or '').lower()}"
         raise _refused(f"opening seccomp profile ({path}) failed: {cause}") from None
-    except ValueError as e:
-        raise _refused(f"compacting json for seccomp profile ({path}) failed: {e}") from None
+    except ValueError:
+        raise _refused(f"compacting json for seccomp profile ({path}) failed: it is not JSON") from None
 
 
 def _sysctls(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001

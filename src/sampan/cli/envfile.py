@@ -29,6 +29,8 @@ def _lines(path: str, noun: str, name_noun: str, kind: str) -> list[tuple[str, s
     try:
         with open(path, "rb") as f:
             raw = f.read()
+    except IsADirectoryError:
+        raise _bad(kind, path, f"read {path}: is a directory") from None
     except OSError as e:
         raise Failure(f"sampan: open {path}: {(e.strerror or '').lower()}", status=125) from None
     found = []

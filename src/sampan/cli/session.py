@@ -18,7 +18,10 @@ _GREATEST = (1, 50)
 
 
 class ServerError(Failure):
-    """The engine refused: Docker's words first, since scripts look for them; then its hint."""
+    """The engine refused: Docker's words first, since scripts look for them; then its hint.
+
+    `exit_status` is what `run` ends with; 0 if the engine, another one, does not say.
+    """
 
     def __init__(self, message: str, hint: str, status: int, exit_status: int) -> None:
         super().__init__(f"Error response from daemon: {message}", hint)
@@ -173,8 +176,9 @@ def checked(answer: Response) -> Response:
         return answer
     from sampan.client.wire import error_of
 
-    error = error_of(answer.status, answer.read())
-    raise ServerError(error.message, error.hint, answer.status, error.exit_status)
+    body = answer.read()
+    error = error_of(answer.status, body)
+    raise ServerError(error.message, error.hint, answer.status, error.exit_status if b'"kind"' in body else 0)
 
 
 def _negotiate(connection: Connection) -> str:

@@ -56,7 +56,7 @@ def create_container(session: Session, options: Options, body: dict[str, Any]) -
         except ServerError as e:
             if e.text.startswith("invalid reference format"):  # Docker's client finds it out by itself
                 raise Failure(e.text, e.hint) from None
-            if e.http_status != 404 or policy == "never" or "o such image" not in e.text:
+            if e.http_status != 404 or policy == "never" or not _is_missing(e.text):
                 raise
             warn(f"Unable to find image '{_with_tag(body['Image'])}' locally")
             _pull(session, options, body["Image"])
@@ -66,6 +66,11 @@ def create_container(session: Session, options: Options, body: dict[str, Any]) -
             warn(f"WARNING: {warning}")
         id_file.write(id)
     return id
+
+
+def _is_missing(text: str) -> bool:
+    """Whether the image is not there, or there for another platform; 404 is also for what it is meant to join."""
+    return "o such image" in text or "does not match the specified platform" in text
 
 
 def _check_explain(options: Options) -> None:

@@ -127,7 +127,7 @@ def _remove(session: Session, id: str) -> None:
 
 def _not_started(error: ServerError) -> Failure:
     status = error.exit_status
-    if status not in (126, 127):
+    if not status:
         text = error.text
         if "executable file not found" in text or "no such file or directory" in text:
             status = 127
