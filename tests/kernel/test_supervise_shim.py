@@ -433,7 +433,8 @@ def test_a_shim_is_not_dumpable_and_ignores_what_a_terminal_or_shutdown_sends(wo
     assert container.link.ask(m.Hello()).phase == "running"
     pid = container.state()["pid"]
     status = dict(line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
-    assert int(status["SigIgn"], 16) == 0
+    # glibc's posix_spawn(3), by which a keeper may have been started, ignores two signals that only glibc itself uses.
+    assert int(status["SigIgn"], 16) & ~(1 << 31 | 1 << 32) == 0
     assert int(status["SigBlk"], 16) == 0
 
 

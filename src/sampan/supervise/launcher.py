@@ -216,7 +216,10 @@ class Launcher:
         descriptors += [*self._ends.values(), *unread_fds, *(fd for fd, _ in self._clients)]
         if running.waiting:
             descriptors.append(running.gate_fd)
-        handover.give(shim, given, descriptors)
+        try:
+            handover.give(shim, given, descriptors)
+        except BrokenPipeError:  # the shim was killed: the keeper, which holds it all too, puts another in its place
+            pass
 
 
 def launched(running: Running, started_at_ns: int | None) -> m.Launched:

@@ -55,7 +55,7 @@ def _serve(sock: socket.socket, shims: str) -> None:
     rehearse()
     close_others([sock.fileno()])
     gc.freeze()
-    while sock.recv(1):
+    while _asked(sock):
         ours, theirs = socket.socketpair()
         pid, pidfd = clone(_PARENT)
         if pid == 0:
@@ -69,6 +69,13 @@ def _serve(sock: socket.socket, shims: str) -> None:
             return
         ours.close()
         theirs.close()
+
+
+def _asked(sock: socket.socket) -> bool:
+    try:
+        return bool(sock.recv(1))
+    except ConnectionResetError:
+        return False
 
 
 # What signal.signal and ctypes do in Python code would stay in every shim's own pages: 200 KiB.
