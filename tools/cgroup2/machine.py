@@ -17,7 +17,6 @@ MOUNTS = (
     ("devtmpfs", "/dev", "devtmpfs"),
     ("cgroup2", "/sys/fs/cgroup", "cgroup2"),
     ("tmpfs", "/run", "tmpfs"),
-    ("tmpfs", "/tmp", "tmpfs"),
 )
 REBOOT_POWER_OFF = 0x4321FEDC
 
