@@ -33,9 +33,19 @@ def top(core: Core, container: Container, ps_args: str | None) -> ContainerTopRe
         rows = [row for pid in sorted(pids) if (row := _row(pid))]
         core.tell(container, "top")
         return ContainerTopResponse(titles=_TITLES, processes=tuple(rows))
-    response = _ps(shlex.split(ps_args), set(pids))
+    response = _ps(_words(ps_args), set(pids))
     core.tell(container, "top")
     return response
+
+
+def _words(ps_args: str) -> list[str]:
+    try:
+        words = shlex.split(ps_args)
+    except ValueError as e:
+        raise InvalidInput(f"can't read the arguments of ps: {str(e).lower()}: {ps_args}") from e
+    if "\0" in ps_args:
+        raise InvalidInput("the arguments of ps hold a zero byte")
+    return words
 
 
 def _row(pid: int) -> tuple[str, ...] | None:
