@@ -250,6 +250,49 @@ def test_when_keeper_and_shim_are_killed_the_state_says_so(api: Api) -> None:
     assert api.run("true")
 
 
+def test_a_start_whose_keeper_is_killed_before_it_forks_begins_again(api: Api) -> None:
+    id = api.create("sh", "-c", "exit 6")
+    keeper = api.sampan.info("KeeperPid")
+    os.kill(keeper, signal.SIGSTOP)
+    starting, answers = thread(api, "POST", f"/containers/{id}/start")
+    time.sleep(0.3)
+
+    os.kill(keeper, signal.SIGKILL)
+    starting.join(20)
+
+    assert answers == [(204, "")]
+    assert api.wait(id) == 6
+
+
+def test_an_exec_that_was_not_started_is_forgotten_with_the_server_and_that_is_said(api: Api) -> None:
+    id = api.run("sleep", "60")
+    made = api("POST", f"/containers/{id}/exec", {"Cmd": ["true"]})[1]["Id"]
+    kill_server(api.sampan)
+
+    status, answer = api("POST", f"/exec/{made}/start", {"Detach": True})
+
+    assert (status, answer["message"]) == (404, f"No such exec instance: {made}")
+    assert "make it again" in answer["hint"]
+
+
+def test_following_the_log_of_a_container_that_was_never_started_ends_at_once_as_dockers_does(api: Api) -> None:
+    id = api.create("true")
+
+    assert api("GET", f"/containers/{id}/logs?follow=1&stdout=1") == (200, "")
+
+
+def test_an_images_healthcheck_is_not_dropped_without_a_word(api: Api, busybox_tar: Path) -> None:
+    api.sampan("import", "--change", "HEALTHCHECK CMD true", busybox_tar, "healthy")
+
+    _, answer = api("POST", "/containers/create", {"Image": "healthy", "Cmd": ["true"]})
+    _, without = api(
+        "POST", "/containers/create", {"Image": "healthy", "Cmd": ["true"], "Healthcheck": {"Test": ["NONE"]}}
+    )
+
+    assert answer["Warnings"] == ["the image's HEALTHCHECK is not run yet"]
+    assert not without["Warnings"]
+
+
 def test_what_a_crash_left_without_a_record_is_swept(api: Api) -> None:
     kept = api.create("true")
     root = api.sampan.root

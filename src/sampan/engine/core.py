@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from sampan.spec.runtime import Spec
 
 _KEEPER_S = 10
+_FORK_S = 60
+_STEP_S = 0.01
 
 encode = msgspec.json.Encoder().encode
 
@@ -87,9 +89,12 @@ class Core:
             raise Failed(f"can't read the configuration of {container.name}: the state has no record of it")
         return msgspec.json.decode(document, type=Spec)
 
-    def the_keeper(self) -> Channel:
-        """Return the channel to the keeper; one that was killed is being replaced: wait for the next."""
+    def the_keeper(self, after: Channel | None = None) -> Channel:
+        """Return the channel to the keeper; one that was killed, as `after` was, is being replaced and waited for."""
+        end = time.monotonic() + _KEEPER_S
         self.keeper_there.wait(_KEEPER_S)
+        while after is not None and self.keeper in (None, after) and time.monotonic() < end:
+            time.sleep(_STEP_S)
         keeper = self.keeper
         if keeper is None:
             raise Failed("can't reach the keeper: it has ended", "try again: another is being started")
@@ -112,9 +117,13 @@ class Core:
 
     def worker(self) -> Channel:
         """Have the keeper fork a worker; close the channel when its job is done."""
+        keeper = self.the_keeper()
         channel, theirs = self.links.pair("the worker")
         try:
-            self.the_keeper().ask(messages.ForkWorker(), messages.Forked, (theirs.fileno(),))
+            forked = keeper.post(messages.ForkWorker(), (theirs.fileno(),))
+            if forked.wait_quietly(_FORK_S) and forked.broken:  # the keeper was killed: the next one does it
+                forked = self.the_keeper(keeper).post(messages.ForkWorker(), (theirs.fileno(),))
+            forked.wait(messages.Forked, _FORK_S)
         except BaseException:
             channel.close()
             raise

@@ -16,7 +16,7 @@ from sampan.engine.registry import Container
 from sampan.engine.seccomp import seccomp_for
 from sampan.engine.store import ContainerRow
 from sampan.engine.translate import Surroundings, check_network, translate
-from sampan.engine.unbuilt import refuse_unbuilt
+from sampan.engine.unbuilt import refuse_unbuilt, unheeded
 from sampan.errors import Conflict, InvalidInput, NotFound
 from sampan.spec.distribution import go_architecture
 from sampan.spec.docker import ContainerCreateResponse
@@ -36,7 +36,7 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
     mode = body.host_config.network_mode
     check_network("none" if mode in ("", "default") else mode)
     image = core.images.resolve(body.image, platform)
-    warnings = _platform_warnings(core, image, platform)
+    warnings = _platform_warnings(core, image, platform) + unheeded(body, image.config.execution)
     wanted_name = ids.check_name(name) if name else core.registry.unused_name()
     full = complete(body, image.config.execution)
     log_config(full.host_config.log_config.type, full.host_config.log_config.config or {}, "")

@@ -67,7 +67,10 @@ def find(core: Core, exec_id: str) -> Exec:
     """Return an exec of this server's time, or one that a shim has told of."""
     exec = core.execs.get(exec_id)
     if exec is None:
-        raise NotFound(f"No such exec instance: {exec_id}")
+        raise NotFound(
+            f"No such exec instance: {exec_id}",
+            "an exec that was made and not started is forgotten when the server restarts: make it again",
+        )
     return exec
 
 

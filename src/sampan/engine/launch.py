@@ -59,12 +59,16 @@ class Start:
         self._gated = gated
         with doing(f"can't start {container.name}"):
             self._before = container.state
-            self.channel, self._forked = fork_shim(core, container)
+            self._fork()
         try:
             self._prepare(keys)
         except SampanError as e:
             self.undo(e)
             raise
+
+    def _fork(self, after: Channel | None = None) -> None:
+        self._keeper = self._core.the_keeper(after)
+        self.channel, self._forked = fork_shim(self._core, self._container, self._keeper)
 
     def _prepare(self, keys: bytes) -> None:
         """Send everything at once: the keeper forks while the plan is made, the shim works while the state is saved."""
@@ -73,12 +77,15 @@ class Start:
         make_sources(core, container)
         spec = join(core.spec(container), lambda other: joined_pid(core, other))
         self.plan = planning.plan(spec, core.host, id=container.id)
-        self.channel.post(messages.Hello())
-        for fd, message in container.attaching:
-            self.channel.post(message, (fd,))
-        launch = launch_message(core, container, spec, self.plan, keys, gated=self._gated)
-        self._launched = self.channel.post(launch, then=None if self._gated else self._runs)
+        self._launch = launch_message(core, container, spec, self.plan, keys, gated=self._gated)
+        self._send()
         core.store.set_state(container.id, encode(State(status=Status.RUNNING, started_at_ns=now_ns())))
+
+    def _send(self) -> None:
+        self.channel.post(messages.Hello())
+        for fd, message in self._container.attaching:
+            self.channel.post(message, (fd,))
+        self._launched = self.channel.post(self._launch, then=None if self._gated else self._runs)
 
     def _runs(self, answer: messages.Message) -> None:
         """On the reading thread, so that an exit right behind the answer is seen after it."""
@@ -99,15 +106,26 @@ class Start:
         try:
             answer = self._launched.wait(messages.Launched, _LAUNCH_S)
         except SampanError:
-            # A keeper that could not fork has closed the channel; its own words say more.
-            self._forked.wait(messages.Forked, _LAUNCH_S)
-            found = self._successor()
-            if found is None:
+            if not self._launched.broken:
                 raise
-            answer = found
+            answer = self._once_more()
         release_attaching(self._container)
         self._container.spec = None
         return answer
+
+    def _once_more(self) -> messages.Launched:
+        """The channel has closed without an answer: go on where a successor has, or begin again."""
+        try:
+            # A keeper that could not fork has closed the channel; its own words say more.
+            self._forked.wait(messages.Forked, _LAUNCH_S)
+        except SampanError:
+            if not self._forked.broken:
+                raise
+            # It was killed before it forked: nothing has begun, and another keeper is on its way.
+            self._let_go()
+            self._fork(after=self._keeper)
+            self._send()
+        return self._successor() or self._launched.wait(messages.Launched, _LAUNCH_S)
 
     def _successor(self) -> messages.Launched | None:
         """A shim killed right behind the program's start leaves a container that runs: what another takes over."""
@@ -133,14 +151,17 @@ class Start:
         if isinstance(answer, messages.Done):
             self._runs(launched)
 
+    def _let_go(self) -> None:
+        self._container.shim = None
+        self.channel.on_event = None
+        remains.dismiss(self.channel)
+        remains.clear(self._core, self._container.id, _SUCCESSOR_S if self.channel.gone else 0)
+
     def undo(self, error: SampanError) -> None:
         """Put the container back to where it was, with the reason."""
         container = self._container
         release_attaching(container)
-        container.shim = None
-        self.channel.on_event = None
-        remains.dismiss(self.channel)
-        remains.clear(self._core, container.id, _SUCCESSOR_S if self.channel.gone else 0)
+        self._let_go()
         created = self._before.status is Status.CREATED
         code = error.exit_status if error.exit_status in (126, 127) else 128
         state = msgspec.structs.replace(
@@ -155,9 +176,8 @@ class Start:
             discard(self._core, container)
 
 
-def fork_shim(core: Core, container: Container) -> tuple[Channel, Pending]:
+def fork_shim(core: Core, container: Container, keeper: Channel) -> tuple[Channel, Pending]:
     """Ask the keeper for a shim and return the channel to it at once, before it exists."""
-    keeper = core.the_keeper()
     channel, theirs = core.links.pair(f"the shim of {container.name}")
     listen(core, container, channel)
     forked = keeper.post(messages.ForkShim(id=container.id), (theirs.fileno(),))

@@ -48,6 +48,11 @@ class Pending:
         finally:
             self._came.release()
 
+    @property
+    def broken(self) -> bool:
+        """Whether the channel was lost before an answer came."""
+        return isinstance(self._answer, SampanError)
+
     def wait(self, kind: type[_T], timeout_s: float) -> _T:
         """Return the answer; raise what `Refused` says, or `Failed` when none comes in time, or a wrong one."""
         if not self._came.acquire(timeout=timeout_s):

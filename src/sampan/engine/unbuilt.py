@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import msgspec
 
     from sampan.spec.docker import ContainerCreate, HostConfig
+    from sampan.spec.image import ExecutionConfig
 
 HONOURED = frozenset({
     # HostConfig
@@ -81,6 +82,14 @@ def refuse_unbuilt(body: ContainerCreate) -> None:
     if host_config.userns_mode not in ("", "host"):
         raise InvalidInput(f"invalid userns mode: {host_config.userns_mode}", "it can be host")
     _refuse_networks(body)
+
+
+def unheeded(body: ContainerCreate, image: ExecutionConfig) -> list[str]:
+    """Return a warning for what the image asks for that this version does not do: the container runs without it."""
+    tests = [health.test for health in (body.healthcheck, image.healthcheck) if health is not None and health.test]
+    if tests and tuple(tests[0]) != ("NONE",):
+        return ["the image's HEALTHCHECK is not run yet"]
+    return []
 
 
 def _refuse_fields(struct: msgspec.Struct, prefix: str) -> None:
