@@ -185,3 +185,15 @@ def test_closing_before_reading_leaves_no_descriptor_open(path: str) -> None:
     assert list(found) == []
 
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_catching_up_takes_in_what_is_written_meanwhile_and_ends(path: str) -> None:
+    write(path, "1\n")
+    container = Container("a", "a", 0, ("i", "i"), completed(), State(status=Status.RUNNING))
+    pieces = iter(LogReader(container, path, LogsQuery(follow=True), catch_up=True))
+    assert next(pieces) == ("stdout", b"1\n")
+    write(path, "2\n")
+    os.rename(path, f"{path}.1")
+    write(path, "3\n")
+
+    assert [data for _, data in pieces] == [b"2\n", b"3\n"]

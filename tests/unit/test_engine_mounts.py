@@ -153,3 +153,7 @@ def test_only_tmpfs_that_are_mounts_show_in_inspect() -> None:
     body = completed({"Tmpfs": {"/a": "size=1m"}, "Mounts": [{"Type": "tmpfs", "Target": "/b"}]})
 
     assert {mount.target: (mount.mode, mount.shown) for mount in wanted(body)} == {"/a": ("", False), "/b": ("", True)}
+
+
+def test_a_volume_at_a_relative_path_is_of_the_root() -> None:
+    assert [mount.target for mount in wanted(completed(Volumes={"data": {}}))] == ["/data"]

@@ -100,8 +100,9 @@ class AttachSession:
     def _send_past(self, fd: int) -> bool:
         from sampan.engine.logs import read_logs
 
-        query = LogsQuery(stdout=self._query.stdout, stderr=self._query.stderr)
-        for stream, data in read_logs(self._core, self._container, query):
+        # What is written while a slow client reads belongs to the past as well: the handover comes right behind.
+        query = LogsQuery(stdout=self._query.stdout, stderr=self._query.stderr, follow=True)
+        for stream, data in read_logs(self._core, self._container, query, catch_up=True):
             if not send(fd, data if self.tty else frame(stream, data)):
                 return False
         return True

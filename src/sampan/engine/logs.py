@@ -35,22 +35,29 @@ class _Line(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Line).decode
 
 
-def read_logs(core: Core, container: Container, query: LogsQuery) -> LogReader:
-    """Return a container's log, from its beginning, its last lines, or a moment on."""
+def read_logs(core: Core, container: Container, query: LogsQuery, *, catch_up: bool = False) -> LogReader:
+    """Return a container's log, from its beginning, its last lines, or a moment on.
+
+    With `follow`, `catch_up` reads on until there is nothing new, and ends then.
+    """
     if container.body.host_config.log_config.type == "none":
         raise Unsupported(
             "configured logging driver does not support reading", "the container runs with --log-driver none"
         )
-    return LogReader(container, log_path(core, container), query)
+    return LogReader(container, log_path(core, container), query, catch_up=catch_up)
 
 
 class LogReader:
-    """An iterator over ("stdout" | "stderr", bytes). With `follow` it ends with the container, or at `close`."""
+    """An iterator over ("stdout" | "stderr", bytes). With `follow` it ends with the container, or at `close`.
 
-    def __init__(self, container: Container, path: str, query: LogsQuery) -> None:
+    Following one that does not run ends at once, also before its first start, as in Docker.
+    """
+
+    def __init__(self, container: Container, path: str, query: LogsQuery, *, catch_up: bool = False) -> None:
         self._container = container
         self._path = path
         self._query = query
+        self._catch_up = catch_up
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._closed = False
         self._done = False
@@ -140,7 +147,7 @@ class LogReader:
                 fresh = _successor(fd, self._path)
                 if fresh is not None:
                     fd, position, rest = _replace(fd, fresh), 0, b""
-                elif ended:
+                elif ended or self._catch_up:
                     return
                 else:
                     self._wait(inotify)

@@ -62,7 +62,7 @@ def wanted(body: ContainerCreate) -> tuple[Wanted, ...]:
             raise InvalidInput(f"Duplicate mount point: {mount.target}")
         seen.add(mount.target)
     for target in body.volumes or {}:
-        clean = _target(target)
+        clean = _target("/" + target.lstrip("/"))  # Docker takes a relative one to be of the root
         if clean not in seen:
             seen.add(clean)
             asked.append(Wanted(type="volume", target=clean, anonymous=True, copy=True))
