@@ -85,13 +85,15 @@ def test_the_script_makes_the_same_container_without_sampan(sampan: Sampan, tmp_
 
 
 def test_the_script_leaves_nothing_behind(sampan: Sampan, tmp_path: Path) -> None:
-    mounts = Path("/proc/self/mountinfo").read_text()
     script = sampan("run", "--explain=sh", "busybox", "true").out
     (tmp_path / "by-hand.sh").write_text(script)
 
     subprocess.run(["sh", tmp_path / "by-hand.sh"], check=True, timeout=60, stdin=subprocess.DEVNULL)
 
-    assert Path("/proc/self/mountinfo").read_text() == mounts
+    assert sampan.mounts() == []
+    assert sampan.cgroups() == []
+    groups = re.findall(r"/sys/fs/cgroup/[\w./-]+", script)
+    assert not [group for group in groups if re.search(r"/[0-9a-f]{64}$", group) and Path(group).exists()]
 
 
 def test_a_bad_format_is_refused(sampan: Sampan) -> None:

@@ -261,6 +261,6 @@ def test_a_changed_byte_is_noticed(instance: Sampan, archives: dict[str, Path], 
 
     said = instance.fails(1, "load", "-i", tmp_path / "bad.tar")
 
-    assert ("digest" if kind == "docker-archive" else "can't unpack layer") in said.err
+    assert "layer" in said.err
     assert not list((instance.root / "tmp").iterdir())
     assert not list((instance.root / "layers").rglob("diff"))

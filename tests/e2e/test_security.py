@@ -81,14 +81,13 @@ def test_links_in_an_image_do_not_lead_mounts_outside(sampan: Sampan, tmp_path: 
         add(tar, "up", type=tarfile.SYMTYPE, linkname="../../../../../../etc")
         add(tar, "proc", type=tarfile.SYMTYPE, linkname="/tmp")
     sampan("import", tmp_path / "links.tar", "links")
-    mounts = Path("/proc/self/mountinfo").read_text()
     (tmp_path / "v").mkdir()
 
     for target in ("/data/x", "/up/y", "/data"):
         sampan("run", "--rm", "-v", f"{tmp_path}/v:{target}", "links", "/bin/busybox", "true", check=False)
         assert not os.path.exists("/tmp/x")
         assert not os.path.exists("/etc/y")
-    assert Path("/proc/self/mountinfo").read_text() == mounts
+    assert not [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(tmp_path) in line]
     sampan.remove_everything()
     sampan("rmi", "links")
 
