@@ -46,7 +46,7 @@ COMMANDS = [
     (["--network", "container:nosuch", "busybox", "true"], 125, "nosuch"),
     (["--pid", "container:nosuch", "busybox", "true"], 125, "nosuch"),
     (["--stop-signal", "NOSUCH", "busybox", "true"], 125, "NOSUCH"),
-    (["--platform", "linux/nosuch", "busybox", "true"], 125, "nosuch"),
+    (["--platform", "linux/nosuch", "busybox", "true"], 125, "busybox"),
     (["--env-file", "/no/such/file", "busybox", "true"], 125, "/no/such/file"),
     (["--tmpfs", "relative", "busybox", "true"], 125, "relative"),
     (["--device-cgroup-rule", "nonsense", "busybox", "true"], 125, "nonsense"),
