@@ -353,6 +353,11 @@ def with_rule(**fields) -> dict:
         ({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_VAX"]}, "SCMP_ARCH_VAX"),
         (with_rule(action="SCMP_ACT_MAYBE"), r"syscalls\[1\].action: must be one of"),
         (with_rule(names=[]), r"syscalls\[1\].names: must name"),
+        (with_rule(name="write"), r"syscalls\[1\]: has 'name' and 'names': use either"),
+        (
+            {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86"], "archMap": [{}]},
+            "the profile: has 'architectures' and 'archMap'",
+        ),
         (with_rule(names=[7]), r"syscalls\[1\].names\[0\]: must be a string"),
         (with_rule(args=[{"index": 9, "value": 1, "op": "SCMP_CMP_EQ"}]), r"syscalls\[1\].args\[0\].index"),
         (with_rule(args=[{"index": 0, "value": -1, "op": "SCMP_CMP_EQ"}]), r"syscalls\[1\].args\[0\].value"),

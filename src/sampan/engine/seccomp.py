@@ -36,8 +36,9 @@ def seccomp_for(dirs: Dirs, wanted: str, capabilities: Sequence[str]) -> str:
     key = b"\0".join([__version__.encode(), ARCHITECTURE.encode(), ",".join(sorted(capabilities)).encode(), profile])
     path = f"{dirs.seccomp}/{hashlib.sha256(key).hexdigest()}.bpf"
     if not os.path.exists(path):
-        with doing("can't use the seccomp profile"):
-            _keep(path, kernel.compile(profile, ARCHITECTURE, capabilities))
+        compiled = kernel.compile(profile, ARCHITECTURE, capabilities)
+        with doing("can't keep the compiled seccomp profile"):
+            _keep(path, compiled)
     return path
 
 

@@ -94,6 +94,7 @@ def resolve(
         except ValueError as e:
             raise InvalidInput(f"can't read the seccomp profile: {e}") from None
     top = _object(profile, "the profile")
+    _not_both(top, "architectures", "archMap", "the profile")
     default = _action(top, "defaultAction", "defaultErrnoRet", "")
     for flag in _list(top, "flags", ""):
         if flag != "SECCOMP_FILTER_FLAG_TSYNC":  # a container's init has one thread: nothing to synchronise
@@ -134,6 +135,11 @@ def _list(parent: Mapping[str, Any], key: str, place: str) -> Sequence[Any]:
     if not isinstance(value, list | tuple):
         raise _wrong(f"{place}.{key}".lstrip("."), "must be an array")
     return value
+
+
+def _not_both(parent: Mapping[str, Any], one: str, other: str, place: str) -> None:
+    if parent.get(one) and parent.get(other):
+        raise _wrong(place, f"has '{one}' and '{other}': use either")
 
 
 def _strings(parent: Mapping[str, Any], key: str, place: str) -> list[str]:
@@ -188,6 +194,7 @@ def _architecture(word: object, place: str) -> str:
 
 
 def _names(entry: Mapping[str, Any], place: str) -> list[str]:
+    _not_both(entry, "name", "names", place)
     names = _strings(entry, "names", place)
     if isinstance(entry.get("name"), str) and entry["name"]:
         names.append(entry["name"])
