@@ -307,7 +307,7 @@ def test_the_hosts_namespace_on_request(sampan: Sampan, flag: str, name: str) ->
     assert sh(sampan, f"readlink /proc/self/ns/{name}", flag, "host") == os.readlink(f"/proc/self/ns/{name}")
 
 
-@pytest.mark.parametrize(("flag", "name"), [("--pid", "pid"), ("--ipc", "ipc"), ("--network", "net")])
+@pytest.mark.parametrize(("flag", "name"), HOST)
 def test_another_containers_namespace(sampan: Sampan, flag: str, name: str) -> None:
     share = ["--ipc", "shareable"] if name == "ipc" else []
     sampan("run", "-d", "--name", "first", *share, "busybox", "sleep", "100")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from sampan import ids
 from sampan.engine import mounts, security
 from sampan.engine.core import encode, now_ns
-from sampan.engine.launch import log_config, write_files
-from sampan.engine.merge import complete, joined
+from sampan.engine.launch import log_config, shared_host_name, write_files
+from sampan.engine.merge import JOINABLE, complete, joined
 from sampan.engine.registry import Container
 from sampan.engine.seccomp import seccomp_for
 from sampan.engine.store import ContainerRow
@@ -94,7 +94,7 @@ def _platform_warnings(core: Core, image: Image, platform: str | None) -> list[s
 def _joins(core: Core, host_config: HostConfig) -> dict[str, str]:
     """Return the ids of the containers whose namespaces are to be joined."""
     found = {}
-    for field in ("pid_mode", "ipc_mode", "network_mode"):
+    for field in JOINABLE:
         name = joined(getattr(host_config, field))
         if not name:
             continue
@@ -130,7 +130,7 @@ def _surroundings(core: Core, container: Container, rootfs: Rootfs, joins: dict[
         id=container.id,
         host=core.host,
         machine=core.machine,
-        host_name=os.uname().nodename,
+        host_name=shared_host_name(core, host_config),
         rootfs=rootfs,
         mounts=container.mounts,
         files=core.dirs.container(joins.get("network_mode", container.id)),

@@ -53,7 +53,7 @@ def create(core: Core, container: Container, body: ExecConfig) -> str:
         parse_detach_keys(body.detach_keys)
     process = exec_process(body, core.spec(container), core.host)
     exec = Exec(ids.new_id(), container, body, process)
-    ended_ones = [id for id in container.execs if id in core.execs and core.execs[id].code is not None]
+    ended_ones = [id for id in tuple(container.execs) if id in core.execs and core.execs[id].code is not None]
     for id in ended_ones[: max(0, len(ended_ones) - _KEPT)]:
         container.execs.discard(id)
         core.execs.pop(id, None)

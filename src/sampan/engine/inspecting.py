@@ -47,7 +47,7 @@ def inspect(core: Core, container: Container, *, size: bool) -> ContainerInspect
         name=f"/{container.name}",
         restart_count=container.state.restart_count,
         app_armor_profile=spec.process.apparmor_profile if spec.process else "",
-        exec_ids=tuple(id for id in container.execs if id in core.execs and core.execs[id].running) or None,
+        exec_ids=tuple(id for id in tuple(container.execs) if id in core.execs and core.execs[id].running) or None,
         host_config=body.host_config,
         graph_driver=_graph_driver(spec.mounts[0].options if spec.mounts else (), directory),
         size_rw=core.snapshots.usage(container.id) if size else None,

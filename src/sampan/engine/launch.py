@@ -10,6 +10,7 @@ import msgspec
 from sampan.engine import files, lifecycle, remains
 from sampan.engine.core import encode, now_ns
 from sampan.engine.lifecycle import Verb
+from sampan.engine.merge import joined
 from sampan.engine.translate import join
 from sampan.errors import Conflict, Failed, InvalidInput, SampanError, doing
 from sampan.runtime import plan as planning
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from sampan.engine.links import Channel, Pending
     from sampan.engine.registry import Container
     from sampan.runtime.plan import Plan
+    from sampan.spec.docker import HostConfig
     from sampan.spec.runtime import Spec
 
 _LAUNCH_S = 120
@@ -225,9 +227,18 @@ def own_files(core: Core, container: Container) -> dict[str, str]:
     host_config = container.body.host_config
     if host_config.network_mode.startswith("container:"):
         return {}
-    name = core.spec(container).hostname or os.uname().nodename
+    name = core.spec(container).hostname or shared_host_name(core, host_config)
     directory = core.dirs.container(container.id)
     return {f"{directory}/{file}": text for file, text in files.texts(host_config, name).items()}
+
+
+def shared_host_name(core: Core, host_config: HostConfig) -> str:
+    """Return the host name of who shares its UTS namespace: another container, or the host."""
+    other = joined(host_config.uts_mode)
+    if not other:
+        return os.uname().nodename
+    container = core.registry.find(other)
+    return container.body.hostname or container.id[:12]
 
 
 def make_sources(core: Core, container: Container) -> None:

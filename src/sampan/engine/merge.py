@@ -22,7 +22,7 @@ _NAMESPACE_MODES = {
     "uts_mode": ("UTS", ("", "host")),
     "cgroupns_mode": ("cgroup namespace", ("", "private", "host")),
 }
-_JOINABLE = ("pid_mode", "ipc_mode", "network_mode")
+JOINABLE = ("pid_mode", "ipc_mode", "network_mode", "uts_mode", "cgroupns_mode")
 
 
 def complete(body: ContainerCreate, image: ExecutionConfig) -> ContainerCreate:
@@ -98,7 +98,7 @@ def _complete_host(host_config: HostConfig) -> HostConfig:
 def _check_modes(host_config: HostConfig) -> None:
     for field, (words, allowed) in _NAMESPACE_MODES.items():
         mode: str = getattr(host_config, field)
-        if mode in allowed or (field in _JOINABLE and joined(mode)):
+        if mode in allowed or (field in JOINABLE and joined(mode)):
             continue
         raise InvalidInput(f"invalid {words} mode: {mode}")
     if host_config.shm_size < 0:

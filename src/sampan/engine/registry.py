@@ -89,7 +89,7 @@ class Container:
 
     def _wake(self) -> None:
         self.changed.notify_all()
-        for callback in self.on_change:
+        for callback in tuple(self.on_change):
             callback()
 
     def wait_until(self, done: Callable[[], bool], timeout_s: float | None = None) -> bool:

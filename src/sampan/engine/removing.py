@@ -65,7 +65,7 @@ def discard(core: Core, container: Container, *, volumes: bool = True) -> None:
     channel, container.shim = container.shim, None
     forgotten = remains.forget(channel) if channel is not None else None  # its end need not be written down
     core.registry.remove(container)
-    for exec_id in container.execs:
+    for exec_id in tuple(container.execs):
         core.execs.pop(exec_id, None)
     release_attaching(container)
     gone = core.volumes.remove_of(container, core.registry) if volumes else []

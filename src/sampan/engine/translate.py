@@ -30,7 +30,14 @@ FILES = ("resolv.conf", "hostname", "hosts")
 """Files in /etc of every container that are its own, kept in its directory."""
 
 _JOIN = re.compile(r"/proc/container:([0-9a-f]{64})/ns/([a-z]+)")
-_NS_FILES = {"pid": "pid", "ipc": "ipc", "network": "net"}
+_MODES = (
+    ("pid", "pid_mode"),
+    ("ipc", "ipc_mode"),
+    ("network", "network_mode"),
+    ("uts", "uts_mode"),
+    ("cgroup", "cgroupns_mode"),
+)
+_NS_FILES = {"pid": "pid", "ipc": "ipc", "network": "net", "uts": "uts", "cgroup": "cgroup"}
 _IPC_SYSCTLS = frozenset({
     "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni",
     "kernel.shm_rmid_forced",
@@ -43,14 +50,14 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     host: Host
     machine: resources.Machine
-    host_name: str
+    host_name: str  # the host's, or that of the container whose UTS namespace is joined
     rootfs: Rootfs
     mounts: tuple[mounts.Wanted, ...]  # with their directories
     files: str  # the directory of FILES; of the joined container's where the network is joined
     cgroup_parent: str
     seccomp: str  # "default", "unconfined" or the path of a compiled filter
     apparmor: str
-    joins: Mapping[str, str]  # pid_mode, ipc_mode, network_mode → the id of the container that is joined
+    joins: Mapping[str, str]  # pid_mode, ipc_mode, network_mode, … → the id of the container that is joined
     devices: tuple[runtime.Device, ...] = ()  # of --device, or all of the host's for --privileged
     device_rules: tuple[runtime.DeviceRule, ...] = ()
 
@@ -63,7 +70,7 @@ def translate(body: ContainerCreate, given: Surroundings, warnings: list[str]) -
         oci_version=OCI_VERSION,
         process=_process(body, given, warnings),
         root=Root(path=given.rootfs.path, readonly=host_config.readonly_rootfs),
-        hostname="" if host_config.uts_mode == "host" else hostname(body, given),
+        hostname="" if _shares_uts(host_config) else hostname(body, given),
         domainname=body.domainname,
         mounts=_mounts(host_config, given),
         annotations=_annotations(host_config, given),
@@ -80,18 +87,22 @@ def translate(body: ContainerCreate, given: Surroundings, warnings: list[str]) -
 
 
 def hostname(body: ContainerCreate, given: Surroundings) -> str:
-    """Return the host name: the given one, the host's where its network or UTS namespace is shared, the short id."""
+    """Return the host name: the given one, that of who shares its UTS or host's network namespace, the short id."""
     if body.hostname:
-        if body.host_config.uts_mode == "host":
+        if _shares_uts(body.host_config):
             raise InvalidInput("conflicting options: hostname and the UTS mode")
         if joined(body.host_config.network_mode):
             raise InvalidInput("conflicting options: hostname and the network mode")
         if len(body.hostname) > 64 or "/" in body.hostname or "\0" in body.hostname:
             raise InvalidInput(f"invalid hostname: {body.hostname[:80]!r}", "64 characters at most, and no slash")
         return body.hostname
-    if "host" in (body.host_config.uts_mode, body.host_config.network_mode):
+    if _shares_uts(body.host_config) or body.host_config.network_mode == "host":
         return given.host_name
     return given.id[:12]
+
+
+def _shares_uts(host_config: HostConfig) -> bool:
+    return host_config.uts_mode == "host" or bool(joined(host_config.uts_mode))
 
 
 def _process(body: ContainerCreate, given: Surroundings, warnings: list[str]) -> Process:
@@ -135,17 +146,13 @@ def environment(given: tuple[str, ...], host_name: str, *, tty: bool) -> tuple[s
 def _namespaces(host_config: HostConfig, given: Surroundings) -> tuple[Namespace, ...]:
     """A namespace that is the host's is left out, as OCI has it."""
     found = [Namespace(type="mount")]
-    for type, field in (("pid", "pid_mode"), ("ipc", "ipc_mode"), ("network", "network_mode")):
+    for type, field in _MODES:
         mode: str = getattr(host_config, field)
         if field in given.joins:
             path = f"/proc/container:{given.joins[field]}/ns/{_NS_FILES[type]}"
             found.append(Namespace(type=type, path=path))  # type: ignore[arg-type]
         elif mode != "host":
             found.append(Namespace(type=type))  # type: ignore[arg-type]
-    if host_config.uts_mode != "host":
-        found.append(Namespace(type="uts"))
-    if host_config.cgroupns_mode != "host":
-        found.append(Namespace(type="cgroup"))
     missing = [ns.type for ns in found if _kernel_name(ns.type) not in given.host.namespaces]
     if given.host.namespaces and missing:
         if missing == ["cgroup"]:
