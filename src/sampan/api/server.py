@@ -32,6 +32,7 @@ from sampan.api.http import Channel, ClientGone
 from sampan.engine.engine import Engine
 from sampan.errors import Failed, InvalidInput, SampanError, from_os_error
 from sampan.spec.docker import ErrorResponse
+from sampan.supervise.stderr import use_log
 
 if TYPE_CHECKING:
     from sampan.api.http import Request
@@ -211,6 +212,7 @@ def main(arguments: list[str]) -> int:
     if "--root" not in given or "--listen-fd" not in given:
         print("usage: python -m sampan.api.server --root ROOT --listen-fd N [--keeper-fd M]", file=sys.stderr)
         return 125
+    use_log()
     listener = socket.socket(fileno=int(given["--listen-fd"]))
     keeper = given.get("--keeper-fd")
     threading.stack_size(_STACK)

@@ -54,14 +54,7 @@ def discard(core: Core, container: Container, *, volumes: bool = True) -> None:
     The directory is renamed into tmp/ before the record goes, and removed after: a crash in between leaves a record
     without a directory, or a directory in tmp/, both of which the next start clears.
     """
-    container.update(status=Status.REMOVING)
-    trash = f"{core.dirs.tmp}/container-{container.id}"
-    with doing(f"can't remove container {container.name}"):
-        try:
-            os.rename(core.dirs.container(container.id), trash)
-        except FileNotFoundError:
-            trash = ""
-    core.store.delete(container.id, container.last_exit[0] if container.body.host_config.auto_remove else None)
+    trash = _take_away(core, container)
     channel, container.shim = container.shim, None
     forgotten = remains.forget(channel) if channel is not None else None  # its end need not be written down
     core.registry.remove(container)
@@ -84,6 +77,30 @@ def discard(core: Core, container: Container, *, volumes: bool = True) -> None:
         remover.join(_TREE_S)
     container.vanish()
     core.janitor.later("collect unused layers", lambda: collect(core))
+
+
+def _take_away(core: Core, container: Container) -> str:
+    """Move the directory and delete the record; return where the directory is now, "" if there was none."""
+    before = container.state.status
+    container.update(status=Status.REMOVING)
+    directory, trash = core.dirs.container(container.id), f"{core.dirs.tmp}/container-{container.id}"
+    code = container.last_exit[0] if container.body.host_config.auto_remove else None
+    try:
+        with doing(f"can't remove container {container.name}"):
+            try:
+                os.rename(directory, trash)
+            except FileNotFoundError:
+                trash = ""
+        try:
+            core.store.delete(container.id, code)
+        except Failed:  # also forgetting takes room on the disk: the files give it
+            remove_tree(trash or directory)
+            core.store.delete(container.id, code)
+    except SampanError:
+        # Docker's word for what can only be removed, which can be tried again.
+        container.update(status=before if os.path.isdir(directory) else Status.DEAD)
+        raise
+    return trash
 
 
 def rename(core: Core, container: Container, name: str) -> None:

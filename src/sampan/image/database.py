@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from sampan.errors import Failed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _VERSION = 1
 _SCHEMA = """
@@ -80,8 +81,7 @@ class Database:
 
     def add(self, row: Row, names: Sequence[str], now_ns: int) -> None:
         """Make an image exist, and give it names that others may have had."""
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._transaction():
             self._db.execute(
                 "INSERT INTO image (id, manifest, unsynced) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE"
                 " SET hidden = 0, manifest = coalesce(excluded.manifest, manifest), unsynced = excluded.unsynced",
@@ -95,14 +95,12 @@ class Database:
 
     def name(self, id: str, names: Sequence[str], now_ns: int) -> None:
         """Give an image names that others may have had."""
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._transaction():
             self._name(id, names, now_ns)
 
     def remove(self, id: str, names: Sequence[str], *, delete: bool, hide: bool = False) -> None:
         """Take names away, and with `delete` the image too; with `hide` its row stays, because its layers must."""
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._transaction():
             self._db.executemany("DELETE FROM name WHERE name = ? AND image = ?", [(name, id) for name in names])
             if hide:
                 self._db.execute("UPDATE image SET hidden = 1 WHERE id = ?", (id,))
@@ -111,8 +109,17 @@ class Database:
 
     def synced(self, ids: Sequence[str]) -> None:
         """Put down that these images' layers are on the disk."""
-        with self._db:
+        with self._transaction():
             self._db.executemany("UPDATE image SET unsynced = NULL WHERE id = ?", [(id,) for id in ids])
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            with self._db:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield
+        except sqlite3.Error as e:
+            raise Failed(f"can't write down what images there are: {e}", "is the disk full?") from e
 
     def _name(self, id: str, names: Sequence[str], now_ns: int) -> None:
         self._db.executemany(

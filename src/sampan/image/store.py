@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.errors import Conflict, InvalidInput, NotFound, SampanError
+from sampan.errors import Conflict, Failed, InvalidInput, NotFound, SampanError
 from sampan.ids import is_digest
 from sampan.image import removal
 from sampan.image.blobs import Blobs
@@ -336,7 +336,8 @@ class Images:
             os.close(fd)
         with self._lock:
             if not self._closed:
-                self._database.synced(ids)
+                with suppress(Failed):  # a full disk: the next start does it
+                    self._database.synced(ids)
 
 
 def _named(image: Image, tags: dict[str, list[str]], digests: dict[str, list[str]], times: dict[str, int]) -> Image:

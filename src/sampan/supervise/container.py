@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sampan.supervise.process import Duplicates, Held
 
 _FINISHED_EXECS = 32
+_WRITE_AGAIN_S = 0.5
 
 
 class Container:
@@ -54,6 +55,7 @@ class Container:
         self._log: LogFile | None = None
         self._collected: dict[int, int] = {}
         self._torn_down = False
+        self._unwritten = False
 
     # ---------------------------------------------------------------------------------------- what is known
 
@@ -73,7 +75,23 @@ class Container:
             dropped_log_lines=self._log.dropped_lines if self._log else self.state.dropped_log_lines,
             **fields,
         )
-        facts.write(self._directory_fd, self.state)
+        self._write_down()
+
+    def _write_down(self) -> None:
+        """On a full disk: later. What is known is told all the same, and only a killed shim's successor needs it."""
+        try:
+            facts.write(self._directory_fd, self.state)
+        except OSError:
+            if not self._unwritten:
+                self._loop.call_later(_WRITE_AGAIN_S, self._write_again)
+            self._unwritten = True
+        else:
+            self._unwritten = False
+
+    def _write_again(self) -> None:
+        if self._unwritten:
+            self._unwritten = False
+            self._write_down()
 
     def processes(self) -> list[Process]:
         """Return those that run: the init first."""

@@ -29,6 +29,7 @@ from sampan.supervise import messages as m, origin, shim, state as facts, worker
 from sampan.supervise.loop import IN, Channel, Loop
 from sampan.supervise.nursery import Nursery, be
 from sampan.supervise.process import Held
+from sampan.supervise.stderr import use_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -517,6 +518,7 @@ def _connect(directory: str) -> socket.socket | None:
 
 def main() -> int:
     """Be the keeper: the second half, executed by `origin.become`."""
+    use_log()
     options = origin.Options(sys.argv[1:])
     dirs = paths.find(options.root)
     kernel.set_name("sampan-keeper")

@@ -5,6 +5,7 @@ It is a `Status` with what a new shim needs beside it. Written to a new file and
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from typing import TYPE_CHECKING
@@ -50,8 +51,10 @@ _BACKLOG = 16
 def write(directory_fd: int, state: State) -> None:
     """Replace the state file in a shim's directory."""
     fd = os.open(f"{FILE}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=directory_fd)
+    text = encode(state)
     try:
-        os.write(fd, encode(state))
+        if os.write(fd, text) < len(text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), FILE)
     finally:
         os.close(fd)
     os.rename(f"{FILE}.new", FILE, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
