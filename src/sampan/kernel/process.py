@@ -65,6 +65,23 @@ def pidfd_exit_status(pidfd: int) -> int | None:
     return int(info.exit_code) if info.mask & _PIDFD_INFO_EXIT else None
 
 
+# ------------------------------------------------------------------------------------------------------------- signals
+
+_rt_sigaction = Syscall("rt_sigaction", c_int, c_char_p, c_void_p, c_ulong)
+
+_DEFAULT_ACTION = bytes(64)  # no handler, no flags, an empty mask; as large as the structure is anywhere
+_SIGNAL_SET_BYTES = 8
+
+
+LIBC_SIGNALS = (32, 33)
+"""What glibc keeps for itself: signal(2) refuses them, and posix_spawn(3) may hand them on ignored."""
+
+
+def reset_signal(number: int) -> None:
+    """Set a signal's action to the default, also for the two that libc keeps for itself and refuses; sigaction(2)."""
+    _rt_sigaction(number, _DEFAULT_ACTION, None, _SIGNAL_SET_BYTES, path=f"signal {number}")
+
+
 # --------------------------------------------------------------------------------------------------------------- prctl
 
 PR_SET_PDEATHSIG = 1

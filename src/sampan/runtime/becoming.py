@@ -211,4 +211,6 @@ def default_signals() -> None:
     for number in range(1, _signal.NSIG):
         if _signal.getsignal(number) not in _UNCHANGED:
             _signal.signal(number, _signal.SIG_DFL)
+    for number in process.LIBC_SIGNALS:
+        process.reset_signal(number)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())

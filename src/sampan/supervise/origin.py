@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from sampan import dirs as paths
 from sampan.errors import Failed, InvalidInput, SampanError, doing
-from sampan.kernel import cgroupfs, fds, trees
+from sampan.kernel import cgroupfs, fds, process, trees
 from sampan.kernel.mount import MS, mount as attach
 from sampan.kernel.namespaces import CLONE, unshare
 
@@ -338,6 +338,8 @@ def reset_signals() -> None:
             signal.signal(number, signal.SIG_DFL)
         except OSError:  # glibc keeps two for itself
             continue
+    for number in process.LIBC_SIGNALS:
+        process.reset_signal(number)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
