@@ -36,7 +36,7 @@ class Contender(ABC):
         """Run `true` in the running container c0; wall milliseconds."""
 
     @abstractmethod
-    def start(self, name: str, *command: str) -> None:
+    def start(self, name: str, *command: str, flags: Sequence[str] = ()) -> None:
         """Start a container in the background."""
 
     @abstractmethod
@@ -71,8 +71,8 @@ class Sampan(Contender):
     def execute(self) -> float:
         return self.runner(PROGRAM, "exec", "c0", "true").wall_ms
 
-    def start(self, name: str, *command: str) -> None:
-        self.runner(PROGRAM, "run", "-d", "--name", name, "--network", "none", "busybox", *command)
+    def start(self, name: str, *command: str, flags: Sequence[str] = ()) -> None:
+        self.runner(PROGRAM, "run", "-d", "--name", name, "--network", "none", *flags, "busybox", *command)
 
     def ps(self) -> float:
         return self.runner(PROGRAM, "ps").wall_ms
@@ -105,8 +105,8 @@ class Docker(Contender):
     def execute(self) -> float:
         return self.runner("docker", "exec", "c0", "true").wall_ms
 
-    def start(self, name: str, *command: str) -> None:
-        self.runner("docker", "run", "-d", "--name", name, "--network", "none", "busybox", *command)
+    def start(self, name: str, *command: str, flags: Sequence[str] = ()) -> None:
+        self.runner("docker", "run", "-d", "--name", name, "--network", "none", *flags, "busybox", *command)
 
     def ps(self) -> float:
         return self.runner("docker", "ps").wall_ms
@@ -144,8 +144,8 @@ class Podman(Contender):
     def execute(self) -> float:
         return self.runner("podman", "exec", "c0", "true").wall_ms
 
-    def start(self, name: str, *command: str) -> None:
-        self.runner(*self._run(), "-d", "--name", name, "busybox", *command)
+    def start(self, name: str, *command: str, flags: Sequence[str] = ()) -> None:
+        self.runner(*self._run(), "-d", "--name", name, *flags, "busybox", *command)
 
     def shims(self) -> list[int]:
         return [pid for pid in by_name("conmon") if str(self.directory) in command_line(pid)]
@@ -183,8 +183,8 @@ class Runtime(Contender):
     def execute(self) -> float:
         return self.runner(*self.state, "exec", "c0", "true").wall_ms
 
-    def start(self, name: str, *command: str) -> None:
-        del command
+    def start(self, name: str, *command: str, flags: Sequence[str] = ()) -> None:
+        del command, flags
         self.runner(*self.state, "run", "--detach", "--bundle", self.idle, name)
 
     def end(self) -> None:

@@ -54,7 +54,7 @@ def main() -> int:
             one.start("c0", "sleep", "100000")
         results["exec"] = measured("exec … true", turns, {n: c.execute for n, c in everyone.items()}, everyone)
         pair = {c.name: c for c in (ours, theirs) if isinstance(c, (Sampan, Docker))}
-        results["memory"] = {name: memory(one, many) for name, one in pair.items()}
+        results["memory"] = {name: memory(one, many, base) for name, one in pair.items()}
         results["ps"] = measured(f"ps, {many} running", turns, {n: c.ps for n, c in pair.items()}, everyone)
     if left := leftovers():
         sys.stderr.write(f"left behind: {left}\n")
@@ -114,30 +114,25 @@ def against_floor(turns: int, ours: Sampan, base: Path, tar: Path) -> dict[str, 
     return {name: series._asdict() for name, series in found.items()}
 
 
-def memory(one: Sampan | Docker, many: int) -> dict[str, float]:
+def memory(one: Sampan | Docker, many: int, base: Path) -> dict[str, float]:
     """PSS a container with `many` running, idle and after each has logged many lines, in MiB."""
-    # Each waits for a line in its own /tmp before it logs, so that idle can be measured first.
-    script = f"while [ ! -e /tmp/go ]; do sleep 1; done; seq 1 {LOGGED_LINES}; touch /tmp/done; exec sleep 100000"
+    # Each waits for the file `go` before it logs: idle is measured first, and no exec costs memory of its own.
+    signs = base / f"signs-{one.name}"
+    signs.mkdir()
+    script = f"while [ ! -e /s/go ]; do sleep 1; done; seq 1 {LOGGED_LINES}; touch /s/$HOSTNAME; exec sleep 100000"
     for number in range(1, many):
-        one.start(f"c{number}", "sh", "-c", script)
+        one.start(f"c{number}", "sh", "-c", script, flags=["-v", f"{signs}:/s"])
     time.sleep(2)
     found = {"idle": pss_of(one.shims()) / many, **servers(one)}
-    for number in range(1, many):
-        execute(one, f"c{number}", "touch /tmp/go")
-    for number in range(1, many):
-        wait_until(lambda name=f"c{number}": execute(one, name, "test -e /tmp/done"), timeout=300)
+    (signs / "go").touch()
+    wait_until(lambda: len(list(signs.iterdir())) == many, timeout=300, what="all have logged")
     time.sleep(2)
     found["after logging"] = pss_of(one.shims()) / many
     found |= {f"{name} after logging": value for name, value in servers(one).items()}
     print(f"\nPSS of {one.name}, {many} containers (MiB)")
     for name, value in found.items():
-        print(f"  {name:<30}{value:>8.2f}", flush=True)
+        print(f"  {name:<40}{value:>8.2f}", flush=True)
     return found
-
-
-def execute(one: Sampan | Docker, name: str, script: str) -> bool:
-    program = one.instance if isinstance(one, Sampan) else one.docker
-    return program("exec", name, "sh", "-c", script, check=False).code == 0
 
 
 def servers(one: Sampan | Docker) -> dict[str, float]:
