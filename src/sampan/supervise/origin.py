@@ -338,8 +338,8 @@ def reset_signals() -> None:
             signal.signal(number, signal.SIG_DFL)
         except OSError:  # glibc keeps two for itself
             continue
-    for number in process.LIBC_SIGNALS:
-        process.reset_signal(number)
+    for hidden in process.LIBC_SIGNALS:
+        process.reset_signal(hidden)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
