@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,7 @@ def test_the_exit_of_what_removed_itself_is_remembered(store: Store) -> None:
 
 
 def test_a_state_of_a_newer_version_is_left_alone(path: str) -> None:
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db:
         db.execute(f"PRAGMA user_version={len(MIGRATIONS) + 1}")
 
     with pytest.raises(Failed, match=r"can't open the state .*it has version"):

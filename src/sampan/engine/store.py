@@ -52,11 +52,18 @@ class Store:
         with doing(f"can't open the state {path}"):
             try:
                 self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=32)
-                self._db.execute("PRAGMA journal_mode=WAL")
-                self._db.execute("PRAGMA synchronous=FULL")
-                self._migrate()
+                self._prepare()
             except sqlite3.Error as e:
                 raise Failed(str(e), "the disk may be full or the file damaged") from e
+
+    def _prepare(self) -> None:
+        try:
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._migrate()
+        except BaseException:
+            self._db.close()
+            raise
 
     def _migrate(self) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
