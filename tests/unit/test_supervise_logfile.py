@@ -146,4 +146,7 @@ def test_what_can_not_be_written_is_counted_and_raises_nothing(tmp_path):
     (tmp_path / "missing").mkdir()
     log.write("stdout", b"three\n")
     log.close()
-    assert [o["log"] for o in read(f"{tmp_path}/missing/x.log")] == ["three\n"]
+    assert [o["log"] for o in read(f"{tmp_path}/missing/x.log")] == [
+        "[sampan: 2 lines are missing here: they could not be written to the log]\n",
+        "three\n",
+    ]

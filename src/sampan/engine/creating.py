@@ -61,8 +61,9 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
 
 def _write(core: Core, container: Container, spec: Spec, rootfs: Rootfs) -> None:
     """Make the volumes, then commit everything at once: a directory without a record is swept, never the reverse."""
-    with core.volumes.lock:
+    with core.volumes.lock, ExitStack() as undo:
         volumes = core.volumes.missing(container.mounts)
+        undo.callback(core.volumes.unmake, volumes)
         core.volumes.make(volumes, container.mounts, rootfs.lowerdirs)
         row = ContainerRow(
             container.id,
@@ -76,6 +77,7 @@ def _write(core: Core, container: Container, spec: Spec, rootfs: Rootfs) -> None
         )
         core.store.add(row, encode(spec), volumes)
         core.volumes.learn(volumes)
+        undo.pop_all()
     for volume in volumes:
         core.bus.tell("volume", "create", volume.name, {"driver": "local"})
 

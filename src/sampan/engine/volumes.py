@@ -70,6 +70,11 @@ class Volumes:
                     if mount.copy and not os.listdir(mount.source):
                         copy_up(lowerdirs, mount.target, mount.source)
 
+    def unmake(self, rows: Sequence[VolumeRow]) -> None:
+        """Remove what `make` has made, because the store did not hear of it."""
+        for row in rows:
+            remove_tree(f"{self._dirs.volumes}/{row.name}")
+
     def learn(self, rows: Iterable[VolumeRow]) -> None:
         """Take in volumes that are in the store by now."""
         for row in rows:

@@ -3,7 +3,8 @@ r"""A container's log: one JSON object a line, as Docker's json-file driver writ
     {"log":"hello\n","stream":"stdout","time":"2024-05-01T12:00:00.123456789Z"}
 
 A line longer than 16 KiB is cut into pieces, of which only the last has the newline. What is no UTF-8 is replaced. A
-full disk drops lines, and counts them: the container never waits for its log, and no file ends in half an object.
+full disk drops lines, and says how many where they are missing: the container never waits for its log, and no file ends
+in half an object.
 """
 
 from __future__ import annotations
@@ -118,6 +119,7 @@ class LogFile:
 
     def __init__(self, path: str, max_bytes: int = 10_000_000, max_files: int = 3) -> None:
         self.dropped_lines = 0
+        self._gap_lines = 0  # dropped since the last that was written
         self._path = path
         self._max_bytes = max_bytes
         self._max_files = max_files
@@ -158,7 +160,7 @@ class LogFile:
             try:
                 self._write(b"".join([record(line, stream, now_ns) for line in batch]))
             except OSError:
-                self.dropped_lines += len(batch)
+                self._drop(len(batch))
 
     def _append_block(self, stream: str, block: bytes) -> None:
         now_ns = time.time_ns()
@@ -168,10 +170,17 @@ class LogFile:
             try:
                 self._write(records(block[start:end], stream, now_ns))
             except OSError:
-                self.dropped_lines += block.count(b"\n", start, end)
+                self._drop(block.count(b"\n", start, end))
             start = end
 
+    def _drop(self, lines: int) -> None:
+        self.dropped_lines += lines
+        self._gap_lines += lines
+
     def _write(self, data: bytes) -> None:
+        if self._gap_lines:
+            note = b"[sampan: %d lines are missing here: they could not be written to the log]\n" % self._gap_lines
+            data = record(note, "stderr", time.time_ns()) + data
         if self._fd < 0:
             self._open()
         elif self._size and 0 < self._max_bytes < self._size + len(data):
@@ -186,6 +195,7 @@ class LogFile:
                 os.ftruncate(self._fd, self._size)
         if written < len(data):
             raise OSError
+        self._gap_lines = 0
 
     def _open(self) -> None:
         self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
