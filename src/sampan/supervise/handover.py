@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+BEGIN = b"b"
+"""What the launcher says last, when the container has begun; at its end without this there is none."""
+
 _LENGTH = struct.Struct("=I")
 _MAX_DESCRIPTORS = 250
 _READ = 8192
@@ -63,3 +66,11 @@ def take(sock: socket.socket) -> tuple[Handover, Iterator[int]] | None:
         os.set_inheritable(fd, False)
     # From the launcher, which is this very program.
     return Handover(*marshal.loads(data[_LENGTH.size :])), iter(fds)  # noqa: S302
+
+
+def begun(sock: socket.socket) -> bool:
+    """Wait for BEGIN, or for the launcher's end without it."""
+    try:
+        return sock.recv(1) == BEGIN
+    except ConnectionResetError:
+        return False

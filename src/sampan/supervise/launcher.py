@@ -8,6 +8,7 @@ something to do. It answers the first channel until there is a container. That i
 from __future__ import annotations
 
 import os
+import select
 import socket
 import sys
 from typing import TYPE_CHECKING
@@ -50,41 +51,54 @@ def run(keeper: socket.socket, shims: str, shim: socket.socket) -> None:
     if frame is None or not isinstance(frame.message, m.Become):  # the keeper has ended
         return
     id = frame.message.id
-    launcher = Launcher(id, f"{shims}/{id}", keeper, socket.socket(fileno=frame.fds[0]))
-    if launcher.serve():
-        launcher.hand_over(shim)
+    Launcher(id, f"{shims}/{id}", keeper, socket.socket(fileno=frame.fds[0]), shim).serve()
 
 
 class Launcher:
     """One container's birth."""
 
-    def __init__(self, id: str, directory: str, keeper: socket.socket, first: socket.socket) -> None:
+    def __init__(
+        self, id: str, directory: str, keeper: socket.socket, first: socket.socket, shim: socket.socket
+    ) -> None:
         self._directory = directory
         self._directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._listening = facts.listen(self._directory_fd)
         self._keeper = keeper
         self._first = first
+        self._shim = shim
         self._decoder = m.Decoder()
         self._state = facts.State(id=id, shim_pid=os.getppid(), boot_id=facts.boot_id())
         self._listens = False
         self._clients: list[tuple[int, m.Attach]] = []
-        self._running: Running | None = None
+        self._launched = False
         self._ends: dict[str, int] = {}
 
-    def serve(self) -> bool:
-        """Answer until there is a container; False when there will be none."""
+    def serve(self) -> None:
+        """Answer until there is a container, which is the shim's then, or it is clear that there will be none."""
         try:
-            while frame := m.receive(self._first, self._decoder):
+            while frame := self._receive():
                 self._answer(frame)
-                if self._running:
-                    return True
+                if self._launched:
+                    break
                 if isinstance(frame.message, m.Forget):
                     break
         except (OSError, m.ProtocolError):  # its server has died
             pass
-        self._dismiss()
-        facts.remove(self._directory)
-        return False
+        if not self._launched:
+            self._dismiss()
+            facts.remove(self._directory)
+            return
+        try:
+            self._shim.send(handover.BEGIN)
+        except OSError:  # it was killed
+            pass
+
+    def _receive(self) -> m.Frame | None:
+        while True:
+            try:
+                return m.receive(self._first, self._decoder)
+            except BlockingIOError:  # a shim that did not begin has had it, too, and made it so
+                select.select((self._first,), (), ())
 
     def _answer(self, frame: m.Frame) -> None:
         fds = list(frame.fds)
@@ -118,7 +132,10 @@ class Launcher:
         return m.Done()
 
     def _launch(self, message: m.Launch) -> m.Launched:
-        """Make the container; note it on the disk and with the keeper; only then execute its program."""
+        """Make the container; note it on the disk and with the keeper; only then execute its program.
+
+        The shim gets everything before: it puts itself together while the program is executed.
+        """
         ends, theirs = ({}, None) if message.tty else pipes(stdin=message.open_stdin)
         try:
             size = message.console_size
@@ -132,13 +149,14 @@ class Launcher:
         self._ends = ends if running.console is None else {"terminal": running.console}
         self._tell_keeper(running)
         self._note(message, running)
+        self._hand_over(running)
         if not message.gated:
             try:
                 runtime.start(running)
             except BaseException:
                 self._undo()
                 raise
-        self._running = running
+        self._launched = True
         return launched(running, self._state.started_at_ns)
 
     def _tell_keeper(self, running: Running) -> None:
@@ -167,7 +185,8 @@ class Launcher:
         facts.write(self._directory_fd, self._state)
 
     def _undo(self) -> None:
-        """Be without a container again: `start` has ended the process and removed its control groups."""
+        """Be without a container again: `start` has ended the process and removed its control groups. The shim ends."""
+        self._shim.close()
         try:
             m.send(self._keeper, m.Release(name=""))
         except OSError:
@@ -188,17 +207,16 @@ class Launcher:
                     continue
         self._clients.clear()
 
-    def hand_over(self, shim: socket.socket) -> None:
-        """Give the shim everything; this process ends."""
-        running, state = self._running, self._state
-        assert running
+    def _hand_over(self, running: Running) -> None:
+        """Give the shim everything. It waits for BEGIN, without which it ends."""
+        state = self._state
         unread, unread_fds = self._decoder.rest()
         log = state.log
         given = handover.Handover(
             id=state.id,
             directory=self._directory,
             state=facts.encode(state),
-            gated=running.waiting,
+            gated=state.phase == "created",
             pid=running.pid,
             start_time=running.start_time,
             streams=tuple(self._ends),
@@ -214,10 +232,10 @@ class Launcher:
         )
         descriptors = [self._directory_fd, self._listening.fileno(), self._first.fileno(), running.pidfd]
         descriptors += [*self._ends.values(), *unread_fds, *(fd for fd, _ in self._clients)]
-        if running.waiting:
+        if given.gated:
             descriptors.append(running.gate_fd)
         try:
-            handover.give(shim, given, descriptors)
+            handover.give(self._shim, given, descriptors)
         except BrokenPipeError:  # the shim was killed: the keeper, which holds it all too, puts another in its place
             pass
 

@@ -185,10 +185,12 @@ def wait(keeper: socket.socket, shims: str) -> None:
         return
     theirs.close()
     taken = handover.take(ours)
-    ours.close()
-    if taken:
-        loop = resume(keeper, *taken)
-        del taken
+    if not taken:
+        return
+    loop = resume(keeper, *taken)
+    del taken
+    if handover.begun(ours):
+        ours.close()
         loop.call_later(_LAUNCHER_ENDS_S, lambda: _reap(pid))
         loop.run()
 
