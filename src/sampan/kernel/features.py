@@ -139,10 +139,18 @@ def _rlimits() -> tuple[tuple[str, int], ...]:
 
 
 def _swap_accounting(mode: str, mounts: list[cgroupfs.CgroupMount], own: dict[str, str]) -> bool:
-    """See whether swap can be limited. On v2 the root has no such file: where this process is in it, believe it."""
+    """See whether swap can be limited.
+
+    On v2 only groups in which the memory controller is enabled have the file, the root never: where no group from
+    this process's own upwards is such a one, believe it.
+    """
     if mode == "v2":
         path = own.get("", "/")
-        return path == "/" or os.path.exists(f"{mounts[0].mount_point}{path}/memory.swap.max")
+        while path not in {"", "/"}:
+            if os.path.exists(f"{mounts[0].mount_point}{path}/memory.current"):
+                return os.path.exists(f"{mounts[0].mount_point}{path}/memory.swap.max")
+            path = os.path.dirname(path)
+        return True
     return any(
         os.path.exists(f"{m.mount_point}/memory.memsw.limit_in_bytes") for m in mounts if m.controller == "memory"
     )
