@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sampan.cli.failure import Failure
 from sampan.cli.output import say, warn
 from sampan.cli.session import ServerError
 from sampan.client.wire import quote
@@ -21,9 +22,9 @@ def each(call: Call, perform: Callable[[str], object], *, missing_is_fine: bool 
     for name in call.arguments:
         try:
             perform(name)
-        except ServerError as e:
+        except Failure as e:
             warn(e.message + (f"\n  hint: {e.hint}" if e.hint else ""))
-            if not (missing_is_fine and e.http_status == _NOT_FOUND):
+            if not (missing_is_fine and isinstance(e, ServerError) and e.http_status == _NOT_FOUND):
                 status = 1
         else:
             say(name)
@@ -32,4 +33,6 @@ def each(call: Call, perform: Callable[[str], object], *, missing_is_fine: bool 
 
 def container(name: str, action: str = "") -> str:
     """Return the API's path of a container, with what to do to it."""
+    if not name.strip():
+        raise Failure("invalid container name or ID: value is empty")
     return f"/containers/{quote(name)}{action}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sampan.cli.command import Call, Command
+from sampan.cli.each import container
 from sampan.cli.failure import Failure, Unavailable, quoted
 from sampan.cli.flags import Flag
 from sampan.cli.inspecting import show_all
@@ -46,7 +47,7 @@ def inspect(call: Call) -> int:
 def get_container(call: Call, name: str) -> Any:
     """Return one container's document."""
     size = query(size=call.options.values.get("size"))
-    return call.session.ask("GET", f"/containers/{quote(name)}/json{size}").json()
+    return call.session.ask("GET", container(name, f"/json{size}")).json()
 
 
 def get_image(call: Call, name: str) -> Any:
