@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from sampan.errors import Failed, doing
-from sampan.ids import check_digest, new_id
+from sampan.ids import check_digest, is_digest, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -61,7 +61,7 @@ class Blobs:
     def keep_only(self, digests: AbstractSet[str]) -> None:
         """Remove all others."""
         for name in os.listdir(f"{self._root}/sha256"):
-            if f"sha256:{name}" not in digests:
+            if is_digest(f"sha256:{name}") and f"sha256:{name}" not in digests:
                 os.unlink(f"{self._root}/sha256/{name}")
 
     def _path(self, digest: str) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from sampan.errors import Failed, doing
-from sampan.ids import check_digest, new_id
+from sampan.ids import check_digest, is_digest, new_id
 from sampan.image.unpack import read_record
 from sampan.kernel.trees import remove_tree
 
@@ -124,9 +124,9 @@ class Layers:
         return True
 
     def keep_only(self, diff_ids: AbstractSet[str]) -> None:
-        """Remove all others, less the pinned."""
+        """Remove all others, less the pinned. What is no layer (a filesystem's lost+found) stays."""
         for name in os.listdir(f"{self._dirs.layers}/sha256"):
-            if f"sha256:{name}" not in diff_ids:
+            if is_digest(f"sha256:{name}") and f"sha256:{name}" not in diff_ids:
                 self.remove(f"sha256:{name}")
 
     def _adopt(self, target: str, diff_id: str) -> LayerRecord:

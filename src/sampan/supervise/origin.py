@@ -223,7 +223,8 @@ def instance(dirs: Dirs) -> str:
         os.rename(f"{dirs.instance}.new", dirs.instance)
     if len(id) != 8 or not set(id) <= set("0123456789abcdef"):
         raise Failed(
-            f"{dirs.instance} does not hold an instance's id", "restore it: its cgroups carry the id in their names"
+            f"{dirs.instance} does not hold an instance's id",
+            "restore it, or remove it when no container of this root runs: control groups have the id in their names",
         )
     return id
 
@@ -267,7 +268,10 @@ def _enter(mount: cgroupfs.CgroupMount, name: str) -> None:
                 if not cgroupfs.read(group, file).strip():
                     cgroupfs.write(group, file, cgroupfs.read(parent, file).strip())
         parent = group
-    cgroupfs.add_process(parent, 0)
+    if mount.controller:  # one thread that moves itself does not wait for all others, as cgroup.procs does
+        cgroupfs.write(parent, "tasks", "0")
+    else:
+        cgroupfs.add_process(parent, 0)
 
 
 def remove_cgroups(name: str) -> None:
