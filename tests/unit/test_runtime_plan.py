@@ -117,18 +117,20 @@ def test_nothing_but_giving_up_rights_comes_after_the_root_has_changed() -> None
     }  # fmt: skip
 
 
-def test_v1_groups_are_entered_while_the_mounts_are_made_and_v2_is_born_into() -> None:
+def test_v1_groups_are_made_while_the_mounts_are_and_v2_is_born_into() -> None:
     first, second = kinds(outside(made(spec()))), kinds(outside(made(spec(), V2)))
 
-    assert first.index("Clone") < first.index("MakeCgroup") < first.index("EnterCgroup")
+    assert first.index("Clone") < first.index("MakeCgroup")
     assert second.index("MakeCgroup") < second.index("Clone")
-    assert "EnterCgroup" not in second
+    assert "EnterCgroup" not in first + second
+    assert "MoveIntoCgroup" in kinds(inside(made(spec())))
+    assert "MoveIntoCgroup" not in kinds(inside(made(spec(), V2)))
     assert ops.Clone(("pid",), "/cg/sampan-x/c") in outside(made(spec(), V2))
     assert ops.Await("cgroups") not in inside(made(spec(), V2))
 
 
 def test_controllers_that_share_a_mount_are_entered_once() -> None:
-    entered = [op.directory for op in outside(made(spec())) if isinstance(op, ops.EnterCgroup)]
+    entered = [op.directory for op in inside(made(spec())) if isinstance(op, ops.MoveIntoCgroup)]
 
     assert entered.count("/cg/cpu,cpuacct/sampan-x/c") == 1
     assert "/cg/cpuset/sampan-x/c" not in entered
@@ -138,7 +140,9 @@ def test_a_cgroup_namespace_is_made_when_the_process_is_in_its_groups() -> None:
     story = inside(made(spec(mounts=(Mount(destination="/sys/fs/cgroup", type="cgroup", options=("ro",)),))))
 
     at = story.index(ops.Unshare(("cgroup",)))
-    assert story[at - 1] == ops.Await("cgroups")
+    entered = [n for n, op in enumerate(story) if isinstance(op, ops.MoveIntoCgroup)]
+    assert story[entered[0] - 1] == ops.Await("cgroups")
+    assert at == entered[-1] + 1
     assert ops.Mount("cgroup", "cgroup", "/sys/fs/cgroup/cpu,cpuacct", ("ro",), "cpu,cpuacct") in story[at:]
     assert ops.MakeLink("/sys/fs/cgroup/cpu", "cpu,cpuacct") in story[at:]
     assert ops.MakeReadOnly("/sys/fs/cgroup", mounted=True) in story[at:]
@@ -161,7 +165,7 @@ def test_cpusets_inherit_what_is_not_given() -> None:
     group = "/cg/cpuset/sampan-x/c"
     at = story.index(ops.InheritCpuset(group))
     assert story.index(ops.MakeCgroup(group)) < at < story.index(ops.WriteCgroup(group, "cpuset.cpus", "0"))
-    assert at < story.index(ops.EnterCgroup(group))
+    assert ops.MoveIntoCgroup(group) in inside(made(spec(linux={"resources": Resources(cpu=Cpu(cpus="0"))})))
 
 
 def test_v2_controllers_are_handed_down_to_the_parent_of_the_group() -> None:

@@ -152,7 +152,7 @@ _LAST = (
 )  # fmt: skip
 """What the Python program does."""
 
-_AROUND = (*_GROUP, ops.EnterCgroup, ops.Clone, ops.Join, ops.JoinContainer, ops.Unshare, ops.Await)
+_AROUND = (*_GROUP, ops.EnterCgroup, ops.MoveIntoCgroup, ops.Clone, ops.Join, ops.JoinContainer, ops.Unshare, ops.Await)
 """What the outer script does, or what needs no doing there."""
 
 

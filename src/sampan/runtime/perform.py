@@ -69,6 +69,8 @@ def inside(op: ops.Inside, scene: Scene) -> None:
     match op:
         case ops.Await():
             scene.channel.wait_for(MAPPED if op.what == "maps" else IN_CGROUPS)
+        case ops.MoveIntoCgroup():
+            cgroupfs.write(op.directory, "tasks", "0")
         case ops.BecomeMappedRoot():
             _become_mapped_root()
         case ops.Unshare():

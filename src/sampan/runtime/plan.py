@@ -94,7 +94,7 @@ def plan_exec(process: oci.Process, spec: oci.Spec, host: Host, *, id: str, cgro
     outside += _clone((), host, own)
     inside: list[ops.Inside] = [
         *_before_the_root_changes(process, id),
-        *([] if host.cgroup_mode is CgroupMode.V2 or not own else [ops.Await("cgroups")]),
+        *([] if host.cgroup_mode is CgroupMode.V2 else [ops.MoveIntoCgroup(directory) for _, directory in own]),
         ops.JoinContainer(tuple(t for t in types if t != "pid")),
         *([ops.BecomeMappedRoot()] if "user" in types else []),
         _look_up_user(process, spec.annotations),
@@ -142,15 +142,21 @@ def _outside(spec: oci.Spec, host: Host, own: tuple[tuple[str, str], ...]) -> li
         at = next(n for n, op in enumerate(steps) if isinstance(op, ops.Clone)) + 1
         steps[at:at] = maps
     if host.cgroup_mode is CgroupMode.V1:
-        at = next((n for n, op in enumerate(steps) if isinstance(op, ops.EnterCgroup)), len(steps))
-        steps[at:at] = limits
+        steps += limits
+        if not _may_move_itself(spec):
+            steps += (ops.EnterCgroup(directory) for _, directory in own)
     return steps
+
+
+def _may_move_itself(spec: oci.Spec) -> bool:
+    """Whether the new process may write to the host's control groups: not as the root of another user namespace."""
+    return all(n.type != "user" for n in spec.linux.namespaces)
 
 
 def _clone(namespaces: tuple[str, ...], host: Host, own: tuple[tuple[str, str], ...]) -> list[ops.Outside]:
     if host.cgroup_mode is CgroupMode.V2:
         return [ops.Clone(namespaces, own[0][1])]
-    return [ops.Clone(namespaces), *(ops.EnterCgroup(directory) for _, directory in own)]
+    return [ops.Clone(namespaces)]
 
 
 def _limit(spec: oci.Spec, host: Host, own: tuple[tuple[str, str], ...]) -> Iterator[ops.Outside]:
@@ -243,6 +249,8 @@ def _look_up_user(process: oci.Process, annotations: dict[str, str]) -> ops.Insi
 def _once_in_the_cgroups(spec: oci.Spec, host: Host, own: tuple[tuple[str, str], ...]) -> Iterator[ops.Inside]:
     if own and host.cgroup_mode is CgroupMode.V1:
         yield ops.Await("cgroups")
+        if _may_move_itself(spec):
+            yield from (ops.MoveIntoCgroup(directory) for _, directory in own)
     if "cgroup" in _new(spec):
         yield ops.Unshare(("cgroup",))
     yield from mounts.cgroup_filesystems(spec, host, own)

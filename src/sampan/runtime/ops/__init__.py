@@ -13,6 +13,7 @@ from sampan.runtime.ops.cgroups import (
     FilterDevices,
     InheritCpuset,
     MakeCgroup,
+    MoveIntoCgroup,
     WriteCgroup,
 )
 from sampan.runtime.ops.filesystem import (
@@ -76,7 +77,7 @@ Becoming = (
 """What is left when the root has changed: the process gives up its own rights."""
 
 Inside = (
-    Await | BecomeMappedRoot | Unshare | Join | JoinContainer
+    Await | MoveIntoCgroup | BecomeMappedRoot | Unshare | Join | JoinContainer
     | SetPropagation | MountOverlay | AttachOverlay | BindRoot | Mount | Borrow | Bind | MakeDirectory | MakeNode
     | MakeLink | Mask | MakeReadOnly | MakeConsole
     | SetHostname | SetDomainname | BringUpLoopback | SetSysctl | SetOomScoreAdj | NewKeyring | SetLabel
@@ -117,6 +118,7 @@ __all__ = [
     "Mask",
     "Mount",
     "MountOverlay",
+    "MoveIntoCgroup",
     "NewKeyring",
     "OffsetClocks",
     "Operation",

@@ -80,6 +80,23 @@ class FilterDevices(Operation, frozen=True, tag="filter-devices"):
         return f"# no tool does this: bpf(BPF_PROG_LOAD), bpf(BPF_PROG_ATTACH, {self.directory}, BPF_CGROUP_DEVICE)"
 
 
+class MoveIntoCgroup(Operation, frozen=True, tag="move-into-cgroup"):
+    """Move this process, of one thread, into a v1 group.
+
+    A thread that moves itself waits for nobody: 0.03 ms. Who moves another, or goes by `cgroup.procs`, waits until no
+    process of the machine forks or ends (cgroup_threadgroup_rwsem, a grace period of RCU): 4 to 17 ms; since Linux 5.5.
+    """
+
+    man: ClassVar[str] = "cgroups(7)"
+    directory: str
+
+    def say(self) -> str:
+        return f"move into {self.directory}"
+
+    def shell(self) -> str:
+        return f"echo $$ > {quote(self.directory)}/tasks"
+
+
 class EnterCgroup(Operation, frozen=True, tag="enter-cgroup"):
     """Move the new process into a group."""
 

@@ -104,7 +104,7 @@ class Await(Operation, frozen=True, tag="await"):
     def say(self) -> str:
         return {
             "maps": "wait until the ids are mapped",
-            "cgroups": "wait until the process is in its control groups",
+            "cgroups": "wait until its control groups are ready",
         }[self.what]
 
     def shell(self) -> str:
