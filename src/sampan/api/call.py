@@ -150,12 +150,13 @@ class Call:
     def hijack(self, session: Any) -> None:
         """Answer, then hand the connection to an attach or exec session of the engine."""
         multiplexed = not session.tty and self.version >= (1, 42)
-        try:
-            client, already_read = self._channel.upgrade(MULTIPLEXED if multiplexed else RAW)
-        except BaseException:
-            session.abandon()
-            raise
-        session.hand_over(client.fileno(), already_read)
+        with session.answering():
+            try:
+                client, already_read = self._channel.upgrade(MULTIPLEXED if multiplexed else RAW)
+            except BaseException:
+                session.abandon()
+                raise
+            session.hand_over(client.fileno(), already_read)
 
     def if_client_leaves(self, then: Callable[[], object]) -> AbstractContextManager[None]:
         """While the `with` lasts, call `then` (from another thread) when the client hangs up."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sampan.engine import lifecycle
@@ -11,10 +12,12 @@ from sampan.engine.launch import must_run
 from sampan.engine.lifecycle import Verb
 from sampan.engine.requests import LogsQuery
 from sampan.errors import SampanError
+from sampan.spec.state import Status
 from sampan.supervise import messages
 from sampan.units import parse_detach_keys
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Literal
 
     from sampan.engine.core import Core
@@ -63,6 +66,19 @@ class AttachSession:
     def tty(self) -> bool:
         """Whether the streams are raw."""
         return self._container.body.tty
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Keep a container that is to be waited for from starting: a client that has its answer may start it at once.
+
+        A past that is still to be sent is not waited for: a slow client would hold others up.
+        """
+        with self._container.lock:
+            past = self._query.logs and self._container.state.status is not Status.CREATED
+            if not self._container.running and not past:
+                yield
+                return
+        yield
 
     def hand_over(self, fd: int, already_read: bytes = b"") -> None:
         """Give the connection to the shim; a failure is written to the client."""

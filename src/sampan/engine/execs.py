@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from sampan import ids
@@ -18,6 +19,7 @@ from sampan.supervise import messages
 from sampan.units import parse_detach_keys
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from typing import Literal
 
     from sampan.engine.core import Core
@@ -104,6 +106,10 @@ class ExecSession:
     def tty(self) -> bool:
         """Whether the streams are raw."""
         return self._exec.config.tty
+
+    def answering(self) -> AbstractContextManager[None]:
+        """Nothing runs before the handover."""
+        return nullcontext()
 
     def hand_over(self, fd: int, already_read: bytes = b"") -> None:
         """Run it with the connection; a failure is written to the client."""

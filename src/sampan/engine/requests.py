@@ -11,6 +11,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 Filters = dict[str, tuple[str, ...]]
 """Docker's filters, whichever JSON form they came in: `{"label": ("a=b", "c")}`."""
@@ -58,6 +59,10 @@ class Session(Protocol):
     @property
     def tty(self) -> bool:
         """Whether the streams are raw."""
+        ...
+
+    def answering(self) -> AbstractContextManager[None]:
+        """Enter this around the answer and the handover: who has the answer may start the container at once."""
         ...
 
     def hand_over(self, fd: int, already_read: bytes = b"") -> None:
