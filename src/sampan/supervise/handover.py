@@ -6,7 +6,6 @@ Not a message: a shim that has decoded none yet is 300 KiB smaller, and most nev
 from __future__ import annotations
 
 import marshal
-import os
 import socket
 import struct
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,7 +17,7 @@ BEGIN = b"b"
 """What the launcher says last, when the container has begun; at its end without this there is none."""
 
 _LENGTH = struct.Struct("=I")
-_MAX_DESCRIPTORS = 250
+_ANCILLARY = socket.CMSG_SPACE(250 * 4)
 _READ = 8192
 _CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
 
@@ -55,15 +54,13 @@ def give(sock: socket.socket, handover: Handover, descriptors: Sequence[int]) ->
 
 def take(sock: socket.socket) -> tuple[Handover, Iterator[int]] | None:
     """Wait for it; None when the launcher has ended without a container."""
-    data, ancillary, _, _ = sock.recvmsg(_READ, socket.CMSG_SPACE(_MAX_DESCRIPTORS * 4), _CLOEXEC)
+    data, ancillary, _, _ = sock.recvmsg(_READ, _ANCILLARY, _CLOEXEC)
     if not data:
         return None
     (length,) = _LENGTH.unpack_from(data)
     while len(data) < _LENGTH.size + length:
         data += sock.recv(_READ)
     fds = [fd for _, _, rights in ancillary for fd in memoryview(rights).cast("i")]
-    for fd in fds:
-        os.set_inheritable(fd, False)
     # From the launcher, which is this very program.
     return Handover(*marshal.loads(data[_LENGTH.size :])), iter(fds)  # noqa: S302
 

@@ -19,7 +19,6 @@ import socket
 import struct
 import sys
 import time
-import traceback
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -215,7 +214,7 @@ class Keeper:
                 case _:
                     answer = m.Refused(error="InvalidInput", message=f"a keeper can't do {type(message).__name__}")
         except Exception as e:
-            traceback.print_exc()
+            sys.excepthook(*sys.exc_info())
             answer = m.Refused(error="Failed", message=f"the keeper failed: {e}")
         finally:
             for fd in descriptors:
@@ -292,6 +291,8 @@ class Keeper:
     def _dismiss(self) -> None:
         """Let the children go that nobody needs any more, and wait for them: they are in our control group."""
         leaving = {self._nursery.pid, *(pid for pid, _ in self._spares)}
+        forgotten = (s for s in self._shims.values() if s.is_child and not os.path.exists(self._dirs.shim(s.id)))
+        leaving.update(s.pid for s in forgotten)
         self._nursery.sock.close()
         for _, sock in self._spares:
             sock.close()

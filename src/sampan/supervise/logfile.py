@@ -19,7 +19,7 @@ PIECE_BYTES = 16 * 1024
 """The most of one line that stands in one object."""
 
 _MEND_BYTES = 4096
-_BLOCK_BYTES = 1024
+_BLOCK_BYTES = 512
 _LINES_AT_ONCE = 32  # more make a shim larger, not faster
 _quote = msgspec.json.Encoder().encode
 

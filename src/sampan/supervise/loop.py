@@ -7,7 +7,6 @@ import os
 import select
 import sys
 import time
-import traceback
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -86,7 +85,7 @@ class Loop:
         try:
             callback(*args)
         except Exception:  # the processes that others depend on do not die of one bad callback
-            traceback.print_exc(file=sys.stderr)
+            sys.excepthook(*sys.exc_info())  # not traceback: a megabyte, in every fork
 
 
 class Channel:

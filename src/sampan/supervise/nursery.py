@@ -13,7 +13,7 @@ import os
 import resource
 import signal
 import socket
-import traceback
+import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from sampan.kernel.namespaces import CLONE, clone
@@ -121,6 +121,6 @@ def _tell(story: Callable[[], None]) -> NoReturn:
         story()
         status = 0
     except BaseException:
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
     finally:
         os._exit(status)

@@ -13,7 +13,7 @@ import gc
 import os
 import socket
 
-from sampan.supervise import shim, state as facts
+from sampan.supervise import messages as m, shim, state as facts
 from sampan.supervise.handover import Handover, give, take
 
 _TIMES = 10  # 3.11 specialises a function that has run eight times
@@ -49,7 +49,8 @@ def _play() -> None:
 
         output, end = os.pipe()
         ours, theirs = pair()
-        listening, first = pair()
+        listening, _ = pair()
+        server, first = pair()
         keeper, _ = pair()
         pidfd = open_fd(os.pidfd_open(os.getpid()))
         beside = [open_fd(os.open("/", os.O_PATH)), listening.fileno(), first.fileno(), pidfd, open_fd(output)]
@@ -57,6 +58,8 @@ def _play() -> None:
         taken = take(ours)
         assert taken
         loop = shim.resume(keeper, *taken)
+        m.send(server, m.Hello(), 1)
+        m.send(server, m.Attach(streams=frozenset({"stdout"})), 2, [pair()[0].fileno()])
         os.write(end, b"a line of output\n" * 200)
         os.close(end)
         loop.call_later(0.002, loop.stop)
