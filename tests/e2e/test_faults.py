@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.sampan import Sampan, wait_until
+from support.sampan import Sampan, command_lines, wait_until
 
 COUNT = (
     "i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo $i; usleep 5000; done; "
@@ -28,7 +28,7 @@ def counting(instance: Sampan, busybox_image: str) -> Sampan:
 
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not Path(f"/proc/{pid}/cmdline").exists() or not Path(f"/proc/{pid}/cmdline").read_bytes())
+    wait_until(lambda: not command_lines([pid])[0])
 
 
 def pids(sampan: Sampan) -> dict[str, int]:

@@ -197,10 +197,8 @@ class Sampan:
                 *Path("/sys/fs/cgroup").glob(f"*/sampan-{self.instance}"),
                 Path(f"/sys/fs/cgroup/sampan-{self.instance}"),
             ]:
-                for path in sorted((p for p in parent.rglob("*") if p.is_dir()), reverse=True):
-                    path.rmdir()
-                if parent.is_dir():
-                    parent.rmdir()
+                for path in [*sorted((p for p in parent.rglob("*") if p.is_dir()), reverse=True), parent]:
+                    wait_until(lambda path=path: _remove_group(path), what=f"{path} is empty")
         # The cover of the `host` image (rootfs/host.py), which a killed server leaves.
         shutil.rmtree(f"/dev/shm/sampan-{zlib.crc32(os.fsencode(os.path.realpath(self.root))):08x}", ignore_errors=True)
         shutil.rmtree(self.root, ignore_errors=True)
@@ -237,6 +235,17 @@ def _read(path: str) -> str:
         return Path(path).read_text(errors="replace")
     except OSError:
         return ""
+
+
+def _remove_group(path: Path) -> bool:
+    """Whether a control group is gone; those who were killed in it take a moment to leave."""
+    try:
+        path.rmdir()
+    except FileNotFoundError:
+        pass
+    except OSError:
+        return False
+    return True
 
 
 def _kill(pid: int, number: int) -> None:
