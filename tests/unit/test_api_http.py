@@ -236,3 +236,15 @@ def test_a_client_that_stays_is_not_taken_for_gone() -> None:
 
     assert not noticed.wait(0.1)
     ours.close()
+
+
+def test_a_server_that_leaves_owes_an_answer_to_a_request_that_nobody_has_read_yet(pair: Pair) -> None:
+    assert not pair.channel.owes()
+    pair.client.sendall(b"GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert pair.channel.owes()
+    pair.channel.next()
+    assert pair.channel.owes()
+    pair.channel.reply(200)
+    assert not pair.channel.owes()
+    pair.client.close()
+    assert not pair.channel.owes()

@@ -73,6 +73,15 @@ class Channel:
         self._patient = False
         _set_timeouts(client, HEAD_TIMEOUT_S, SEND_TIMEOUT_S)
 
+    def owes(self) -> bool:
+        """Tell whether a request waits for its answer, be it that nobody has read it yet."""
+        if not self.answered:
+            return True
+        try:
+            return bool(self.client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except OSError:  # nothing has come, or it is closed
+            return False
+
     # ---------------------------------------------------------------------------------------- requests
 
     def next(self) -> Request | None:

@@ -89,11 +89,17 @@ class Server:
                 raise
             time.sleep(0.05)
             return
+        channel: Channel | None = None
         try:
             if len(self._channels) >= MOST_CONNECTIONS:
                 raise RuntimeError("too many connections")
-            threading.Thread(target=self._serve, args=(client,), name="connection", daemon=True).start()
+            channel = Channel(client, self._identity)
+            with self._lock:  # from here on `finish` waits for it
+                self._channels.add(channel)
+            threading.Thread(target=self._serve, args=(channel,), name="connection", daemon=True).start()
         except RuntimeError:  # also when no thread can be had
+            if channel:
+                self._drop(channel)
             client.close()
 
     def finish(self) -> None:
@@ -101,16 +107,18 @@ class Server:
         end = time.monotonic() + _FINISH_S
         while time.monotonic() < end:
             with self._lock:
-                if all(channel.answered for channel in self._channels):
+                if not any(channel.owes() for channel in self._channels):
                     return
             time.sleep(0.01)
 
     # ---------------------------------------------------------------------------------------- one connection
 
-    def _serve(self, client: socket.socket) -> None:
-        channel = Channel(client, self._identity)
+    def _drop(self, channel: Channel) -> None:
+        channel.client.close()
         with self._lock:
-            self._channels.add(channel)
+            self._channels.discard(channel)
+
+    def _serve(self, channel: Channel) -> None:
         counted = False
         try:
             while (request := self._next(channel)) is not None:
@@ -123,9 +131,7 @@ class Server:
         except Exception:
             traceback.print_exc()
         finally:
-            client.close()
-            with self._lock:
-                self._channels.discard(channel)
+            self._drop(channel)
             if counted and isinstance(self.engine, Engine):
                 self.engine.connection_closed()
 
@@ -161,11 +167,14 @@ class Server:
             _refuse(channel, Failed(f"internal error: {type(e).__name__}: {e}", "the server's log has more"))
 
     def _make_room(self, channel: Channel) -> None:
-        """A newer client calls: let the keeper execute the newer server, and the client ask that one."""
+        """A newer client calls: let the keeper execute the newer server, and the client ask that one.
+
+        It asks again at once, so nothing is accepted any more before it is told to.
+        """
         assert isinstance(self.engine, Engine)
-        channel.reply(503, b"", headers={"Sampan-Restarting": "1", "Connection": "close"})
-        self.engine.restart_server()
         self.leave()
+        self.engine.restart_server()
+        channel.reply(503, b"", headers={"Sampan-Restarting": "1", "Connection": "close"})
 
 
 def _refuse(channel: Channel, error: SampanError) -> None:
