@@ -19,14 +19,13 @@ import socket
 import struct
 import sys
 import time
-from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from sampan import dirs as paths
 from sampan.kernel import process as kernel
 from sampan.supervise import messages as m, origin, shim, state as facts, worker
 from sampan.supervise.loop import IN, Channel, Loop
-from sampan.supervise.nursery import Nursery, be
+from sampan.supervise.nursery import Spares, be
 from sampan.supervise.process import Held
 from sampan.supervise.stderr import use_log
 
@@ -41,7 +40,6 @@ _QUICK_DEATHS = 7
 _REPLACEMENTS = 5
 _REPLACEMENTS_S = 10.0
 _SERVER_STOP_S = 10.0
-_SPARE_AFTER_S = 0.02
 _LAST_CHILDREN_S = 1.0
 
 
@@ -122,9 +120,7 @@ class Keeper:
         self._listening = socket.socket(fileno=options.listen_fd)
         self._server: Server | None = None
         self._shims: dict[str, Shim] = {}
-        self._spares: list[tuple[int, socket.socket]] = []
-        self._wanted: deque[_Wanted] = deque()
-        self._ordered = False
+        self._spares = Spares(self._loop, dirs.shims)
         self._deaths = 0
         self._replaced: dict[str, list[float]] = {}
         self._next: Callable[[], None] = self._server_died
@@ -136,7 +132,7 @@ class Keeper:
 
     def run(self) -> None:
         """Find what runs, start a server unless there is one, and serve until it is time to leave."""
-        self._open_nursery()
+        self._spares.open()
         for id in facts.ids(self._dirs):
             self._find(id)
         if self._options.server_fd is not None:
@@ -203,7 +199,8 @@ class Keeper:
         try:
             match message:
                 case m.ForkShim():
-                    self._ask_for_shim(_Wanted(message.id, descriptors.pop(), channel, frame.seq))
+                    wanted = _Wanted(message.id, descriptors.pop(), channel, frame.seq)
+                    self._spares.take(lambda pid, sock: self._become(wanted, pid, sock))
                     answer = None
                 case m.ForkWorker():
                     answer = m.Forked(pid=self._fork_worker(descriptors.pop()))
@@ -290,12 +287,9 @@ class Keeper:
 
     def _dismiss(self) -> None:
         """Let the children go that nobody needs any more, and wait for them: they are in our control group."""
-        leaving = {self._nursery.pid, *(pid for pid, _ in self._spares)}
+        leaving = self._spares.close()
         forgotten = (s for s in self._shims.values() if s.is_child and not os.path.exists(self._dirs.shim(s.id)))
         leaving.update(s.pid for s in forgotten)
-        self._nursery.sock.close()
-        for _, sock in self._spares:
-            sock.close()
         deadline = time.monotonic() + _LAST_CHILDREN_S
         while leaving and time.monotonic() < deadline:
             for pid in tuple(leaving):
@@ -332,11 +326,8 @@ class Keeper:
         if self._server and pid == self._server.pid:
             self._server_ended()
             return
-        for spare in tuple(self._spares):
-            if pid == spare[0]:
-                self._spares.remove(spare)
-                self._order()
-                return
+        if self._spares.reaped(pid):
+            return
         for shim_ in tuple(self._shims.values()):
             if pid == shim_.pid:
                 shim_.status = status
@@ -352,55 +343,14 @@ class Keeper:
 
     # -------------------------------------------------------------------------------------------------- shims
 
-    def _ask_for_shim(self, wanted: _Wanted) -> None:
-        """Let a shim that was forked ahead become the one that is wanted, or let it wait for the next."""
-        self._wanted.append(wanted)
-        self._spares = [spare for spare in self._spares if _lives(spare[0])]
-        if self._spares:
-            self._assign()
-        else:
-            self._order()
-
-    def _order(self) -> None:
-        """Ask the nursery for one."""
-        if not self._ordered:
-            self._ordered = True
-            self._nursery.ask()
-
-    def _born(self, _events: int) -> None:
-        """One is ready."""
-        self._ordered = False
-        spare = self._nursery.take()
-        if spare is None:
-            self._loop.forget(self._nursery.sock.fileno())
-            self._open_nursery()
-            return
-        self._spares.append(spare)
-        if self._wanted:
-            self._assign()
-
-    def _assign(self) -> None:
-        wanted, (pid, sock) = self._wanted.popleft(), self._spares.pop()
+    def _become(self, wanted: _Wanted, pid: int, sock: socket.socket) -> None:
+        """Let a shim that was forked ahead become the one that is wanted."""
         os.makedirs(self._dirs.shim(wanted.id), 0o700, exist_ok=True)
         record = self._shims[wanted.id] = Shim(wanted.id, pid, is_child=True)
         channel = self._talk_to(record, sock)
         channel.send(m.Become(id=wanted.id), fds=(wanted.first,))
         os.close(wanted.first)
         wanted.channel.send(m.Forked(pid=pid), wanted.seq)
-        if self._wanted:
-            self._order()
-        elif not self._spares:  # the next one in a while: what begins now has the processors for itself
-            self._loop.call_later(_SPARE_AFTER_S, self._order_spare)
-
-    def _order_spare(self) -> None:
-        if not self._spares:
-            self._order()
-
-    def _open_nursery(self) -> None:
-        self._nursery = Nursery(self._dirs.shims)
-        self._loop.watch(self._nursery.sock.fileno(), IN, self._born)
-        self._ordered = False
-        self._order()
 
     def _fork_successor(self, id: str, left: shim.TakeOver) -> int:
         """Fork a shim in the place of a killed one, from this process: it holds what the shim goes on with."""
@@ -494,10 +444,6 @@ def _peer(sock: socket.socket) -> tuple[int, int, int]:
     """Return who is at a socket's other end: (uid, pid, gid)."""
     pid, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
     return uid, pid, gid
-
-
-def _lives(child: int) -> bool:
-    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 
 def _connect(directory: str) -> socket.socket | None:

@@ -14,41 +14,109 @@ import resource
 import signal
 import socket
 import sys
+from collections import deque
 from typing import TYPE_CHECKING, NoReturn
 
 from sampan.kernel.namespaces import CLONE, clone
 from sampan.supervise import shim
+from sampan.supervise.loop import IN
 from sampan.supervise.rehearsal import rehearse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sampan.supervise.loop import Loop
 
-class Nursery:
-    """The keeper's end."""
+_SPARE_AFTER_S = 0.02
+_REOPEN_AFTER_S = 0.1
 
-    def __init__(self, shims: str) -> None:
-        self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.pid = os.fork()
-        if self.pid == 0:
+
+class Spares:
+    """The keeper's stock of shims, of which one is ready most of the time, and the nursery that they come from."""
+
+    def __init__(self, loop: Loop, shims: str) -> None:
+        self._loop = loop
+        self._shims = shims  # RUN/shims
+        self._ready: list[tuple[int, socket.socket]] = []  # (pid, the keeper's end of its channel)
+        self._takers: deque[Callable[[int, socket.socket], None]] = deque()
+        self._ordered = False
+
+    def open(self) -> None:
+        """Fork the nursery, and have a first shim made."""
+        self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._pid = os.fork()
+        if self._pid == 0:
             # Its children have this name as well: to give themselves another would cost each of them some pages.
-            be("sampan-shim", [theirs.fileno()], lambda: _serve(theirs, shims))
+            be("sampan-shim", [theirs.fileno()], lambda: _serve(theirs, self._shims))
         theirs.close()
+        self._loop.watch(self._sock.fileno(), IN, self._born)
+        self._ordered = False
+        self._order()
 
-    def ask(self) -> None:
-        """Ask for a shim; `take` when the socket is readable."""
-        try:
-            self.sock.send(b"s")
-        except OSError:  # it was killed, which `take` will tell
-            pass
+    def take(self, taker: Callable[[int, socket.socket], None]) -> None:
+        """Call `taker(pid, sock)` with a shim: at once, or when the next is made."""
+        self._takers.append(taker)
+        self._ready = [spare for spare in self._ready if _lives(spare[0])]
+        if self._ready:
+            self._give()
+        else:
+            self._order()
 
-    def take(self) -> tuple[int, socket.socket] | None:
-        """Return a new shim's pid and the keeper's end of its channel; None when the nursery has ended."""
+    def reaped(self, pid: int) -> bool:
+        """Take note of a child's end; False if it is none of these."""
+        for spare in self._ready:
+            if pid == spare[0]:
+                self._ready.remove(spare)
+                self._order()
+                return True
+        return pid == self._pid
+
+    def close(self) -> set[int]:
+        """Let all of them end; return their pids."""
+        self._loop.forget(self._sock.fileno())
+        self._sock.close()
+        for _, sock in self._ready:
+            sock.close()
+        return {self._pid, *(pid for pid, _ in self._ready)}
+
+    def _order(self) -> None:
+        if not self._ordered:
+            self._ordered = True
+            try:
+                self._sock.send(b"s")
+            except OSError:  # it was killed, and `_born` hears of it
+                pass
+
+    def _born(self, _events: int) -> None:
+        """One is made, or the nursery has ended."""
+        self._ordered = False
         try:
-            pid, descriptors, _, _ = socket.recv_fds(self.sock, 32, 1)
+            pid, descriptors, _, _ = socket.recv_fds(self._sock, 32, 1)
         except ConnectionResetError:
-            return None
-        return (int(pid), socket.socket(fileno=descriptors[0])) if pid else None
+            pid = b""
+        if not pid:
+            self._loop.forget(self._sock.fileno())
+            self._sock.close()
+            self._loop.call_later(_REOPEN_AFTER_S, self.open)
+            return
+        self._ready.append((int(pid), socket.socket(fileno=descriptors[0])))
+        if self._takers:
+            self._give()
+
+    def _give(self) -> None:
+        self._takers.popleft()(*self._ready.pop())
+        if self._takers:
+            self._order()
+        elif not self._ready:  # the next one in a while: what begins now has the processors for itself
+            self._loop.call_later(_SPARE_AFTER_S, self._order_spare)
+
+    def _order_spare(self) -> None:
+        if not self._ready:
+            self._order()
+
+
+def _lives(child: int) -> bool:
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 
 def _serve(sock: socket.socket, shims: str) -> None:
