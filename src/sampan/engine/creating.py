@@ -45,8 +45,9 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
     _check_sources(wanted)
     container = Container(ids.new_id(), wanted_name, now_ns(), (image.id, body.image), full, State())
     container.mounts = wanted
-    with ExitStack() as undo:
+    with container.lock, ExitStack() as undo:  # whoever finds it by its name waits until it is whole
         core.registry.add(container)
+        undo.callback(container.vanish)
         undo.callback(core.registry.remove, container)
         rootfs = core.snapshots.prepare(container.id, image)
         undo.callback(core.snapshots.remove, container.id)
