@@ -137,12 +137,13 @@ def test_run_pulls_what_is_missing_also_by_digest(
     sampan: Sampan, registry: Registry, archives: dict[str, Path]
 ) -> None:
     reference = registry.push(f"oci:{archives['oci']}:one", "another:2")
+    repository = reference.rpartition(":")[0]
     said = sampan("run", "--rm", reference)
 
     assert said.line == "by the second layer"
     assert f"Unable to find image '{reference}' locally" in said.err
-    (digest,) = sampan("images", "--digests", "--format", "{{.Digest}}", reference).lines
-    by_digest = f"{reference.rpartition(':')[0]}@{digest}"
+    (digest,) = sampan("images", "--digests", "--format", "{{.Digest}}", repository).lines
+    by_digest = f"{repository}@{digest}"
     sampan("rmi", reference)
     assert sampan("pull", "-q", by_digest).line == by_digest
     assert sampan("run", "--rm", by_digest).line == "by the second layer"
