@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from sampan.errors import CommandNotFound, InvalidInput, NotExecutable, NotFound, SampanError
+from sampan.errors import CommandNotFound, Failed, InvalidInput, NotExecutable, NotFound, SampanError
 from sampan.kernel import process as kernel_process
 from sampan.runtime import container, control
 from sampan.runtime.plan import plan
@@ -31,7 +31,17 @@ from sampan.spec.runtime import (
     Root,
     User,
 )
-from support.containers import HOST, NAMESPACES, PARENT, Box, facts, remove_parents, with_linux, with_process
+from support.containers import (
+    HOST,
+    NAMESPACES,
+    PARENT,
+    Box,
+    facts,
+    left_behind,
+    remove_parents,
+    with_linux,
+    with_process,
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +54,7 @@ def module_box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
 def box(module_box: Box) -> Iterator[Box]:
     before = facts(module_box.directory)
     yield module_box
-    assert facts(module_box.directory) == before, "the container left something behind"
+    assert not left_behind(before, module_box.directory)
 
 
 # ------------------------------------------------------------------------------------------------------ isolation
@@ -712,3 +722,14 @@ def test_a_plan_is_refused_before_anything_is_done(box: Box) -> None:
 
     with pytest.raises(Unsupported):
         plan(spec, HOST, id="x")
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "said"), [("/etc/passwd", "/etc", "is a"), ("/etc", "/etc/passwd", "is not a")]
+)
+def test_a_bind_of_another_kind_than_its_target_is_said(box: Box, source: str, target: str, said: str) -> None:
+    spec = box.spec("true", mounts=(Mount(destination=target, type="bind", source=source, options=("bind",)),))
+
+    with pytest.raises(Failed, match=f"it {said} directory") as e:
+        box.run(spec)
+    assert "a file on a file" in e.value.hint

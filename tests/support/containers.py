@@ -236,7 +236,7 @@ def with_linux(spec: Spec, **fields: object) -> Spec:
     return msgspec.structs.replace(spec, linux=msgspec.structs.replace(spec.linux, **fields))
 
 
-def facts(directory: Path) -> dict[str, object]:
+def facts(directory: Path) -> dict[str, set[str]]:
     """Return what a container of a box could leave behind: mounts, groups, children, open descriptors."""
     groups = [
         os.path.join(point, PARENT.lstrip("/"), name)
@@ -246,10 +246,17 @@ def facts(directory: Path) -> dict[str, object]:
         if os.path.isdir(f"{point}{PARENT}/{name}")
     ]
     with open(f"/proc/self/task/{os.getpid()}/children") as file:
-        children = file.read()
+        children = file.read().split()
     with open("/proc/self/mountinfo") as file:
         mounts = [line for line in file if str(directory) in line]
-    return {"groups": groups, "children": children, "mounts": mounts, "fds": sorted(os.listdir("/proc/self/fd"))}
+    found = {"groups": groups, "children": children, "mounts": mounts, "fds": os.listdir("/proc/self/fd")}
+    return {kind: set(names) for kind, names in found.items()}
+
+
+def left_behind(before: dict[str, set[str]], directory: Path) -> dict[str, set[str]]:
+    """Return what is there now and was not before; what other tests had left in this process may go meanwhile."""
+    new = {kind: names - before[kind] for kind, names in facts(directory).items()}
+    return {kind: names for kind, names in new.items() if names}
 
 
 def remove_parents() -> None:

@@ -66,6 +66,7 @@ _RDONLY, _ATIME = int(MOUNT_ATTR.RDONLY), int(MOUNT_ATTR.ATIME)
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 _LONGEST_PARAMETER = 255  # fsconfig(2) takes no longer string
 _MAX_LINKS = 40
+_SAME_KIND = "mount a directory on a directory and a file on a file"
 
 
 # ------------------------------------------------------------------------------------------------------------- the root
@@ -233,7 +234,7 @@ def bind(op: ops.Bind, scene: Scene) -> None:
         tree = mount.open_tree(AT_FDCWD, op.source, _CLONE | (_RECURSIVE if op.recursive else 0))
     try:
         _restrict(tree, op)
-        at = place(scene, op.target, directory=stat.S_ISDIR(os.fstat(tree).st_mode))
+        at = _place_alike(scene, op.target, tree)
         try:
             mount.move_mount(tree, "", at, "", _HERE)
         finally:
@@ -241,6 +242,21 @@ def bind(op: ops.Bind, scene: Scene) -> None:
     finally:
         os.close(tree)
     forget_parent(scene, op.target)
+
+
+def _place_alike(scene: Scene, target: str, tree: int) -> int:
+    """Open the target of a bind: a directory where the source is one, and only then."""
+    is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
+    try:
+        at = place(scene, target, directory=is_directory)
+    except SyscallError as e:
+        if e.errno == errno.ENOTDIR:
+            raise Failed("it is not a directory", _SAME_KIND) from None
+        raise
+    if stat.S_ISDIR(os.fstat(at).st_mode) and not is_directory:
+        os.close(at)
+        raise Failed("it is a directory", _SAME_KIND)
+    return at
 
 
 def borrow(op: ops.Borrow, scene: Scene) -> None:
