@@ -1,7 +1,6 @@
 """Layers on a real filesystem: what is unpacked, and what is refused with nothing left behind."""
 
 import gzip
-import io
 import os
 import stat
 import struct
@@ -16,41 +15,9 @@ from sampan.image.unpack import read_record, unpack_layer
 from sampan.kernel import mount
 from sampan.kernel.trees import remove_tree
 from support.child import in_child
+from support.tars import archive, device, directory, hardlink, member, symlink
 
 CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)  # cap_net_bind_service=ep
-
-
-def member(name, content=b"", **fields):
-    info = tarfile.TarInfo(name)
-    info.mode, info.mtime = 0o755, 1_600_000_000
-    for key, value in fields.items():
-        setattr(info, key, value)
-    info.size = len(content)
-    return info, content
-
-
-def directory(name, **fields):
-    return member(name, type=tarfile.DIRTYPE, **fields)
-
-
-def symlink(name, target):
-    return member(name, type=tarfile.SYMTYPE, linkname=target)
-
-
-def hardlink(name, target):
-    return member(name, type=tarfile.LNKTYPE, linkname=target)
-
-
-def device(name, major, minor, kind=tarfile.CHRTYPE):
-    return member(name, type=kind, devmajor=major, devminor=minor)
-
-
-def archive(*members):
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as file:
-        for info, content in members:
-            file.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 def unpack(base, data, **options):
@@ -187,6 +154,16 @@ def test_the_later_of_two_members_wins(layer):
     assert os.readlink(top / "e") == "/"
 
 
+def test_a_link_replaced_by_a_directory_and_back_leads_where_it_does_at_the_time(layer):
+    top = layer(
+        directory("d"), directory("e"), symlink("l", "d"), member("l/1"), symlink("l", "e"), member("l/2"),
+        directory("l"), member("l/3"), symlink("l", "d"), member("l/4"), member("l", b"file"),
+    )  # fmt: skip
+
+    assert {name: sorted(os.listdir(top / name)) for name in "de"} == {"d": ["1", "4"], "e": ["2"]}
+    assert (top / "l").read_bytes() == b"file"
+
+
 def test_a_link_that_leads_nowhere_yet_is_followed_inside(layer):
     top = layer(symlink("var/run", "/run"), member("var/run/x/y"), symlink("up", "../../../z"), member("up/a"))
 
@@ -251,6 +228,7 @@ ATTACKS = {
     "hard link to what only the host has": [hardlink("a", "/etc/passwd")],
     "hard link through a link": [symlink("l", "/"), hardlink("a", "l/etc/passwd")],
     "hard link to the root": [hardlink("a", "/")],
+    "hard link in the place of its target's directory": [member("a/b", b"x"), hardlink("a", "a/b")],
     "hard link to a directory": [directory("d"), hardlink("a", "d")],
     "hard link to a whiteout": [member(".wh.a"), hardlink("b", "a")],
     "a whiteout device": [device("a", 0, 0)],

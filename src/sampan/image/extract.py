@@ -19,10 +19,11 @@ import msgspec
 from sampan.errors import InvalidInput
 from sampan.image import tar
 from sampan.kernel.path import RESOLVE, openat2
-from sampan.kernel.trees import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from sampan.image.recipe import Recorder
 
 WHITEOUT_PREFIX = b".wh."
 OPAQUE_MARK = b".wh..wh..opq"
@@ -50,10 +51,14 @@ class Facts(msgspec.Struct, kw_only=True):
 
 
 class Extractor:
-    """Writes members into the directory open at `root`. Use it from one thread; then `finish`, or at least `close`."""
+    """Writes members into the directory open at `root`, and puts down in the recipe which content went where.
 
-    def __init__(self, root: int) -> None:
+    Use it from one thread; then `finish`, or at least `close`.
+    """
+
+    def __init__(self, root: int, recipe: Recorder) -> None:
         self._root = root
+        self._recipe = recipe
         self._open: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()  # path as written → (fd, real path)
         self._retired: list[int] = []  # no longer in _open, may be in use until the current member is done
         self._mtimes: dict[bytes, int] = {}  # of directories: to be set when nothing is written in them any more
@@ -128,10 +133,13 @@ class Extractor:
                 for piece in body:
                     _write_all(fd, piece)
                 self._content_bytes += entry.size
+                if entry.size:
+                    self._recipe.content(path, entry.size)
             else:
                 os.ftruncate(fd, entry.size)
                 _write_regions(fd, entry.regions, body)
                 self._content_bytes += sum(length for _, length in entry.regions)
+                self._recipe.content(path, entry.size, entry.regions)
             if entry.uid or entry.gid:
                 os.fchown(fd, entry.uid, entry.gid)
             os.fchmod(fd, entry.mode)  # after chown, which takes set-user-ID away; chown(2)
@@ -182,6 +190,8 @@ class Extractor:
             status = None
         if status is None or stat.S_ISDIR(status.st_mode) or _is_whiteout(status):
             raise InvalidInput(f"can't unpack hard link {show(entry.name)}: its layer has no file {show(entry.link)}")
+        if _join(real, target).startswith(path + b"/"):
+            raise InvalidInput(f"can't unpack hard link {show(entry.name)}: it would replace what it links to")
         if _join(real, target) != path:
             self._vacate(dirfd, name, path)
             os.link(target, name, src_dir_fd=source, dst_dir_fd=dirfd, follow_symlinks=False)
@@ -264,15 +274,25 @@ class Extractor:
         return fd, _join(real, name)
 
     def _vacate(self, dirfd: int, name: bytes, path: bytes) -> None:
-        """Remove what has the name already: the later member of two wins."""
+        """Take away what has the name already: the later member of two wins. Contents are kept for the recipe."""
         try:
             status = os.lstat(name, dir_fd=dirfd)
         except FileNotFoundError:
             return
         if not stat.S_ISDIR(status.st_mode):
-            os.unlink(name, dir_fd=dirfd)
+            if stat.S_ISREG(status.st_mode) and status.st_size:
+                self._recipe.move(dirfd, name, path)
+            else:
+                os.unlink(name, dir_fd=dirfd)
+            if stat.S_ISLNK(status.st_mode):
+                self._retire_all()  # what was found through it is elsewhere now
             return
-        remove_tree(os.fsdecode(_at(dirfd, name)))
+        try:
+            os.rmdir(name, dir_fd=dirfd)
+        except OSError as e:
+            if e.errno != errno.ENOTEMPTY:
+                raise
+            self._recipe.move(dirfd, name, path)
         self._retire_all()
         below = path + b"/"
         self._mtimes = {k: v for k, v in self._mtimes.items() if k != path and not k.startswith(below)}

@@ -15,7 +15,7 @@ import msgspec
 from sampan.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 BLOCK = 512
 _LONGEST_EXTENSION = 1 << 20  # a PAX or long-name record; as Go's archive/tar has it
@@ -55,13 +55,16 @@ class Reader:
     """The members of an archive that comes in `chunks`, in order.
 
     `next_entry` gives one; `body` its content, which is skipped if not asked for. `ended` tells whether the archive's
-    end mark was seen: without it a cut at a member's border would go unnoticed.
+    end mark was seen: without it a cut at a member's border would go unnoticed. `others` gets all bytes that `body`
+    does not give, in order, each run of them before the content that follows it.
     """
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
+    def __init__(self, chunks: Iterator[bytes], others: Callable[[bytes], None] | None = None) -> None:
         self._chunks = chunks
+        self._others = others
         self._chunk = b""
         self._position = 0
+        self._told = 0  # up to where of the chunk its bytes went to `others`, or out of `body`
         self._body_left = 0
         self._padding = 0
         self._global: dict[bytes, bytes] = {}
@@ -97,6 +100,8 @@ class Reader:
 
     def body(self) -> Iterator[memoryview]:
         """Give the content of the last member in pieces as they come."""
+        if self._body_left:
+            self._tell()
         while self._body_left:
             available = len(self._chunk) - self._position
             if not available:
@@ -105,14 +110,17 @@ class Reader:
             size = min(available, self._body_left)
             piece = memoryview(self._chunk)[self._position : self._position + size]
             self._position += size
+            self._told = self._position
             self._body_left -= size
             yield piece
 
     def drain(self) -> None:
         """Read on to the end of the stream: what follows the end mark belongs to the digest."""
-        self._chunk, self._position = b"", 0
-        for _ in self._chunks:
-            pass
+        self._position = len(self._chunk)
+        self._tell()
+        for chunk in self._chunks:
+            if self._others is not None:
+                self._others(chunk)
 
     def _finish(self, entry: Entry, header: bytes, pax: list[tuple[bytes, bytes]]) -> Entry:
         stored = entry.size
@@ -214,8 +222,16 @@ class Reader:
             size -= available
             self._refill()
 
+    def _tell(self) -> None:
+        if self._others is not None and self._position > self._told:
+            self._others(self._chunk[self._told : self._position])
+        self._told = self._position
+
     def _refill(self) -> None:
-        self._position = 0
+        """Get the next chunk; the rest of this one was taken."""
+        self._position = len(self._chunk)
+        self._tell()
+        self._position = self._told = 0
         self._chunk = next(self._chunks, b"")
         if not self._chunk:
             raise InvalidInput("can't read tar archive: it is cut short", "it was not written or sent to its end")

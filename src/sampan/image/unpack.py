@@ -18,6 +18,7 @@ import msgspec
 from sampan.errors import InvalidInput, doing
 from sampan.image.compression import Peeked, decompressed
 from sampan.image.extract import Extractor, Facts, show
+from sampan.image.recipe import Recorder
 from sampan.image.tar import Reader
 from sampan.kernel.trees import remove_tree
 from sampan.spec.image import LayerRecord, LayerResult
@@ -39,7 +40,7 @@ _LAYERS_FAULT = frozenset(
 
 
 def unpack_layer(fd: int, target: str, *, digest: str | None = None, diff_id: str | None = None) -> LayerResult:
-    """Read a layer from `fd` to its end and unpack it into the new directory `target`: diff/ and layer.json.
+    """Read a layer from `fd` to its end and unpack it into the new directory `target`: diff/, layer.json, recipe.
 
     `digest` is of the bytes as read, `diff_id` of the tar in them; None is not checked. With neither, the archive must
     have its end mark. What fails leaves no `target`. `fd` stays open.
@@ -49,8 +50,8 @@ def unpack_layer(fd: int, target: str, *, digest: str | None = None, diff_id: st
         try:
             os.mkdir(f"{target}/{CONTENT}")
             source = _Source(fd)
-            with _Tar(source) as content:
-                facts = _write(content, f"{target}/{CONTENT}", strict=digest is None and diff_id is None)
+            with _Tar(source) as content, Recorder(target) as recipe:
+                facts = _write(content, f"{target}/{CONTENT}", recipe, strict=digest is None and diff_id is None)
             result = LayerResult(
                 digest=source.digest(),
                 diff_id=content.digest(),
@@ -73,12 +74,12 @@ def read_record(layer: str) -> LayerRecord:
         return msgspec.json.decode(file.read(), type=LayerRecord)
 
 
-def _write(content: _Tar, target: str, *, strict: bool) -> Facts:
+def _write(content: _Tar, target: str, recipe: Recorder, *, strict: bool) -> Facts:
     root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
-    extractor = Extractor(root)
+    extractor = Extractor(root, recipe)
     try:
         os.fchmod(root, 0o755)
-        reader = Reader(content.pieces())
+        reader = Reader(content.pieces(), recipe.text)
         while (entry := reader.next_entry()) is not None:
             try:
                 extractor.write(entry, reader.body())
@@ -91,6 +92,7 @@ def _write(content: _Tar, target: str, *, strict: bool) -> Facts:
         if strict and not reader.ended:
             raise InvalidInput("the tar archive is cut short", "it was not written or sent to its end")
         reader.drain()
+        recipe.finish()
         return extractor.finish()
     finally:
         extractor.close()
