@@ -16,6 +16,7 @@ import pytest
 
 from sampan.supervise import messages as m
 from support.supervised import TINY_SERVER, World, until
+from support.tars import archive, member
 
 COUNT = 'n=0; while n=$((n+1)); do echo "line $n"; [ -e /tmp/stop ] && exit 5; done'
 CALM = 'n=0; while n=$((n+1)); do echo "line $n"; [ -e /tmp/stop ] && exit 5; sleep 0.001; done'
@@ -434,24 +435,41 @@ def test_facts_of_another_boot_are_forgotten(world):
             os.rmdir(group)
 
 
+def work(world, job, fds=()):
+    """Have a worker do one job; return its answer."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        world.keeper.ask(m.ForkWorker(), [theirs.fileno()])
+        theirs.close()
+        m.send(ours, job, 1, fds)
+        return m.receive(ours, m.Decoder()).message
+
+
 def test_a_worker_removes_a_tree_and_reports_what_it_can_not_do(world, tmp_path):
     tree = tmp_path / "tree/a/b"
     tree.mkdir(parents=True)
     (tree / "link").symlink_to("/etc/passwd")
 
-    def work(job):
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            world.keeper.ask(m.ForkWorker(), [theirs.fileno()])
-            theirs.close()
-            m.send(ours, job, 1)
-            return m.receive(ours, m.Decoder()).message
-
-    assert work(m.Remove(path=str(tmp_path / "tree"))) == m.Done()
+    assert work(world, m.Remove(path=str(tmp_path / "tree"))) == m.Done()
     assert not (tmp_path / "tree").exists()
     assert os.path.exists("/etc/passwd")
-    assert isinstance(work(m.Hello()), m.Refused)
-    assert isinstance(work(m.Remove(path="/proc/self")), m.Refused)
+    assert isinstance(work(world, m.Hello()), m.Refused)
+    assert isinstance(work(world, m.Remove(path="/proc/self")), m.Refused)
+
+
+def test_workers_unpack_a_layer_and_pack_it_again(world, tmp_path):
+    data = archive(member("a", b"content"))
+    (tmp_path / "data").write_bytes(data)
+
+    with open(tmp_path / "data", "rb") as file:
+        unpacked = work(world, m.Unpack(target=f"{tmp_path}/layer"), [file.fileno()])
+    with open(tmp_path / "again", "wb") as file:
+        packed = work(world, m.Pack(layer=f"{tmp_path}/layer", kind="none"), [file.fileno()])
+
+    assert packed == m.Packed(digest=unpacked.diff_id, size=len(data), diff_id=unpacked.diff_id)
+    assert (tmp_path / "again").read_bytes() == data
+    with open(tmp_path / "data", "rb") as file:
+        assert isinstance(work(world, m.Pack(layer=f"{tmp_path}/none", kind="gzip"), [file.fileno()]), m.Refused)
 
 
 def named(world, name):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from sampan.engine.core import Core
     from sampan.engine.requests import Filters
-    from sampan.image.compression import Readable
+    from sampan.image.compression import Compression, Readable
     from sampan.spec.distribution import Progress
     from sampan.spec.image import ExecutionConfig, Image
 
@@ -45,6 +45,22 @@ class Unpacker:
         try:
             job = messages.Unpack(target=target, digest=digest, diff_id=diff_id)
             return channel.ask(job, messages.Unpacked, (fd,), timeout_s=_UNPACK_S)
+        finally:
+            channel.close()
+
+
+class Packer:
+    """Writes a layer's tar in a process of its own, as `Unpacker` unpacks one."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def __call__(self, layer: str, fd: int, *, compression: Compression) -> messages.Packed:
+        """Write the tar of the unpacked layer in the directory `layer` to `fd`."""
+        channel = self._core.worker()
+        try:
+            job = messages.Pack(layer=layer, kind=compression.kind, level=compression.level)
+            return channel.ask(job, messages.Packed, (fd,), timeout_s=_UNPACK_S)
         finally:
             channel.close()
 

@@ -1,14 +1,27 @@
-"""Take the compression off a stream: gzip, zstd, xz and bzip2, known by their first bytes, several members too."""
+"""Take the compression off a stream: gzip, zstd, xz and bzip2, known by their first bytes, several members too.
+And put one on: gzip or zstd.
+
+For gzip there is ISA-L, which takes off in half of zlib's time, and puts on in a fifth of zlib's fastest: 150 MB of
+programs in 0.28 s at level 2, ratio 2.84 (zlib: level 1 1.28 s and 2.90, level 6 3.88 s and 3.20). It has wheels for
+x86-64 and aarch64; elsewhere zlib does it.
+"""
 
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import msgspec
 
 from sampan.errors import InvalidInput
 
+try:
+    from isal import isal_zlib
+except ImportError:
+    isal_zlib = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 IN_PIECE = 1 << 16
 OUT_PIECE = 1 << 18  # larger ones cost page faults: twice the time of an unpacking at a megabyte
@@ -20,6 +33,30 @@ _MAGIC = (
     (b"BZh", "bzip2"),
 )
 _LONGEST_MAGIC = 6
+
+_GZIP = 16 + zlib.MAX_WBITS  # with gzip's header and trailer; the header has no time and no name: same bytes each time
+_STRONGEST_OF_ISAL = 3
+_LEVELS = {"gzip": 9, "zstd": 22, "none": 0}
+
+
+class Compression(msgspec.Struct, frozen=True):
+    """How a layer is compressed when it is written out.
+
+    `level` None is the one that is quick: gzip 2 with ISA-L, 6 with zlib; zstd 3. The same tar gives the same bytes
+    again as long as the same library makes them.
+    """
+
+    kind: Literal["gzip", "zstd", "none"] = "gzip"
+    level: int | None = None
+
+    def check(self) -> Compression:
+        """Return itself, or raise InvalidInput where there is no such level."""
+        most = _LEVELS[self.kind]
+        if self.level is not None and not 0 < self.level <= most:
+            raise InvalidInput(
+                f"invalid compression level {self.level}: {self.kind} has " + (f"1 to {most}" if most else "none")
+            )
+        return self
 
 
 class Readable(Protocol):
@@ -34,6 +71,13 @@ class _Ended(Protocol):
 
     @property
     def unused_data(self) -> bytes: ...
+
+
+class _Compressor(Protocol):
+    """The objects of zlib, ISA-L and zstandard."""
+
+    def compress(self, data: bytes, /) -> bytes: ...
+    def flush(self) -> bytes: ...
 
 
 class _Incremental(_Ended, Protocol):
@@ -57,6 +101,20 @@ def kind_of(start: bytes) -> str:
     return "none"
 
 
+def compressed(pieces: Iterable[bytes], compression: Compression) -> Iterator[bytes]:
+    """Compress what comes in `pieces`. How it is cut into them makes no difference to the result."""
+    # ISA-L's output depends on how its input is cut.
+    blocks = _blocks(pieces)
+    if compression.check().kind == "none":
+        yield from blocks
+        return
+    compressor = _compressor(compression)
+    for block in blocks:
+        if data := compressor.compress(block):
+            yield data
+    yield compressor.flush()
+
+
 def decompressed(source: Readable) -> Iterator[bytes]:
     """Give the content of `source` in pieces of up to OUT_PIECE. Raises InvalidInput where it is damaged."""
     peeked = source if isinstance(source, Peeked) else Peeked(source)
@@ -78,6 +136,33 @@ def decompressed(source: Readable) -> Iterator[bytes]:
         if isinstance(e, OSError) and e.errno is not None:
             raise
         raise InvalidInput(f"can't decompress {kind} data: {e}") from e
+
+
+def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    waiting: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        waiting.append(piece)
+        size += len(piece)
+        if size >= OUT_PIECE:
+            whole = b"".join(waiting)
+            ends = range(OUT_PIECE, size + 1, OUT_PIECE)
+            yield from (whole[end - OUT_PIECE : end] for end in ends)
+            waiting = [whole[ends[-1] :]]
+            size -= ends[-1]
+    if size:
+        yield b"".join(waiting)
+
+
+def _compressor(compression: Compression) -> _Compressor:
+    level = compression.level
+    if compression.kind == "zstd":
+        import zstandard
+
+        return zstandard.ZstdCompressor(level or 3).compressobj()
+    if isal_zlib is not None and (level or 2) <= _STRONGEST_OF_ISAL:
+        return isal_zlib.compressobj(level or 2, wbits=_GZIP)
+    return zlib.compressobj(level or 6, wbits=_GZIP)
 
 
 class Peeked:
@@ -123,7 +208,7 @@ def _members(source: Readable, member: Callable[[Readable, bytes], Iterator[tupl
 
 
 def _gunzip(source: Readable, data: bytes) -> Iterator[tuple[bytes, _Ended]]:
-    state = zlib.decompressobj(wbits=31)
+    state = (isal_zlib or zlib).decompressobj(wbits=_GZIP)
     while True:
         yield state.decompress(data, OUT_PIECE), state
         if state.eof:

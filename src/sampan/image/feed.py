@@ -1,20 +1,23 @@
-"""Feed layers to unpackers through pipes, several at once, without a temporary copy."""
+"""Feed layers to unpackers through pipes, several at once, and take them from packers, without a temporary copy."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from concurrent.futures import Future
 
-    from sampan.image.layers import Unpacked, Unpacker
+    from sampan.image.compression import Compression
+    from sampan.image.layers import Packed, Packer, Unpacked, Unpacker
 
 AT_ONCE = 4
 _PIPE_BYTES = 1 << 20
+_PIECE = 1 << 18
 
 
 class Feeder:
@@ -60,6 +63,44 @@ class Feeder:
     def _run(self, reading: int, target: str, digest: str | None, diff_id: str | None) -> Unpacked:
         try:
             return self._unpack(reading, target, digest=digest, diff_id=diff_id)
+        finally:
+            os.close(reading)
+
+
+class Packing:
+    """A layer while it is packed: iterate over its bytes, then there is `result`."""
+
+    def __init__(self, reading: int, future: Future[Packed]) -> None:
+        self._reading = reading
+        self._future = future
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Give the bytes as they come. What fails in the packer is raised at their end, which then is an early one."""
+        while piece := os.read(self._reading, _PIECE):
+            yield piece
+        self._future.result()
+
+    @property
+    def result(self) -> Packed:
+        """What was packed: to be asked for when all bytes were taken."""
+        return self._future.result()
+
+
+@contextmanager
+def packed(pack: Packer, layer: str, compression: Compression) -> Iterator[Packing]:
+    """Pack the layer in the directory `layer`; give its bytes. Leaving the block early stops the packer."""
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+
+    def run() -> Packed:
+        try:
+            return pack(layer, writing, compression=compression)
+        finally:
+            os.close(writing)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="pack") as pool:
+        try:
+            _enlarge(writing)
+            yield Packing(reading, pool.submit(run))
         finally:
             os.close(reading)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Set as AbstractSet
 
     from sampan.dirs import Dirs
+    from sampan.image.compression import Compression
     from sampan.spec.image import LayerRecord
 
 
@@ -47,6 +48,29 @@ class Unpacker(Protocol):
 
     def __call__(self, fd: int, target: str, *, digest: str | None, diff_id: str | None) -> Unpacked:
         """Read `fd` to its end into the new directory `target`; leave no `target` on failure. `fd` stays open."""
+
+
+class Packed(Protocol):
+    """What packing a layer gave: `spec.image.LayerPacked`, or a worker's answer."""
+
+    @property
+    def digest(self) -> str:
+        """Of the bytes as written."""
+
+    @property
+    def size(self) -> int:
+        """Of the bytes as written."""
+
+    @property
+    def diff_id(self) -> str:
+        """Of the uncompressed tar, verified."""
+
+
+class Packer(Protocol):
+    """Writes an unpacked layer's tar: in a worker process, or here in a test. As `pack.pack_layer`."""
+
+    def __call__(self, layer: str, fd: int, *, compression: Compression) -> Packed:
+        """Write the tar of the layer's directory `layer` to `fd`, compressed; `fd` stays open."""
 
 
 class Layers:

@@ -116,8 +116,7 @@ def tar_of(layer: str) -> Iterator[bytes]:
     Raises Failed at its end where the tar is not what its diff id says, so nothing is to be done with the pieces before
     the end came; or at once where the layer has no recipe.
     """
-    with open(f"{layer}/layer.json", "rb") as file:
-        diff_id = msgspec.json.decode(file.read(), type=LayerRecord).diff_id
+    diff_id = diff_id_of(layer)
     with doing(f"can't write the tar of layer {diff_id}"):
         digest = hashlib.sha256()
         with _Files(layer) as files:
@@ -127,6 +126,12 @@ def tar_of(layer: str) -> Iterator[bytes]:
                     yield piece
         if f"sha256:{digest.hexdigest()}" != diff_id:
             raise Failed(f"it is damaged: {layer} was changed", f"{_AGAIN}, after `sampan rmi`")
+
+
+def diff_id_of(layer: str) -> str:
+    """Read the diff id of the layer in the directory `layer`."""
+    with open(f"{layer}/layer.json", "rb") as file:
+        return msgspec.json.decode(file.read(), type=LayerRecord).diff_id
 
 
 class _Record(NamedTuple):

@@ -167,6 +167,14 @@ class LayerResult(msgspec.Struct, frozen=True, kw_only=True):
     content_bytes: int  # of all regular files
 
 
+class LayerPacked(msgspec.Struct, frozen=True, kw_only=True):
+    """What packing one layer gave."""
+
+    digest: str  # of the bytes as written
+    size: int  # of the same
+    diff_id: str  # of the uncompressed tar, verified
+
+
 class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """layer.json: what is known of an unpacked layer. Paths are of bytes, written as base64."""
 

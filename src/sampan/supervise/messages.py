@@ -319,6 +319,25 @@ class Unpacked(Message, frozen=True, kw_only=True, tag="unpacked"):
     tar_bytes: int = 0
 
 
+class Pack(Message, frozen=True, kw_only=True, tag="pack"):
+    """Write one layer's tar, compressed as `image.compression.Compression` says: beside it the descriptor to write to.
+
+    The layer is written out and verified when `Packed` is answered; without it, what was written is not to be used.
+    """
+
+    layer: str  # its directory
+    kind: Literal["gzip", "zstd", "none"]
+    level: int | None = None
+
+
+class Packed(Message, frozen=True, kw_only=True, tag="packed"):
+    """The worker's answer."""
+
+    digest: str
+    size: int
+    diff_id: str
+
+
 class Remove(Message, frozen=True, kw_only=True, tag="remove"):
     """Remove a directory tree of a container's or a layer's, following nothing out of it. Answered by `Done`."""
 
@@ -328,10 +347,10 @@ class Remove(Message, frozen=True, kw_only=True, tag="remove"):
 Request = (
     ForkShim | ForkWorker | Leave | Restart
     | Hello | Launch | Go | Exec | Attach | Resize | Signal | Freeze | Update | Forget
-    | Unpack | Remove
+    | Unpack | Pack | Remove
     | Keep | Hold | Release | Become
 )  # fmt: skip
-Answer = Forked | Launched | Done | Refused | Status | Unpacked
+Answer = Forked | Launched | Done | Refused | Status | Unpacked | Packed
 Event = Reaped | Exited | ExecExited | Collected
 
 # ------------------------------------------------------------------------------------------------- framing

@@ -41,6 +41,8 @@ def _do(frame: m.Frame) -> m.Message:
     match frame.message:
         case m.Unpack():
             return _unpack(frame.message, frame.fds)
+        case m.Pack():
+            return _pack(frame.message, frame.fds)
         case m.Remove(path=path):
             from sampan.kernel.trees import remove_tree
 
@@ -51,9 +53,7 @@ def _do(frame: m.Frame) -> m.Message:
 
 
 def _unpack(job: m.Unpack, fds: tuple[int, ...]) -> m.Unpacked:
-    # In the worker only: the keeper stays small. What is on the disk must be what the keeper is, though.
-    if _installed() != _INSTALLED:
-        raise Failed("can't unpack: sampan was upgraded since its keeper started", "run the command once more")
+    _check_installed("unpack")
     from sampan.image.unpack import unpack_layer
 
     try:
@@ -68,3 +68,22 @@ def _unpack(job: m.Unpack, fds: tuple[int, ...]) -> m.Unpacked:
         content_bytes=layer.content_bytes,
         tar_bytes=layer.tar_bytes,
     )
+
+
+def _pack(job: m.Pack, fds: tuple[int, ...]) -> m.Packed:
+    _check_installed("pack")
+    from sampan.image.compression import Compression
+    from sampan.image.pack import pack_layer
+
+    try:
+        packed = pack_layer(job.layer, fds[0], compression=Compression(job.kind, job.level))
+    finally:
+        for fd in fds:
+            os.close(fd)
+    return m.Packed(digest=packed.digest, size=packed.size, diff_id=packed.diff_id)
+
+
+def _check_installed(verb: str) -> None:
+    # Modules are imported in the worker only: the keeper stays small. What is on the disk must be what the keeper is.
+    if _installed() != _INSTALLED:
+        raise Failed(f"can't {verb}: sampan was upgraded since its keeper started", "run the command once more")
