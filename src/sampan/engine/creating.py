@@ -56,6 +56,7 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
         write_files(core, container)
         _write(core, container, container.spec, rootfs)
         undo.pop_all()
+    core.images.used(image.id)
     core.tell(container, "create")
     return ContainerCreateResponse(id=container.id, warnings=tuple(warnings))
 

@@ -16,6 +16,7 @@ import msgspec
 
 from sampan.errors import Failed, doing
 from sampan.ids import check_digest, is_digest, new_id
+from sampan.image.recipe import RECIPE, REPLACED, has_recipe
 from sampan.image.unpack import read_record
 from sampan.kernel.trees import remove_tree
 
@@ -91,6 +92,10 @@ class Layers:
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 
+    def is_complete(self, diff_id: str) -> bool:
+        """Tell whether a layer is here and its tar can be written: not if it is from before there were recipes."""
+        return self.find(diff_id) is not None and has_recipe(self._dirs.layer(diff_id))
+
     @contextmanager
     def working(self) -> Iterator[Pins]:
         """Work with layers that no image names yet: what the Pins are given stays until the end of the block."""
@@ -106,7 +111,7 @@ class Layers:
             making = self._making[diff_id]
         with making:
             record = self.find(diff_id)
-            if record is None:
+            if record is None or not self.is_complete(diff_id):
                 with self.scratch() as target:
                     result = unpack(target)
                     if result.diff_id != diff_id:
@@ -120,7 +125,7 @@ class Layers:
         """Keep an unpacked layer, the diff id of which was not known before."""
         pins.add(result.diff_id)
         record = self.find(result.diff_id)
-        if record is not None:
+        if record is not None and self.is_complete(result.diff_id):
             remove_tree(target)
             return record
         return self._adopt(target, result.diff_id)
@@ -162,12 +167,21 @@ class Layers:
                 # Somebody else was faster, or what is there is damaged: layer.json is written last.
                 record = self.find(diff_id)
                 if record is not None:
+                    _complete(layer, target)
                     return record
                 if not os.path.exists(layer):
                     raise
                 remove_tree(layer)
                 os.rename(target, layer)
             return read_record(layer)
+
+
+def _complete(layer: str, unpacked: str) -> None:
+    """Give a layer that was unpacked before there were recipes the recipe of the same one; containers may use it."""
+    if not has_recipe(layer):
+        if os.path.exists(f"{unpacked}/{REPLACED}"):
+            os.rename(f"{unpacked}/{REPLACED}", f"{layer}/{REPLACED}")
+        os.rename(f"{unpacked}/{RECIPE}", f"{layer}/{RECIPE}")
 
 
 class Pins:
@@ -180,11 +194,11 @@ class Pins:
         self._mine: list[str] = []
 
     def add(self, diff_id: str) -> LayerRecord | None:
-        """Hold a layer, whether or not it is here yet; return its record if it is."""
+        """Hold a layer, whether or not it is here yet; return its record if it is, and complete."""
         with self._lock:
             self._pins[diff_id] += 1
             self._mine.append(diff_id)
-        return self._layers.find(diff_id)
+        return self._layers.find(diff_id) if self._layers.is_complete(diff_id) else None
 
     def release(self) -> tuple[str, ...]:
         """Hold nothing any more; return what was held."""

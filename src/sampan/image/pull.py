@@ -74,7 +74,7 @@ def pull(
         layers = dict(zip(view.diff_ids, manifest.layers, strict=True))
         _Layers(images, repository, pins, say).fetch(layers, unpack)
         tags = (ref,) if ref.digest is None else ()
-        image = images.add(config, manifest=raw, tags=tags, digests=(ref.with_digest(digest),))
+        image = images.add(config, manifest=raw, tags=tags, digests=(ref.with_digest(digest),), origin=ref.name)
     say(Progress(status=f"Digest: {digest}"))
     news = "Image is up to date" if before == image.id else "Downloaded newer image"
     say(Progress(status=f"Status: {news} for {ref.familiar()}"))

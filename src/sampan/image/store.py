@@ -22,8 +22,8 @@ from sampan.image.blobs import Blobs
 from sampan.image.database import Database, Row
 from sampan.image.layers import Layers
 from sampan.kernel.trees import remove_tree, sync_filesystem
-from sampan.spec.distribution import Platform, go_architecture
-from sampan.spec.image import HistoryRow, Image, Removal, decode_config
+from sampan.spec.distribution import Manifest, Platform, decode_manifest, go_architecture
+from sampan.spec.image import BlobFact, HistoryRow, Image, Removal, decode_config
 from sampan.spec.reference import Reference
 from sampan.units import parse_timestamp
 
@@ -32,9 +32,12 @@ if TYPE_CHECKING:
 
     from sampan.dirs import Dirs
     from sampan.image.layers import Pins
+    from sampan.spec.distribution import Descriptor
     from sampan.spec.image import Use
 
     InUse = Callable[[str], Sequence[Use]]  # the containers that are made of the image with this id
+
+_USED_AFTER_S = 1  # many containers are made of one image in a second
 
 _HEX = frozenset("0123456789abcdef")
 
@@ -47,6 +50,8 @@ class Images:
         self._builtins = {image.id: image for image in builtins}
         self._lock = threading.RLock()
         self._closed = False
+        self._closing = threading.Event()
+        self._used: dict[str, int] = {}  # when containers were made of images, not on the disk yet
         os.makedirs(dirs.images, mode=0o700, exist_ok=True)
         self.layers = Layers(dirs)
         self._blobs = Blobs(f"{dirs.images}/blobs", dirs.tmp)
@@ -59,7 +64,11 @@ class Images:
     def close(self) -> None:
         """Close the database."""
         with self._lock:
+            if self._used and not self._closed:
+                with suppress(Failed):
+                    self._database.used(self._used)
             self._closed = True
+            self._closing.set()
             self._database.close()
 
     def resolve(self, name: str, platform: str | None = None) -> Image:
@@ -139,8 +148,12 @@ class Images:
         manifest: bytes | None = None,
         tags: Iterable[Reference] = (),
         digests: Iterable[Reference] = (),
+        origin: str | None = None,
     ) -> Image:
-        """Make an image exist, the layers of which are here and pinned. Return it with its names."""
+        """Make an image exist, the layers of which are here and pinned. Return it with its names.
+
+        `origin` is the registry/repository that has the manifest's blobs.
+        """
         view = decode_config(config)
         names = [str(reference) for reference in (*tags, *digests)]
         layers = []
@@ -150,6 +163,7 @@ class Images:
                 raise NotFound(f"can't add image: its layer {diff_id} is missing")
             layers.append((diff_id, record.content_bytes))
         with self._lock:
+            blobs = tuple(self._seen(manifest, view.diff_ids, origin)) if manifest is not None else ()
             row = Row(
                 id=self._blobs.put(config),
                 manifest=self._blobs.put(manifest) if manifest is not None else None,
@@ -157,11 +171,47 @@ class Images:
                 unsynced=_boot_id(),
                 layers=tuple(layers),
             )
-            self._database.add(row, names, time.time_ns())
+            self._database.add(row, names, time.time_ns(), blobs)
             self._load()
             image = self._images[row.id]
         threading.Thread(target=self._sync, args=((row.id,),), daemon=True, name="sync").start()
         return image
+
+    def blobs_of(self, diff_id: str) -> tuple[BlobFact, ...]:
+        """The forms in which a layer was seen at registries and in archives, or was packed."""
+        with self._lock:
+            return self._database.blobs(diff_id)
+
+    def note_blob(self, diff_id: str, blob: Descriptor, origin: str | None) -> None:
+        """Put down what a layer was packed as, and the registry/repository it was pushed to."""
+        with self._lock:
+            self._database.note(_fact(diff_id, blob, origin))
+
+    def used(self, image_id: str) -> None:
+        """Put down that a container is made of the image now. It is on the disk a second later, or at `close`."""
+        with self._lock:
+            image = self._images.get(image_id)
+            if image is None or image.host or self._closed:
+                return
+            self._images[image_id] = msgspec.structs.replace(image, last_used_ns=time.time_ns())
+            if not self._used:
+                threading.Thread(target=self._write_used, daemon=True, name="used").start()
+            self._used[image_id] = self._images[image_id].last_used_ns
+
+    def lists(self) -> dict[str, bytes]:
+        """The indexes that are made here, by canonical name."""
+        with self._lock:
+            return self._database.lists()
+
+    def keep_list(self, name: Reference, document: bytes) -> None:
+        """Keep an index that is being made, in the place of one of the same name."""
+        with self._lock:
+            self._database.keep_list(str(name), document)
+
+    def drop_list(self, name: Reference) -> bool:
+        """Forget an index; return whether it was there."""
+        with self._lock:
+            return self._database.drop_list(str(name))
 
     def document(self, digest: str) -> bytes:
         """Read a manifest or configuration that is kept."""
@@ -290,7 +340,27 @@ class Images:
             layer_sizes=tuple(size for _, size in row.layers),
             size=sum(size for _, size in row.layers),
             manifest_digest=row.manifest,
+            last_used_ns=row.last_used_ns or 0,
         )
+
+    def _seen(self, raw: bytes, diff_ids: Sequence[str], origin: str | None) -> Iterator[BlobFact]:
+        """The blobs that a manifest names and that are known to be what it says."""
+        manifest = decode_manifest(raw)
+        if not isinstance(manifest, Manifest) or len(manifest.layers) != len(diff_ids):
+            return
+        for diff_id, blob in zip(diff_ids, manifest.layers, strict=True):
+            record = self.layers.find(diff_id)
+            known = {fact.digest for fact in self._database.blobs(diff_id)}
+            if (record is not None and record.blob == blob.digest) or blob.digest in known:
+                yield _fact(diff_id, blob, origin)
+
+    def _write_used(self) -> None:
+        self._closing.wait(_USED_AFTER_S)
+        with self._lock:
+            if not self._closed:
+                with suppress(Failed):  # a full disk: not worth a word
+                    self._database.used(self._used)
+            self._used.clear()
 
     def _unused(self, diff_ids: Iterable[str]) -> tuple[str, ...]:
         used = {diff_id for row in self._database.rows() for diff_id, _ in row.layers}
@@ -338,6 +408,16 @@ class Images:
             if not self._closed:
                 with suppress(Failed):  # a full disk: the next start does it
                     self._database.synced(ids)
+
+
+def _fact(diff_id: str, blob: Descriptor, origin: str | None) -> BlobFact:
+    return BlobFact(
+        digest=blob.digest,
+        diff_id=diff_id,
+        size=blob.size,
+        media_type=blob.media_type,
+        origins=(origin,) if origin else (),
+    )
 
 
 def _named(image: Image, tags: dict[str, list[str]], digests: dict[str, list[str]], times: dict[str, int]) -> Image:

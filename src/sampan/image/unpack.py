@@ -119,6 +119,7 @@ def _record(target: str, result: LayerResult, facts: Facts) -> None:
         implied=tuple(facts.implied),
         whiteouts=tuple(facts.whiteouts),
         opaque_root=facts.opaque_root,
+        blob=result.digest,
     )
     with open(f"{target}/{RECORD}", "wb") as file:
         file.write(msgspec.json.encode(record))

@@ -114,6 +114,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 0
     manifest_digest: str | None = None
     last_tagged_ns: int = 0
+    last_used_ns: int = 0  # when a container was last made of it; 0 is never
     host: bool = False  # the built-in image of this machine's own root
 
     @property
@@ -157,6 +158,16 @@ class Removal(msgspec.Struct, frozen=True):
     name: str
 
 
+class BlobFact(msgspec.Struct, frozen=True, kw_only=True):
+    """A layer as it is transferred, seen to be that layer: when it came, or when it was packed here."""
+
+    digest: str
+    diff_id: str
+    size: int
+    media_type: str
+    origins: tuple[str, ...] = ()  # registry/repository that have it, or had; the one it was last seen at first
+
+
 class LayerResult(msgspec.Struct, frozen=True, kw_only=True):
     """What unpacking one layer found out."""
 
@@ -185,6 +196,7 @@ class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
     implied: tuple[bytes, ...] = ()
     whiteouts: tuple[bytes, ...] = ()
     opaque_root: bool = False
+    blob: str | None = None  # digest of what it was unpacked from
 
 
 class Rootfs(msgspec.Struct, frozen=True, kw_only=True):
