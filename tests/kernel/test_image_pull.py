@@ -11,7 +11,7 @@ import zstandard
 
 from sampan import dirs
 from sampan.errors import Failed, InvalidInput, NotFound, NotPermitted, SampanError, Unsupported
-from sampan.image import registry as registry_module
+from sampan.image.endpoint import Endpoint
 from sampan.image.pull import pull
 from sampan.image.unpack import unpack_layer
 from sampan.spec.distribution import AuthConfig, Platform
@@ -27,7 +27,7 @@ ME = AuthConfig(username="me", password="secret")
 @pytest.fixture
 def where(tmp_path, monkeypatch):
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    monkeypatch.setattr(registry_module, "_wait", lambda *_: 0.01)
+    monkeypatch.setattr(Endpoint, "wait_s", lambda *_: 0.01)
     return dirs.find(str(tmp_path / "root"))
 
 
@@ -161,7 +161,7 @@ def test_a_registry_that_stays_broken_is_named(images, server, where):
     server.put_image("app", "1", LOWER)
     server.fail_next = [500] * 20
 
-    with pytest.raises(Failed, match="HTTP status 500"):
+    with pytest.raises(Failed, match="HTTP status: 500 Internal Server Error"):
         fetch(images, server)
     assert nothing_is_left(images, where)
 

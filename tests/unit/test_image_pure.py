@@ -16,8 +16,8 @@ from sampan.errors import Conflict, InvalidInput, Unsupported
 from sampan.image import auth, challenge, changes
 from sampan.image.compression import decompressed
 from sampan.image.extract import split
-from sampan.image.registry import is_loopback
 from sampan.image.removal import Decision, decide
+from sampan.image.transport import is_loopback
 from sampan.spec.distribution import (
     AuthConfig,
     Descriptor,

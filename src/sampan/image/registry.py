@@ -1,275 +1,252 @@
-"""Talk to a registry: the OCI distribution specification's reading half, with Docker's token authentication.
+"""Talk to a registry: the OCI distribution specification, as Docker's clients use it.
 
-A registry on this machine's loopback is spoken to in plain http, all others in https. Credentials go to the registry
-and to the token server that it names, never along with a redirect to another host.
+`upload` writes a blob in pieces, `endpoint` makes one request with authentication and patience, `tokens` answers
+challenges, `refusals` says errors in Docker's words, `transport` knows HTTP, redirects and timeouts.
 """
 
 from __future__ import annotations
 
-import base64
-import ipaddress
 import time
-from typing import TYPE_CHECKING
-from urllib.parse import urlencode, urljoin, urlsplit
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
 
 import msgspec
-import urllib3
-from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, SSLError
+from urllib3.exceptions import HTTPError
 
-from sampan import __version__
-from sampan.errors import Failed, InvalidInput, NotFound, NotPermitted, SampanError
-from sampan.image import auth as credentials, challenge
+from sampan.errors import Failed, InvalidInput, NotFound, NotPermitted
+from sampan.ids import check_digest
+from sampan.image import auth as credentials
 from sampan.image.blobs import digest_of
-from sampan.spec.distribution import INDEXES, MANIFESTS, AuthConfig, Descriptor
+from sampan.image.endpoint import DELETE, PUSH, Endpoint
+from sampan.image.transport import PIECE, Request
+from sampan.image.upload import Upload
+from sampan.spec.distribution import INDEXES, MANIFESTS, Descriptor
+from sampan.spec.settings import DEFAULT_REGISTRIES, Registries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
-    from urllib3.response import BaseHTTPResponse
-
+    from sampan.image.transport import Answer
+    from sampan.spec.distribution import AuthConfig
     from sampan.spec.reference import Reference
+
+T = TypeVar("T")
 
 _LARGEST_MANIFEST = 4 << 20  # what registries accept; distribution-spec, "Pushing Manifests"
 _LARGEST_CONFIG = 8 << 20
-_PIECE = 1 << 18
-_TRIES = 4
-_LONGEST_WAIT_S = 10.0
-_REDIRECTS = 5
-_TIMEOUT = urllib3.Timeout(connect=15, read=60)
+_LARGEST_LIST = 8 << 20
+_PAGE = 1000
+_MOST_PAGES = 1000
 _DOCKER_HUB = "registry-1.docker.io"
 _ACCEPT = ", ".join(sorted(INDEXES | MANIFESTS))
 
 
-class _Error(msgspec.Struct, frozen=True):
-    code: str = ""
-    message: str = ""
-
-
-class _Errors(msgspec.Struct, frozen=True):
-    errors: tuple[_Error, ...] = ()
-
-
-class _Token(msgspec.Struct, frozen=True):
-    token: str = ""
-    access_token: str = ""
+class _Tags(msgspec.Struct, frozen=True):
+    tags: tuple[str, ...] | None = None
 
 
 class Repository:
-    """One repository of a registry, for reading. Several threads may use it."""
+    """One repository of a registry. Several threads may use it."""
 
-    def __init__(self, reference: Reference, auth: AuthConfig | None = None) -> None:
-        self._reference = reference
-        self._auth = auth if auth is not None else credentials.find(reference.registry)
+    def __init__(
+        self, reference: Reference, auth: AuthConfig | None = None, *, registries: Registries = DEFAULT_REGISTRIES
+    ) -> None:
+        """`auth` None: what the engine's own user has in config.json."""
         host = _DOCKER_HUB if reference.registry == "docker.io" else reference.registry
-        self._base = f"{'http' if is_loopback(host) else 'https'}://{host}/v2/{reference.repository}"
-        self._http = urllib3.PoolManager(
-            timeout=_TIMEOUT, retries=False, maxsize=8, headers={"User-Agent": f"sampan/{__version__}"}
+        self._endpoint = Endpoint(
+            host,
+            reference.repository,
+            reference=reference,
+            auth=auth if auth is not None else credentials.find(reference.registry),
+            registries=registries,
         )
-        self._authorization: str | None = None
-        if self._auth is not None and self._auth.registry_token:
-            self._authorization = f"Bearer {self._auth.registry_token}"
+        self._tries = registries.tries
+        self._sessions: list[Answer] = []  # uploads that the registry began where a mount was asked for
 
-    def log_in(self) -> None:
-        """Have the registry check the credentials, and nothing else. Raises NotPermitted."""
-        self._get(f"{self._base.partition('/v2/')[0]}/v2/").drain_conn()
+    # ---------------------------------------------------------------------------------------- reading
 
     def manifest(self, tag_or_digest: str) -> tuple[bytes, str | None]:
         """Fetch a manifest or index; return its bytes, verified where asked for by digest, and its media type."""
-        with self._get(f"manifests/{tag_or_digest}", {"Accept": _ACCEPT}) as response:
-            data = _read(response, _LARGEST_MANIFEST, f"manifest {tag_or_digest}")
-        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip() or None
+        request = Request("GET", self._manifest_path(tag_or_digest), {"Accept": _ACCEPT})
+        answer = self._endpoint.ask(request)
+        data = answer.document(_LARGEST_MANIFEST, f"manifest {tag_or_digest}")
         if ":" in tag_or_digest:
             _verify(data, tag_or_digest)
-        return data, media_type
+        return data, _media_type(answer)
+
+    def resolve(self, tag_or_digest: str) -> Descriptor:
+        """Ask what a name means, without fetching it. Raises NotFound.
+
+        The digest is what the registry says: what is fetched by it later is verified.
+        """
+        path = self._manifest_path(tag_or_digest)
+        answer = self._endpoint.ask(Request("HEAD", path, {"Accept": _ACCEPT}), also=(404, 405))
+        digest, size = answer.header("Docker-Content-Digest"), answer.header("Content-Length")
+        answer.discard()
+        media_type = _media_type(answer)
+        if answer.status >= 300 or not digest or not size.isdigit() or not media_type:
+            data, media_type = self.manifest(tag_or_digest)  # an error of GET has a body to explain it
+            return Descriptor(media_type=media_type or "", digest=digest_of(data), size=len(data))
+        if ":" in tag_or_digest and digest != tag_or_digest:
+            raise InvalidInput(f"digest does not match: the registry says {digest[:100]} to {tag_or_digest}")
+        return Descriptor(media_type=media_type, digest=check_digest(digest), size=int(size))
 
     def document(self, wanted: Descriptor) -> bytes:
         """Fetch a small blob, verified."""
         if wanted.size > _LARGEST_CONFIG:
             raise InvalidInput(f"can't use {wanted.digest}: a configuration of {wanted.size} bytes")
-        with self._get(f"blobs/{wanted.digest}") as response:
-            data = _read(response, wanted.size, f"blob {wanted.digest}")
+        answer = self._endpoint.ask(Request("GET", self._blob_path(wanted.digest)))
+        data = answer.document(wanted.size, f"blob {wanted.digest}")
         _verify(data, wanted.digest)
         return data
 
-    def blob(self, wanted: Descriptor) -> Iterator[bytes]:
-        """Fetch a blob piece by piece; where the connection breaks, go on where it broke. The caller verifies it."""
-        count = failures = 0
+    def blob(self, wanted: Descriptor, offset: int = 0) -> Iterator[bytes]:
+        """Fetch a blob from `offset` on, piece by piece; where the connection breaks, go on where it broke.
+
+        Never more than its size comes; the caller verifies it.
+        """
+        count, failures = offset, 0
         while count < wanted.size:
             before = count
+            cause: Exception | None = None
             try:
-                with self._get(f"blobs/{wanted.digest}", {"Range": f"bytes={count}-"} if count else {}) as response:
-                    skip = count if response.status == 200 else 0  # a server without ranges starts anew
-                    for piece in response.stream(_PIECE, decode_content=False):
-                        if skip:
-                            piece, skip = piece[skip:], max(0, skip - len(piece))  # noqa: PLW2901
-                        count += len(piece)
-                        if count > wanted.size:
-                            raise InvalidInput(f"blob {wanted.digest} is longer than {wanted.size} bytes")
-                        if piece:
-                            yield piece
-                cause: Exception | None = None
+                for piece in self._blob_pieces(wanted, count):
+                    count += len(piece)
+                    yield piece
             except HTTPError as e:
                 cause = e
             if count < wanted.size:
                 failures = failures + 1 if count == before else 1
-                if failures >= _TRIES:
+                if failures >= self._tries:
                     raise Failed(f"blob {wanted.digest} broke off after {count} of {wanted.size} bytes") from cause
-                time.sleep(_wait(failures, None))
+                time.sleep(self._endpoint.wait_s(failures))
 
-    def _get(self, path: str, headers: Mapping[str, str] | None = None) -> BaseHTTPResponse:
-        """GET with authentication, a few tries, and redirects; raise what a failure means to the user."""
-        url = path if path.startswith(("http://", "https://")) else f"{self._base}/{path}"
-        asked = False
-        for attempt in range(1, _TRIES + 1):
-            last = attempt == _TRIES
-            try:
-                response = self._follow(url, headers or {})
-            except HTTPError as e:
-                if last or isinstance(e, NewConnectionError | SSLError) or _is_refused(e):
-                    raise _unreachable(url, e) from e
-                time.sleep(_wait(attempt, None))
-                continue
-            if response.status < 300:
-                return response
-            if response.status == 401 and not asked:
-                asked = True
-                self._authorization = self._authorize(response)
-                if self._authorization is not None:
-                    response = self._follow(url, headers or {})
-                    if response.status < 300:
-                        return response
-            if last or not (response.status == 429 or response.status >= 500):
-                raise self._explain(response)
-            wait = _wait(attempt, response.headers.get("Retry-After"))
-            response.drain_conn()
-            time.sleep(wait)
-        raise AssertionError
+    def _blob_pieces(self, wanted: Descriptor, offset: int) -> Iterator[bytes]:
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        answer = self._endpoint.ask(Request("GET", self._blob_path(wanted.digest), headers))
+        at = offset
+        if answer.status != 206:
+            at = 0  # a server without ranges starts anew
+        elif not answer.header("Content-Range").startswith(f"bytes {offset}-"):
+            raise Failed(f"can't read blob {wanted.digest}: the registry sends another part than was asked for")
+        with answer.response as response:
+            for piece in response.stream(PIECE, decode_content=False):
+                fresh = piece[offset - at :] if at < offset else piece
+                at += len(piece)
+                if at > wanted.size:
+                    raise InvalidInput(f"blob {wanted.digest} is longer than {wanted.size} bytes")
+                if fresh:
+                    yield fresh
 
-    def _follow(self, url: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
-        origin = urlsplit(url)
-        for _ in range(_REDIRECTS):
-            parts = urlsplit(url)
-            # Storage servers refuse a foreign Authorization header, and must not learn it.
-            same = (parts.scheme, parts.netloc) == (origin.scheme, origin.netloc)
-            own = {"Authorization": self._authorization} if same and self._authorization else {}
-            response = self._http.request(
-                "GET", url, headers={**self._http.headers, **headers, **own}, preload_content=False, redirect=False
-            )
-            location = response.get_redirect_location()
-            if not location:
-                return response
-            response.drain_conn()
-            url = urljoin(url, location)
-            target = urlsplit(url)
-            if target.scheme != "https" and parts.scheme == "https":
-                raise Failed(f"can't follow {parts.netloc} to {target.netloc}: it leads from https to {target.scheme}")
-        raise Failed(f"can't get {origin.geturl()}: too many redirects")
+    def has_blob(self, digest: str) -> int | None:
+        """Return the size of a blob that is there, else None."""
+        answer = self._endpoint.ask(Request("HEAD", self._blob_path(digest)), also=(404,))
+        answer.discard()
+        if answer.status == 404:
+            return None
+        size = answer.header("Content-Length")
+        if not size.isdigit():
+            raise Failed(f"can't look for blob {digest}: the registry does not say its size")
+        return int(size)
 
-    def _authorize(self, response: BaseHTTPResponse) -> str | None:
-        """Answer a 401: return the header to send, None if there is nothing to send."""
-        response.drain_conn()
-        for asked in challenge.parse(response.headers.get("WWW-Authenticate", "")):
-            if asked.scheme == "bearer" and "realm" in asked.parameters:
-                return f"Bearer {self._token(asked.parameters)}"
-            if asked.scheme == "basic" and self._auth is not None and self._auth.username:
-                return _basic(self._auth)
-        return None
+    def tags(self) -> Iterator[str]:
+        """Return all tags, in the registry's order, fetched page by page."""
+        path = self._endpoint.path(f"tags/list?n={_PAGE}")
+        seen: set[str] = set()
+        for answer in self._pages(path, "the list of tags"):
+            found = _decoded(answer, _Tags, "the list of tags").tags or ()
+            yield from (tag for tag in found if tag not in seen)
+            seen.update(found)
 
-    def _token(self, parameters: Mapping[str, str]) -> str:
-        """Fetch a token; distribution's "Token Authentication Specification" and its OAuth 2 form."""
-        realm = parameters["realm"]
-        host = urlsplit(realm).hostname or ""
-        auth = self._auth
-        if not realm.startswith("https://") and not (realm.startswith("http://") and is_loopback(host)):
-            raise Failed(f"can't authenticate: the registry names an unsafe token server, {realm[:200]}")
-        fields = {"service": parameters.get("service", "")}
-        fields["scope"] = parameters.get("scope") or f"repository:{self._reference.repository}:pull"
+    def _pages(self, path: str, what: str) -> Iterator[Answer]:
+        """Follow the `next` links of a list; RFC 8288. A registry's circle of pages ends, too."""
+        for _ in range(_MOST_PAGES):
+            answer = self._endpoint.ask(Request("GET", path))
+            yield answer
+            following = _next_link(answer.header("Link"))
+            if following is None:
+                return
+            path = self._endpoint.transport.leads_to(answer.url, following)
+            if not self._endpoint.transport.is_own(path):
+                raise Failed(f"can't read {what}: its next page is at another server, {path[:200]}")
+        raise Failed(f"can't read {what}: it has more than {_MOST_PAGES} pages")
+
+    # ---------------------------------------------------------------------------------------- writing
+
+    def mount_blob(self, digest: str, from_repository: str) -> bool:
+        """Have the registry take a blob over from another of its repositories; tell whether it did."""
+        query = f"blobs/uploads/?mount={quote(check_digest(digest))}&from={quote(from_repository, safe='/')}"
+        scopes = self._endpoint.scopes(PUSH, from_repository)
         try:
-            if auth is not None and auth.identity_token:
-                fields |= {"grant_type": "refresh_token", "refresh_token": auth.identity_token, "client_id": "sampan"}
-                response = self._http.request("POST", realm, fields=fields, encode_multipart=False, redirect=False)
-            else:
-                headers = {"Authorization": _basic(auth)} if auth is not None and auth.username else {}
-                joint = "&" if "?" in realm else "?"
-                response = self._http.request(
-                    "GET", realm + joint + urlencode(fields), headers={**self._http.headers, **headers}, redirect=False
-                )
-        except HTTPError as e:
-            raise _unreachable(realm, e) from e
-        if response.status in {400, 401, 403}:
-            raise self._denied(_error_of(response.data), response.status)
-        if response.status >= 300:
-            raise Failed(f"can't authenticate at {host}: HTTP status {response.status}")
+            answer = self._endpoint.ask(Request("POST", self._endpoint.path(query)), PUSH, scopes=scopes)
+        except (NotPermitted, NotFound, InvalidInput):  # of the other repository: it may be there all the same
+            return False
+        answer.discard()
+        if answer.status == 202:
+            self._sessions.append(answer)
+        return answer.status == 201
+
+    def upload_blob(
+        self, open: Callable[[int], Iterator[bytes]], *, digest: str | None = None, size: int | None = None
+    ) -> Descriptor:
+        """Write a blob; return its digest and size, which need not be known before.
+
+        `open(offset)` gives its bytes from there on, and is called again, not always with the same offset, where the
+        registry lost something.
+        """
         try:
-            token = msgspec.json.decode(response.data, type=_Token)
-        except msgspec.DecodeError as e:
-            raise Failed(f"can't authenticate at {host}: {e}") from e
-        return token.token or token.access_token
+            session = self._sessions.pop()
+        except IndexError:
+            session = None
+        return Upload(self._endpoint, open, digest=digest, size=size, tries=self._tries).run(session)
 
-    def _explain(self, response: BaseHTTPResponse) -> SampanError:
-        """Say what an answer that is no success means, in Docker's words."""
-        error = _error_of(_read(response, _LARGEST_MANIFEST, "error", strict=False))
-        cause = _words(error)
-        status = response.status
-        if status in {401, 403} or error.code in {"DENIED", "UNAUTHORIZED"}:
-            return self._denied(error, status)
-        if error.code == "NAME_UNKNOWN":
-            return NotFound(f"repository {self._reference.familiar_name()} not found: {cause}")
-        if status == 404:
-            what = "manifest unknown: manifest unknown" if not error.code else cause
-            return NotFound(f"manifest for {self._reference.familiar()} not found: {what}")
-        if status == 429:
-            return Failed(f"toomanyrequests: {error.message or 'the registry refuses more requests for now'}")
-        return Failed(
-            f"can't pull {self._reference.familiar()}: HTTP status {status}" + (f": {cause}" if cause else "")
-        )
+    def put_manifest(self, tag_or_digest: str, raw: bytes, media_type: str) -> str:
+        """Write a manifest or index, whose blobs are there already; return its digest."""
+        digest = digest_of(raw)
+        if ":" in tag_or_digest and tag_or_digest != digest:
+            raise InvalidInput(f"can't push manifest {tag_or_digest}: its digest is {digest}")
+        if len(raw) > _LARGEST_MANIFEST:
+            raise InvalidInput(f"can't push manifest {tag_or_digest}: it is longer than {_LARGEST_MANIFEST} bytes")
+        request = Request("PUT", self._manifest_path(tag_or_digest), {"Content-Type": media_type}, lambda: (raw,))
+        answer = self._endpoint.ask(request, PUSH)
+        answer.discard()
+        told = answer.header("Docker-Content-Digest")
+        if told and told != digest:
+            raise Failed(f"can't push manifest {tag_or_digest}: the registry keeps it as {told[:100]}, not as {digest}")
+        return digest
 
-    def _denied(self, error: _Error, status: int) -> SampanError:
-        cause = _words(error) or ("unauthorized: authentication required" if status == 401 else "denied")
-        return NotPermitted(
-            f"pull access denied for {self._reference.familiar_name()}, repository does not exist or may require "
-            f"'docker login': {cause}",
-            "check the name; credentials are read from ~/.docker/config.json",
-        )
+    def delete(self, tag_or_digest: str) -> None:
+        """Delete a manifest by its digest; by a tag the tag only, which not every registry can. Raises NotFound."""
+        self._endpoint.ask(Request("DELETE", self._manifest_path(tag_or_digest)), DELETE).discard()
+
+    def log_in(self) -> None:
+        """Have the registry check the credentials, and nothing else. Raises NotPermitted."""
+        self._endpoint.ask(Request("GET", "/v2/")).discard()
+
+    def _manifest_path(self, tag_or_digest: str) -> str:
+        name = check_digest(tag_or_digest) if ":" in tag_or_digest else quote(tag_or_digest, safe="")
+        return self._endpoint.path(f"manifests/{name}")
+
+    def _blob_path(self, digest: str) -> str:
+        return self._endpoint.path(f"blobs/{check_digest(digest)}")
 
 
-def is_loopback(host: str) -> bool:
-    """Tell whether `host` (with a port or not) is this machine's loopback."""
-    name = host
-    if host.startswith("["):
-        name = host[1:].partition("]")[0]
-    elif host.count(":") == 1:
-        name = host.partition(":")[0]
-    if name == "localhost":
-        return True
+def _media_type(answer: Answer) -> str | None:
+    return answer.header("Content-Type").partition(";")[0].strip() or None
+
+
+def _next_link(header: str) -> str | None:
+    """Return the address of `<address>; rel="next"`."""
+    address, end, parameters = header.strip().removeprefix("<").partition(">")
+    wanted = "rel=next" in parameters.replace('"', "").replace(" ", "")
+    return address if end and wanted else None
+
+
+def _decoded(answer: Answer, type: type[T], what: str) -> T:
     try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
-def _basic(auth: AuthConfig) -> str:
-    return "Basic " + base64.b64encode(f"{auth.username}:{auth.password}".encode()).decode()
-
-
-def _read(response: BaseHTTPResponse, limit: int, what: str, *, strict: bool = True) -> bytes:
-    try:
-        data = b"".join(_limited(response, limit))
-    except HTTPError as e:
-        raise Failed(f"can't read {what}: the connection broke off") from e
-    if len(data) > limit and strict:
-        raise InvalidInput(f"can't read {what}: it is longer than {limit} bytes")
-    return data
-
-
-def _limited(response: BaseHTTPResponse, limit: int) -> Iterator[bytes]:
-    count = 0
-    for piece in response.stream(_PIECE, decode_content=False):
-        yield piece
-        count += len(piece)
-        if count > limit:
-            response.close()
-            return
+        return msgspec.json.decode(answer.document(_LARGEST_LIST, what), type=type)
+    except (msgspec.DecodeError, RecursionError) as e:
+        raise Failed(f"can't read {what}: {e}") from e
 
 
 def _verify(data: bytes, digest: str) -> None:
@@ -281,43 +258,3 @@ def _verify(data: bytes, digest: str) -> None:
             f"digest does not match: what came is {found} and should be {digest}",
             "the data was damaged on its way, or the registry is wrong",
         )
-
-
-def _error_of(body: bytes) -> _Error:
-    try:
-        return next(iter(msgspec.json.decode(body, type=_Errors).errors), _Error())
-    except msgspec.DecodeError:
-        return _Error()
-
-
-def _words(error: _Error) -> str:
-    return ": ".join(part for part in (error.code.lower().replace("_", " "), error.message) if part)
-
-
-def _wait(attempt: int, retry_after: str | None) -> float:
-    if retry_after and retry_after.isdigit():
-        return min(float(retry_after), _LONGEST_WAIT_S)
-    return 0.25 * 2.0**attempt
-
-
-def _is_refused(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, ConnectionRefusedError | SSLError):
-            return True
-        if isinstance(error, MaxRetryError):
-            error = error.reason
-        else:
-            error = error.__cause__ or error.__context__
-    return False
-
-
-def _unreachable(url: str, error: HTTPError) -> Failed:
-    host = urlsplit(url).netloc
-    cause: BaseException = error
-    while (below := cause.__cause__ or cause.__context__) is not None and not isinstance(cause, OSError):
-        cause = below
-    text = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
-    hint = "check the registry's name and that it runs"
-    if isinstance(cause, SSLError) or "CERTIFICATE" in text:
-        hint = "its certificate is not trusted here, or it speaks plain http"
-    return Failed(f"can't reach registry {host}: {text[:300].lower()}", hint)
