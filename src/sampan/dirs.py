@@ -4,7 +4,7 @@
       instance               eight hexadecimal digits: in the name of every cgroup, link and table of this instance
       state.db               intent (SQLite)
       images/                images.db, blobs/ALGORITHM/HEX (manifests and configs)
-      layers/ALGORITHM/HEX/  diff/ (overlay form), layer.json, recipe (to write the tar again), replaced/
+      layers/ALGORITHM/HEX/  diff/ (overlay form), layer.json, recipe and replaced/ (for its tar), blob (if kept)
       shapes/HEX/            directories over a chain of layers that give merged ones their metadata (rootfs/overlay)
       containers/ID/         config.json (OCI), upper/, work/, rootfs/ (where the overlay is mounted), ID-json.log
       volumes/NAME/_data

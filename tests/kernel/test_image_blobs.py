@@ -44,12 +44,12 @@ def descriptor(blob):
     return Descriptor(media_type=GZIP, digest=digest(blob), size=len(blob))
 
 
-def pulled(images, name, layer, *, came_as=None, origin="registry/app"):
+def pulled(images, name, layer, *, came_as=None, origin="registry/app", keep_blob=False):
     """What a pull does: unpack what is not here, then add the image by a manifest that names gzipped layers."""
     blob = gzip.compress(layer, mtime=0)
     with images.working() as pins:
         if pins.add(digest(layer)) is None:
-            images.layers.make(digest(layer), lambda target: unpacked(came_as or blob, target))
+            images.layers.make(digest(layer), lambda target: unpacked(came_as or blob, target, keep_blob))
         config = json.dumps({"os": "linux", "rootfs": {"type": "layers", "diff_ids": [digest(layer)]}, "author": name})
         manifest = {
             "schemaVersion": 2,
@@ -61,12 +61,12 @@ def pulled(images, name, layer, *, came_as=None, origin="registry/app"):
         ), blob
 
 
-def unpacked(data, target):
+def unpacked(data, target, keep_blob):
     reading, writing = os.pipe()
     os.write(writing, data)
     os.close(writing)
     try:
-        return unpack_layer(reading, target)
+        return unpack_layer(reading, target, keep_blob=keep_blob)
     finally:
         os.close(reading)
 
@@ -148,6 +148,26 @@ def test_indexes_that_are_being_made_are_kept_by_name(where):
     assert not after.drop_list(name)
     assert after.lists() == {}
     after.close()
+
+
+def test_a_blob_is_kept_with_its_layer_where_that_is_wanted(where, images):
+    _, blob = pulled(images, "app", LAYER, keep_blob=True)
+
+    with images.open_blob(digest(blob)) as file:
+        assert file.read() == blob
+    assert images.open_blob(digest(LAYER)) is None
+    images.remove("app", nobody)
+    assert images.open_blob(digest(blob)) is None
+    assert os.listdir(f"{where.layers}/sha256") == []
+
+
+def test_a_blob_is_not_kept_unasked_nor_beside_the_tar_that_it_is(where, images):
+    pulled(images, "first", LAYER)
+    other = tarball(b=b"x")
+    pulled(images, "second", other, came_as=other, keep_blob=True)
+
+    for layer in (LAYER, other):
+        assert sorted(os.listdir(where.layer(digest(layer)))) == ["diff", "layer.json", "recipe"]
 
 
 def make_older(where, diff_id):

@@ -180,6 +180,11 @@ class Database:
             for digest, layer, size, media_type in rows
         )
 
+    def diff_id(self, digest: str) -> str | None:
+        """The layer that a blob is known to be."""
+        found = self._db.execute("SELECT diff_id FROM blob WHERE digest = ?", (digest,)).fetchone()
+        return found[0] if found else None
+
     def note(self, blob: BlobFact) -> None:
         """Put down a blob of a layer that some image has, and where it is."""
         with self._transaction():

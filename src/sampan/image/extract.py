@@ -131,7 +131,7 @@ class Extractor:
         try:
             if entry.regions is None:
                 for piece in body:
-                    _write_all(fd, piece)
+                    write_all(fd, piece)
                 self._content_bytes += entry.size
                 if entry.size:
                     self._recipe.content(path, entry.size)
@@ -378,7 +378,8 @@ def _set_xattrs(target: int | bytes, entry: tar.Entry) -> None:
                 raise
 
 
-def _write_all(fd: int, data: memoryview) -> None:
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    """Write all of `data`; write(2) may write less."""
     written = os.write(fd, data)
     while written < len(data):
         written += os.write(fd, data[written:])

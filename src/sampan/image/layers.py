@@ -17,11 +17,12 @@ import msgspec
 from sampan.errors import Failed, doing
 from sampan.ids import check_digest, is_digest, new_id
 from sampan.image.recipe import RECIPE, REPLACED, has_recipe
-from sampan.image.unpack import read_record
+from sampan.image.unpack import BLOB, read_record
 from sampan.kernel.trees import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Set as AbstractSet
+    from typing import BinaryIO
 
     from sampan.dirs import Dirs
     from sampan.image.compression import Compression
@@ -95,6 +96,16 @@ class Layers:
     def is_complete(self, diff_id: str) -> bool:
         """Tell whether a layer is here and its tar can be written: not if it is from before there were recipes."""
         return self.find(diff_id) is not None and has_recipe(self._dirs.layer(diff_id))
+
+    def open_blob(self, diff_id: str, digest: str) -> BinaryIO | None:
+        """Open the blob with this digest that a layer was unpacked from, if it was kept (`store.keep-blobs`)."""
+        record = self.find(diff_id)
+        if record is None or record.blob != digest:
+            return None
+        try:
+            return open(f"{self._dirs.layer(diff_id)}/{BLOB}", "rb")
+        except FileNotFoundError:
+            return None
 
     @contextmanager
     def working(self) -> Iterator[Pins]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from typing import TYPE_CHECKING
 
 from sampan.errors import doing
 from sampan.image.compression import compressed
+from sampan.image.extract import write_all
 from sampan.image.recipe import diff_id_of, tar_of
 from sampan.spec.image import LayerPacked
 
@@ -25,12 +25,6 @@ def pack_layer(layer: str, fd: int, *, compression: Compression) -> LayerPacked:
     for piece in compressed(tar_of(layer), compression):
         digest.update(piece)
         size += len(piece)
-        _write_all(fd, piece)
+        with doing("can't write a layer"):
+            write_all(fd, piece)
     return LayerPacked(digest="sha256:" + digest.hexdigest(), size=size, diff_id=diff_id_of(layer))
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    rest = memoryview(data)
-    with doing("can't write a layer"):
-        while rest:
-            rest = rest[os.write(fd, rest) :]

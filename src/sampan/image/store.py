@@ -29,6 +29,7 @@ from sampan.units import parse_timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import BinaryIO
 
     from sampan.dirs import Dirs
     from sampan.image.layers import Pins
@@ -181,6 +182,12 @@ class Images:
         """The forms in which a layer was seen at registries and in archives, or was packed."""
         with self._lock:
             return self._database.blobs(diff_id)
+
+    def open_blob(self, digest: str) -> BinaryIO | None:
+        """Open a layer as it was transferred, if it was kept; it is not verified again."""
+        with self._lock:
+            diff_id = self._database.diff_id(digest)
+        return self.layers.open_blob(diff_id, digest) if diff_id is not None else None
 
     def note_blob(self, diff_id: str, blob: Descriptor, origin: str | None) -> None:
         """Put down what a layer was packed as, and the registry/repository it was pushed to."""

@@ -17,7 +17,7 @@ import msgspec
 
 from sampan.errors import InvalidInput, doing
 from sampan.image.compression import Peeked, decompressed
-from sampan.image.extract import Extractor, Facts, show
+from sampan.image.extract import Extractor, Facts, show, write_all
 from sampan.image.recipe import Recorder
 from sampan.image.tar import Reader
 from sampan.kernel.trees import remove_tree
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 RECORD = "layer.json"
 CONTENT = "diff"
+BLOB = "blob"
 
 _AHEAD = 32  # pieces that a thread may be ahead of the next one
 
@@ -39,18 +40,24 @@ _LAYERS_FAULT = frozenset(
 )  # fmt: skip
 
 
-def unpack_layer(fd: int, target: str, *, digest: str | None = None, diff_id: str | None = None) -> LayerResult:
+def unpack_layer(
+    fd: int, target: str, *, digest: str | None = None, diff_id: str | None = None, keep_blob: bool = False
+) -> LayerResult:
     """Read a layer from `fd` to its end and unpack it into the new directory `target`: diff/, layer.json, recipe.
 
     `digest` is of the bytes as read, `diff_id` of the tar in them; None is not checked. With neither, the archive must
-    have its end mark. What fails leaves no `target`. `fd` stays open.
+    have its end mark. With `keep_blob` the bytes as read are kept in it too, unless they are the tar: for that
+    there is the recipe. What fails leaves no `target`. `fd` stays open.
     """
     with doing("can't unpack layer"):
         os.mkdir(target, 0o711)
         try:
             os.mkdir(f"{target}/{CONTENT}")
-            source = _Source(fd)
-            with _Tar(source) as content, Recorder(target) as recipe:
+            with (
+                _Source(fd, f"{target}/{BLOB}" if keep_blob else None) as source,
+                _Tar(source) as content,
+                Recorder(target) as recipe,
+            ):
                 facts = _write(content, f"{target}/{CONTENT}", recipe, strict=digest is None and diff_id is None)
             result = LayerResult(
                 digest=source.digest(),
@@ -61,6 +68,8 @@ def unpack_layer(fd: int, target: str, *, digest: str | None = None, diff_id: st
             )
             _compare("digest", result.digest, digest)
             _compare("diff id", result.diff_id, diff_id)
+            if keep_blob and result.digest == result.diff_id:
+                os.unlink(f"{target}/{BLOB}")
             _record(target, result, facts)
         except BaseException:
             remove_tree(target)
@@ -126,15 +135,25 @@ def _record(target: str, result: LayerResult, facts: Facts) -> None:
 
 
 class _Source:
-    """The bytes as they come, counted and hashed."""
+    """The bytes as they come, counted and hashed, and with `kept` written to a file of this name."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, kept: str | None) -> None:
         self._fd = fd
+        self._kept = open(kept, "xb", buffering=0) if kept is not None else None  # noqa: SIM115
         self._hash = hashlib.sha256()
         self.count = 0
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._kept is not None:
+            self._kept.close()
+
     def read(self, size: int, /) -> bytes:
         data = os.read(self._fd, size)
+        if self._kept is not None:
+            write_all(self._kept.fileno(), data)
         self._hash.update(data)
         self.count += len(data)
         return data

@@ -306,7 +306,7 @@ class Unpack(Message, frozen=True, kw_only=True, tag="unpack"):
     target: str  # the directory to make, which must not exist: …/tmp/X, renamed by the server
     digest: str | None = None  # of the bytes as read; None: not checked
     diff_id: str | None = None  # of the tar; None: computed only
-    keep_blob: str | None = None  # also write the bytes as read here
+    keep_blob: bool = False  # also keep the bytes as read
 
 
 class Unpacked(Message, frozen=True, kw_only=True, tag="unpacked"):

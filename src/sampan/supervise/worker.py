@@ -57,7 +57,7 @@ def _unpack(job: m.Unpack, fds: tuple[int, ...]) -> m.Unpacked:
     from sampan.image.unpack import unpack_layer
 
     try:
-        layer = unpack_layer(fds[0], job.target, digest=job.digest, diff_id=job.diff_id)
+        layer = unpack_layer(fds[0], job.target, digest=job.digest, diff_id=job.diff_id, keep_blob=job.keep_blob)
     finally:
         for fd in fds:
             os.close(fd)
