@@ -49,7 +49,8 @@ def page() -> str:
     parts += [section(load(module, verb)) for verb, module in sorted(VERBS.items())]
     for group, verbs in GROUPS.items():
         same = [v for v in sorted(verbs) if v not in ALIASES and verbs[v] in VERBS.values()]
-        parts.append(f"## `sampan {group}`\n\nThe same as above: {', '.join(f'`{group} {v}`' for v in same)}.\n")
+        if same:
+            parts.append(f"## `sampan {group}`\n\nThe same as above: {', '.join(f'`{group} {v}`' for v in same)}.\n")
         own = [v for v in sorted(verbs) if verbs[v] not in VERBS.values()]
         parts += [section(load(verbs[v], f"{group} {v}")) for v in own]
     parts.append("## Not there yet\n\n" + "".join(f"* `{name}`: {why}\n" for name, why in sorted(LATER.items())))

@@ -10,6 +10,7 @@
       volumes/NAME/_data
       seccomp/HEX.bpf          compiled filters, by the digest of what they were compiled from
       tmp/                   unfinished work; emptied at every start
+      registry/              what `sampan registry serve` serves unless it is told otherwise (registry/directory)
     RUN                      /run/sampan for the default root, else ROOT/run: what must not survive a reboot
       docker.sock            the API
       keeper.lock            held by the keeper as long as it lives
@@ -105,6 +106,11 @@ class Dirs:
     def tmp(self) -> str:
         """Unfinished work, on the same filesystem as what it will become."""
         return f"{self.root}/tmp"
+
+    @property
+    def registry(self) -> str:
+        """What `sampan registry serve` serves unless it is told otherwise."""
+        return f"{self.root}/registry"
 
     @property
     def containers(self) -> str:

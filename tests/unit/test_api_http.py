@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from sampan.api import http
 from sampan.api.call import BodyReader
 from sampan.api.hangups import Hangups
+from sampan.api.http import ApiChannel
 from sampan.errors import InvalidInput
+from sampan.http11.channel import ClientGone, TooLarge
 
 
 class Pair:
@@ -19,7 +20,7 @@ class Pair:
     def __init__(self) -> None:
         ours, self.client = socket.socketpair()
         self.client.settimeout(10)
-        self.channel = http.Channel(ours, "Server: Sampan/test (linux)\r\n")
+        self.channel = ApiChannel(ours, "Server: Sampan/test (linux)\r\n")
 
     def close(self) -> None:
         self.client.close()
@@ -172,7 +173,7 @@ def test_a_body_too_large_is_refused(pair: Pair) -> None:
     pair.client.sendall(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 20\r\n\r\n" + b"x" * 20)
     pair.channel.next()
 
-    with pytest.raises(http.TooLarge):
+    with pytest.raises(TooLarge):
         pair.channel.body(limit=10)
 
 
@@ -181,9 +182,9 @@ def test_a_client_that_leaves_is_gone(pair: Pair) -> None:
     pair.channel.next()
     pair.client.close()
 
-    with pytest.raises(http.ClientGone):
+    with pytest.raises(ClientGone):
         pair.channel.body()
-    with pytest.raises(http.ClientGone):
+    with pytest.raises(ClientGone):
         pair.channel.reply(200, b"x" * 10_000_000)
 
 

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from sampan.api.hangups import Hangups
-    from sampan.api.http import Channel, Request, Stream
+    from sampan.api.http import ApiChannel
     from sampan.api.versions import Version
     from sampan.engine.engine import Engine
+    from sampan.http11.channel import Channel, Request, Stream
 
 B = TypeVar("B", bound=msgspec.Struct)
 
@@ -43,7 +44,7 @@ class Call:
     __slots__ = ("_channel", "_query", "_request", "engine", "hangups", "path", "version")
 
     def __init__(
-        self, channel: Channel, request: Request, *, server: Serving, version: Version, path: dict[str, str]
+        self, channel: ApiChannel, request: Request, *, server: Serving, version: Version, path: dict[str, str]
     ) -> None:
         self.engine = server.engine
         self.hangups = server.hangups

@@ -9,10 +9,8 @@ call's way.
 
 from __future__ import annotations
 
-import errno
 import gc
 import os
-import select
 import signal
 import socket
 import sys
@@ -28,23 +26,23 @@ from sampan import dirs
 from sampan.api import routes, versions
 from sampan.api.call import Call, Serving
 from sampan.api.hangups import Hangups
-from sampan.api.http import Channel, ClientGone
+from sampan.api.http import ApiChannel
 from sampan.engine.engine import Engine
 from sampan.errors import Failed, InvalidInput, SampanError, from_os_error
+from sampan.http11.acceptor import STACK, Acceptor
+from sampan.http11.channel import ClientGone
 from sampan.spec.docker import ErrorResponse
 from sampan.supervise.stderr import use_log
 
 if TYPE_CHECKING:
-    from sampan.api.http import Request
+    from sampan.http11.channel import Request
 
 MOST_CONNECTIONS = 4096
-"""Each costs a thread; who comes when there are so many is turned away at once."""
+"""Each costs a thread."""
 
-_STACK = 1 << 20
 _BROKEN_FOR_S = 3
 _FINISH_S = 3
 _OUT_OF_THE_WAY_S = 0.5
-_NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED))
 
 
 class Server:
@@ -55,70 +53,28 @@ class Server:
 
     def __init__(self, engine: Engine | SampanError, listener: socket.socket) -> None:
         self.engine = engine
-        self._listener = listener
         self._hangups = Hangups()
-        self._channels: set[Channel] = set()
-        self._lock = threading.Lock()
         self._identity = f"Server: Sampan/{sampan.__version__} ({os.uname().sysname.lower()})\r\n"
-        self._leave = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._acceptor = Acceptor(listener, self._channel, self._serve, most=MOST_CONNECTIONS)
 
     def run(self, for_s: float | None = None) -> None:
         """Accept until `leave`, or for so long. What waits in the socket's queue then is for the next server."""
-        self._listener.setblocking(False)
-        poll = select.poll()
-        poll.register(self._listener, select.POLLIN)
-        poll.register(self._leave, select.POLLIN)
-        end = None if for_s is None else time.monotonic() + for_s
-        while True:
-            ready = poll.poll(None if end is None else max(0, end - time.monotonic()) * 1000)
-            if not ready or any(fd == self._leave for fd, _ in ready):
-                return
-            self._accept()
+        self._acceptor.run(for_s)
 
     def leave(self) -> None:
         """Stop accepting; may be called from any thread and from a signal's handler."""
-        os.eventfd_write(self._leave, 1)
-
-    def _accept(self) -> None:
-        try:
-            client, _ = self._listener.accept()
-        except BlockingIOError:
-            return
-        except OSError as e:
-            if e.errno not in _NO_ROOM:
-                raise
-            time.sleep(0.05)
-            return
-        channel: Channel | None = None
-        try:
-            if len(self._channels) >= MOST_CONNECTIONS:
-                raise RuntimeError("too many connections")
-            channel = Channel(client, self._identity)
-            with self._lock:  # from here on `finish` waits for it
-                self._channels.add(channel)
-            threading.Thread(target=self._serve, args=(channel,), name="connection", daemon=True).start()
-        except RuntimeError:  # also when no thread can be had
-            if channel:
-                self._drop(channel)
-            client.close()
+        self._acceptor.leave()
 
     def finish(self) -> None:
         """Give the calls that have not answered yet a moment to do so."""
-        end = time.monotonic() + _FINISH_S
-        while time.monotonic() < end:
-            with self._lock:
-                if not any(channel.owes() for channel in self._channels):
-                    return
-            time.sleep(0.01)
+        self._acceptor.finish(_FINISH_S)
 
     # ---------------------------------------------------------------------------------------- one connection
 
-    def _drop(self, channel: Channel) -> None:
-        channel.client.close()
-        with self._lock:
-            self._channels.discard(channel)
+    def _channel(self, client: socket.socket) -> ApiChannel:
+        return ApiChannel(client, self._identity)
 
-    def _serve(self, channel: Channel) -> None:
+    def _serve(self, channel: ApiChannel) -> None:
         counted = False
         try:
             while (request := self._next(channel)) is not None:
@@ -126,23 +82,18 @@ class Server:
                     self.engine.connection_opened(request.headers.get("user-agent", ""))
                     counted = True
                 self._answer(channel, request)
-        except ClientGone:
-            pass
-        except Exception:
-            traceback.print_exc()
         finally:
-            self._drop(channel)
             if counted and isinstance(self.engine, Engine):
                 self.engine.connection_closed()
 
-    def _next(self, channel: Channel) -> Request | None:
+    def _next(self, channel: ApiChannel) -> Request | None:
         try:
             return channel.next()
         except InvalidInput as e:
             _refuse(channel, e)
             return None
 
-    def _answer(self, channel: Channel, request: Request) -> None:
+    def _answer(self, channel: ApiChannel, request: Request) -> None:
         """Find the handler of a request and let it answer; whatever it raises becomes an answer too."""
         channel.for_version(versions.say(versions.GREATEST))
         try:
@@ -166,7 +117,7 @@ class Server:
             traceback.print_exc()
             _refuse(channel, Failed(f"internal error: {type(e).__name__}: {e}", "the server's log has more"))
 
-    def _make_room(self, channel: Channel) -> None:
+    def _make_room(self, channel: ApiChannel) -> None:
         """A newer client calls: let the keeper execute the newer server, and the client ask that one.
 
         It asks again at once, so nothing is accepted any more before it is told to.
@@ -177,7 +128,7 @@ class Server:
         channel.reply(503, b"", headers={"Sampan-Restarting": "1", "Connection": "close"})
 
 
-def _refuse(channel: Channel, error: SampanError) -> None:
+def _refuse(channel: ApiChannel, error: SampanError) -> None:
     """Answer an error. In the middle of an answer only breaking the connection can say that it failed."""
     if channel.answered:
         raise ClientGone
@@ -224,7 +175,7 @@ def main(arguments: list[str]) -> int:
     use_log()
     listener = socket.socket(fileno=int(given["--listen-fd"]))
     keeper = given.get("--keeper-fd")
-    threading.stack_size(_STACK)
+    threading.stack_size(STACK)
     try:
         engine = Engine.open(dirs.find(given["--root"]), int(keeper) if keeper else None, listener.fileno())
     except (SampanError, OSError) as e:

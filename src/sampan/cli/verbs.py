@@ -73,6 +73,9 @@ GROUPS = {
         "remove": "rmi",
         "tag": "tag",
     },
+    "registry": {
+        "serve": "registry_serve",
+    },
     "system": {
         "df": "system_df",
         "events": "events",
@@ -89,6 +92,7 @@ ALIASES = ("list", "ps", "remove")
 SUMMARIES = {
     "container": "Manage containers",
     "image": "Manage images",
+    "registry": "Serve images to others",
     "system": "Manage the engine",
 }
 

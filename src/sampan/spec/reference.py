@@ -81,6 +81,16 @@ class Reference(msgspec.Struct, frozen=True, order=True):
         return (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
 
 
+def is_repository(text: str) -> bool:
+    """Tell whether `text` can be a repository's name within a registry."""
+    return len(text) <= _REPOSITORY_MAX and _REPOSITORY.fullmatch(text) is not None
+
+
+def is_tag(text: str) -> bool:
+    """Tell whether `text` can be a tag."""
+    return _TAG.fullmatch(text) is not None
+
+
 def _split_digest(text: str) -> tuple[str, str | None]:
     name, at, digest = text.partition("@")
     if not at:
