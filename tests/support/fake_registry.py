@@ -60,6 +60,7 @@ class FakeRegistry:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
             left: Any = None  # of the request's body
 
             def answer(self) -> None:

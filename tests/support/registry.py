@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import urllib.error
@@ -55,6 +56,11 @@ class Registry:
             timeout=120,
         )
         return reference
+
+    def copy_tag(self, repository: str, old: str, new: str) -> None:
+        """Give a manifest another tag, in the registry's directory: much quicker than to ask for it."""
+        tags = self.directory / "data/docker/registry/v2/repositories" / repository / "_manifests/tags"
+        shutil.copytree(tags / old, tags / new)
 
     def end(self) -> None:
         self._server.terminate()

@@ -7,14 +7,13 @@ in https. Credentials go to the registry only, never along with a redirect to an
 from __future__ import annotations
 
 import ipaddress
-import threading
 import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, SSLError
+from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, ProtocolError, SSLError
 
 from sampan import __version__
 from sampan.errors import Failed, InvalidInput
@@ -113,8 +112,8 @@ class Transport:
 
     def __init__(self, host: str, registries: Registries) -> None:
         self.host = host
-        self._schemes = ["http", "https"] if is_loopback(host) else ["https"]  # in the order to try
-        self._lock = threading.Lock()
+        # In the order to try; one, as soon as it is known.
+        self._schemes: tuple[str, ...] = ("http", "https") if is_loopback(host) else ("https",)
         self._timeout_s = registries.timeout_s
         self._http = urllib3.PoolManager(retries=False, maxsize=8, headers={"User-Agent": f"sampan/{__version__}"})
 
@@ -125,7 +124,7 @@ class Transport:
 
     def is_own(self, url: str) -> bool:
         """Tell whether an address is the registry's own: of the same scheme, host and port."""
-        return _place(urlsplit(url)) == _place(urlsplit(self.origin))
+        return _place(urlsplit(url)) in [_place(urlsplit(f"{scheme}://{self.host}")) for scheme in self._schemes]
 
     def leads_to(self, source: str, location: str) -> str:
         """Return the address that an answer of `source` names. Raises Failed where going there would be less safe."""
@@ -155,20 +154,20 @@ class Transport:
         """
         if not request.path.startswith("/"):
             return self._follow(request, request.path, authorization, self.is_own)
-        while True:
-            origin = self.origin
+        schemes, first = self._schemes, None
+        for scheme in schemes:
             try:
-                answer = self._follow(request, origin + request.path, authorization, self.is_own)
+                answer = self._follow(request, f"{scheme}://{self.host}{request.path}", authorization, self.is_own)
             except HTTPError as e:
-                if self._try_next(origin, e):
-                    continue
-                raise
-            if answer.status == 400 and len(self._schemes) > 1 and origin.startswith("http:") and _wants_tls(answer):
-                self._settle("https")
+                first = first or e
+                if not _may_speak_otherwise(e):
+                    break
                 continue
-            if len(self._schemes) > 1:
-                self._settle(origin.partition(":")[0])
-            return answer
+            if scheme == schemes[-1] or not _wants_tls(answer):
+                self._schemes = (scheme,)
+                return answer
+        assert first is not None
+        raise first
 
     def send_elsewhere(self, request: Request, authorization: str | None) -> Answer:
         """Send a request to another server, which the registry named, and `authorization` to that one only.
@@ -178,22 +177,8 @@ class Transport:
         place = _place(urlsplit(request.path))
         return self._follow(request, request.path, authorization, lambda url: _place(urlsplit(url)) == place)
 
-    def _try_next(self, origin: str, error: HTTPError) -> bool:
-        """After a failure to speak plain http, go on with https; tell whether there is anything to go on with."""
-        with self._lock:
-            if origin != self.origin:
-                return True
-            if len(self._schemes) == 1 or refused(error):
-                return False
-            self._schemes.pop(0)
-            return True
-
     def _timeout(self, patience: float) -> urllib3.Timeout:
         return urllib3.Timeout(connect=min(_CONNECT_S, self._timeout_s), read=self._timeout_s * patience)
-
-    def _settle(self, scheme: str) -> None:
-        with self._lock:
-            self._schemes = [scheme]
 
     def _follow(self, request: Request, url: str, authorization: str | None, is_own: Callable[[str], bool]) -> Answer:
         for _ in range(_REDIRECTS):
@@ -227,7 +212,14 @@ def _sent(body: Iterable[bytes]) -> Iterator[bytes]:
             yield view[start : start + _SENT_AT_ONCE]  # type: ignore[misc]  # urllib3 takes any buffer
 
 
+def _may_speak_otherwise(error: HTTPError) -> bool:
+    return isinstance(error, ProtocolError | SSLError | NewConnectionError)
+
+
 def _wants_tls(answer: Answer) -> bool:
+    """Tell whether this is what a server says to plain http where it expects TLS; a registry's errors are JSON."""
+    if answer.status != 400 or "json" in answer.header("Content-Type"):
+        return False
     text = answer.document(_DISCARDED, "the answer")
     return any(words in text for words in _WANTS_TLS)
 
