@@ -80,7 +80,7 @@ def test_a_blob_is_mounted_across_repositories(server):
 def test_tags_are_listed_page_by_page(server):
     target = repository(server, "tags")
     put_image(target, "t0000", b"layer")
-    wanted = [f"t{number:04}" for number in range(2050)]
+    wanted = [f"t{number:04}" for number in range(1050)]
     for tag in wanted[1:]:
         server.copy_tag("tags", "t0000", tag)
 
