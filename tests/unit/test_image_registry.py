@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 import time
 from email.utils import formatdate
 from types import SimpleNamespace
@@ -192,6 +193,25 @@ def test_a_blob_that_stalls_is_taken_up_again(server):
     found = repository(server, registries=Registries(wait_s=0.001, timeout_s=0.05)).blob(BLOB)
 
     assert b"".join(found) == b"blob" * 5000
+
+
+@pytest.mark.parametrize("waits_for", ["a stalled blob", "a busy registry"])
+def test_what_waits_is_stopped_from_another_thread(server, waits_for):
+    target = repository(server, registries=Registries(wait_s=60, timeout_s=60))
+
+    def half(handler):
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n" + b"blob")
+        threading.Timer(0.05, target.stop).start()
+        stall(handler)
+
+    def busy(handler):
+        server.send(handler, 503)
+        threading.Timer(0.05, target.stop).start()
+
+    server.scripts[f"GET /v2/app/blobs/{BLOB.digest}"] = half if waits_for == "a stalled blob" else busy
+
+    with pytest.raises(Failed, match="it was stopped"):
+        b"".join(target.blob(BLOB))
 
 
 # -------------------------------------------------------------------------------------------------- lies

@@ -6,7 +6,6 @@ challenges, `refusals` says errors in Docker's words, `transport` knows HTTP, re
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
@@ -18,7 +17,7 @@ from sampan.ids import check_digest
 from sampan.image import auth as credentials, referrers
 from sampan.image.blobs import digest_of
 from sampan.image.endpoint import DELETE, PUSH, Endpoint
-from sampan.image.transport import PIECE, Request
+from sampan.image.transport import Request
 from sampan.image.upload import Upload
 from sampan.spec.distribution import INDEXES, MANIFESTS, Descriptor, MediaType
 from sampan.spec.settings import DEFAULT_REGISTRIES, Registries
@@ -116,10 +115,11 @@ class Repository:
             except HTTPError as e:
                 cause = e
             if count < wanted.size:
+                self._endpoint.transport.check_stopped(cause)
                 failures = failures + 1 if count == before else 1
                 if failures >= self._tries:
                     raise Failed(f"blob {wanted.digest} broke off after {count} of {wanted.size} bytes") from cause
-                time.sleep(self._endpoint.wait_s(failures))
+                self._endpoint.pause(failures)
 
     def _blob_pieces(self, wanted: Descriptor, offset: int) -> Iterator[bytes]:
         headers = {"Range": f"bytes={offset}-"} if offset else {}
@@ -129,14 +129,13 @@ class Repository:
             at = 0  # a server without ranges starts anew
         elif not answer.header("Content-Range").startswith(f"bytes {offset}-"):
             raise Failed(f"can't read blob {wanted.digest}: the registry sends another part than was asked for")
-        with answer.response as response:
-            for piece in response.stream(PIECE, decode_content=False):
-                fresh = piece[offset - at :] if at < offset else piece
-                at += len(piece)
-                if at > wanted.size:
-                    raise InvalidInput(f"blob {wanted.digest} is longer than {wanted.size} bytes")
-                if fresh:
-                    yield fresh
+        for piece in self._endpoint.transport.stream(answer):
+            fresh = piece[offset - at :] if at < offset else piece
+            at += len(piece)
+            if at > wanted.size:
+                raise InvalidInput(f"blob {wanted.digest} is longer than {wanted.size} bytes")
+            if fresh:
+                yield fresh
 
     def has_blob(self, digest: str) -> int | None:
         """Return the size of a blob that is there, else None."""
@@ -259,6 +258,10 @@ class Repository:
     def log_in(self) -> None:
         """Have the registry check the credentials, and nothing else. Raises NotPermitted."""
         self._endpoint.ask(Request("GET", "/v2/")).discard()
+
+    def stop(self) -> None:
+        """End what any thread does here: it raises Failed."""
+        self._endpoint.transport.stop()
 
     def _manifest_path(self, tag_or_digest: str) -> str:
         name = check_digest(tag_or_digest) if ":" in tag_or_digest else quote(tag_or_digest, safe="")

@@ -7,7 +7,9 @@ in https. Credentials go to the registry only, never along with a redirect to an
 from __future__ import annotations
 
 import ipaddress
+import threading
 import time
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -115,6 +117,8 @@ class Transport:
         # In the order to try; one, as soon as it is known.
         self._schemes: tuple[str, ...] = ("http", "https") if is_loopback(host) else ("https",)
         self._timeout_s = registries.timeout_s
+        self._stopped = threading.Event()
+        self._reading: set[BaseHTTPResponse] = set()
         self._http = urllib3.PoolManager(retries=False, maxsize=8, headers={"User-Agent": f"sampan/{__version__}"})
 
     @property
@@ -147,6 +151,39 @@ class Transport:
             )
         return target
 
+    def stop(self) -> None:
+        """End what waits or reads here, from any thread: it raises Failed, now or when it goes on."""
+        self._stopped.set()
+        for response in tuple(self._reading):
+            with suppress(OSError, ValueError, RuntimeError):  # it has come to its end just now
+                response.shutdown()
+
+    def check_stopped(self, cause: BaseException | None = None) -> None:
+        """Raise Failed after `stop`."""
+        if self._stopped.is_set():
+            raise Failed("it was stopped") from cause
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, unless it is stopped."""
+        self._stopped.wait(seconds)
+        self.check_stopped()
+
+    def stream(self, answer: Answer) -> Iterator[bytes]:
+        """Read a long body piece by piece. Raises urllib3's HTTPError where it breaks off."""
+        response = answer.response
+        self._reading.add(response)
+        try:
+            self.check_stopped()
+            with response:
+                for piece in response.stream(PIECE, decode_content=False):
+                    self.check_stopped()
+                    yield piece
+        except ValueError as e:  # a TLS socket that was shut; ssl.SSLSocket.read
+            self.check_stopped(e)
+            raise
+        finally:
+            self._reading.discard(response)
+
     def send(self, request: Request, authorization: str | None = None) -> Answer:
         """Send a request for a path, or for an address that the registry gave, and follow redirects.
 
@@ -177,6 +214,13 @@ class Transport:
         place = _place(urlsplit(request.path))
         return self._follow(request, request.path, authorization, lambda url: _place(urlsplit(url)) == place)
 
+    def _sent(self, body: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in body:
+            view = memoryview(piece)
+            for start in range(0, len(view), _SENT_AT_ONCE):
+                self.check_stopped()
+                yield view[start : start + _SENT_AT_ONCE]  # type: ignore[misc]  # urllib3 takes any buffer
+
     def _timeout(self, patience: float) -> urllib3.Timeout:
         return urllib3.Timeout(connect=min(_CONNECT_S, self._timeout_s), read=self._timeout_s * patience)
 
@@ -184,7 +228,7 @@ class Transport:
         for _ in range(_REDIRECTS):
             # Storage servers refuse a foreign Authorization header, and must not learn it.
             own = {"Authorization": authorization} if authorization and is_own(url) else {}
-            body = _sent(request.body()) if callable(request.body) else request.body
+            body = self._sent(request.body()) if callable(request.body) else request.body
             response = self._http.request(
                 request.method,
                 url,
@@ -203,13 +247,6 @@ class Transport:
             answer.discard()
             url = self.leads_to(answer.url, location)
         raise Failed(f"can't {request}: too many redirects")
-
-
-def _sent(body: Iterable[bytes]) -> Iterator[bytes]:
-    for piece in body:
-        view = memoryview(piece)
-        for start in range(0, len(view), _SENT_AT_ONCE):
-            yield view[start : start + _SENT_AT_ONCE]  # type: ignore[misc]  # urllib3 takes any buffer
 
 
 def _may_speak_otherwise(error: HTTPError) -> bool:
