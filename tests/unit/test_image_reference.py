@@ -96,3 +96,8 @@ def test_any_text_is_read_or_refused(text):
         return
     assert Reference.parse(str(reference)) == reference
     assert ".." not in reference.repository.split("/")
+
+
+@pytest.mark.parametrize("text", ["docker.io/localhost/app:latest", "docker.io/quay.io/app:1"])
+def test_a_familiar_name_means_the_same_image(text):
+    assert Reference.parse(text).familiar() == text

@@ -64,7 +64,8 @@ class Reference(msgspec.Struct, frozen=True, order=True):
 
     def familiar_name(self) -> str:
         """`familiar()` without tag and digest."""
-        if self.registry != DEFAULT_REGISTRY:
+        # docker.io/localhost/app is not localhost/app, which Docker makes of it.
+        if self.registry != DEFAULT_REGISTRY or _split_registry(self.repository) != (self.registry, self.repository):
             return self.name
         bare = self.repository.removeprefix(_OFFICIAL)
         return bare if "/" not in bare else self.repository
