@@ -180,6 +180,24 @@ def test_a_cut_at_a_members_border_shows_in_the_missing_end_mark():
     assert not ended
 
 
+@pytest.mark.parametrize("after", range(256, 3000, 256))
+def test_what_fails_in_the_stream_is_not_taken_for_its_end(after):
+    data = archive((member("a"), b"x"), (member("b"), b"y"))
+
+    def stream():
+        yield data[:after]
+        raise InvalidInput("the decompressor has a word to say")
+
+    def read_all():
+        reader = tar.Reader(stream())
+        while reader.next_entry() is not None:
+            pass
+        reader.drain()
+
+    with pytest.raises(InvalidInput, match="a word to say"):
+        read_all()
+
+
 def test_what_is_no_tar_is_refused():
     with pytest.raises(InvalidInput, match="no tar archive"):
         read(b"#!/bin/sh\n" + b"echo hello\n" * 100)

@@ -36,6 +36,7 @@ _LONGEST_MAGIC = 6
 
 _GZIP = 16 + zlib.MAX_WBITS  # with gzip's header and trailer; the header has no time and no name: same bytes each time
 _STRONGEST_OF_ISAL = 3
+_MEMORY = 1 << 28  # that a stream may ask for to be decompressed; xz -9 takes 65 MiB, zstandard's own limit is 128
 _LEVELS = {"gzip": 9, "zstd": 22, "none": 0}
 
 
@@ -219,7 +220,7 @@ def _gunzip(source: Readable, data: bytes) -> Iterator[tuple[bytes, _Ended]]:
 def _xz(source: Readable, data: bytes) -> Iterator[tuple[bytes, _Ended]]:
     import lzma
 
-    return _pull(source, data, lzma.LZMADecompressor(), "xz")
+    return _pull(source, data, lzma.LZMADecompressor(memlimit=_MEMORY), "xz")
 
 
 def _bzip2(source: Readable, data: bytes) -> Iterator[tuple[bytes, _Ended]]:

@@ -18,6 +18,7 @@ import msgspec
 
 from sampan.errors import InvalidInput
 from sampan.image import tar
+from sampan.image.tree import Tree
 from sampan.kernel.path import RESOLVE, openat2
 
 if TYPE_CHECKING:
@@ -61,9 +62,8 @@ class Extractor:
         self._recipe = recipe
         self._open: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()  # path as written → (fd, real path)
         self._retired: list[int] = []  # no longer in _open, may be in use until the current member is done
-        self._mtimes: dict[bytes, int] = {}  # of directories: to be set when nothing is written in them any more
-        self._implied: set[bytes] = {b""}
-        self._whiteouts: set[bytes] = set()
+        self._tree = Tree()
+        self._tree.at(b"").implied = True
         self._opaque_root = False
         self._content_bytes = 0
 
@@ -98,23 +98,31 @@ class Extractor:
     def finish(self) -> Facts:
         """Give the directories their times; return what there is to know. Nothing can be written any more."""
         self.close()
-        for path, mtime_ns in self._mtimes.items():
-            try:
-                fd = _open_beneath(self._root, path)
-            except OSError as e:
-                if e.errno in _NOWHERE:  # a later member took its place
-                    continue
-                raise
-            try:
-                os.utime(fd, ns=(mtime_ns, mtime_ns))
-            finally:
-                os.close(fd)
+        implied, whiteouts = [], []
+        for path, directory in self._tree:
+            if directory.implied:
+                implied.append(path)
+            if directory.whiteouts:
+                whiteouts.append(path)
+            if not path and directory.mtime_ns is not None:
+                os.utime(self._root, ns=(directory.mtime_ns, directory.mtime_ns))
+            times = [(name, below.mtime_ns) for name, below in directory.below.items() if below.mtime_ns is not None]
+            if times:
+                self._set_times(path, times)
         return Facts(
-            implied=sorted(self._implied),
-            whiteouts=sorted(self._whiteouts),
+            implied=sorted(implied),
+            whiteouts=sorted(whiteouts),
             opaque_root=self._opaque_root,
             content_bytes=self._content_bytes,
         )
+
+    def _set_times(self, path: bytes, times: list[tuple[bytes, int]]) -> None:
+        fd = _open_beneath(self._root, path)
+        try:
+            for name, mtime_ns in times:
+                os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=fd, follow_symlinks=False)
+        finally:
+            os.close(fd)
 
     def close(self) -> None:
         """Close the directories that are open."""
@@ -161,8 +169,9 @@ class Extractor:
             _set_xattrs(fd, entry)
         finally:
             os.close(fd)
-        self._implied.discard(path)
-        self._mtimes[path] = _clamp(entry.mtime_ns)
+        directory = self._tree.at(path)
+        directory.implied = False
+        directory.mtime_ns = _clamp(entry.mtime_ns)
 
     def _mkdir(self, dirfd: int, name: bytes, path: bytes) -> bool:
         """Make a directory where there is none. Return whether it may have something of its name below it."""
@@ -174,9 +183,9 @@ class Extractor:
                 return True
             self._vacate(dirfd, name, path)
             os.mkdir(name, 0o755, dir_fd=dirfd)
-            if _is_whiteout(status):
-                os.setxattr(_at(dirfd, name), _OPAQUE_XATTR, b"y")
-                return False
+            # A whiteout, or a file: either had hidden what is below.
+            os.setxattr(_at(dirfd, name), _OPAQUE_XATTR, b"y")
+            return False
         return True
 
     def _link(self, dirfd: int, name: bytes, path: bytes, entry: tar.Entry) -> None:
@@ -212,11 +221,11 @@ class Extractor:
             raise InvalidInput(f"can't unpack whiteout {show(mark)}: it names no file")
         try:
             os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=dirfd)
-            self._whiteouts.add(real)
+            self._tree.at(real).whiteouts = True
         except FileExistsError:
             if stat.S_ISDIR(os.lstat(name, dir_fd=dirfd).st_mode):
                 os.setxattr(_at(dirfd, name), _OPAQUE_XATTR, b"y")
-                self._implied.discard(_join(real, name))
+                self._tree.at(_join(real, name)).implied = False
 
     def _parent(self, path: bytes, *, make: bool = True, links: int = 0) -> tuple[int, bytes]:
         """Return a descriptor of the directory `path`, and its path without links."""
@@ -267,7 +276,7 @@ class Extractor:
         if status is not None and not _is_whiteout(status):
             raise InvalidInput(f"can't unpack into {show(path)}: {show(_join(real, name))} is no directory")
         if self._mkdir(dirfd, name, _join(real, name)):
-            self._implied.add(_join(real, name))
+            self._tree.at(_join(real, name)).implied = True
         fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=dirfd)
         os.fchmod(fd, 0o755)
         self._retired.append(fd)
@@ -294,10 +303,7 @@ class Extractor:
                 raise
             self._recipe.move(dirfd, name, path)
         self._retire_all()
-        below = path + b"/"
-        self._mtimes = {k: v for k, v in self._mtimes.items() if k != path and not k.startswith(below)}
-        self._implied = {k for k in self._implied if k != path and not k.startswith(below)}
-        self._whiteouts = {k for k in self._whiteouts if k != path and not k.startswith(below)}
+        self._tree.drop(path)
 
     def _retire_all(self) -> None:
         self._retired.extend(fd for fd, _ in self._open.values())

@@ -157,6 +157,8 @@ def _records(layer: str) -> Iterator[_Record]:
                 kind, length, number = _RECORD.unpack(head)
                 text = read(length)
                 regions = tuple(_REGION.iter_unpack(read(number * _REGION.size))) if kind == b"S" else ()
+                if max(number, *map(sum, regions), 0) >= 1 << 62 or (kind != b"T" and b"\0" in text):
+                    raise Failed(f"{file.name} is damaged", _AGAIN)
                 yield _Record(kind, text, number, regions)
         except zstandard.ZstdError as e:
             raise Failed(f"{file.name} is damaged: {e}", _AGAIN) from e
@@ -173,7 +175,7 @@ class _Exactly:
     def __call__(self, size: int, *, at_end: bool = False) -> bytes:
         end = self._position + size
         while end > len(self._data):
-            more = self._stream.read(max(_AT_ONCE, end - len(self._data)))
+            more = self._stream.read(_AT_ONCE)
             if not more:
                 if at_end and self._position == len(self._data):
                     return b""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 BLOCK = 512
 _LONGEST_EXTENSION = 1 << 20  # a PAX or long-name record; as Go's archive/tar has it
 _LONGEST_SPARSE_MAP = 1 << 24
+_LONGEST_GLOBAL = 1 << 16  # of all global headers: each member is read with all their records in mind
+_MOST_EXTENSIONS = 16  # headers before a member that are about it
 _LARGEST = 1 << 62
 
 _HEADER = struct.Struct("100s8s8s8s12s12s8sc100s8s64x8s8s155s12x")
@@ -76,7 +78,7 @@ class Reader:
         self._body_left = self._padding = 0
         pax: list[tuple[bytes, bytes]] = []
         long_name = long_link = b""
-        while True:
+        for _ in range(_MOST_EXTENSIONS):
             header = self._header()
             if header is None:
                 return None
@@ -84,7 +86,7 @@ class Reader:
             if kind == b"x":
                 pax = parse_pax(self._extension(header))
             elif kind == b"g":
-                self._global.update(parse_pax(self._extension(header)))
+                self._add_global(parse_pax(self._extension(header)))
             elif kind == b"L":
                 long_name = self._extension(header).partition(b"\0")[0]
             elif kind == b"K":
@@ -93,6 +95,8 @@ class Reader:
                 self._skip(_padded(_number(header[124:136])))
             else:
                 break
+        else:
+            raise InvalidInput(f"can't read tar archive: more than {_MOST_EXTENSIONS} headers about one member")
         entry = _parse(header)
         entry.name = long_name or entry.name
         entry.link = long_link or entry.link
@@ -128,6 +132,8 @@ class Reader:
             records = {**self._global, **dict(pax)}
             stored = _apply_pax(entry, records)
             entry.regions = _sparse_of_pax(entry, pax, records)
+            if any(b"\0" in text for text in (entry.name, entry.link, *(name for name, _ in entry.xattrs))):
+                raise InvalidInput("can't read tar archive: a name has a NUL in it")
         if entry.kind in {LINK, REGULAR}:
             entry.kind, stored = _settle(entry, header, stored)
         elif entry.kind != REGULAR:
@@ -166,6 +172,11 @@ class Reader:
             raise InvalidInput(f"can't read tar archive: an extended header of {size} bytes")
         return self._take(_padded(size))[:size]
 
+    def _add_global(self, records: list[tuple[bytes, bytes]]) -> None:
+        self._global.update(records)
+        if sum(len(key) + len(value) + 4 for key, value in self._global.items()) > _LONGEST_GLOBAL:
+            raise InvalidInput("can't read tar archive: its global headers are too long")
+
     def _old_sparse(self, header: bytes) -> tuple[tuple[tuple[int, int], ...], int]:
         regions = _sparse_pairs(header, _SPARSE_IN_HEADER, 4)
         more = header[482]
@@ -179,19 +190,17 @@ class Reader:
 
     def _sparse_in_body(self) -> tuple[tuple[int, int], ...]:
         """The map of PAX sparse 1.0: decimal lines at the start of the body, padded to a block."""
-        text = bytearray()
-        wanted = 1
-        while True:
-            lines = text.split(b"\n")
-            if len(lines) > 1:
-                wanted = 1 + 2 * _decimal(bytes(lines[0]))
-            if len(lines) > wanted:
-                break
-            if len(text) > _LONGEST_SPARSE_MAP or self._body_left < BLOCK:
+        blocks: list[bytes] = []
+        lines, wanted = 0, 1
+        while lines < wanted:
+            if len(blocks) * BLOCK > _LONGEST_SPARSE_MAP or self._body_left < BLOCK:
                 raise InvalidInput("can't read tar archive: a sparse file's map is broken")
-            text += self._take(BLOCK)
+            blocks.append(self._take(BLOCK))
             self._body_left -= BLOCK
-        numbers = [_decimal(bytes(line)) for line in lines[1:wanted]]
+            lines += blocks[-1].count(b"\n")
+            if wanted == 1 and lines:
+                wanted = 1 + 2 * _decimal(b"".join(blocks).partition(b"\n")[0])
+        numbers = [_decimal(line) for line in b"".join(blocks).split(b"\n")[1:wanted]]
         return tuple(zip(numbers[::2], numbers[1::2], strict=True))
 
     def _take(self, size: int, *, at_end: bool = False) -> bytes:
@@ -202,12 +211,8 @@ class Reader:
             return data
         data = self._chunk[self._position :]
         while len(data) < size:
-            try:
-                self._refill()
-            except InvalidInput:
-                if at_end and not data:
-                    return b""
-                raise
+            if not self._refill(at_end=at_end and not data):
+                return b""
             needed = size - len(data)
             data += self._chunk[:needed]
             self._position = min(needed, len(self._chunk))
@@ -227,14 +232,15 @@ class Reader:
             self._others(self._chunk[self._told : self._position])
         self._told = self._position
 
-    def _refill(self) -> None:
-        """Get the next chunk; the rest of this one was taken."""
+    def _refill(self, *, at_end: bool = False) -> bool:
+        """Get the next chunk; the rest of this one was taken. There must be one, unless it may be `at_end`."""
         self._position = len(self._chunk)
         self._tell()
         self._position = self._told = 0
         self._chunk = next(self._chunks, b"")
-        if not self._chunk:
+        if not self._chunk and not at_end:
             raise InvalidInput("can't read tar archive: it is cut short", "it was not written or sent to its end")
+        return bool(self._chunk)
 
 
 def _parse(header: bytes) -> Entry:
@@ -327,8 +333,6 @@ def _apply_pax(entry: Entry, records: dict[bytes, bytes]) -> int:
     """Put the records into the entry; return the bytes that its body takes. An empty value means: as in the header."""
     entry.name = records.get(b"path") or entry.name
     entry.link = records.get(b"linkpath") or entry.link
-    if b"\0" in entry.name or b"\0" in entry.link:
-        raise InvalidInput("can't read tar archive: a name has a NUL in it")
     if text := records.get(b"uid"):
         entry.uid = _decimal(text)
     if text := records.get(b"gid"):

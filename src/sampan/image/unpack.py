@@ -21,7 +21,7 @@ from sampan.image.extract import Extractor, Facts, show, write_all
 from sampan.image.recipe import Recorder
 from sampan.image.tar import Reader
 from sampan.kernel.trees import remove_tree
-from sampan.spec.image import LayerRecord, LayerResult
+from sampan.spec.image import LayerLimits, LayerRecord, LayerResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,13 +35,19 @@ _AHEAD = 32  # pieces that a thread may be ahead of the next one
 _LAYERS_FAULT = frozenset(
     {
         errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EISDIR, errno.EINVAL, errno.E2BIG, errno.ERANGE,
-        errno.ENOENT, errno.EEXIST,
+        errno.ENOENT, errno.EEXIST, errno.EFBIG,
     }
 )  # fmt: skip
 
 
 def unpack_layer(
-    fd: int, target: str, *, digest: str | None = None, diff_id: str | None = None, keep_blob: bool = False
+    fd: int,
+    target: str,
+    *,
+    digest: str | None = None,
+    diff_id: str | None = None,
+    keep_blob: bool = False,
+    limits: LayerLimits = LayerLimits(),  # noqa: B008  # frozen
 ) -> LayerResult:
     """Read a layer from `fd` to its end and unpack it into the new directory `target`: diff/, layer.json, recipe.
 
@@ -55,10 +61,13 @@ def unpack_layer(
             os.mkdir(f"{target}/{CONTENT}")
             with (
                 _Source(fd, f"{target}/{BLOB}" if keep_blob else None) as source,
-                _Tar(source) as content,
+                _Tar(source, limits) as content,
                 Recorder(target) as recipe,
             ):
-                facts = _write(content, f"{target}/{CONTENT}", recipe, strict=digest is None and diff_id is None)
+                reader = Reader(content.pieces(), recipe.text)
+                facts = _write(reader, f"{target}/{CONTENT}", recipe, limits)
+                if digest is None and diff_id is None and not reader.ended:
+                    raise InvalidInput("the tar archive is cut short", "it was not written or sent to its end")
             result = LayerResult(
                 digest=source.digest(),
                 diff_id=content.digest(),
@@ -83,14 +92,19 @@ def read_record(layer: str) -> LayerRecord:
         return msgspec.json.decode(file.read(), type=LayerRecord)
 
 
-def _write(content: _Tar, target: str, recipe: Recorder, *, strict: bool) -> Facts:
+def _write(reader: Reader, target: str, recipe: Recorder, limits: LayerLimits) -> Facts:
     root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
     extractor = Extractor(root, recipe)
+    entries = 0
     try:
         os.fchmod(root, 0o755)
-        reader = Reader(content.pieces(), recipe.text)
         while (entry := reader.next_entry()) is not None:
+            entries += 1
+            if entries > limits.most_entries:
+                raise InvalidInput(f"it has more than {limits.most_entries} files", _hint("max-layer-entries"))
             try:
+                if entry.size > limits.most_bytes:
+                    raise InvalidInput(f"{show(entry.name)} claims {entry.size} bytes", _hint("max-layer-bytes"))
                 extractor.write(entry, reader.body())
             except OSError as e:
                 name = show(entry.name)[:300]
@@ -98,14 +112,16 @@ def _write(content: _Tar, target: str, recipe: Recorder, *, strict: bool) -> Fac
                     raise InvalidInput(f"{name}: {(e.strerror or '').lower()}") from e
                 with doing(name):
                     raise
-        if strict and not reader.ended:
-            raise InvalidInput("the tar archive is cut short", "it was not written or sent to its end")
         reader.drain()
         recipe.finish()
         return extractor.finish()
     finally:
         extractor.close()
         os.close(root)
+
+
+def _hint(key: str) -> str:
+    return f"if that is meant so, allow more by store.{key} in config.toml"
 
 
 def _compare(what: str, found: str, wanted: str | None) -> None:
@@ -165,8 +181,9 @@ class _Source:
 class _Tar:
     """The uncompressed archive: made by one thread, hashed by another, read through `pieces`."""
 
-    def __init__(self, source: _Source) -> None:
+    def __init__(self, source: _Source, limits: LayerLimits) -> None:
         self._source = source
+        self._limits = limits
         self._hash = hashlib.sha256()
         self._to_hash: queue.Queue[bytes] = queue.Queue(_AHEAD)
         self._to_write: queue.Queue[bytes | BaseException] = queue.Queue(_AHEAD)
@@ -205,7 +222,7 @@ class _Tar:
             for piece in decompressed(source):
                 if self._abandoned:
                     break
-                self.count += len(piece)
+                self._count(len(piece))
                 if not self._plain:
                     self._to_hash.put(piece)
                 self._to_write.put(piece)
@@ -213,6 +230,18 @@ class _Tar:
             end = e
         self._to_hash.put(b"")
         self._to_write.put(end)
+
+    def _count(self, size: int) -> None:
+        self.count += size
+        limits = self._limits
+        if self.count > limits.most_bytes:
+            raise InvalidInput(f"its tar has more than {limits.most_bytes} bytes", _hint("max-layer-bytes"))
+        if self.count > limits.free_bytes and self.count > limits.most_ratio * self._source.count:
+            raise InvalidInput(
+                f"{self._source.count} bytes became {self.count}, more than {limits.most_ratio} times as many: "
+                "it looks like a decompression bomb",
+                _hint("max-compression-ratio"),
+            )
 
     def _digest(self) -> None:
         while piece := self._to_hash.get():

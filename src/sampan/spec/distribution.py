@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.errors import InvalidInput, Unsupported
+from sampan.spec.document import decode_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -142,10 +143,7 @@ class _Kind(msgspec.Struct, frozen=True, rename="camel"):
 
 def decode_manifest(document: bytes, media_type: str | None = None) -> Manifest | Index:
     """Read a manifest or index. Where it is of two types at once, it is refused: CVE-2021-41190."""
-    try:
-        kind = msgspec.json.decode(document, type=_Kind)
-    except msgspec.DecodeError as e:
-        raise InvalidInput(f"can't read manifest: {e}") from e
+    kind = decode_document(document, _Kind, "manifest")
     stated = kind.media_type or media_type
     if kind.schema_version == 1:
         raise Unsupported(
@@ -159,10 +157,7 @@ def decode_manifest(document: bytes, media_type: str | None = None) -> Manifest 
     wanted: type[Manifest | Index] = Index if kind.manifests is not None else Manifest
     if (stated in INDEXES and wanted is not Index) or (stated in MANIFESTS and wanted is not Manifest):
         raise InvalidInput(f"can't read manifest: its content is not of its type {stated}")
-    try:
-        return msgspec.json.decode(document, type=wanted)
-    except msgspec.DecodeError as e:
-        raise InvalidInput(f"can't read manifest: {e}") from e
+    return decode_document(document, wanted, "manifest")
 
 
 def check_layer_type(layer: Descriptor) -> None:

@@ -6,6 +6,7 @@ import msgspec
 
 from sampan.errors import InvalidInput
 from sampan.spec.distribution import Platform
+from sampan.spec.document import decode_document
 
 
 class HealthCheck(msgspec.Struct, frozen=True, kw_only=True, rename="pascal", omit_defaults=True):
@@ -92,10 +93,7 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 def decode_config(document: bytes) -> ImageConfig:
     """Read an image's configuration, or raise InvalidInput with the field that is wrong."""
-    try:
-        config = msgspec.json.decode(document, type=ImageConfig)
-    except msgspec.DecodeError as e:
-        raise InvalidInput(f"can't read image configuration: {e}") from e
+    config = decode_document(document, ImageConfig, "image configuration")
     if config.rootfs.type != "layers":
         raise InvalidInput(f"can't use image configuration: its rootfs is of type {config.rootfs.type!r}")
     return config
@@ -114,7 +112,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 0
     manifest_digest: str | None = None
     last_tagged_ns: int = 0
-    last_used_ns: int = 0  # when a container was last made of it or started; 0: never
+    last_used_ns: int = 0  # when a container was last made of it; 0 is never
     host: bool = False  # the built-in image of this machine's own root
 
     @property
@@ -152,11 +150,10 @@ class Use(msgspec.Struct, frozen=True):
 
 
 class Removal(msgspec.Struct, frozen=True):
-    """One line of what `rmi` did: `what` is `Untagged` or `Deleted`; `size` is what a layer gave back."""
+    """One line of what `rmi` did: `what` is `Untagged` or `Deleted`."""
 
     what: str
     name: str
-    size: int = 0
 
 
 class BlobFact(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,6 +164,15 @@ class BlobFact(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     media_type: str
     origins: tuple[str, ...] = ()  # registry/repository that have it, or had; the one it was last seen at first
+
+
+class LayerLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How large a layer may be. What is greater than any real one is an attack on the disk, or on patience."""
+
+    most_bytes: int = 512 << 30  # of its tar, and of one file with its holes
+    most_entries: int = 4_000_000
+    most_ratio: int = 400  # of its tar to what was transferred, from `free_bytes` on; gzip's greatest is 1,032
+    free_bytes: int = 1 << 30
 
 
 class LayerResult(msgspec.Struct, frozen=True, kw_only=True):

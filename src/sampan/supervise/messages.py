@@ -307,6 +307,7 @@ class Unpack(Message, frozen=True, kw_only=True, tag="unpack"):
     digest: str | None = None  # of the bytes as read; None: not checked
     diff_id: str | None = None  # of the tar; None: computed only
     keep_blob: bool = False  # also keep the bytes as read
+    limits: bytes = b"{}"  # `spec.image.LayerLimits` as JSON
 
 
 class Unpacked(Message, frozen=True, kw_only=True, tag="unpacked"):

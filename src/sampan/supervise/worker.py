@@ -54,10 +54,16 @@ def _do(frame: m.Frame) -> m.Message:
 
 def _unpack(job: m.Unpack, fds: tuple[int, ...]) -> m.Unpacked:
     _check_installed("unpack")
-    from sampan.image.unpack import unpack_layer
+    import msgspec
 
+    from sampan.image.unpack import unpack_layer
+    from sampan.spec.image import LayerLimits
+
+    limits = msgspec.json.decode(job.limits, type=LayerLimits)
     try:
-        layer = unpack_layer(fds[0], job.target, digest=job.digest, diff_id=job.diff_id, keep_blob=job.keep_blob)
+        layer = unpack_layer(
+            fds[0], job.target, digest=job.digest, diff_id=job.diff_id, keep_blob=job.keep_blob, limits=limits
+        )
     finally:
         for fd in fds:
             os.close(fd)

@@ -1,0 +1,61 @@
+"""What is known of a layer's directories while it is unpacked, beside what is on the disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Directory:
+    """One directory. `below` are those in it that something is known of."""
+
+    __slots__ = ("below", "implied", "mtime_ns", "whiteouts")
+
+    def __init__(self) -> None:
+        self.below: dict[bytes, Directory] = {}
+        self.implied = False  # no member describes it
+        self.whiteouts = False  # there are some in it
+        self.mtime_ns: int | None = None  # to be set when nothing is written in it any more
+
+
+class Tree:
+    """The directories by path: relative, without links, b"" is the root.
+
+    A tree and no table of paths: a later member may put something in the place of a directory with a hundred thousand
+    others in it, again and again.
+    """
+
+    def __init__(self) -> None:
+        self._root = Directory()
+
+    def at(self, path: bytes) -> Directory:
+        """Return the directory at `path`, known from now on."""
+        found = self._root
+        if path:
+            for name in path.split(b"/"):
+                below = found.below.get(name)
+                if below is None:
+                    below = found.below[name] = Directory()
+                found = below
+        return found
+
+    def drop(self, path: bytes) -> None:
+        """Forget the directory at `path` and all below it."""
+        *above, name = path.split(b"/")
+        found: Directory | None = self._root
+        for part in above:
+            if found is None:
+                return
+            found = found.below.get(part)
+        if found is not None:
+            found.below.pop(name, None)
+
+    def __iter__(self) -> Iterator[tuple[bytes, Directory]]:
+        """Every directory with its path, parents before children."""
+        pending = [(b"", self._root)]
+        while pending:
+            path, directory = pending.pop()
+            yield path, directory
+            pending += [(path + b"/" + name if path else name, below) for name, below in directory.below.items()]

@@ -1,0 +1,21 @@
+"""JSON that comes from outside."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from sampan.errors import InvalidInput
+
+T = TypeVar("T")
+
+
+def decode_document(document: bytes, type: type[T], what: str) -> T:
+    """Read `what` as JSON of this type, or raise InvalidInput that names the field which is wrong."""
+    try:
+        return msgspec.json.decode(document, type=type)
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        raise InvalidInput(f"can't read {what}: {e}") from e
+    except RecursionError:
+        raise InvalidInput(f"can't read {what}: it is nested too deeply") from None
