@@ -5,8 +5,9 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 PYTHON := .venv/bin/python
 BENCH ?=
+SECONDS_EACH ?= 60
 
-.PHONY: help test check unit kernel e2e bench test-cgroup2 test-interop goldens format clean
+.PHONY: help test check unit kernel e2e fuzz bench test-cgroup2 test-interop goldens format clean
 
 help:  ## these lines
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -22,6 +23,10 @@ check:  ## the fast part: lint, types, import contracts, unit tests
 unit kernel e2e:  ## one kind of test; ARGS go to pytest
 	@tools/prepare test
 	@$(PYTHON) -m pytest tests/$@ $(ARGS)
+
+fuzz:  ## inputs of strangers changed at random; SECONDS_EACH for each reader of them
+	@tools/prepare check
+	@SECONDS_EACH=$(SECONDS_EACH) $(PYTHON) tests/fuzz/run.py
 
 test-cgroup2:  ## limits, device rules, freeze and kill on pure cgroup v2, in a small VM
 	@tools/prepare cgroup2

@@ -8,8 +8,7 @@ import time
 from functools import cache
 from typing import TYPE_CHECKING
 
-from sampan.engine.filtering import has_label
-from sampan.errors import InvalidInput, NotFound, SampanError
+from sampan.errors import InvalidInput, NotFound
 from sampan.spec.docker import ContainerSummary, EndpointSettings, SummaryHostConfig, SummaryNetworkSettings
 from sampan.spec.state import State, Status
 from sampan.units import format_ago
@@ -53,7 +52,7 @@ def summary(core: Core, container: Container, *, size: bool = False) -> Containe
     return ContainerSummary(
         id=container.id,
         names=(f"/{container.name}",),
-        image=_image_name(core, container),
+        image=container.image_name,
         image_id=container.image_id,
         command=command_line((*(body.entrypoint or ()), *(body.cmd or ()))),
         created=container.created_ns // 10**9,
@@ -66,15 +65,6 @@ def summary(core: Core, container: Container, *, size: bool = False) -> Containe
         size_rw=core.snapshots.usage(container.id) if size else 0,
         size_root_fs=_image_size(core, container) if size else 0,
     )
-
-
-def _image_name(core: Core, container: Container) -> str:
-    """Return the name that it was made by; the image's id if that name leads elsewhere by now."""
-    try:
-        found = core.images.resolve(container.image_name).id
-    except SampanError:
-        found = ""
-    return container.image_name if found == container.image_id else container.image_id
 
 
 def _image_size(core: Core, container: Container) -> int:
@@ -193,6 +183,12 @@ def _search(pattern: str, text: str) -> bool:
         return re.search(pattern, text) is not None
     except re.error:
         return pattern in text
+
+
+def has_label(labels: dict[str, str], wanted: str) -> bool:
+    """Tell whether `key` or `key=value` is among the labels."""
+    key, equals, value = wanted.partition("=")
+    return key in labels and (not equals or labels[key] == value)
 
 
 def _ancestor(core: Core, name: str) -> Callable[[Container], bool]:

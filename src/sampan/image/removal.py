@@ -1,7 +1,6 @@
 """Docker's rules of `rmi`: which names go, whether the image goes, and what stands against it. Pure.
 
-Source: moby, daemon/images/image_delete.go. One rule is not kept: there an image can't be deleted by its id while
-another was made from it. Here each image has its layers to itself, and nothing is lost with a parent.
+Source: moby, daemon/images/image_delete.go.
 """
 
 from __future__ import annotations
@@ -35,14 +34,17 @@ def decide(
     named: Reference | None,
     force: bool,
     typed: str = "",
-    parent: bool = False,
 ) -> Decision:
     """Decide what `rmi` of the image `id` does; `named` is the name it was called by, None if it was called by id.
 
-    `parent`: another image was made from it. Raises Conflict in Docker's words, with the name as it was `typed`.
+    Raises Conflict in Docker's words, with the name as it was `typed`.
     """
     if named is None:
-        _check_by_id(id, references, uses, force=force)
+        if force or is_single(references):
+            _check_running(id, uses)
+        if not is_single(references) and not force:
+            raise _conflict(id, "must be forced", "image is referenced in multiple repositories")
+        _check_uses(id, uses, force=force)
         return Decision(tuple(references), delete=True)
     if not force and is_single(references) and uses:
         raise Conflict(
@@ -56,9 +58,10 @@ def decide(
         # The repository's last tag takes its digests along.
         untag += [r for r in rest if r.name == named.name]
         rest = [r for r in rest if r.name != named.name]
-    # An image that runs (then with -f), or is a parent, stays without a name, and nothing is said of it.
-    needed = parent or any(use.running for use in uses)
-    return Decision(tuple(untag), delete=not rest and not needed)
+    if rest:
+        return Decision(tuple(untag), delete=False)
+    _check_uses(id, uses, force=force)
+    return Decision(tuple(untag), delete=True)
 
 
 def is_single(references: Sequence[Reference]) -> bool:
@@ -68,17 +71,18 @@ def is_single(references: Sequence[Reference]) -> bool:
     return len(tags) <= 1 and len(repositories) <= 1
 
 
-def _check_by_id(id: str, references: Sequence[Reference], uses: Sequence[Use], *, force: bool) -> None:
+def _check_uses(id: str, uses: Sequence[Use], *, force: bool) -> None:
+    _check_running(id, uses)
+    if uses and not force:
+        raise _conflict(id, "must be forced", f"image is being used by stopped container {short(uses[0].container_id)}")
+
+
+def _check_running(id: str, uses: Sequence[Use]) -> None:
     for use in uses:
         if use.running:
-            why = f"image is being used by running container {short(use.container_id)}"
-            raise _conflict(id, "cannot be forced", why)
-    if force:
-        return
-    if not is_single(references):
-        raise _conflict(id, "must be forced", "image is referenced in multiple repositories")
-    if uses:
-        raise _conflict(id, "must be forced", f"image is being used by stopped container {short(uses[0].container_id)}")
+            raise _conflict(
+                id, "cannot be forced", f"image is being used by running container {short(use.container_id)}"
+            )
 
 
 def _conflict(id: str, whether: str, why: str) -> Conflict:
