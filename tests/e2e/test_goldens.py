@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from support.peers import client
+from support.registry import Registry
 from support.sampan import Sampan
-from support.transcript import GOLDENS, read, replay
+from support.transcript import GOLDENS, read, replay, stocked
 
 TRANSCRIPTS = sorted(GOLDENS.glob("*.txt"))
 CLIENTS = ["sampan", *(["docker"] if shutil.which("docker") else [])]
@@ -22,10 +23,14 @@ def prepared(sampan: Sampan, busybox_tar: Path) -> Iterator[Sampan]:
     """Give each transcript an instance whose only image is busybox, and busybox back to the next."""
     yield sampan
     sampan.remove_everything()
-    for name in sampan("images", "--format", "{{.Repository}}:{{.Tag}}").lines:
-        if name != "host:latest":
-            sampan("rmi", "-f", name, check=False)
+    for id in sampan("images", "-aq", "--no-trunc", "-f", "readonly=false").lines:
+        sampan("rmi", "-f", id, check=False)
     sampan("import", busybox_tar, "busybox")
+
+
+@pytest.fixture(scope="module")
+def names(registry: Registry, tmp_path_factory: pytest.TempPathFactory, busybox_tar: Path) -> dict[str, str]:
+    return stocked(registry, tmp_path_factory.mktemp("boxes"), busybox_tar)
 
 
 def words(outcome: object) -> list[str]:
@@ -35,7 +40,9 @@ def words(outcome: object) -> list[str]:
 
 @pytest.mark.parametrize("name", CLIENTS)
 @pytest.mark.parametrize("path", TRANSCRIPTS, ids=[path.stem for path in TRANSCRIPTS])
-def test_the_answers_are_dockers(prepared: Sampan, tmp_path: Path, path: Path, name: str) -> None:
+def test_the_answers_are_dockers(
+    prepared: Sampan, names: dict[str, str], tmp_path: Path, path: Path, name: str
+) -> None:
     recorded = read(path)
 
     def run(*words: str):
@@ -45,7 +52,7 @@ def test_the_answers_are_dockers(prepared: Sampan, tmp_path: Path, path: Path, n
 
     differing = [
         f"$ {theirs.line}\n--- docker\n{theirs.outcome}--- sampan\n{ours.outcome}"
-        for theirs, ours in zip(recorded, replay(recorded, run), strict=True)
+        for theirs, ours in zip(recorded, replay(recorded, run, names), strict=True)
         if theirs != ours and not (name == "docker" and words(theirs.outcome) == words(ours.outcome))
     ]
     assert not differing, f"{len(differing)} of {len(recorded)} differ:\n\n" + "\n".join(differing)

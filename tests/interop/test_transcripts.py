@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.peers import Docker
-from support.transcript import GOLDENS, read, replay
+from support.transcript import GOLDENS, read, replay, stocked
 
 TRANSCRIPTS = sorted(GOLDENS.glob("*.txt"))
 
@@ -20,6 +20,14 @@ def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
     docker.end()
 
 
+@pytest.fixture(scope="module")
+def names(docker: Docker, tmp_path_factory: pytest.TempPathFactory, busybox_tar: Path) -> Iterator[dict[str, str]]:
+    directory = tmp_path_factory.mktemp("r")
+    registry = docker.registry(directory / "registry")
+    yield stocked(registry, directory, busybox_tar)
+    registry.end()
+
+
 @pytest.fixture
 def prepared(docker: Docker, busybox_tar: Path) -> Iterator[Docker]:
     docker("import", busybox_tar, "busybox", check=True)
@@ -28,7 +36,7 @@ def prepared(docker: Docker, busybox_tar: Path) -> Iterator[Docker]:
 
 
 @pytest.mark.parametrize("path", TRANSCRIPTS, ids=[path.stem for path in TRANSCRIPTS])
-def test_the_real_docker_still_answers_like_that(prepared: Docker, path: Path) -> None:
+def test_the_real_docker_still_answers_like_that(prepared: Docker, names: dict[str, str], path: Path) -> None:
     recorded = read(path)
 
-    assert list(replay(recorded, prepared)) == recorded
+    assert list(replay(recorded, prepared, names)) == recorded

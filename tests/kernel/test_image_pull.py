@@ -27,7 +27,7 @@ ME = AuthConfig(username="me", password="secret")
 @pytest.fixture
 def where(tmp_path, monkeypatch):
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    monkeypatch.setattr(Endpoint, "wait_s", lambda *_: 0.01)
+    monkeypatch.setattr(Endpoint, "_wait_s", lambda *_: 0.01)
     return dirs.find(str(tmp_path / "root"))
 
 

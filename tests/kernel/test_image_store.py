@@ -112,10 +112,70 @@ def test_removal_follows_docker_and_takes_the_layers(images, where):
     assert images.remove("app:2", nobody) == (
         Removal("Untagged", "app:2"),
         Removal("Deleted", made.id),
-        Removal("Deleted", made.diff_ids[0]),
+        Removal("Deleted", made.diff_ids[0], 1),
     )
     assert layers_of(where) == set()
     assert os.listdir(f"{where.images}/blobs/sha256") == []
+
+
+def made_from(images, parent, name=None):
+    """Add an image with one more step in its history and the layers of `parent`."""
+    config = json.loads(parent.raw_config)
+    config["history"].append({"created_by": f"LABEL name={name}", "empty_layer": True})
+    names = [Reference.parse(name)] if name else []
+    return images.add(json.dumps(config).encode(), tags=names)
+
+
+def test_a_parent_without_a_name_goes_with_its_last_child(images, where):
+    base = add(images, "base", a=b"1")
+    middle = made_from(images, base)
+    first, second = made_from(images, middle, "first"), made_from(images, middle, "second")
+
+    assert images.remove("base", nobody) == (Removal("Untagged", "base:latest"),)
+    assert images.remove("first", nobody) == (Removal("Untagged", "first:latest"), Removal("Deleted", first.id))
+    assert images.remove("second", nobody) == (
+        Removal("Untagged", "second:latest"),
+        Removal("Deleted", second.id),
+        Removal("Deleted", middle.id),
+        Removal("Deleted", base.id),
+        Removal("Deleted", base.diff_ids[0], 1),
+    )
+    assert layers_of(where) == set()
+
+
+def test_a_parent_stays_where_it_is_asked_for_named_or_used(images):
+    base = add(images, "base", a=b"1")
+    uses = {base.id: [Use("c" * 64, running=False)]}
+
+    images.remove(made_from(images, base, "child").id, nobody)
+    assert images.resolve("base").id == base.id
+    child = made_from(images, base, "child")
+    images.remove("base", nobody)
+    images.remove("child", nobody, no_prune=True)
+    assert images.resolve(base.id).repo_tags == ()
+    images.remove(made_from(images, base, "child").id, lambda image_id: uses.get(image_id, ()))
+    assert images.resolve(base.id).id == base.id
+    assert images.remove(base.id, nobody)[0] == Removal("Deleted", base.id)
+    with pytest.raises(NotFound):
+        images.resolve(child.id)
+
+
+def test_a_parent_can_be_deleted_by_its_id_and_the_child_keeps_its_layers(images, where):
+    base = add(images, "base", a=b"1")
+    child = made_from(images, base, "child")
+
+    assert images.remove(base.id, nobody) == (Removal("Untagged", "base:latest"), Removal("Deleted", base.id))
+    assert images.resolve("child").id == child.id
+    assert layers_of(where) == set(child.diff_ids)
+
+
+def test_an_image_that_runs_loses_its_last_name_by_force_and_stays(images):
+    made = add(images, "app", a=b"1")
+
+    assert images.remove("app", lambda _: [Use("c" * 64, running=True)], force=True) == (
+        Removal("Untagged", "app:latest"),
+    )
+    assert images.resolve(made.id).repo_tags == ()
 
 
 def test_a_layer_that_two_images_have_stays_until_both_are_gone(images, where):

@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import json
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -60,6 +61,7 @@ class FakeRegistry:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
             left: Any = None  # of the request's body
 
             def answer(self) -> None:
@@ -71,7 +73,7 @@ class FakeRegistry:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.address = f"127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
@@ -292,7 +294,7 @@ def read_body(handler: Any) -> Any:
     if handler.left is None:
         handler.left = True
         if handler.headers.get("Transfer-Encoding") == "chunked":
-            while size := int(handler.rfile.readline(), 16):
+            while size := int(handler.rfile.readline() or _cut(), 16):
                 yield handler.rfile.read(size)
                 handler.rfile.readline()
             handler.rfile.readline()
@@ -304,6 +306,16 @@ def read_body(handler: Any) -> Any:
                     break
                 length -= len(piece)
                 yield piece
+
+
+def _cut() -> bytes:
+    raise ConnectionError("the client has left")
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), OSError):  # the client has left
+            super().handle_error(request, client_address)
 
 
 def _scope(handler: BaseHTTPRequestHandler) -> str:

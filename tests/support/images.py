@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import io
+import json
 import os
 import subprocess
 import tarfile
@@ -55,6 +58,40 @@ def add(tar: tarfile.TarFile, name: str, content: bytes = b"", **fields: object)
     for field, value in fields.items():
         setattr(member, field, value)
     tar.addfile(member, io.BytesIO(content))
+
+
+def oci_layout(
+    directory: Path, layers: list[Path], name: str, created: str = "2024-01-02T03:04:05Z", **config: object
+) -> str:
+    """Write an OCI layout with one image of these tars; return skopeo's name of it."""
+    blobs = directory / "blobs/sha256"
+    blobs.mkdir(parents=True)
+
+    def blob(data: bytes, media_type: str) -> dict[str, object]:
+        digest = hashlib.sha256(data).hexdigest()
+        (blobs / digest).write_bytes(data)
+        return {"mediaType": f"application/vnd.oci.image.{media_type}", "digest": f"sha256:{digest}", "size": len(data)}
+
+    diff_ids = ["sha256:" + hashlib.sha256(layer.read_bytes()).hexdigest() for layer in layers]
+    configuration = {
+        "architecture": {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine],
+        "os": "linux",
+        "created": created,
+        "config": config,
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        "history": [{"created_by": f"layer {number}"} for number in range(len(layers))],
+    }
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": blob(json.dumps(configuration).encode(), "config.v1+json"),
+        "layers": [blob(gzip.compress(layer.read_bytes(), 1, mtime=0), "layer.v1.tar+gzip") for layer in layers],
+    }
+    entry = blob(json.dumps(manifest).encode(), "manifest.v1+json")
+    entry["annotations"] = {"org.opencontainers.image.ref.name": name}
+    (directory / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+    (directory / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    return f"oci:{directory}:{name}"
 
 
 def debian_tar() -> Path:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from support.registry import Registry
 from support.sampan import Result, wait_until
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -38,11 +39,17 @@ class Docker:
     def __call__(self, *args: str | Path, **how: Any) -> Result:
         return client(self.socket, self.directory, *args, **how)
 
+    def registry(self, directory: Path) -> Registry:
+        """Start a registry where this dockerd can reach it: in the same network namespace, which gets its loopback."""
+        within = ("nsenter", f"--net=/proc/{self.server.pid}/ns/net")
+        subprocess.run([*within, "ip", "link", "set", "lo", "up"], check=True)
+        return Registry(directory, within)
+
     def remove_everything(self) -> None:
         """Remove all containers with their volumes, and all images."""
         if names := self("ps", "-aq").out.split():
             self("rm", "-f", "-v", *names, timeout=600)
-        for image in self("images", "-q").out.split():
+        for image in self("images", "-aq").out.split():
             self("rmi", "-f", image)
 
     def end(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import urllib.error
@@ -12,10 +13,11 @@ from support.sampan import wait_until
 
 
 class Registry:
-    """`address` is 127.0.0.1:PORT; images are pushed with skopeo."""
+    """`address` is 127.0.0.1:PORT; images are pushed with skopeo. `within` is a command that leads where both run."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, within: tuple[str, ...] = ()) -> None:
+        self.directory, self.within = directory, within
+        directory.mkdir(exist_ok=True)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -26,11 +28,14 @@ class Registry:
         )
         self._log = (directory / "log").open("wb")
         self._server = subprocess.Popen(
-            ["docker-registry", "serve", str(configuration)], stdout=self._log, stderr=self._log
+            [*within, "docker-registry", "serve", str(configuration)], stdout=self._log, stderr=self._log
         )
         wait_until(self._answers, what="docker-registry answers")
 
     def _answers(self) -> bool:
+        if self.within:
+            sockets = subprocess.run([*self.within, "ss", "-Hltn"], capture_output=True, text=True, check=True)
+            return self.address in sockets.stdout.split()
         try:
             with urllib.request.urlopen(f"http://{self.address}/v2/", timeout=2) as answer:
                 return bool(answer.status == 200)
@@ -42,6 +47,7 @@ class Registry:
         reference = f"{self.address}/{name}"
         subprocess.run(
             [
+                *self.within,
                 "skopeo",
                 "copy",
                 "-q",
@@ -55,6 +61,11 @@ class Registry:
             timeout=120,
         )
         return reference
+
+    def copy_tag(self, repository: str, old: str, new: str) -> None:
+        """Give a manifest another tag, in the registry's directory: much quicker than to ask for it."""
+        tags = self.directory / "data/docker/registry/v2/repositories" / repository / "_manifests/tags"
+        shutil.copytree(tags / old, tags / new)
 
     def end(self) -> None:
         self._server.terminate()

@@ -247,6 +247,11 @@ RUNNING, STOPPED = Use("c" * 64, running=True), Use("c" * 64, running=False)
         ([], [], None, False, Decision((), delete=True)),
         ([A1], [STOPPED], A1, True, Decision((A1,), delete=True)),
         ([A1, B1], [RUNNING], A1, False, Decision((A1,), delete=False)),
+        ([A1, AD], [RUNNING], A1, True, Decision((A1, AD), delete=False)),
+        ([A1, B1], [STOPPED], None, True, Decision((A1, B1), delete=True)),
+        ([A1, AD], [], AD, False, Decision((AD,), delete=False)),
+        ([AD], [], AD, False, Decision((AD,), delete=True)),
+        ([AD, B1], [STOPPED], AD, False, Decision((AD,), delete=False)),
     ],
 )
 def test_names_go_before_images(references, uses, named, force, expected):
@@ -272,12 +277,17 @@ def test_names_go_before_images(references, uses, named, force, expected):
         ),
         ([A1], [STOPPED], None, False, r"\(must be forced\) - image is being used by stopped container cccccccccccc"),
         ([A1], [RUNNING], None, True, r"\(cannot be forced\) - image is being used by running container cccccccccccc"),
-        ([A1], [RUNNING], A1, True, r"\(cannot be forced\) - image is being used by running container"),
+        ([A1, B1], [RUNNING], None, False, r"\(cannot be forced\) - image is being used by running container"),
     ],
 )
 def test_what_is_in_use_stays(references, uses, named, force, message):
     with pytest.raises(Conflict, match=message):
         decide(ID, references, uses, named=named, force=force)
+
+
+def test_a_parent_stays_without_a_name_but_goes_by_its_id():
+    assert decide(ID, [A1, AD], [], named=A1, force=False, parent=True) == Decision((A1, AD), delete=False)
+    assert decide(ID, [A1, AD], [], named=None, force=False, parent=True) == Decision((A1, AD), delete=True)
 
 
 def test_a_name_that_can_not_go_is_repeated_as_it_was_typed():

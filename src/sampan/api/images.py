@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from sampan.engine.requests import ImagesQuery
 from sampan.errors import InvalidInput, NotPermitted, SampanError, Unsupported
 from sampan.spec import docker
 from sampan.spec.distribution import AuthConfig
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
 
 def list_images(call: Call) -> None:
     """GET /images/json."""
-    call.answer(call.engine.list_images(all=call.flag("all"), filters=call.filters(), digests=call.flag("digests")))
+    filters = dict(call.filters())
+    if call.text("filter"):  # before 1.41
+        filters["reference"] = (*filters.get("reference", ()), call.text("filter"))
+    query = ImagesQuery(
+        all=call.flag("all"), filters=filters, shared_size=call.flag("shared-size"), manifests=call.flag("manifests")
+    )
+    call.answer(call.engine.list_images(query))
 
 
 def inspect(call: Call) -> None:

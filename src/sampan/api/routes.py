@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
-from sampan.api import containers, images, system
+from sampan.api import containers, images, prunes, system
 from sampan.errors import InvalidInput, NotFound, SampanError
 
 if TYPE_CHECKING:
@@ -64,6 +64,11 @@ ROUTES = (
     Route("GET", "/images/{name}/history", images.history),
     Route("POST", "/images/{name}/tag", images.tag),
     Route("DELETE", "/images/{name}", images.remove),
+    Route("POST", "/containers/prune", prunes.containers),
+    Route("POST", "/images/prune", prunes.images),
+    Route("POST", "/volumes/prune", prunes.volumes),
+    Route("POST", "/networks/prune", prunes.networks),
+    Route("POST", "/build/prune", prunes.build_cache),
     Route("GET", "/networks", system.networks),
     Route("GET", "/networks/{id}", system.network),
     Route("GET", "/volumes", system.volumes),
@@ -86,26 +91,21 @@ GET /containers/{id}/archive
 HEAD /containers/{id}/archive
 PUT /containers/{id}/archive
 POST /containers/{id}/update
-POST /containers/prune
 POST /commit
 POST /build
-POST /build/prune
 POST /build/cancel
 GET /images/search
 GET /images/get
-POST /images/prune
 GET /images/{name}/get
 POST /images/{name}/push
 GET /distribution/{name}/json
 POST /session
 POST /grpc
 POST /networks/create
-POST /networks/prune
 POST /networks/{id}/connect
 POST /networks/{id}/disconnect
 DELETE /networks/{id}
 POST /volumes/create
-POST /volumes/prune
 PUT /volumes/{id}
 """
 

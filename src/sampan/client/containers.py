@@ -143,6 +143,12 @@ class Containers:
         target = f"/containers/json{query(all=all, limit=limit or None, filters=filter_lists(filters))}"
         return self._api.get_list(docker.ContainerSummary, target)
 
+    def prune(self, *, filters: Mapping[str, str | Iterable[str]] | None = None) -> docker.ContainerPruneResponse:
+        """Remove the containers that do not run."""
+        from sampan.client.sdk import filter_lists
+
+        return self._api.ask(docker.ContainerPruneResponse, f"/containers/prune{query(filters=filter_lists(filters))}")
+
 
 class Container:
     """One container. In a `with` it is removed at the end, running or not.

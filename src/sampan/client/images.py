@@ -125,6 +125,15 @@ class Images:
         """Remove a name, and the image with its last one."""
         return _removed(self._api, name, force=force)
 
+    def prune(
+        self, *, all: bool = False, filters: Mapping[str, str | Iterable[str]] | None = None
+    ) -> docker.ImagePruneResponse:
+        """Remove the images without a name, or `all`, that no container uses: `filters={"unused-for": "720h"}`."""
+        from sampan.client.sdk import filter_lists
+
+        given = {**(filter_lists(filters) or {}), "dangling": ["false" if all else "true"]}
+        return self._api.ask(docker.ImagePruneResponse, f"/images/prune{query(filters=given)}")
+
 
 _TAR = {"Content-Type": "application/x-tar"}
 

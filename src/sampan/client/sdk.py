@@ -71,6 +71,13 @@ class Client:
         """Return what takes how much room."""
         return self._api.get(docker.DiskUsage, "/system/df")
 
+    def prune_volumes(
+        self, *, all: bool = False, filters: Mapping[str, str | Iterable[str]] | None = None
+    ) -> docker.VolumePruneResponse:
+        """Remove the anonymous volumes, or `all`, that no container uses."""
+        given = {**(filter_lists(filters) or {}), **({"all": ["true"]} if all else {})}
+        return self._api.ask(docker.VolumePruneResponse, f"/volumes/prune{wire.query(filters=given or None)}")
+
     def events(
         self,
         *,
@@ -163,6 +170,10 @@ class Api:
         except msgspec.DecodeError as e:
             raise Failed(f"can't read the server's answer: {e}") from e
         return [docker.decode_answer(type, bytes(item)) for item in items or ()]
+
+    def ask(self, type: type[T], target: str) -> T:
+        """POST and return the object that is answered."""
+        return docker.decode_answer(type, self.post(target))
 
     def post(self, target: str, body: msgspec.Struct | None = None, method: str = "POST") -> bytes:
         """POST (or DELETE) and return the answer's body."""

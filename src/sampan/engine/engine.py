@@ -14,6 +14,8 @@ from sampan.engine import (
     creating,
     execs,
     explaining,
+    image_inspecting,
+    image_listing,
     imaging,
     inspecting,
     keeper,
@@ -21,6 +23,7 @@ from sampan.engine import (
     listing,
     logs,
     opening,
+    pruning,
     removing,
     stopping,
     system,
@@ -37,7 +40,15 @@ if TYPE_CHECKING:
     from sampan.engine.events import Listener
     from sampan.engine.imaging import Report
     from sampan.engine.registry import Container
-    from sampan.engine.requests import AttachQuery, EventsQuery, Filters, LogsQuery, LogStream, Session
+    from sampan.engine.requests import (
+        AttachQuery,
+        EventsQuery,
+        Filters,
+        ImagesQuery,
+        LogsQuery,
+        LogStream,
+        Session,
+    )
     from sampan.image.compression import Readable
     from sampan.spec import docker
 
@@ -212,25 +223,34 @@ class Engine:
         self, name: str, *, force: bool = False, no_prune: bool = False
     ) -> List[docker.ImageDeleteResponseItem]:
         """Untag an image, and remove what nothing names any more."""
-        return imaging.remove(self._core, name, force=force, no_prune=no_prune)
+        removed = imaging.remove(self._core, name, force=force, no_prune=no_prune)
+        return [imaging.response_item(one) for one in removed]
 
-    def list_images(
-        self,
-        *,
-        all: bool = False,
-        filters: Filters | None = None,
-        digests: bool = False,  # noqa: ARG002  # digests are always told
-    ) -> List[docker.ImageSummary]:
+    def list_images(self, query: ImagesQuery) -> List[docker.ImageSummary]:
         """Return the images, newest first."""
-        return imaging.images(self._core, all=all, filters=filters or {})
+        return image_listing.images(self._core, query)
 
     def inspect_image(self, name: str) -> docker.ImageInspect:
         """Return everything about an image."""
-        return imaging.inspect(self._core, name)
+        return image_inspecting.inspect(self._core, name)
 
     def history(self, name: str) -> List[docker.ImageHistoryResponseItem]:
         """Return how an image was made."""
         return imaging.history(self._core, name)
+
+    # ------------------------------------------------------------------------------------------------ prunes
+
+    def prune_containers(self, filters: Filters) -> docker.ContainerPruneResponse:
+        """Remove the containers that do not run."""
+        return pruning.prune_containers(self._core, filters)
+
+    def prune_images(self, filters: Filters) -> docker.ImagePruneResponse:
+        """Remove the images that no container uses: those without a name, with `dangling` false all."""
+        return pruning.prune_images(self._core, filters)
+
+    def prune_volumes(self, filters: Filters) -> docker.VolumePruneResponse:
+        """Remove the anonymous volumes that no container uses, with `all` the named ones too."""
+        return pruning.prune_volumes(self._core, filters)
 
     # ------------------------------------------------------------------------------------------------ system
 

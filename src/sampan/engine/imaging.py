@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from sampan.engine import directories
-from sampan.engine.listing import has_label
 from sampan.errors import InvalidInput
 from sampan.image import archive, auth as credentials
 from sampan.spec import docker
@@ -16,21 +12,18 @@ from sampan.spec.distribution import Platform
 from sampan.spec.image import Use
 from sampan.spec.reference import Reference
 from sampan.supervise import messages
-from sampan.units import ZERO_TIME, format_timestamp, parse_timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable
 
     from sampan.engine.core import Core
-    from sampan.engine.requests import Filters
     from sampan.image.compression import Compression, Readable
     from sampan.spec.distribution import Progress
-    from sampan.spec.image import ExecutionConfig, Image
+    from sampan.spec.image import Removal
 
     Report = Callable[[Progress], None]
 
 _UNPACK_S = 24 * 3600
-_FILTERS = frozenset({"before", "dangling", "label", "reference", "since", "until"})
 
 
 class Unpacker:
@@ -129,19 +122,20 @@ def in_use(core: Core, image_id: str) -> list[Use]:
     return [Use(c.id, c.running) for c in core.registry if c.image_id == image_id]
 
 
-def remove(core: Core, name: str, *, force: bool, no_prune: bool) -> list[docker.ImageDeleteResponseItem]:
+def remove(core: Core, name: str, *, force: bool, no_prune: bool) -> tuple[Removal, ...]:
     """Untag an image, and remove what nothing names any more."""
     removed = core.images.remove(name, lambda image_id: in_use(core, image_id), force=force, no_prune=no_prune)
-    items = []
     for one in removed:
-        untagged = one.what == "Untagged"
-        core.bus.tell("image", "untag" if untagged else "delete", one.name, {"name": one.name})
-        items.append(
-            docker.ImageDeleteResponseItem(untagged=one.name)
-            if untagged
-            else docker.ImageDeleteResponseItem(deleted=one.name)
-        )
-    return items
+        action = "untag" if one.what == "Untagged" else "delete"
+        core.bus.tell("image", action, one.name, {"name": one.name})
+    return removed
+
+
+def response_item(removal: Removal) -> docker.ImageDeleteResponseItem:
+    """Return a line of what was removed in Docker's form."""
+    if removal.what == "Untagged":
+        return docker.ImageDeleteResponseItem(untagged=removal.name)
+    return docker.ImageDeleteResponseItem(deleted=removal.name)
 
 
 def history(core: Core, name: str) -> list[docker.ImageHistoryResponseItem]:
@@ -157,130 +151,3 @@ def history(core: Core, name: str) -> list[docker.ImageHistoryResponseItem]:
         )
         for row in core.images.history(core.images.resolve(name))
     ]
-
-
-# ---------------------------------------------------------------------------------------------------------- lists
-
-
-def images(core: Core, *, all: bool, filters: Filters) -> list[docker.ImageSummary]:
-    """Return the newest first."""
-    for name in filters:
-        if name not in _FILTERS:
-            raise InvalidInput(f"invalid filter '{name}'", f"there are {', '.join(sorted(_FILTERS))}")
-    candidates = (_with_names(image, filters.get("reference")) for image in core.images.list(all))
-    found = [image for image in candidates if image is not None and _passes(core, image, filters)]
-    users: dict[str, int] = {}
-    for container in core.registry:
-        users[container.image_id] = users.get(container.image_id, 0) + 1
-    return [_summary(image, users.get(image.id, 0)) for image in sorted(found, key=_created, reverse=True)]
-
-
-def _with_names(image: Image, patterns: Collection[str] | None) -> Image | None:
-    """Return the image with those of its names only that a reference filter asks for; None if there are none."""
-    if not patterns:
-        return image
-    tags = tuple(tag for tag in image.repo_tags if matches_any(patterns, tag))
-    digests = tuple(name for name in image.repo_digests if matches_any(patterns, name))
-    return msgspec.structs.replace(image, repo_tags=tags, repo_digests=digests) if tags or digests else None
-
-
-def _created(image: Image) -> int:
-    return parse_timestamp(image.created) if image.created else 0
-
-
-def _summary(image: Image, users: int) -> docker.ImageSummary:
-    return docker.ImageSummary(
-        id=image.id,
-        created=_created(image) // 10**9,
-        labels=image.config.execution.labels,
-        repo_tags=image.repo_tags,
-        repo_digests=image.repo_digests,
-        size=image.size,
-        containers=users,
-    )
-
-
-def _passes(core: Core, image: Image, filters: Filters) -> bool:
-    labels = image.config.execution.labels or {}
-    for name, values in filters.items():
-        if name == "label":
-            if not all(has_label(labels, value) for value in values):
-                return False
-        elif name == "dangling":
-            wanted = _truth(values)
-            if wanted == bool(image.repo_tags):
-                return False
-        elif name == "reference":  # `_with_names` has looked
-            continue
-        elif name == "until":
-            if not all(_created(image) < parse_timestamp(v) for v in values):
-                return False
-        else:
-            others = [_created(core.images.resolve(v)) for v in values]
-            mine = _created(image)
-            if not any(mine < other if name == "before" else mine > other for other in others):
-                return False
-    return True
-
-
-def _truth(values: tuple[str, ...]) -> bool:
-    text = values[0].lower() if values else ""
-    if text not in ("true", "false", "1", "0"):
-        raise InvalidInput(f"invalid filter 'dangling={text}'", "it is true or false")
-    return text in ("true", "1")
-
-
-def matches_any(patterns: Iterable[str], name: str) -> bool:
-    """Match `name[:tag]` or `name@digest`; a bare name matches each of its tags and digests. * stops at a slash."""
-    bare = name.partition("@")[0] if "@" in name else name.rpartition(":")[0]
-    return any(_matches(pattern.split("/"), text.split("/")) for pattern in patterns for text in (name, bare))
-
-
-def _matches(pattern: list[str], text: list[str]) -> bool:
-    return len(pattern) == len(text) and all(map(fnmatchcase, text, (part.replace("[^", "[!") for part in pattern)))
-
-
-def inspect(core: Core, name: str) -> docker.ImageInspect:
-    """Return everything about an image."""
-    image = core.images.resolve(name)
-    config = image.config
-    layers = [core.dirs.layer(diff_id) + "/diff" for diff_id in reversed(image.diff_ids)]
-    data = {"UpperDir": layers[0], "LowerDir": ":".join(layers[1:])} if layers else {}
-    return docker.ImageInspect(
-        id=image.id,
-        repo_tags=image.repo_tags,
-        repo_digests=image.repo_digests,
-        comment=config.comment or next((e.comment for e in reversed(config.history or ()) if e.comment), ""),
-        created=config.created or "",
-        docker_version=config.docker_version or "",
-        author=config.author or "",
-        config=_config(config.execution),
-        architecture=image.architecture,
-        variant=config.variant or "",
-        os=image.os or "linux",
-        size=image.size,
-        graph_driver=docker.GraphDriver(name="overlay2", data=data),
-        root_fs=docker.RootFs(layers=image.diff_ids),
-        metadata=docker.ImageMetadata(
-            last_tag_time=format_timestamp(image.last_tagged_ns) if image.last_tagged_ns else ZERO_TIME
-        ),
-    )
-
-
-def _config(execution: ExecutionConfig) -> docker.ImageConfig:
-    given: dict[str, Any] = {}
-    for field in msgspec.structs.fields(docker.ImageConfig):
-        value = getattr(execution, field.name, None)
-        if value is not None and field.name != "healthcheck":
-            given[field.name] = value
-    if execution.healthcheck is not None:
-        given["healthcheck"] = msgspec.convert(execution.healthcheck, docker.HealthConfig, from_attributes=True)
-    return docker.ImageConfig(**given)
-
-
-def layers_size(core: Core) -> int:
-    """Return the bytes of all layers, each counted once."""
-    sizes: dict[str, int] = {}
-    for image in core.images.list():
-        sizes.update(zip(image.diff_ids, image.layer_sizes, strict=False))
-    return sum(sizes.values())

@@ -8,7 +8,8 @@ import time
 from functools import cache
 from typing import TYPE_CHECKING
 
-from sampan.errors import InvalidInput, NotFound
+from sampan.engine.filtering import has_label
+from sampan.errors import InvalidInput, NotFound, SampanError
 from sampan.spec.docker import ContainerSummary, EndpointSettings, SummaryHostConfig, SummaryNetworkSettings
 from sampan.spec.state import State, Status
 from sampan.units import format_ago
@@ -52,7 +53,7 @@ def summary(core: Core, container: Container, *, size: bool = False) -> Containe
     return ContainerSummary(
         id=container.id,
         names=(f"/{container.name}",),
-        image=container.image_name,
+        image=_image_name(core, container),
         image_id=container.image_id,
         command=command_line((*(body.entrypoint or ()), *(body.cmd or ()))),
         created=container.created_ns // 10**9,
@@ -65,6 +66,15 @@ def summary(core: Core, container: Container, *, size: bool = False) -> Containe
         size_rw=core.snapshots.usage(container.id) if size else 0,
         size_root_fs=_image_size(core, container) if size else 0,
     )
+
+
+def _image_name(core: Core, container: Container) -> str:
+    """Return the name that it was made by; the image's id if that name leads elsewhere by now."""
+    try:
+        found = core.images.resolve(container.image_name).id
+    except SampanError:
+        found = ""
+    return container.image_name if found == container.image_id else container.image_id
 
 
 def _image_size(core: Core, container: Container) -> int:
@@ -183,12 +193,6 @@ def _search(pattern: str, text: str) -> bool:
         return re.search(pattern, text) is not None
     except re.error:
         return pattern in text
-
-
-def has_label(labels: dict[str, str], wanted: str) -> bool:
-    """Tell whether `key` or `key=value` is among the labels."""
-    key, equals, value = wanted.partition("=")
-    return key in labels and (not equals or labels[key] == value)
 
 
 def _ancestor(core: Core, name: str) -> Callable[[Container], bool]:

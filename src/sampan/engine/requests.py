@@ -49,6 +49,15 @@ class EventsQuery(msgspec.Struct, frozen=True, kw_only=True):
     filters: Filters = {}
 
 
+class ImagesQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which images, and what of them takes work to tell. `all`: those too that are there for others only."""
+
+    all: bool = False
+    filters: Filters = {}
+    shared_size: bool = False
+    manifests: bool = False
+
+
 class Session(Protocol):
     """A checked attach or exec that waits for the client's connection.
 

@@ -7,8 +7,10 @@ import sys
 from typing import TYPE_CHECKING
 
 import sampan
-from sampan.engine.imaging import images, layers_size
+from sampan.engine.image_listing import images, layers_size
 from sampan.engine.listing import containers
+from sampan.engine.requests import ImagesQuery
+from sampan.rootfs.snapshots import tree_bytes
 from sampan.spec import docker
 from sampan.spec.distribution import go_architecture
 from sampan.spec.host import CgroupMode
@@ -165,23 +167,12 @@ def disk_usage(core: Core) -> docker.DiskUsage:
                 created_at=format_timestamp(volume.created_ns),
                 labels=volume.labels or None,
                 mountpoint=path,
-                usage_data=docker.VolumeUsage(size=_tree_size(path), ref_count=users),
+                usage_data=docker.VolumeUsage(size=tree_bytes(path), ref_count=users),
             )
         )
     return docker.DiskUsage(
         layers_size=layers_size(core),
-        images=tuple(images(core, all=False, filters={})),
+        images=tuple(images(core, ImagesQuery(filters={"readonly": ("false",)}, shared_size=True))),
         containers=tuple(containers(core, all=True, limit=0, size=True, filters={})),
         volumes=tuple(volumes),
     )
-
-
-def _tree_size(path: str) -> int:
-    total = 0
-    for directory, _, files in os.walk(path):
-        for name in files:
-            try:
-                total += os.lstat(f"{directory}/{name}").st_blocks * 512
-            except FileNotFoundError:
-                continue
-    return total

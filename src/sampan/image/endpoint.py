@@ -66,7 +66,7 @@ class Endpoint:
             except HTTPError as e:
                 if last or refused(e):
                     raise unreachable(self.transport.host, e) from e
-                time.sleep(self.wait_s(attempt))
+                self.pause(attempt)
                 continue
             if answer.status < 300 or answer.status in also:
                 return answer
@@ -74,7 +74,7 @@ class Endpoint:
             if last or wait is None:
                 raise self.refusal(answer, doing)
             answer.discard()
-            time.sleep(wait)
+            self.transport.wait(wait)
         raise AssertionError
 
     def ask_once(self, request: Request, doing: str, scopes: frozenset[str]) -> Answer:
@@ -105,8 +105,12 @@ class Endpoint:
             return Failed(error.message, f"try again in {wait:.0f} s: so the registry asks")
         return error
 
-    def wait_s(self, attempt: int) -> float:
-        """Return how long to wait after that many failures; somewhat at random, lest all come again at once."""
+    def pause(self, failures: int) -> None:
+        """Wait after that many failures."""
+        self.transport.wait(self._wait_s(failures))
+
+    def _wait_s(self, attempt: int) -> float:
+        """Return how long to wait: somewhat at random, lest all come again at once."""
         return min(self._registries.wait_s * 2.0 ** (attempt - 1), _LONGEST_WAIT_S) * random.uniform(0.5, 1)
 
     def _wait_for(self, answer: Answer, attempt: int) -> float | None:
@@ -115,7 +119,7 @@ class Endpoint:
             return None
         asked = _asked_for_s(answer)
         if asked is None:
-            return self.wait_s(attempt)
+            return self._wait_s(attempt)
         return asked if asked <= _LONGEST_WAIT_S else None
 
 

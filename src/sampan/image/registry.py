@@ -6,7 +6,6 @@ challenges, `refusals` says errors in Docker's words, `transport` knows HTTP, re
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
@@ -15,12 +14,12 @@ from urllib3.exceptions import HTTPError
 
 from sampan.errors import Failed, InvalidInput, NotFound, NotPermitted
 from sampan.ids import check_digest
-from sampan.image import auth as credentials
+from sampan.image import auth as credentials, referrers
 from sampan.image.blobs import digest_of
 from sampan.image.endpoint import DELETE, PUSH, Endpoint
-from sampan.image.transport import PIECE, Request
+from sampan.image.transport import Request
 from sampan.image.upload import Upload
-from sampan.spec.distribution import INDEXES, MANIFESTS, Descriptor
+from sampan.spec.distribution import INDEXES, MANIFESTS, Descriptor, MediaType
 from sampan.spec.settings import DEFAULT_REGISTRIES, Registries
 
 if TYPE_CHECKING:
@@ -116,10 +115,11 @@ class Repository:
             except HTTPError as e:
                 cause = e
             if count < wanted.size:
+                self._endpoint.transport.check_stopped(cause)
                 failures = failures + 1 if count == before else 1
                 if failures >= self._tries:
                     raise Failed(f"blob {wanted.digest} broke off after {count} of {wanted.size} bytes") from cause
-                time.sleep(self._endpoint.wait_s(failures))
+                self._endpoint.pause(failures)
 
     def _blob_pieces(self, wanted: Descriptor, offset: int) -> Iterator[bytes]:
         headers = {"Range": f"bytes={offset}-"} if offset else {}
@@ -129,14 +129,13 @@ class Repository:
             at = 0  # a server without ranges starts anew
         elif not answer.header("Content-Range").startswith(f"bytes {offset}-"):
             raise Failed(f"can't read blob {wanted.digest}: the registry sends another part than was asked for")
-        with answer.response as response:
-            for piece in response.stream(PIECE, decode_content=False):
-                fresh = piece[offset - at :] if at < offset else piece
-                at += len(piece)
-                if at > wanted.size:
-                    raise InvalidInput(f"blob {wanted.digest} is longer than {wanted.size} bytes")
-                if fresh:
-                    yield fresh
+        for piece in self._endpoint.transport.stream(answer):
+            fresh = piece[offset - at :] if at < offset else piece
+            at += len(piece)
+            if at > wanted.size:
+                raise InvalidInput(f"blob {wanted.digest} is longer than {wanted.size} bytes")
+            if fresh:
+                yield fresh
 
     def has_blob(self, digest: str) -> int | None:
         """Return the size of a blob that is there, else None."""
@@ -154,14 +153,39 @@ class Repository:
         path = self._endpoint.path(f"tags/list?n={_PAGE}")
         seen: set[str] = set()
         for answer in self._pages(path, "the list of tags"):
-            found = _decoded(answer, _Tags, "the list of tags").tags or ()
+            found = _read_tags(answer)
             yield from (tag for tag in found if tag not in seen)
             seen.update(found)
 
-    def _pages(self, path: str, what: str) -> Iterator[Answer]:
+    def referrers(self, digest: str, artifact_type: str | None = None) -> tuple[Descriptor, ...]:
+        """Return the manifests that refer to another as their subject: all, or those of a type."""
+        query = f"?artifactType={quote(artifact_type)}" if artifact_type else ""
+        path = self._endpoint.path(f"referrers/{check_digest(digest)}{query}")
+        found: list[Descriptor] = []
+        for answer in self._pages(path, "the list of referrers", also=(404,)):
+            if answer.status == 404:
+                answer.discard()
+                found += self._tagged_referrers(digest)
+            else:
+                raw = answer.document(_LARGEST_MANIFEST, "the list of referrers")
+                found += referrers.read_index(raw).manifests
+        return tuple(entry for entry in found if artifact_type in (None, entry.artifact_type))
+
+    def _tagged_referrers(self, digest: str) -> tuple[Descriptor, ...]:
+        raw = self._tagged(referrers.tag_of(digest))
+        return referrers.read_index(raw).manifests if raw is not None else ()
+
+    def _tagged(self, tag: str) -> bytes | None:
+        try:
+            return self.manifest(tag)[0]
+        except NotFound:
+            return None
+
+    def _pages(self, path: str, what: str, also: tuple[int, ...] = ()) -> Iterator[Answer]:
         """Follow the `next` links of a list; RFC 8288. A registry's circle of pages ends, too."""
-        for _ in range(_MOST_PAGES):
-            answer = self._endpoint.ask(Request("GET", path))
+        seen: set[str] = set()
+        while len(seen) < _MOST_PAGES:
+            answer = self._endpoint.ask(Request("GET", path), also=also)
             yield answer
             following = _next_link(answer.header("Link"))
             if following is None:
@@ -169,6 +193,9 @@ class Repository:
             path = self._endpoint.transport.leads_to(answer.url, following)
             if not self._endpoint.transport.is_own(path):
                 raise Failed(f"can't read {what}: its next page is at another server, {path[:200]}")
+            if path in seen:
+                raise Failed(f"can't read {what}: its pages go in a circle")
+            seen.add(path)
         raise Failed(f"can't read {what}: it has more than {_MOST_PAGES} pages")
 
     # ---------------------------------------------------------------------------------------- writing
@@ -207,13 +234,22 @@ class Repository:
             raise InvalidInput(f"can't push manifest {tag_or_digest}: its digest is {digest}")
         if len(raw) > _LARGEST_MANIFEST:
             raise InvalidInput(f"can't push manifest {tag_or_digest}: it is longer than {_LARGEST_MANIFEST} bytes")
+        subject = referrers.subject_of(raw)
         request = Request("PUT", self._manifest_path(tag_or_digest), {"Content-Type": media_type}, lambda: (raw,))
         answer = self._endpoint.ask(request, PUSH)
         answer.discard()
         told = answer.header("Docker-Content-Digest")
         if told and told != digest:
             raise Failed(f"can't push manifest {tag_or_digest}: the registry keeps it as {told[:100]}, not as {digest}")
+        if subject is not None and not answer.header("OCI-Subject"):  # it keeps no list of referrers
+            self._list_referrer(check_digest(subject), referrers.entry_of(raw, digest, media_type))
         return digest
+
+    def _list_referrer(self, subject: str, entry: Descriptor) -> None:
+        tag = referrers.tag_of(subject)
+        index = referrers.with_entry(self._tagged(tag), entry)
+        if index is not None:
+            self.put_manifest(tag, index, MediaType.OCI_INDEX)
 
     def delete(self, tag_or_digest: str) -> None:
         """Delete a manifest by its digest; by a tag the tag only, which not every registry can. Raises NotFound."""
@@ -222,6 +258,10 @@ class Repository:
     def log_in(self) -> None:
         """Have the registry check the credentials, and nothing else. Raises NotPermitted."""
         self._endpoint.ask(Request("GET", "/v2/")).discard()
+
+    def stop(self) -> None:
+        """End what any thread does here: it raises Failed."""
+        self._endpoint.transport.stop()
 
     def _manifest_path(self, tag_or_digest: str) -> str:
         name = check_digest(tag_or_digest) if ":" in tag_or_digest else quote(tag_or_digest, safe="")
@@ -242,11 +282,11 @@ def _next_link(header: str) -> str | None:
     return address if end and wanted else None
 
 
-def _decoded(answer: Answer, type: type[T], what: str) -> T:
+def _read_tags(answer: Answer) -> tuple[str, ...]:
     try:
-        return msgspec.json.decode(answer.document(_LARGEST_LIST, what), type=type)
+        return msgspec.json.decode(answer.document(_LARGEST_LIST, "the list of tags"), type=_Tags).tags or ()
     except (msgspec.DecodeError, RecursionError) as e:
-        raise Failed(f"can't read {what}: {e}") from e
+        raise Failed(f"can't read the list of tags: {e}") from e
 
 
 def _verify(data: bytes, digest: str) -> None:

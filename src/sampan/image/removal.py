@@ -1,6 +1,7 @@
 """Docker's rules of `rmi`: which names go, whether the image goes, and what stands against it. Pure.
 
-Source: moby, daemon/images/image_delete.go.
+Source: moby, daemon/images/image_delete.go. One rule is not kept: there an image can't be deleted by its id while
+another was made from it. Here each image has its layers to itself, and nothing is lost with a parent.
 """
 
 from __future__ import annotations
@@ -34,17 +35,14 @@ def decide(
     named: Reference | None,
     force: bool,
     typed: str = "",
+    parent: bool = False,
 ) -> Decision:
     """Decide what `rmi` of the image `id` does; `named` is the name it was called by, None if it was called by id.
 
-    Raises Conflict in Docker's words, with the name as it was `typed`.
+    `parent`: another image was made from it. Raises Conflict in Docker's words, with the name as it was `typed`.
     """
     if named is None:
-        if force or is_single(references):
-            _check_running(id, uses)
-        if not is_single(references) and not force:
-            raise _conflict(id, "must be forced", "image is referenced in multiple repositories")
-        _check_uses(id, uses, force=force)
+        _check_by_id(id, references, uses, force=force)
         return Decision(tuple(references), delete=True)
     if not force and is_single(references) and uses:
         raise Conflict(
@@ -58,10 +56,9 @@ def decide(
         # The repository's last tag takes its digests along.
         untag += [r for r in rest if r.name == named.name]
         rest = [r for r in rest if r.name != named.name]
-    if rest:
-        return Decision(tuple(untag), delete=False)
-    _check_uses(id, uses, force=force)
-    return Decision(tuple(untag), delete=True)
+    # An image that runs (then with -f), or is a parent, stays without a name, and nothing is said of it.
+    needed = parent or any(use.running for use in uses)
+    return Decision(tuple(untag), delete=not rest and not needed)
 
 
 def is_single(references: Sequence[Reference]) -> bool:
@@ -71,18 +68,17 @@ def is_single(references: Sequence[Reference]) -> bool:
     return len(tags) <= 1 and len(repositories) <= 1
 
 
-def _check_uses(id: str, uses: Sequence[Use], *, force: bool) -> None:
-    _check_running(id, uses)
-    if uses and not force:
-        raise _conflict(id, "must be forced", f"image is being used by stopped container {short(uses[0].container_id)}")
-
-
-def _check_running(id: str, uses: Sequence[Use]) -> None:
+def _check_by_id(id: str, references: Sequence[Reference], uses: Sequence[Use], *, force: bool) -> None:
     for use in uses:
         if use.running:
-            raise _conflict(
-                id, "cannot be forced", f"image is being used by running container {short(use.container_id)}"
-            )
+            why = f"image is being used by running container {short(use.container_id)}"
+            raise _conflict(id, "cannot be forced", why)
+    if force:
+        return
+    if not is_single(references):
+        raise _conflict(id, "must be forced", "image is referenced in multiple repositories")
+    if uses:
+        raise _conflict(id, "must be forced", f"image is being used by stopped container {short(uses[0].container_id)}")
 
 
 def _conflict(id: str, whether: str, why: str) -> Conflict:

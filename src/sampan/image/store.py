@@ -11,13 +11,14 @@ import os
 import threading
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from sampan.errors import Conflict, Failed, InvalidInput, NotFound, SampanError
 from sampan.ids import is_digest
-from sampan.image import removal
+from sampan.image import lineage, removal
 from sampan.image.blobs import Blobs
 from sampan.image.database import Database, Row
 from sampan.image.layers import Layers
@@ -107,27 +108,53 @@ class Images:
             if reference.familiar() in image.repo_tags:
                 raise InvalidInput(f"can't use the name {reference.familiar()}: it is a built-in image's")
 
-    def remove(self, name: str, in_use: InUse, *, force: bool = False, no_prune: bool = False) -> tuple[Removal, ...]:  # noqa: ARG002
-        """Take a name away, and the image too if it was the last one. Docker's rules: `removal.decide`."""
+    def remove(self, name: str, in_use: InUse, *, force: bool = False, no_prune: bool = False) -> tuple[Removal, ...]:
+        """Take a name away, and the image too if it was the last one. Docker's rules: `removal.decide`.
+
+        With an image goes the one it was made from, if that has no name and nothing else needs it, unless `no_prune`.
+        """
         with self._lock:
             image = self._find(name)
             named = None if _is_id(name, image.id) else _lookup_reference(name)
-            references = [Reference.parse(n) for n, id in self._by_name.items() if id == image.id]
-            uses = in_use(image.id)
             if image.host:
                 return self._untag_builtin(image, named)
-            decision = removal.decide(image.id, references, uses, named=named, force=force, typed=name)
-            self._database.remove(
-                image.id, [str(r) for r in decision.untag], delete=decision.delete, hide=decision.delete and bool(uses)
+            references = [Reference.parse(n) for n, id in self._by_name.items() if id == image.id]
+            parents = lineage.parents(self._images.values())
+            decision = removal.decide(
+                image.id,
+                references,
+                in_use(image.id),
+                named=named,
+                force=force,
+                typed=name,
+                parent=image.id in parents.values(),
             )
-            self._load()
-            gone = tuple(Removal("Untagged", r.familiar()) for r in decision.untag)
+            said = [Removal("Untagged", _shown(r, named, name)) for r in decision.untag]
+            unused = {image.id: self._forget(image, decision, in_use)}
             if not decision.delete:
-                return gone
-            unused = () if uses else self._unused(image.diff_ids)
+                return tuple(said)
+            doomed = [image]
+            for id in () if no_prune else lineage.orphans(image.id, parents, partial(self._is_kept, in_use)):
+                doomed.append(self._images[id])
+                unused[id] = self._forget(self._images[id], decision, in_use)
             self._drop_documents()
-        layers = tuple(Removal("Deleted", diff_id) for diff_id in unused if self.layers.remove(diff_id))
-        return (*gone, Removal("Deleted", image.id), *layers)
+        for gone in doomed:
+            sizes = dict(zip(gone.diff_ids, gone.layer_sizes, strict=True))
+            said.append(Removal("Deleted", gone.id))
+            said += [Removal("Deleted", d, sizes[d]) for d in reversed(unused[gone.id]) if self.layers.remove(d)]
+        return tuple(said)
+
+    def _forget(self, image: Image, decision: removal.Decision, in_use: InUse) -> tuple[str, ...]:
+        """Write down that names or the image are gone; return the layers that nothing needs any more, lowest first."""
+        names = [str(reference) for reference in decision.untag]
+        hide = decision.delete and bool(in_use(image.id))
+        self._database.remove(image.id, names, delete=decision.delete, hide=hide)
+        self._load()
+        return self._unused(image.diff_ids)
+
+    def _is_kept(self, in_use: InUse, id: str) -> bool:
+        image = self._images.get(id)
+        return image is None or image.host or bool(image.repo_tags or image.repo_digests or in_use(id))
 
     @contextmanager
     def working(self) -> Iterator[Pins]:
@@ -302,7 +329,8 @@ class Images:
             found = [id for id in self._images if id[7:].startswith(prefix)] if _HEX.issuperset(prefix) else []
             id = found[0] if len(found) == 1 else None
         if id is None or id not in self._images:
-            shown = name if is_digest(name) else _lookup_reference(name).familiar()
+            bare = len(name) == 64 and _HEX.issuperset(name)
+            shown = f"sha256:{name}" if bare else name if is_digest(name) else _lookup_reference(name).familiar()
             raise NotFound(
                 f"No such image: {shown}", "`sampan images` lists those that are here, `sampan pull` gets one"
             )
@@ -440,6 +468,11 @@ def _named(image: Image, tags: dict[str, list[str]], digests: dict[str, list[str
 def _is_id(name: str, id: str) -> bool:
     """Tell whether `name`, by which the image was found, is its id or the beginning of it."""
     return name == id or (len(name) <= 64 and id.removeprefix("sha256:").startswith(name.removeprefix("sha256:")))
+
+
+def _shown(reference: Reference, named: Reference | None, typed: str) -> str:
+    """The name that was given is repeated with the tag it may have had beside its digest, as Docker does."""
+    return (Reference.parse(typed) if reference == named else reference).familiar()
 
 
 def _lookup_reference(name: str) -> Reference:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import ipaddress
 import threading
 import time
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, SSLError
+from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, ProtocolError, SSLError
 
 from sampan import __version__
 from sampan.errors import Failed, InvalidInput
@@ -113,9 +114,11 @@ class Transport:
 
     def __init__(self, host: str, registries: Registries) -> None:
         self.host = host
-        self._schemes = ["http", "https"] if is_loopback(host) else ["https"]  # in the order to try
-        self._lock = threading.Lock()
+        # In the order to try; one, as soon as it is known.
+        self._schemes: tuple[str, ...] = ("http", "https") if is_loopback(host) else ("https",)
         self._timeout_s = registries.timeout_s
+        self._stopped = threading.Event()
+        self._reading: set[BaseHTTPResponse] = set()
         self._http = urllib3.PoolManager(retries=False, maxsize=8, headers={"User-Agent": f"sampan/{__version__}"})
 
     @property
@@ -125,7 +128,7 @@ class Transport:
 
     def is_own(self, url: str) -> bool:
         """Tell whether an address is the registry's own: of the same scheme, host and port."""
-        return _place(urlsplit(url)) == _place(urlsplit(self.origin))
+        return _place(urlsplit(url)) in [_place(urlsplit(f"{scheme}://{self.host}")) for scheme in self._schemes]
 
     def leads_to(self, source: str, location: str) -> str:
         """Return the address that an answer of `source` names. Raises Failed where going there would be less safe."""
@@ -148,6 +151,39 @@ class Transport:
             )
         return target
 
+    def stop(self) -> None:
+        """End what waits or reads here, from any thread: it raises Failed, now or when it goes on."""
+        self._stopped.set()
+        for response in tuple(self._reading):
+            with suppress(OSError, ValueError, RuntimeError):  # it has come to its end just now
+                response.shutdown()
+
+    def check_stopped(self, cause: BaseException | None = None) -> None:
+        """Raise Failed after `stop`."""
+        if self._stopped.is_set():
+            raise Failed("it was stopped") from cause
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, unless it is stopped."""
+        self._stopped.wait(seconds)
+        self.check_stopped()
+
+    def stream(self, answer: Answer) -> Iterator[bytes]:
+        """Read a long body piece by piece. Raises urllib3's HTTPError where it breaks off."""
+        response = answer.response
+        self._reading.add(response)
+        try:
+            self.check_stopped()
+            with response:
+                for piece in response.stream(PIECE, decode_content=False):
+                    self.check_stopped()
+                    yield piece
+        except ValueError as e:  # a TLS socket that was shut; ssl.SSLSocket.read
+            self.check_stopped(e)
+            raise
+        finally:
+            self._reading.discard(response)
+
     def send(self, request: Request, authorization: str | None = None) -> Answer:
         """Send a request for a path, or for an address that the registry gave, and follow redirects.
 
@@ -155,20 +191,20 @@ class Transport:
         """
         if not request.path.startswith("/"):
             return self._follow(request, request.path, authorization, self.is_own)
-        while True:
-            origin = self.origin
+        schemes, first = self._schemes, None
+        for scheme in schemes:
             try:
-                answer = self._follow(request, origin + request.path, authorization, self.is_own)
+                answer = self._follow(request, f"{scheme}://{self.host}{request.path}", authorization, self.is_own)
             except HTTPError as e:
-                if self._try_next(origin, e):
-                    continue
-                raise
-            if answer.status == 400 and len(self._schemes) > 1 and origin.startswith("http:") and _wants_tls(answer):
-                self._settle("https")
+                first = first or e
+                if not _may_speak_otherwise(e):
+                    break
                 continue
-            if len(self._schemes) > 1:
-                self._settle(origin.partition(":")[0])
-            return answer
+            if scheme == schemes[-1] or not _wants_tls(answer):
+                self._schemes = (scheme,)
+                return answer
+        assert first is not None
+        raise first
 
     def send_elsewhere(self, request: Request, authorization: str | None) -> Answer:
         """Send a request to another server, which the registry named, and `authorization` to that one only.
@@ -178,28 +214,21 @@ class Transport:
         place = _place(urlsplit(request.path))
         return self._follow(request, request.path, authorization, lambda url: _place(urlsplit(url)) == place)
 
-    def _try_next(self, origin: str, error: HTTPError) -> bool:
-        """After a failure to speak plain http, go on with https; tell whether there is anything to go on with."""
-        with self._lock:
-            if origin != self.origin:
-                return True
-            if len(self._schemes) == 1 or refused(error):
-                return False
-            self._schemes.pop(0)
-            return True
+    def _sent(self, body: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in body:
+            view = memoryview(piece)
+            for start in range(0, len(view), _SENT_AT_ONCE):
+                self.check_stopped()
+                yield view[start : start + _SENT_AT_ONCE]  # type: ignore[misc]  # urllib3 takes any buffer
 
     def _timeout(self, patience: float) -> urllib3.Timeout:
         return urllib3.Timeout(connect=min(_CONNECT_S, self._timeout_s), read=self._timeout_s * patience)
-
-    def _settle(self, scheme: str) -> None:
-        with self._lock:
-            self._schemes = [scheme]
 
     def _follow(self, request: Request, url: str, authorization: str | None, is_own: Callable[[str], bool]) -> Answer:
         for _ in range(_REDIRECTS):
             # Storage servers refuse a foreign Authorization header, and must not learn it.
             own = {"Authorization": authorization} if authorization and is_own(url) else {}
-            body = _sent(request.body()) if callable(request.body) else request.body
+            body = self._sent(request.body()) if callable(request.body) else request.body
             response = self._http.request(
                 request.method,
                 url,
@@ -220,14 +249,14 @@ class Transport:
         raise Failed(f"can't {request}: too many redirects")
 
 
-def _sent(body: Iterable[bytes]) -> Iterator[bytes]:
-    for piece in body:
-        view = memoryview(piece)
-        for start in range(0, len(view), _SENT_AT_ONCE):
-            yield view[start : start + _SENT_AT_ONCE]  # type: ignore[misc]  # urllib3 takes any buffer
+def _may_speak_otherwise(error: HTTPError) -> bool:
+    return isinstance(error, ProtocolError | SSLError | NewConnectionError)
 
 
 def _wants_tls(answer: Answer) -> bool:
+    """Tell whether this is what a server says to plain http where it expects TLS; a registry's errors are JSON."""
+    if answer.status != 400 or "json" in answer.header("Content-Type"):
+        return False
     text = answer.document(_DISCARDED, "the answer")
     return any(words in text for words in _WANTS_TLS)
 

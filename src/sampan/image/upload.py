@@ -7,7 +7,6 @@ refuse those (411) in pieces of a few MiB. Sources: distribution-spec, "Pushing 
 from __future__ import annotations
 
 import hashlib
-import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -175,7 +174,7 @@ class Upload:
             raise self._endpoint.refusal(why, PUSH)
         else:
             why.discard()
-        time.sleep(self._endpoint.wait_s(self._failures))
+        self._endpoint.pause(self._failures)
 
     # ---------------------------------------------------------------------------------------- the end
 

@@ -13,7 +13,7 @@ from sampan.rootfs.host import Cover
 from sampan.spec.image import Image, Rootfs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from sampan.dirs import Dirs
 
@@ -69,7 +69,7 @@ class Snapshots:
 
     def usage(self, id: str) -> int:
         """Bytes of all files that the container has written or changed."""
-        return sum(_sizes(f"{self._dirs.container(id)}/upper"))
+        return tree_bytes(f"{self._dirs.container(id)}/upper")
 
     def sweep(self, in_use: Iterable[str]) -> None:
         """Remove shapes and covers that no container's `lowerdirs` name. Called when nothing else works here."""
@@ -94,16 +94,22 @@ class Snapshots:
         return chain
 
 
-def _sizes(path: str) -> Iterator[int]:
+def tree_bytes(path: str) -> int:
+    """Bytes of all regular files below `path`, hard links once; what vanishes meanwhile does not count."""
+    total = 0
     pending = [path]
-    seen: set[int] = set()  # hard links count once
+    seen: set[int] = set()
     while pending:
-        with os.scandir(pending.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(entry.path)
-                elif entry.is_file(follow_symlinks=False):
-                    status = entry.stat(follow_symlinks=False)
-                    if status.st_nlink == 1 or status.st_ino not in seen:
-                        seen.add(status.st_ino)
-                        yield status.st_size
+        try:
+            with os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    elif entry.is_file(follow_symlinks=False):
+                        status = entry.stat(follow_symlinks=False)
+                        if status.st_nlink == 1 or status.st_ino not in seen:
+                            seen.add(status.st_ino)
+                            total += status.st_size
+        except FileNotFoundError:
+            continue
+    return total

@@ -112,7 +112,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 0
     manifest_digest: str | None = None
     last_tagged_ns: int = 0
-    last_used_ns: int = 0  # when a container was last made of it; 0 is never
+    last_used_ns: int = 0  # when a container was last made of it or started; 0: never
     host: bool = False  # the built-in image of this machine's own root
 
     @property
@@ -150,10 +150,11 @@ class Use(msgspec.Struct, frozen=True):
 
 
 class Removal(msgspec.Struct, frozen=True):
-    """One line of what `rmi` did: `what` is `Untagged` or `Deleted`."""
+    """One line of what `rmi` did: `what` is `Untagged` or `Deleted`; `size` is what a layer gave back."""
 
     what: str
     name: str
+    size: int = 0
 
 
 class BlobFact(msgspec.Struct, frozen=True, kw_only=True):

@@ -87,8 +87,40 @@ class ImageInspect(Body, frozen=True, kw_only=True):
     descriptor: Descriptor | None = None
 
 
+class ImageManifestSize(Body, frozen=True, kw_only=True):
+    """Bytes of a manifest's documents and kept blobs, and of all that is here."""
+
+    content: int = always(0)
+    total: int = always(0)
+
+
+class ImageUnpackedSize(Body, frozen=True, kw_only=True):
+    """Bytes of an image's unpacked layers."""
+
+    unpacked: int = always(0)
+
+
+class ImageProperties(Body, frozen=True, kw_only=True):
+    """What of a manifest is an image."""
+
+    platform: Platform = always(Platform())
+    containers: tuple[str, ...] = always(())
+    size: ImageUnpackedSize = always(ImageUnpackedSize())
+
+
+class ImageManifestSummary(Body, frozen=True, kw_only=True):
+    """One manifest of an image: here each has one."""
+
+    id: str = always("")
+    descriptor: Descriptor = always(Descriptor())
+    available: bool = always(value=True)
+    size: ImageManifestSize = always(ImageManifestSize())
+    kind: str = always("image")
+    image_data: ImageProperties | None = None
+
+
 class ImageSummary(Body, frozen=True, kw_only=True):
-    """One line of `images`."""
+    """One line of `images`. The last field is ours: seconds since 1970, left out where it was never used."""
 
     containers: int = always(-1)
     created: int = always(0)
@@ -101,6 +133,8 @@ class ImageSummary(Body, frozen=True, kw_only=True):
     shared_size: int = always(-1)
     size: int = always(0)
     virtual_size: int | None = None  # until 1.43
+    manifests: tuple[ImageManifestSummary, ...] | None = None
+    last_used: int = 0
 
 
 class ImageHistoryResponseItem(Body, frozen=True, kw_only=True):

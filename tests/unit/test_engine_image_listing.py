@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sampan.engine.core import Core
-from sampan.engine.imaging import images, matches_any
+from sampan.engine.image_listing import images, matches_any
 from sampan.engine.registry import Registry
+from sampan.engine.requests import ImagesQuery
 from sampan.spec.image import Image, ImageConfig
 
 DIGEST = "sha256:" + "1" * 64
@@ -24,7 +25,7 @@ class _Images:
     )
     nameless = Image(id="sha256:b", config=ImageConfig(), raw_config=b"")
 
-    def list(self, _all: bool) -> tuple[Image, ...]:
+    def list(self, all: bool) -> tuple[Image, ...]:
         return (self.named, self.nameless)
 
 
@@ -50,14 +51,14 @@ def core() -> Core:
     ],
 )
 def test_a_reference_filter_leaves_the_names_that_match(core: Core, patterns: tuple[str, ...], names: set[str]) -> None:
-    found = images(core, all=False, filters={"reference": patterns})
+    found = images(core, ImagesQuery(filters={"reference": patterns}))
 
     assert {name for image in found for name in (*(image.repo_tags or ()), *(image.repo_digests or ()))} == names
     assert all(image.id == "sha256:a" for image in found)
 
 
 def test_without_a_filter_all_names_are_there(core: Core) -> None:
-    assert {image.id: image.repo_tags for image in images(core, all=False, filters={})} == {
+    assert {image.id: image.repo_tags for image in images(core, ImagesQuery())} == {
         "sha256:a": _Images.named.repo_tags,
         "sha256:b": (),
     }

@@ -1,0 +1,43 @@
+"""The handlers that remove what nothing uses, one for each kind of object."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sampan.engine.filtering import check
+from sampan.spec import docker
+
+if TYPE_CHECKING:
+    from sampan.api.call import Call
+
+_NETWORKS = frozenset({"label", "label!", "until"})
+
+
+def containers(call: Call) -> None:
+    """POST /containers/prune."""
+    call.answer(call.engine.prune_containers(call.filters()))
+
+
+def images(call: Call) -> None:
+    """POST /images/prune."""
+    call.answer(call.engine.prune_images(call.filters()))
+
+
+def volumes(call: Call) -> None:
+    """POST /volumes/prune. Before 1.42 named volumes went too."""
+    filters = call.filters()
+    if call.version < (1, 42):
+        filters = {**filters, "all": ("true",)}
+    call.answer(call.engine.prune_volumes(filters))
+
+
+def networks(call: Call) -> None:
+    """POST /networks/prune: the built-in networks stay, and there are no others yet."""
+    check(call.filters(), _NETWORKS)
+    call.answer(docker.NetworkPruneResponse())
+
+
+def build_cache(call: Call) -> None:
+    """POST /build/prune: nothing is built yet, so there is no cache."""
+    call.filters()
+    call.answer(docker.BuildPruneResponse())

@@ -1,0 +1,52 @@
+"""`image inspect`: everything about an image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from sampan.spec import docker
+from sampan.units import ZERO_TIME, format_timestamp
+
+if TYPE_CHECKING:
+    from sampan.engine.core import Core
+    from sampan.spec.image import ExecutionConfig
+
+
+def inspect(core: Core, name: str) -> docker.ImageInspect:
+    """Return everything about an image."""
+    image = core.images.resolve(name)
+    config = image.config
+    layers = [core.dirs.layer(diff_id) + "/diff" for diff_id in reversed(image.diff_ids)]
+    data = {"UpperDir": layers[0], "LowerDir": ":".join(layers[1:])} if layers else {}
+    return docker.ImageInspect(
+        id=image.id,
+        repo_tags=image.repo_tags,
+        repo_digests=image.repo_digests,
+        comment=config.comment or next((e.comment for e in reversed(config.history or ()) if e.comment), ""),
+        created=config.created or "",
+        docker_version=config.docker_version or "",
+        author=config.author or "",
+        config=_config(config.execution),
+        architecture=image.architecture,
+        variant=config.variant or "",
+        os=image.os or "linux",
+        size=image.size,
+        graph_driver=docker.GraphDriver(name="overlay2", data=data),
+        root_fs=docker.RootFs(layers=image.diff_ids),
+        metadata=docker.ImageMetadata(
+            last_tag_time=format_timestamp(image.last_tagged_ns) if image.last_tagged_ns else ZERO_TIME
+        ),
+    )
+
+
+def _config(execution: ExecutionConfig) -> docker.ImageConfig:
+    given: dict[str, Any] = {}
+    for field in msgspec.structs.fields(docker.ImageConfig):
+        value = getattr(execution, field.name, None)
+        if value is not None and field.name != "healthcheck":
+            given[field.name] = value
+    if execution.healthcheck is not None:
+        given["healthcheck"] = msgspec.convert(execution.healthcheck, docker.HealthConfig, from_attributes=True)
+    return docker.ImageConfig(**given)

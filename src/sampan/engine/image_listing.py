@@ -1,0 +1,211 @@
+"""`images`: the list of images, its filters, what they share, who uses them and when they were last used."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from sampan.engine.filtering import check, duration_ns, labels_pass, moment_ns, truth
+from sampan.image import lineage
+from sampan.spec import docker
+from sampan.units import parse_timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+    from sampan.engine.core import Core
+    from sampan.engine.requests import Filters, ImagesQuery
+    from sampan.spec.image import Image
+
+    Test = Callable[[Image], bool]
+
+_DOCKERS = ("before", "dangling", "label", "label!", "reference", "since", "until")
+_PODMANS = ("containers", "digest", "id", "intermediate", "readonly")
+_FILTERS = frozenset((*_DOCKERS, *_PODMANS, "unused-for"))
+_YES_OR_NO = ("containers", "dangling", "intermediate", "readonly")
+
+
+class Surroundings(NamedTuple):
+    """What is told of an image because of what else there is."""
+
+    users: Mapping[str, Sequence[str]]  # image id → ids of its containers
+    running: frozenset[str]  # images that run
+    parents: Mapping[str, str]
+    intermediate: frozenset[str]
+    images_of_layer: Counter[str]
+
+
+def surroundings(core: Core) -> Surroundings:
+    """Look at all images and containers once."""
+    images = core.images.list(all=True)
+    users: defaultdict[str, list[str]] = defaultdict(list)
+    running = set()
+    for container in core.registry:
+        users[container.image_id].append(container.id)
+        if container.running:
+            running.add(container.image_id)
+    return Surroundings(
+        users=users,
+        running=frozenset(running),
+        parents=lineage.parents(images),
+        intermediate=lineage.intermediate(images),
+        images_of_layer=Counter(diff_id for image in images for diff_id in set(image.diff_ids)),
+    )
+
+
+def images(core: Core, query: ImagesQuery) -> list[docker.ImageSummary]:
+    """Return the newest first."""
+    around = surroundings(core)
+    return [_summary(core, image, around, query) for image in chosen(core, around, query)]
+
+
+def chosen(core: Core, around: Surroundings, query: ImagesQuery) -> list[Image]:
+    """Return the images that a query asks for, the newest first, with the names that it asks for."""
+    check(query.filters, _FILTERS)
+    tests = [_test(core, around, name, query.filters) for name, values in query.filters.items() if values]
+    found = []
+    for image in core.images.list(all=True):
+        if query.all or image.id not in around.intermediate:
+            named = _with_names(image, query.filters.get("reference"))
+            if named is not None and all(test(image) for test in tests):
+                found.append(named)
+    return sorted(found, key=created_ns, reverse=True)
+
+
+def _with_names(image: Image, patterns: Collection[str] | None) -> Image | None:
+    """Return the image with those of its names only that a reference filter asks for; None if there are none."""
+    if not patterns:
+        return image
+    tags = tuple(tag for tag in image.repo_tags if matches_any(patterns, tag))
+    digests = tuple(name for name in image.repo_digests if matches_any(patterns, name))
+    return msgspec.structs.replace(image, repo_tags=tags, repo_digests=digests) if tags or digests else None
+
+
+def created_ns(image: Image) -> int:
+    """When it was made, 0 where its configuration does not say."""
+    return parse_timestamp(image.created) if image.created else 0
+
+
+def last_used_ns(image: Image, around: Surroundings) -> int:
+    """When a container of it last ran or was made: now for one that runs, 0 for never."""
+    return time.time_ns() if image.id in around.running else image.last_used_ns
+
+
+def shared_bytes(image: Image, around: Surroundings) -> int:
+    """Bytes of the layers that other images have too."""
+    sizes = zip(image.diff_ids, image.layer_sizes, strict=True)
+    return sum(size for diff_id, size in sizes if around.images_of_layer[diff_id] > 1)
+
+
+def _summary(core: Core, image: Image, around: Surroundings, query: ImagesQuery) -> docker.ImageSummary:
+    return docker.ImageSummary(
+        id=image.id,
+        parent_id=around.parents.get(image.id, ""),
+        created=created_ns(image) // 10**9,
+        labels=image.config.execution.labels,
+        repo_tags=image.repo_tags,
+        repo_digests=image.repo_digests,
+        size=image.size,
+        shared_size=shared_bytes(image, around) if query.shared_size else -1,
+        containers=len(around.users.get(image.id, ())),
+        manifests=(manifest_summary(core, image, around.users.get(image.id, ())),) if query.manifests else None,
+        last_used=last_used_ns(image, around) // 10**9,
+    )
+
+
+def manifest_summary(core: Core, image: Image, users: Sequence[str]) -> docker.ImageManifestSummary:
+    """Return the image's manifest as it came; of one that was made here, which has none, the image itself."""
+    document = core.images.document(image.manifest_digest) if image.manifest_digest else image.raw_config
+    digest = image.manifest_digest or image.id
+    platform = docker.Platform(
+        architecture=image.architecture, os=image.os or "linux", variant=image.config.variant or ""
+    )
+    content = len(image.raw_config) + (len(document) if image.manifest_digest else 0)
+    return docker.ImageManifestSummary(
+        id=digest,
+        descriptor=docker.Descriptor(
+            media_type=_media_type(document), digest=digest, size=len(document), platform=platform
+        ),
+        size=docker.ImageManifestSize(content=content, total=content + image.size),
+        image_data=docker.ImageProperties(
+            platform=platform, containers=tuple(users), size=docker.ImageUnpackedSize(unpacked=image.size)
+        ),
+    )
+
+
+class _Typed(msgspec.Struct):
+    media_type: str = msgspec.field(name="mediaType", default="application/vnd.oci.image.config.v1+json")
+
+
+def _media_type(document: bytes) -> str:
+    return msgspec.json.decode(document, type=_Typed).media_type
+
+
+# -------------------------------------------------------------------------------------------------------- filters
+
+
+def _test(core: Core, around: Surroundings, name: str, filters: Filters) -> Test:
+    """Return what an image must pass because of one filter."""
+    values = filters[name]
+    yes = truth(filters, name) is True if name in _YES_OR_NO else False
+    match name:
+        case "label" | "label!":
+            return lambda image: labels_pass({name: values}, image.config.execution.labels)
+        case "dangling":
+            return lambda image: not image.repo_tags if yes else bool(image.repo_tags or image.repo_digests)
+        case "intermediate":
+            return lambda image: (image.id in around.intermediate) is yes
+        case "readonly":
+            return lambda image: image.host is yes
+        case "containers":
+            return lambda image: bool(around.users.get(image.id)) is yes
+        case "before":
+            latest = max(created_ns(core.images.resolve(value)) for value in values)
+            return lambda image: created_ns(image) < latest
+        case "since":
+            earliest = min(created_ns(core.images.resolve(value)) for value in values)
+            return lambda image: created_ns(image) > earliest
+        case "until":
+            moment = min(map(moment_ns, values))
+            return lambda image: created_ns(image) <= moment
+        case "unused-for":
+            least = duration_ns(values, name)
+            return lambda image: unused_ns(image, around) >= least
+        case "id":
+            starts = tuple(value.removeprefix("sha256:") for value in values)
+            return lambda image: image.id.removeprefix("sha256:").startswith(starts)
+        case "digest":
+            return lambda image: any(digest.startswith(values) for digest in _digests(image))
+        case _:  # reference: `_with_names` has looked
+            return lambda _: True
+
+
+def _digests(image: Image) -> list[str]:
+    return [name.partition("@")[2] for name in image.repo_digests] + [image.manifest_digest or ""]
+
+
+def unused_ns(image: Image, around: Surroundings) -> int:
+    """How long nobody has run it, or given it a name; since ever where neither was done."""
+    return time.time_ns() - max(last_used_ns(image, around), image.last_tagged_ns)
+
+
+def matches_any(patterns: Iterable[str], name: str) -> bool:
+    """Match `name[:tag]` or `name@digest`; a bare name matches each of its tags and digests. * stops at a slash."""
+    bare = name.partition("@")[0] if "@" in name else name.rpartition(":")[0]
+    return any(_matches(pattern.split("/"), text.split("/")) for pattern in patterns for text in (name, bare))
+
+
+def _matches(pattern: list[str], text: list[str]) -> bool:
+    return len(pattern) == len(text) and all(map(fnmatchcase, text, (part.replace("[^", "[!") for part in pattern)))
+
+
+def layers_size(core: Core) -> int:
+    """Return the bytes of all layers, each counted once."""
+    sizes: dict[str, int] = {}
+    for image in core.images.list(all=True):
+        sizes.update(zip(image.diff_ids, image.layer_sizes, strict=True))
+    return sum(sizes.values())

@@ -1,0 +1,118 @@
+"""Prunes: what goes, what never goes, and what is asked first."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from sampan.client import Client
+from support.images import busybox_tar as make_tar
+from support.sampan import Sampan
+
+
+@pytest.fixture
+def stocked(instance: Sampan, busybox_tar: Path) -> Sampan:
+    instance("import", busybox_tar, "busybox")
+    return instance
+
+
+def names(sampan: Sampan) -> list[str]:
+    return sorted(
+        line for line in sampan("images", "-a", "--format", "{{.Repository}}:{{.Tag}}").lines if line != "host:latest"
+    )
+
+
+@pytest.mark.parametrize("answer", ["n\n", "", "yes\n", "\n"])
+def test_nothing_goes_without_a_yes(stocked: Sampan, answer: str) -> None:
+    stocked("create", "--name", "idle", "busybox", "true")
+
+    for verb in (("system", "prune", "-a", "--volumes"), ("container", "prune"), ("image", "prune", "-a")):
+        assert stocked(*verb, input=answer).out.endswith("Are you sure you want to continue? [y/N] ")
+
+    assert names(stocked) == ["busybox:latest"]
+    assert stocked("ps", "-aq").lines
+
+
+def test_a_yes_removes_stopped_containers_then_what_they_used(stocked: Sampan) -> None:
+    stocked(
+        "run",
+        "--name",
+        "once",
+        "-v",
+        "/data",
+        "-v",
+        "kept:/kept",
+        "busybox",
+        "dd",
+        "if=/dev/zero",
+        "of=/x",
+        "bs=1k",
+        "count=5",
+    )
+    (id,) = stocked("ps", "-aq", "--no-trunc").lines
+
+    said = stocked("system", "prune", "-a", "--volumes", input="y\n").out
+
+    assert f"Deleted Containers:\n{id}\n\nDeleted Volumes:\n" in said
+    assert "Deleted Images:\nuntagged: busybox:latest\ndeleted: sha256:" in said
+    assert "Total reclaimed space: 1.98" in said
+    assert [path.name for path in (stocked.root / "volumes").iterdir()] == ["kept"]
+    assert not list((stocked.root / "layers/sha256").iterdir())
+
+
+def test_an_image_that_a_container_uses_keeps_all_its_names(stocked: Sampan) -> None:
+    stocked("tag", "busybox", "other:1")
+    stocked("create", "--name", "idle", "busybox", "true")
+
+    assert stocked("image", "prune", "-af").line == "Total reclaimed space: 0B"
+    assert names(stocked) == ["busybox:latest", "other:1"]
+
+
+def test_a_running_container_is_never_pruned(stocked: Sampan) -> None:
+    stocked("run", "-d", "--name", "web", "-v", "/data", "busybox", "sleep", "100")
+
+    assert stocked("system", "prune", "-af", "--volumes").line == "Total reclaimed space: 0B"
+    assert stocked("ps", "--format", "{{.Names}}").lines == ["web"]
+    assert len(list((stocked.root / "volumes").iterdir())) == 1
+
+
+def test_named_volumes_go_only_where_all_are_asked_for(stocked: Sampan) -> None:
+    stocked("run", "--rm", "-v", "named:/a", "busybox", "sh", "-c", "echo hello > /a/x")
+    with Client(str(stocked.root)) as client:
+        assert client.prune_volumes().volumes_deleted is None
+        assert client.prune_volumes(all=True, filters={"label": "no"}).volumes_deleted is None
+        gone = client.prune_volumes(all=True)
+
+    assert (gone.volumes_deleted, gone.space_reclaimed) == (("named",), 6)
+
+
+def test_images_that_were_used_or_named_lately_stay(stocked: Sampan, tmp_path: Path) -> None:
+    stocked("import", make_tar(tmp_path / "again.tar"), "second")
+
+    assert stocked("image", "prune", "-af", "--filter", "unused-for=1h").line == "Total reclaimed space: 0B"
+    time.sleep(0.01)
+    assert "untagged: second:latest" in stocked("image", "prune", "-af", "--filter", "unused-for=1ms").lines
+    assert "invalid filter 'unused-for=x'" in stocked.fails(1, "image", "prune", "-f", "--filter", "unused-for=x").err
+
+
+def test_filters_of_the_configuration_protect_as_well(stocked: Sampan, busybox_tar: Path, tmp_path: Path) -> None:
+    stocked("import", "-c", "LABEL keep=me", busybox_tar, "precious")
+    (tmp_path / "config.json").write_text(json.dumps({"pruneFilters": ["label!=keep"]}))
+
+    stocked("--config", tmp_path, "image", "prune", "-af")
+    assert names(stocked) == ["precious:latest"]
+    assert "  - label!=keep\n" in stocked("--config", tmp_path, "system", "prune").out
+    stocked("--config", tmp_path, "image", "prune", "-af", "--filter", "label=keep")
+    assert names(stocked) == []
+
+
+def test_prunes_are_events(stocked: Sampan) -> None:
+    since = str(time.time() - 1)
+    stocked("image", "prune", "-f")
+    rows = stocked("events", "--since", since, "--until", str(time.time() + 0.1), "--format", "{{json .}}").lines
+
+    (event,) = [event for event in map(json.loads, rows) if event["Action"] == "prune"]
+    assert (event["Type"], event["Actor"]["Attributes"]) == ("image", {"reclaimed": "0"})
