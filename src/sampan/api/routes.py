@@ -76,6 +76,8 @@ ROUTES = (
     Route("DELETE", "/volumes/{id}", system.volume),
     Route("GET", "/sampan/info", system.info),
     Route("POST", "/sampan/stop", system.stop),
+    Route("GET", "/sampan/images/tree", images.tree),
+    Route("POST", "/sampan/images/{name}/untag", images.untag),
     Route("POST", "/sampan/containers/{id}/explain", containers.explain),
     Route("POST", "/sampan/containers/{id}/start", containers.start_explained),
     Route("POST", "/sampan/exec/{id}/explain", containers.exec_explain),

@@ -30,6 +30,7 @@ VERBS = {
     "tag": "tag",
     "top": "top",
     "unpause": "unpause",
+    "untag": "untag",
     "wait": "wait",
 }
 """Verb to module."""
@@ -63,6 +64,7 @@ GROUPS = {
         "wait": "wait",
     },
     "image": {
+        "exists": "image_exists",
         "history": "history",
         "import": "import_",
         "inspect": "image_inspect",
@@ -74,6 +76,8 @@ GROUPS = {
         "rm": "rmi",
         "remove": "rmi",
         "tag": "tag",
+        "tree": "image_tree",
+        "untag": "untag",
     },
     "registry": {
         "serve": "registry_serve",
