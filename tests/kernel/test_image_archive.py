@@ -11,9 +11,10 @@ import pytest
 import zstandard
 
 from sampan import dirs
-from sampan.errors import InvalidInput
+from sampan.errors import InvalidInput, NotFound
 from sampan.image import archive
-from sampan.image.history import history
+from sampan.image.unpack import unpack_layer
+from sampan.spec.distribution import Platform
 from support.image_store import layers_of, load, opened, sha256, silent, tarball, wait_until_synced
 
 
@@ -112,7 +113,7 @@ def test_archives_of_every_kind_are_loaded(images, where, kind, compress):
     assert image.raw_config == CONFIG
     assert image.size == 11
     assert os.path.exists(where.layer(image.diff_ids[1]) + "/diff/c")
-    assert [(row.created_by, row.size) for row in history(image)] == [("RUN y", 5), ("ENV x", 0), ("base", 6)]
+    assert [(row.created_by, row.size) for row in images.history(image)] == [("RUN y", 5), ("ENV x", 0), ("base", 6)]
 
 
 def test_loading_twice_unpacks_once(images):
@@ -249,3 +250,36 @@ def test_an_archive_that_is_cut_anywhere_leaves_nothing(images, where):
         with pytest.raises(InvalidInput):
             load(images, data[:cut])
         assert layers_of(where) == set()
+
+
+def dir_transport():
+    """skopeo's `dir:` in a tar."""
+    files, manifest = oci_layout()
+    blobs = {name.rpartition("/")[2]: data for name, data in files.items() if name.startswith("blobs/")}
+    del blobs[sha256(manifest)]
+    return {"manifest.json": manifest, "version": b"Directory Transport Version: 1.1\n", **blobs}
+
+
+def test_an_image_of_skopeos_directories_is_loaded_with_its_manifest(images):
+    assert load(images, tarball(**dir_transport())) == [f"Loaded image ID: sha256:{sha256(CONFIG)}"]
+
+    image = images.resolve(sha256(CONFIG))
+    assert image.manifest_digest == f"sha256:{sha256(dir_transport()['manifest.json'])}"
+
+
+def test_a_name_that_is_a_tag_only_names_nothing(images):
+    files = oci_layout(name="1.0")[0]
+
+    assert load(images, tarball(**files)) == [f"Loaded image ID: sha256:{sha256(CONFIG)}"]
+
+
+@pytest.mark.parametrize("kind", ["new docker save", "oci archive"])
+def test_an_image_for_another_platform_than_was_asked_for_is_refused(images, where, kind):
+    data = tarball(**ARCHIVES[kind])
+
+    with pytest.raises(NotFound, match="app:1 is for linux/amd64 and not for the specified platform: linux/arm64"):
+        archive.load(
+            images, io.BytesIO(data), unpack=unpack_layer, progress=silent, platform=Platform.parse("linux/arm64")
+        )
+    assert layers_of(where) == set()
+    assert load(images, data) == ["Loaded image: app:1"]

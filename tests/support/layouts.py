@@ -45,6 +45,7 @@ class HandMade:
         config = {
             "architecture": architecture,
             "os": "linux",
+            "created": "2024-01-01T00:00:00Z",
             "config": {"Cmd": ["/bin/sh"]},
             "rootfs": {"type": "layers", "diff_ids": [sha256(tar) for tar in tars]},
         }

@@ -18,8 +18,8 @@ from sampan.image.manifest import Document, Format, image_manifest, layer_type
 from sampan.image.transfer import Checked, Choice, copy
 from sampan.kernel.newfile import new_file
 from sampan.spec.distribution import Descriptor, MediaType, Platform
+from sampan.spec.location import Location, Transport
 from sampan.spec.reference import Reference
-from sampan.spec.transport import Location, Transport
 from support.layouts import HandMade, packed, platforms, sha256, two_layers
 
 

@@ -10,6 +10,7 @@ import msgspec
 from sampan.api.versions import present
 from sampan.errors import InvalidInput
 from sampan.spec import docker
+from sampan.spec.distribution import Platform
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,6 +111,16 @@ class Call:
             for name, values in given.items()
         }
 
+    def platform(self) -> str | None:
+        """Return the parameter `platform`: os/architecture[/variant], or since 1.48 OCI's JSON of it."""
+        text = self.text("platform")
+        if not text.startswith("{"):
+            return text or None
+        try:
+            return str(msgspec.json.decode(text, type=Platform))
+        except msgspec.DecodeError as e:
+            raise InvalidInput(f"invalid platform: {e}") from e
+
     def header(self, name: str) -> str:
         """Return a header by its name in lower case."""
         return self._request.headers.get(name, "")
@@ -136,13 +147,17 @@ class Call:
         """Answer plain text."""
         self._channel.reply(200, text.encode(), "text/plain; charset=utf-8", headers)
 
+    def answer_bytes(self, data: bytes, content_type: str) -> None:
+        """Answer a document as it is."""
+        self._channel.reply(200, data, content_type)
+
     def done(self, status: int = 204) -> None:
         """Answer that it is done, without a body."""
         self._channel.reply(status)
 
-    def stream(self, content_type: str) -> Stream:
+    def stream(self, content_type: str, headers: dict[str, str] | None = None) -> Stream:
         """Begin an answer in pieces; its head is sent at once."""
-        return self._channel.stream(content_type)
+        return self._channel.stream(content_type, headers=headers)
 
     def lines(self, content_type: str = JSON) -> Lines:
         """Begin, at its first line, an answer of one JSON object a line."""

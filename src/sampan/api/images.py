@@ -20,21 +20,13 @@ if TYPE_CHECKING:
 
 def list_images(call: Call) -> None:
     """GET /images/json."""
-    call.answer(call.engine.list_images(_query(call)))
-
-
-def tree(call: Call) -> None:
-    """GET /sampan/images/tree: images with their layers."""
-    call.answer(call.engine.image_tree(_query(call), call.text("name")))
-
-
-def _query(call: Call) -> ImagesQuery:
     filters = dict(call.filters())
     if call.text("filter"):  # before 1.41
         filters["reference"] = (*filters.get("reference", ()), call.text("filter"))
-    return ImagesQuery(
+    query = ImagesQuery(
         all=call.flag("all"), filters=filters, shared_size=call.flag("shared-size"), manifests=call.flag("manifests")
     )
+    call.answer(call.engine.list_images(query))
 
 
 def inspect(call: Call) -> None:
@@ -53,11 +45,6 @@ def tag(call: Call) -> None:
     """POST /images/{name}/tag."""
     call.engine.tag(call.path["name"], call.text("repo"), call.text("tag") or None)
     call.done(201)
-
-
-def untag(call: Call) -> None:
-    """POST /sampan/images/{name}/untag: take names away, the image stays."""
-    call.answer(call.engine.untag(call.path["name"], call.texts("name")))
 
 
 def remove(call: Call) -> None:
@@ -80,12 +67,12 @@ def _pull(call: Call) -> None:
     if tag:
         name += f"@{tag}" if ":" in tag else f":{tag}"
     auth = call.header("x-registry-auth")
-    with _progress(call) as lines:
+    with progress(call) as lines:
         call.engine.pull(
             name,
             platform=call.text("platform") or None,
             auth=auth.encode() if auth else None,
-            progress=lambda progress: lines.write(_message(progress)),
+            progress=lambda event: lines.write(message(event)),
         )
 
 
@@ -98,7 +85,7 @@ def _import(call: Call) -> None:
         raise Unsupported(
             f"unsupported: can't import from {source[:200]}: only from a client's tar or a directory of this machine"
         )
-    with _progress(call) as lines:
+    with progress(call) as lines:
         id = call.engine.import_image(
             call.archive() if source == "-" else source,
             reference,
@@ -111,19 +98,15 @@ def _import(call: Call) -> None:
 
 def load(call: Call) -> None:
     """POST /images/load: an archive made by `save`."""
-    if call.text("platform"):
-        raise Unsupported("unsupported: one platform of an archive can't be chosen")
     quiet = call.flag("quiet", default=True)
-    with _progress(call) as lines:
-        loaded = call.engine.load(
-            call.archive(), progress=lambda progress: None if quiet else lines.write(_message(progress))
-        )
+    with progress(call) as lines:
+        loaded = call.engine.load(call.archive(), progress=lambda event: None if quiet else lines.write(message(event)))
         for line in loaded:
             lines.write(docker.ProgressMessage(stream=f"{line}\n"))
 
 
 @contextmanager
-def _progress(call: Call) -> Iterator[Lines]:
+def progress(call: Call) -> Iterator[Lines]:
     """Answer in lines; an error before the first is an answer of its own, a later one a line like the others."""
     lines = call.lines()
     try:
@@ -136,13 +119,14 @@ def _progress(call: Call) -> Iterator[Lines]:
     lines.end()
 
 
-def _message(progress: Progress) -> docker.ProgressMessage:
+def message(event: Progress) -> docker.ProgressMessage:
+    """One line of progress as Docker has it."""
     detail = None
-    if progress.current is not None or progress.total is not None:
-        detail = docker.ProgressDetail(current=progress.current or 0, total=progress.total or 0)
-    elif progress.id and not progress.status.startswith("Pulling from"):
+    if event.current is not None or event.total is not None:
+        detail = docker.ProgressDetail(current=event.current or 0, total=event.total or 0)
+    elif event.id and not event.status.startswith("Pulling from"):
         detail = docker.ProgressDetail()  # an empty object: a layer without a bar
-    return docker.ProgressMessage(status=progress.status, progress_detail=detail, id=progress.id or "")
+    return docker.ProgressMessage(status=event.status, progress_detail=detail, id=event.id or "")
 
 
 def check_auth(call: Call) -> None:

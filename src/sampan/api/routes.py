@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
-from sampan.api import containers, images, prunes, system
+from sampan.api import containers, images, moving, prunes, system
 from sampan.errors import InvalidInput, NotFound, SampanError
 
 if TYPE_CHECKING:
@@ -60,6 +60,9 @@ ROUTES = (
     Route("GET", "/images/json", images.list_images),
     Route("POST", "/images/create", images.create),
     Route("POST", "/images/load", images.load),
+    Route("GET", "/images/get", moving.save),
+    Route("GET", "/images/{name}/get", moving.save),
+    Route("POST", "/images/{name}/push", moving.push),
     Route("GET", "/images/{name}/json", images.inspect),
     Route("GET", "/images/{name}/history", images.history),
     Route("POST", "/images/{name}/tag", images.tag),
@@ -74,10 +77,13 @@ ROUTES = (
     Route("GET", "/volumes", system.volumes),
     Route("GET", "/volumes/{id}", system.volume),
     Route("DELETE", "/volumes/{id}", system.volume),
+    Route("GET", "/distribution/{name}/json", moving.distribution),
     Route("GET", "/sampan/info", system.info),
+    Route("POST", "/sampan/copy", moving.copy),
+    Route("GET", "/sampan/remote", moving.inspect),
+    Route("DELETE", "/sampan/remote", moving.delete),
+    Route("GET", "/sampan/remote/tags", moving.list_tags),
     Route("POST", "/sampan/stop", system.stop),
-    Route("GET", "/sampan/images/tree", images.tree),
-    Route("POST", "/sampan/images/{name}/untag", images.untag),
     Route("POST", "/sampan/containers/{id}/explain", containers.explain),
     Route("POST", "/sampan/containers/{id}/start", containers.start_explained),
     Route("POST", "/sampan/exec/{id}/explain", containers.exec_explain),
@@ -97,10 +103,6 @@ POST /commit
 POST /build
 POST /build/cancel
 GET /images/search
-GET /images/get
-GET /images/{name}/get
-POST /images/{name}/push
-GET /distribution/{name}/json
 POST /session
 POST /grpc
 POST /networks/create

@@ -27,10 +27,17 @@ def headers_for(session: Session, registry: str) -> dict[str, str]:
     found = _from_helper(helper, key) if helper else None
     if found is None:
         found = _from_auths(config.get("auths") or {}, key)
-    if not found:
-        return {}
-    document = dumps({**found, "serveraddress": key}).encode()
-    encoded = binascii.b2a_base64(document, newline=False).decode()
+    return _header({**found, "serveraddress": key}) if found else {}
+
+
+def headers_of(credentials: str, registry: str) -> dict[str, str]:
+    """Return the header with credentials that were given as `user:password`."""
+    user, _, password = credentials.partition(":")
+    return _header({"username": user, "password": password, "serveraddress": registry})
+
+
+def _header(document: dict[str, str]) -> dict[str, str]:
+    encoded = binascii.b2a_base64(dumps(document).encode(), newline=False).decode()
     return {"X-Registry-Auth": encoded.replace("+", "-").replace("/", "_")}
 
 

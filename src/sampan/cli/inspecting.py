@@ -48,7 +48,7 @@ def show_all(names: Sequence[str], get: Callable[[str], Any], format: str) -> in
     problems: list[Failure] = []
     for name in names:
         try:
-            found.append(get(name) if template is None else _executed(template, get(name)))
+            found.append(get(name) if template is None else executed(template, get(name)))
         except Failure as e:
             problems.append(e)
     if template:
@@ -64,7 +64,8 @@ def show_all(names: Sequence[str], get: Callable[[str], Any], format: str) -> in
     return 1 if problems else 0
 
 
-def _executed(template: Template, value: Any) -> str:
+def executed(template: Template, value: Any) -> str:
+    """Return what a template makes of one object."""
     from sampan.cli.template import TemplateError
 
     try:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _BAR = 50
 _EVERY_S = 0.1
 _WIDTH = 79
+_MOVING = ("Downloading", "Pushing", "Copying")
 
 
 def show(lines: Iterable[bytes], *, stream: int = 1, quiet: bool = False) -> list[Any]:
@@ -104,7 +105,7 @@ class Terminal(Plain):
         status = str(message.get("status", ""))
         detail = message.get("progressDetail") or {}
         current, total = detail.get("current") or 0, detail.get("total") or 0
-        if status == "Downloading":
+        if status in _MOVING:
             self._bytes[id] = (current, total)
         elif id in self._bytes and not current:
             self._bytes[id] = (self._bytes[id][1], self._bytes[id][1])

@@ -51,10 +51,6 @@ class Image:
         name, tag = split_tag(reference)
         self._api.post(f"/images/{self.id}/tag{query(repo=name, tag=tag)}")
 
-    def untag(self, *names: str) -> None:
-        """Take names away, all if none is given; unlike `remove` this leaves the image."""
-        self._api.post(f"/sampan/images/{self.id}/untag{query(name=names)}")
-
     def history(self) -> list[docker.ImageHistoryResponseItem]:
         """Return the steps it was made in, the latest first."""
         return self._api.get_list(docker.ImageHistoryResponseItem, f"/images/{self.id}/history")
@@ -71,21 +67,12 @@ class Images:
         self._api = api
 
     def list(
-        self,
-        *,
-        all: bool = False,
-        filters: Mapping[str, str | Iterable[str]] | None = None,
-        shared_size: bool = False,
+        self, *, all: bool = False, filters: Mapping[str, str | Iterable[str]] | None = None
     ) -> Sequence[docker.ImageSummary]:
-        """Return a line for each image, as `sampan images` shows. `shared_size` of each is -1 unless asked for."""
+        """Return a line for each image, as `sampan images` shows."""
         from sampan.client.sdk import filter_lists
 
-        options = query(all=all, filters=filter_lists(filters), **{"shared-size": shared_size})
-        return self._api.get_list(docker.ImageSummary, f"/images/json{options}")
-
-    def tree(self, name: str = "") -> Sequence[docker.ImageTree]:
-        """Return images with their layers, who shares these and who uses them: one, or all."""
-        return self._api.get_list(docker.ImageTree, f"/sampan/images/tree{query(name=name)}")
+        return self._api.get_list(docker.ImageSummary, f"/images/json{query(all=all, filters=filter_lists(filters))}")
 
     def get(self, name: str) -> Image:
         """Return an image by name or id. Raises NotFound."""

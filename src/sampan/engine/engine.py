@@ -30,6 +30,7 @@ from sampan.engine import (
     top,
     waiting,
 )
+from sampan.engine.moving import Moving
 from sampan.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Engine:
     def __init__(self, core: Core, idle_s: float = _IDLE_S) -> None:
         self._core = core
         self._idle = keeper.Idle(core, idle_s)
+        self.moving = Moving(core)
 
     @classmethod
     def open(cls, dirs: Dirs, keeper_fd: int | None, listen_fd: int | None = None) -> Engine:
@@ -199,9 +201,9 @@ class Engine:
         """Bring an image from its registry. `auth`: the X-Registry-Auth header as it came."""
         imaging.pull(self._core, name, platform=platform, auth=auth, progress=progress)
 
-    def load(self, stream: Readable, *, progress: Report) -> List[str]:
+    def load(self, stream: Readable, *, platform: str | None = None, progress: Report) -> List[str]:
         """Take in an archive of images; return the lines that Docker prints."""
-        return imaging.load(self._core, stream, progress=progress)
+        return imaging.load(self._core, stream, platform=platform, progress=progress)
 
     def import_image(
         self,
@@ -230,21 +232,13 @@ class Engine:
         """Return the images, newest first."""
         return image_listing.images(self._core, query)
 
-    def image_tree(self, query: ImagesQuery, name: str = "") -> List[docker.ImageTree]:
-        """Return images with their layers and containers: those of the query, or the one of that name."""
-        return image_listing.tree(self._core, query, name)
-
-    def untag(self, name: str, names: tuple[str, ...]) -> List[docker.ImageDeleteResponseItem]:
-        """Take names of an image away, all if none is given. The image stays."""
-        return imaging.untag(self._core, name, names)
-
     def inspect_image(self, name: str) -> docker.ImageInspect:
         """Return everything about an image."""
         return image_inspecting.inspect(self._core, name)
 
     def history(self, name: str) -> List[docker.ImageHistoryResponseItem]:
         """Return how an image was made."""
-        return image_inspecting.history(self._core, name)
+        return imaging.history(self._core, name)
 
     # ------------------------------------------------------------------------------------------------ prunes
 
@@ -270,9 +264,9 @@ class Engine:
         """Return the server's version."""
         return system.version(self._core)
 
-    def disk_usage(self, kinds: frozenset[str] = system.KINDS) -> docker.DiskUsage:
-        """Return what takes how much room, of these kinds of objects."""
-        return system.disk_usage(self._core, kinds)
+    def disk_usage(self) -> docker.DiskUsage:
+        """Return what takes how much room."""
+        return system.disk_usage(self._core)
 
     def check_auth(self, given: docker.AuthConfig) -> docker.AuthResponse:
         """Try credentials at a registry."""

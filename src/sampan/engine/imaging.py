@@ -74,9 +74,10 @@ def pull(core: Core, name: str, *, platform: str | None, auth: bytes | None, pro
     core.bus.tell("image", "pull", reference.familiar(), {"name": reference.familiar_name(), "image": image.id})
 
 
-def load(core: Core, stream: Readable, *, progress: Report) -> list[str]:
+def load(core: Core, stream: Readable, *, platform: str | None = None, progress: Report) -> list[str]:
     """Take in an archive of images; return the lines that Docker prints."""
-    lines = archive.load(core.images, stream, unpack=Unpacker(core), progress=progress)
+    wanted = Platform.parse(platform) if platform else None
+    lines = archive.load(core.images, stream, unpack=Unpacker(core), progress=progress, platform=wanted)
     for line in lines:
         name = line.partition(": ")[2]
         core.bus.tell("image", "load", core.images.resolve(name).id, {"name": name})
@@ -138,11 +139,16 @@ def response_item(removal: Removal) -> docker.ImageDeleteResponseItem:
     return docker.ImageDeleteResponseItem(deleted=removal.name)
 
 
-def untag(core: Core, name: str, names: tuple[str, ...]) -> list[docker.ImageDeleteResponseItem]:
-    """Take names of an image away, all of them if none is given; unlike `remove` this leaves the image."""
-    image = core.images.resolve(name)
-    wanted = tuple(map(Reference.parse, names or (*image.repo_tags, *image.repo_digests)))
-    core.images.untag(image, wanted)
-    for reference in wanted:
-        core.bus.tell("image", "untag", image.id, {"name": reference.familiar()})
-    return [docker.ImageDeleteResponseItem(untagged=reference.familiar()) for reference in wanted]
+def history(core: Core, name: str) -> list[docker.ImageHistoryResponseItem]:
+    """Return how an image was made, topmost first."""
+    return [
+        docker.ImageHistoryResponseItem(
+            id=row.id,
+            created=row.created,
+            created_by=row.created_by,
+            size=row.size,
+            comment=row.comment,
+            tags=row.tags or None,
+        )
+        for row in core.images.history(core.images.resolve(name))
+    ]

@@ -48,8 +48,7 @@ def start(core: Core, container: Container, detach_keys: str | None = None) -> b
         except SampanError as e:
             launched.undo(e)
             raise
-    core.images.used(container.image_id)
-    return True
+        return True
 
 
 class Start:

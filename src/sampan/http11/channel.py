@@ -276,12 +276,12 @@ class Channel:
     def _send_some(self, file: int, offset: int, count: int) -> int:
         return os.sendfile(self.client.fileno(), file, offset, count)
 
-    def stream(self, content_type: str, status: int = 200) -> Stream:
+    def stream(self, content_type: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Stream:
         """Begin an answer that comes in pieces. The client may take as long as it likes over each: `logs -f | less`."""
         self.answered = True
         self._wait_at_most(self._patience.idle_s, 0)
         chunked = self._request is None or not (self._request.close and self._old())
-        head = self._head(status, content_type, None)
+        head = self._head(status, content_type, headers)
         head += "Transfer-Encoding: chunked\r\n\r\n" if chunked else "\r\n"
         if not chunked:
             self._closing = True

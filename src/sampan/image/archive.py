@@ -1,5 +1,5 @@
-"""Images from tar archives: docker-archive and oci-archive as docker save, skopeo and podman save write them; and
-root filesystems.
+"""Images from tar archives: docker-archive and oci-archive as docker save, skopeo and podman save write them, OCI
+layouts and skopeo's `dir:` in a tar; and root filesystems.
 
 The archive is read once, as it comes. Layers are unpacked on the way, before it is known which image wants them, and
 documents are kept in memory; then the manifest, which may be the last member, says what belongs together. Nothing
@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from sampan.errors import InvalidInput, SampanError, doing
-from sampan.ids import is_digest, short
+from sampan.errors import InvalidInput, NotFound, SampanError, doing
+from sampan.ids import check_digest, is_digest, short
 from sampan.image import changes as dockerfile, tar
 from sampan.image.blobs import digest_of
 from sampan.image.compression import decompressed, kind_of
 from sampan.image.feed import Feeder
 from sampan.spec.distribution import (
     CONFIGS,
+    INDEXES,
+    MANIFESTS,
     Descriptor,
     Index,
     Manifest,
@@ -54,12 +56,19 @@ _LAYER_NAMES = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.zstd", ".tar.xz", "
 _REPORT_EVERY = 1 << 20
 
 
-def load(images: Images, stream: Readable, *, unpack: Unpacker, progress: OnProgress) -> list[str]:
-    """Read images from an archive, compressed or not. Return a line for each: what was loaded, in Docker's words."""
+def load(
+    images: Images, stream: Readable, *, unpack: Unpacker, progress: OnProgress, platform: Platform | None = None
+) -> list[str]:
+    """Read images from an archive, compressed or not. Return a line for each: what was loaded, in Docker's words.
+
+    `platform` is the one to take of an index, and what images must be for; None: this machine's, and any.
+    """
     with images.working() as pins, _Contents(images, pins, unpack, progress) as contents:
         with doing("can't load images"):
             contents.read(stream)
-            found = _docker_images(contents) or _oci_images(contents)
+            found = _docker_images(contents) or _oci_images(contents, platform)
+            for one in found:
+                _check_platform(one, platform)
             if not found:
                 raise InvalidInput(
                     "the archive has neither a manifest.json nor an index.json",
@@ -165,13 +174,21 @@ class _Contents:
         return self._documents.get(self._follow(name))
 
     def blob(self, wanted: Descriptor) -> bytes:
-        """A document of an OCI layout, verified."""
-        data = self.document(_BLOBS + wanted.digest.replace(":", "/"))
+        """A document of an OCI layout or a `dir:`, verified."""
+        name = self.blob_name(wanted.digest)
+        data = self.document(name)
+        if data is None and wanted.media_type in MANIFESTS | INDEXES:
+            data = self.document(f"{name}.manifest.json")  # as `dir:` calls them
         if data is None:
             raise InvalidInput(f"the archive has no blob {wanted.digest}")
         if digest_of(data) != wanted.digest:
             raise InvalidInput(f"blob {wanted.digest} is damaged: it is {digest_of(data)}")
         return data
+
+    def blob_name(self, digest: str) -> str:
+        """What a blob is called: blobs/sha256/DIGITS, in a `dir:` only DIGITS."""
+        algorithm, _, digits = check_digest(digest).partition(":")
+        return f"{_BLOBS}{algorithm}/{digits}" if "index.json" in self._documents else digits
 
     def layer(self, name: str, diff_id: str) -> None:
         """See to it that the layer of this name is in the store, and is the one that the configuration means."""
@@ -210,7 +227,7 @@ class _Contents:
         target = self._cleanup.enter_context(self._layers.scratch())
         id = short(claimed) if is_digest(claimed) else name
         pieces = _reported(_chain(start, body), lambda count: self._report(id, count, size))
-        digest = claimed if name.startswith(_BLOBS) and is_digest(claimed) else None
+        digest = claimed if _is_blob(name) and is_digest(claimed) else None
         self._unpacking[name] = (target, self._feeder.feed(pieces, target, digest=digest))
 
     def _report(self, id: str, count: int, size: int) -> None:
@@ -232,7 +249,7 @@ class _DockerItem(msgspec.Struct, frozen=True, rename="pascal"):
 
 def _docker_images(contents: _Contents) -> list[_Found]:
     document = contents.document("manifest.json")
-    if document is None:
+    if document is None or not document.lstrip().startswith(b"["):
         return []
     with doing("manifest.json"):
         try:
@@ -249,24 +266,41 @@ def _docker_images(contents: _Contents) -> list[_Found]:
     return found
 
 
-def _oci_images(contents: _Contents) -> list[_Found]:
+def _oci_images(contents: _Contents, platform: Platform | None) -> list[_Found]:
     document = contents.document("index.json")
     if document is None:
-        return []
+        return _directory_image(contents, platform)
     index = decode_manifest(document)
     if not isinstance(index, Index):
         raise InvalidInput("index.json is no index")
     by_names: dict[tuple[Reference, ...], list[Descriptor]] = {}
     for descriptor in index.manifests:
         by_names.setdefault(_names(descriptor), []).append(descriptor)
-    found = [_oci_image(contents, names, descriptors) for names, descriptors in by_names.items()]
+    found = [_oci_image(contents, names, descriptors, platform) for names, descriptors in by_names.items()]
     if not found:
         raise InvalidInput("index.json names no image")
     return found
 
 
-def _oci_image(contents: _Contents, names: tuple[Reference, ...], descriptors: Sequence[Descriptor]) -> _Found:
-    wanted = Platform.of_machine(os.uname().machine)
+def _directory_image(contents: _Contents, platform: Platform | None) -> list[_Found]:
+    """The image of skopeo's `dir:`, whose manifest.json is the manifest itself."""
+    raw = contents.document("manifest.json")
+    if raw is None:
+        return []
+    with doing("manifest.json"):
+        view = decode_manifest(raw)
+    if isinstance(view, Index):
+        return [_oci_image(contents, (), view.manifests, platform)]
+    return [_image(contents, (), raw, view)]
+
+
+def _oci_image(
+    contents: _Contents,
+    names: tuple[Reference, ...],
+    descriptors: Sequence[Descriptor],
+    platform: Platform | None,
+) -> _Found:
+    wanted = platform or Platform.of_machine(os.uname().machine)
     while True:
         descriptor = descriptors[0] if len(descriptors) == 1 else choose(descriptors, wanted)
         if descriptor is None:
@@ -274,16 +308,30 @@ def _oci_image(contents: _Contents, names: tuple[Reference, ...], descriptors: S
         raw = contents.blob(descriptor)
         manifest = decode_manifest(raw, descriptor.media_type)
         if isinstance(manifest, Manifest):
-            break
+            return _image(contents, names, raw, manifest)
         # One that names itself is impossible: its digest would be its own input.
         descriptors = manifest.manifests
+
+
+def _image(contents: _Contents, names: tuple[Reference, ...], raw: bytes, manifest: Manifest) -> _Found:
     if manifest.config.media_type not in CONFIGS:
-        raise InvalidInput(f"{descriptor.digest} is no image: its configuration is {manifest.config.media_type}")
+        raise InvalidInput(f"{digest_of(raw)} is no image: its configuration is {manifest.config.media_type}")
     config = contents.blob(manifest.config)
     for layer in manifest.layers:
         check_layer_type(layer)
-    _take_layers(contents, config, [_BLOBS + layer.digest.replace(":", "/") for layer in manifest.layers])
+    _take_layers(contents, config, [contents.blob_name(layer.digest) for layer in manifest.layers])
     return _Found(config=config, manifest=raw, tags=names)
+
+
+def _check_platform(found: _Found, wanted: Platform | None) -> None:
+    offered = decode_config(found.config).platform
+    if wanted is not None and choose([_of(offered)], wanted) is None:
+        name = found.tags[0].familiar() if found.tags else digest_of(found.config)
+        raise NotFound(f"image {name} is for {offered} and not for the specified platform: {wanted}")
+
+
+def _of(platform: Platform) -> Descriptor:
+    return Descriptor(media_type="", digest="", size=0, platform=platform)
 
 
 def _take_layers(contents: _Contents, config: bytes, names: Sequence[str]) -> None:
@@ -299,16 +347,20 @@ def _names(descriptor: Descriptor) -> tuple[Reference, ...]:
     annotations = descriptor.annotations or {}
     name = next((annotations[key] for key in _NAME_ANNOTATIONS if annotations.get(key)), "")
     try:
-        return (Reference.parse(name),) if name and name != "latest" else ()
+        return (Reference.parse(name),) if ":" in name or "/" in name else ()
     except SampanError:
         return ()
 
 
 def _may_be_layer(name: str, start: bytes) -> bool:
     """Tell by its name, and among the blobs of a layout by its start: other archives are full of compressed files."""
-    if name.startswith(_BLOBS):
+    if _is_blob(name):
         return kind_of(start) != "none" or start[257:262] == b"ustar" or (bool(start) and not any(start))
     return name.endswith(_LAYER_NAMES)
+
+
+def _is_blob(name: str) -> bool:
+    return name.startswith(_BLOBS) or is_digest(f"sha256:{name}")
 
 
 def _normal(name: str) -> str:

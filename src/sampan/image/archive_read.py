@@ -24,13 +24,13 @@ from sampan.image.manifest import Document, Format, image_manifest, layer_type
 from sampan.image.transfer import LARGEST_DOCUMENT
 from sampan.spec.distribution import Descriptor, Index, decode_manifest
 from sampan.spec.image import decode_config
+from sampan.spec.location import Transport
 from sampan.spec.reference import Reference
-from sampan.spec.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sampan.spec.transport import Location
+    from sampan.spec.location import Location
 
 _PIECE = 1 << 16
 _MOST_MEMBERS = 100_000

@@ -165,7 +165,7 @@ class Layout:
 
     def _replace(self, name: str, data: bytes) -> None:
         with new_file(f"{self._path}/{name}") as new:
-            files.write_all(new.file, data)
+            new.write(data)
             os.fsync(new.file.fileno())
 
     @contextmanager

@@ -10,7 +10,7 @@ import hashlib
 import os
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
@@ -18,17 +18,19 @@ import msgspec
 from sampan.errors import Failed, InvalidInput, NotFound, doing
 from sampan.ids import check_digest, short
 from sampan.image import manifest as manifests
+from sampan.image.compression import Compression, compressed, decompressed
 from sampan.image.manifest import Document, Format
 from sampan.spec.distribution import CONFIGS, Descriptor, Index, Manifest, Platform, Progress, choose
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     OnProgress = Callable[[Progress], None]
     Opener = Callable[[int], Iterator[bytes]]
     """Gives the bytes of a blob from an offset on; called anew where sending them broke off."""
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 LARGEST_DOCUMENT = 8 << 20
 _DEEPEST_INDEX = 4
@@ -87,18 +89,41 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     platform: Platform | None = None  # this one of an index; else
     all: bool = True  # all of an index, or this machine's
     format: Format | None = None  # None: as it is
+    compression: Compression | None = None  # of layers that are plain; None: they stay so
+    force: bool = False  # of all layers
+    preserve: bool = False  # refuse what would change a digest
 
 
 class Copied(msgspec.Struct, frozen=True):
-    """What came of a copy: the document that the name means, and the digest it had where it came from."""
+    """What came of a copy: the document that the name means, the digest it had where it came from, and why it has
+    another now.
+    """
 
     document: Document
     before: str
+    why: str = ""
 
 
 def copy(source: Source, sink: Sink, choice: Choice, progress: OnProgress, words: Words = Words()) -> Copied:  # noqa: B008  # frozen
     """Copy an image with all that belongs to it."""
     return _Copy(source, sink, choice, Mover(sink, progress, words)).run()
+
+
+def chosen(source: Source, document: Document, platform: Platform | None) -> Document:
+    """Go down from an index to the manifest of one image: of a platform, or None: this machine's."""
+    wanted = platform or Platform.of_machine(os.uname().machine)
+    for _ in range(_DEEPEST_INDEX):
+        view = document.view()
+        if isinstance(view, Manifest):
+            return document
+        entry = choose(view.manifests, wanted)
+        if entry is None:
+            offered = ", ".join(sorted({str(m.platform) for m in view.manifests if m.platform is not None}))
+            raise NotFound(
+                f"no matching manifest for {wanted} in the manifest list entries", f"there is: {offered or 'nothing'}"
+            )
+        document = source.document(check_digest(entry.digest))
+    raise InvalidInput(f"can't use {document.digest}: indexes in indexes, {_DEEPEST_INDEX} deep")
 
 
 class _Copy:
@@ -108,33 +133,20 @@ class _Copy:
         self._choice = choice
         self._mover = mover
         self._count = 0
+        self._why = ""
 
     def run(self) -> Copied:
         top = self._source.document()
-        before = top.digest
         if self._choice.platform is not None or not (self._choice.all and self._sink.holds_indexes):
-            top = self._chosen(top)
+            top = chosen(self._source, top, self._choice.platform)
+        if self._choice.preserve and self._choice.format not in (None, top.format):
+            raise InvalidInput(f"can't preserve digests: its format is {top.format}", "leave --format out")
         document = self._with_content(top, 0)
+        if self._choice.preserve and document.digest != top.digest:
+            raise InvalidInput(f"can't preserve digests: {self._why}", "leave --preserve-digests out")
         self._mover.say("Writing manifest", None)
         self._sink.finish(document)
-        return Copied(document, before)
-
-    def _chosen(self, document: Document) -> Document:
-        """Go down to one image: of the platform that was asked for, or this machine's."""
-        wanted = self._choice.platform or Platform.of_machine(os.uname().machine)
-        for _ in range(_DEEPEST_INDEX):
-            view = document.view()
-            if isinstance(view, Manifest):
-                return document
-            entry = choose(view.manifests, wanted)
-            if entry is None:
-                offered = ", ".join(sorted({str(m.platform) for m in view.manifests if m.platform is not None}))
-                raise NotFound(
-                    f"no matching manifest for {wanted} in the manifest list entries",
-                    f"there is: {offered or 'nothing'}",
-                )
-            document = self._source.document(check_digest(entry.digest))
-        raise InvalidInput(f"can't use {document.digest}: indexes in indexes, {_DEEPEST_INDEX} deep")
+        return Copied(document, top.digest, self._why)
 
     def _with_content(self, document: Document, depth: int) -> Document:
         """Copy all that a document names; return the document as it is at the sink."""
@@ -157,20 +169,73 @@ class _Copy:
             )
         if tuple(entries) == view.manifests and self._choice.format in (None, document.format):
             return document
+        self._why = self._why or f"its format is {self._choice.format} now"
         return manifests.index(entries, self._choice.format or document.format, view.annotations)
 
     def _image(self, document: Document, view: Manifest) -> Document:
         blobs = {blob.digest: blob for blob in (view.config, *view.layers) if not blob.urls}
+        is_image = view.config.media_type in CONFIGS
+        layers = {layer.digest: layer for layer in view.layers} if is_image else {}
+        changed = [layer for layer in layers.values() if self._is_compressed_anew(layer)]
+        kept = [blob for blob in blobs.values() if blob not in changed]
         origins = (self._source.repository,) if self._source.repository else ()
-        self._mover.move(
-            [
-                Blob(check_digest(blob.digest), blob.size, lambda at, b=blob: self._source.blob(b, at), origins)  # type: ignore[misc]
-                for blob in blobs.values()
-            ]
-        )
-        if self._choice.format in (None, document.format) or view.config.media_type not in CONFIGS:
+        self._mover.move([Blob(check_digest(b.digest), b.size, self._opener(b), origins) for b in kept])
+        format = self._choice.format or document.format
+        if not is_image or (not changed and format is document.format):
             return document
-        return manifests.converted(document, self._choice.format, small(self._source, view.config), view.layers)
+        self._why = "layers were compressed" if changed else f"its format is {format} now"
+        sent = dict(zip([b.digest for b in changed], self._mover.each(self._compress, changed), strict=True))
+        new = [sent.get(layer.digest, layer) for layer in view.layers]
+        return manifests.converted(document, format, small(self._source, view.config), new)
+
+    def _is_compressed_anew(self, layer: Descriptor) -> bool:
+        if self._choice.compression is None or layer.urls:
+            return False
+        kind = manifests.kind_of_layer(layer)
+        return kind != self._choice.compression.kind and (kind == "none" or self._choice.force)
+
+    def _compress(self, layer: Descriptor) -> Descriptor:
+        """Take a layer's compression off and put another on, while it goes by. Again it gives the same bytes."""
+        assert self._choice.compression is not None
+        compression = self._choice.compression
+
+        def open(offset: int) -> Iterator[bytes]:
+            checked = Checked(self._opener(layer), check_digest(layer.digest), layer.size)
+            return after(compressed(decompressed(_Readable(checked.open(0))), compression), offset)
+
+        with doing(f"can't copy {short(layer.digest)}"):
+            sent = self._mover.send(short(layer.digest), open, None, None)
+        return Descriptor(
+            media_type=manifests.layer_type(Format.OCI, compression.kind), digest=sent.digest, size=sent.size
+        )
+
+    def _opener(self, blob: Descriptor) -> Opener:
+        return lambda at: self._source.blob(blob, at)
+
+
+class _Readable:
+    """Pieces as a stream to read from."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._piece = b""
+
+    def read(self, size: int, /) -> bytes:
+        while not self._piece:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return b""
+            self._piece = piece
+        data, self._piece = self._piece[:size], self._piece[size:]
+        return data
+
+
+def after(pieces: Iterator[bytes], offset: int) -> Iterator[bytes]:
+    """Leave out the first `offset` bytes."""
+    for piece in pieces:
+        if offset < len(piece):
+            yield piece[offset:]
+        offset = max(0, offset - len(piece))
 
 
 class Blob(msgspec.Struct, frozen=True):
@@ -192,20 +257,63 @@ class Blob(msgspec.Struct, frozen=True):
         return self.id or short(self.digest)
 
 
+class Reporter:
+    """Says how it goes, from any thread, one at a time; and ends what it reports on after a failure elsewhere."""
+
+    def __init__(self, progress: OnProgress, words: Words) -> None:
+        self.words = words
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._cause: BaseException | None = None
+
+    def say(self, status: str, id: str | None, current: int | None = None, total: int | None = None) -> None:
+        """Report one event."""
+        with self._lock:
+            self._progress(Progress(status=status, id=id, current=current, total=total))
+
+    def check(self) -> None:
+        """Raise Failed if something has failed meanwhile."""
+        if self._cause is not None:
+            raise Failed("something else failed")
+
+    def each(self, do: Callable[[T], R], items: Sequence[T], at_once: int) -> list[R]:
+        """Do something with each item in some threads. After the first failure, which is raised, no other is begun."""
+
+        def begin(item: T) -> R:
+            self.check()
+            try:
+                return do(item)
+            except BaseException as e:
+                with self._lock:
+                    self._cause = self._cause or e
+                raise
+
+        with ThreadPoolExecutor(at_once, thread_name_prefix="copy") as pool:
+            jobs = [pool.submit(begin, item) for item in items]
+        if self._cause is not None:
+            raise self._cause
+        return [job.result() for job in jobs]
+
+    def reported(self, pieces: Iterator[bytes], title: str, count: int, size: int | None) -> Iterator[bytes]:
+        """Give the pieces and say, every now and then, how far they are; `count` bytes came before."""
+        reported = 0.0
+        for piece in pieces:
+            self.check()
+            yield piece
+            count += len(piece)
+            now = time.monotonic()
+            if now - reported >= _REPORT_EVERY_S:
+                reported = now
+                self.say(self.words.moving, title, count, size)
+
+
 class Mover:
     """Sends blobs to a sink, several at once, and says how it goes. The first that fails stops the others."""
 
     def __init__(self, sink: Sink, progress: OnProgress, words: Words) -> None:
-        self._sink = sink
-        self._words = words
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
-        self._progress = progress
-
-    def say(self, status: str, id: str | None, current: int | None = None, total: int | None = None) -> None:
-        """Report, from any thread, one at a time."""
-        with self._lock:
-            self._progress(Progress(status=status, id=id, current=current, total=total))
+        self.sink = sink
+        self._reporter = Reporter(progress, words)
+        self.say = self._reporter.say
 
     def move(self, blobs: Sequence[Blob]) -> None:
         """See to it that all of them are at the sink."""
@@ -223,7 +331,7 @@ class Mover:
 
     def found(self, blob: Blob) -> bool:
         """Tell whether the sink has it, or can take it from elsewhere by itself."""
-        found = self._sink.find(blob.descriptor(), blob.origins)
+        found = self.sink.find(blob.descriptor(), blob.origins)
         if found is None:
             return False
         where = f"Mounted from {found.mounted_from}" if found.mounted_from else "Layer already exists"
@@ -232,33 +340,13 @@ class Mover:
 
     def send(self, title: str, open: Opener, digest: str | None, size: int | None) -> Descriptor:
         """Send bytes, whatever the sink has."""
-        sent = self._sink.put_blob(lambda at: self._reported(open(at), title, at, size), digest, size)
-        self.say(self._words.moved, title)
+        sent = self.sink.put_blob(lambda at: self._reporter.reported(open(at), title, at, size), digest, size)
+        self.say(self._reporter.words.moved, title)
         return sent
 
-    def each(self, do: Callable[[T], object], items: Iterable[T]) -> None:
-        """Do something with each item, in as many threads as the sink allows. After a failure no other is begun."""
-        with ThreadPoolExecutor(self._sink.at_once, thread_name_prefix="copy") as pool:
-            jobs = [pool.submit(do, item) for item in items]
-            try:
-                for job in as_completed(jobs):
-                    job.result()
-            except BaseException:
-                self._stop.set()
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
-
-    def _reported(self, pieces: Iterator[bytes], title: str, count: int, size: int | None) -> Iterator[bytes]:
-        reported = 0.0
-        for piece in pieces:
-            if self._stop.is_set():
-                raise Failed("something else failed")
-            yield piece
-            count += len(piece)
-            now = time.monotonic()
-            if now - reported >= _REPORT_EVERY_S:
-                reported = now
-                self.say(self._words.moving, title, count, size)
+    def each(self, do: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """Do something with each item, in as many threads as the sink allows."""
+        return self._reporter.each(do, items, self.sink.at_once)
 
 
 class Checked:

@@ -23,6 +23,12 @@ class NewFile:
         self.file = file
         self.name = name
 
+    def write(self, data: bytes) -> None:
+        """Append `data`, in as many calls as it takes."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self.file.fileno(), rest) :]
+
 
 @contextmanager
 def new_file(path: str, mode: int = 0o666) -> Iterator[NewFile]:

@@ -1,4 +1,4 @@
-"""`sampan load`: images from an archive, as `docker save`, podman and skopeo write them."""
+"""`sampan load`: images from an archive or a directory, as `docker save`, podman and skopeo write them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 from sampan.cli.command import Call, Command
 from sampan.cli.failure import Failure
-from sampan.cli.files import file_pieces
+from sampan.cli.files import directory_pieces, file_pieces
 from sampan.cli.flags import Flag
 from sampan.cli.progress import show
 from sampan.client.wire import query
@@ -19,7 +19,8 @@ def load(call: Call) -> int:
         raise Failure("requested load from stdin, but stdin is empty", "name the archive: sampan load -i FILE")
     quiet = options["quiet"] or not os.isatty(1)
     target = f"/images/load{query(quiet='1' if quiet else '0', platform=options['platform'])}"
-    pieces = file_pieces(options["input"] or "-")
+    source = options["input"] or "-"
+    pieces = directory_pieces(source) if os.path.isdir(source) else file_pieces(source)
     answer = call.session.ask("POST", target, pieces, {"Content-Type": "application/x-tar"})
     show(answer.lines())
     return 0
@@ -30,7 +31,7 @@ COMMAND = Command(
     "Load an image from a tar archive or STDIN",
     load,
     flags=(
-        Flag("input", "string", "Read this file and not standard input", short="i"),
+        Flag("input", "string", "Read this file, OCI layout or dir: directory, and not standard input", short="i"),
         Flag("platform", "string", "Choose an image by OS[/ARCH[/VARIANT]]"),
         Flag("quiet", "bool", "Show no progress", short="q"),
     ),

@@ -1,0 +1,67 @@
+"""`sampan push`: an image, or all tags of a repository, to a registry."""
+
+from __future__ import annotations
+
+from sampan.cli.command import Call, Command
+from sampan.cli.credentials import headers_for
+from sampan.cli.failure import Failure, UsageError
+from sampan.cli.flags import Flag
+from sampan.cli.moving import FORM, write_digest
+from sampan.cli.output import say
+from sampan.cli.progress import show
+from sampan.client.wire import query, quote
+from sampan.errors import InvalidInput
+
+
+def push(call: Call) -> int:
+    """Push and, with -q, print the whole name."""
+    from sampan.spec.reference import Reference
+
+    name, options = call.arguments[0], call.options
+    try:
+        reference = Reference.parse(name)
+    except InvalidInput as e:
+        raise Failure(e.message, e.hint) from None
+    if reference.digest is not None:
+        raise Failure("cannot push a digest reference", "push a tag")
+    named = name.rpartition("/")[2].rpartition(":")[0] != ""
+    if options["all-tags"] and named:
+        raise Failure("tag can't be used with --all-tags/-a")
+    if options["digestfile"] and options["all-tags"]:
+        raise UsageError("--digestfile is for one tag", "leave out --all-tags")
+    if not (named or options["all-tags"] or options["quiet"]):
+        say(f"Using default tag: {reference.tag}")
+    parameters = query(
+        tag="" if options["all-tags"] else reference.tag,
+        platform=options["platform"],
+        annotation=options["annotation"],
+        format=options["format"],
+        compressionFormat=options["compression-format"],
+        compressionLevel=options["compression-level"] or None,
+        forceCompressionFormat=options["force-compression"],
+    )
+    target = f"/images/{quote(reference.familiar_name())}/push{parameters}"
+    answer = call.session.ask("POST", target, b"", headers_for(call.session, reference.registry))
+    pushed = show(answer.lines(), quiet=options["quiet"])
+    if options["digestfile"] and pushed:
+        write_digest(options["digestfile"], pushed[-1]["Digest"])
+    if options["quiet"]:
+        say(reference.name if options["all-tags"] else str(reference))
+    return 0
+
+
+COMMAND = Command(
+    "push [OPTIONS] NAME[:TAG]",
+    "Upload an image to a registry",
+    push,
+    flags=(
+        Flag("all-tags", "bool", "Push all tags of the repository", short="a"),
+        Flag("annotation", "list", "Annotate the manifest: NAME=VALUE; its digest is another then"),
+        *FORM,
+        Flag("digestfile", "string", "Write the digest to this file"),
+        Flag("disable-content-trust", "bool", "Skip signing", default=True, unsupported="there is no content trust"),
+        Flag("platform", "string", "Push it if it is for OS[/ARCH[/VARIANT]]"),
+        Flag("quiet", "bool", "Print the name only", short="q"),
+    ),
+    arguments=(1, 1),
+)

@@ -1,0 +1,64 @@
+"""What moves images in and out of the store, and past it: the verbs, as `engine` has the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sampan.engine import copying, pushing, registries, remote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sampan.engine.core import Core
+    from sampan.engine.pushing import Leaving, Pushed
+    from sampan.image.archive_write import Writable
+    from sampan.image.manifest import Document
+    from sampan.image.transfer import OnProgress
+    from sampan.spec import docker
+    from sampan.spec.copying import CopyRequest, RemoteImage, RemoteTags
+
+
+class Moving:
+    """The verbs. `auth` is an X-Registry-Auth header as it came; places are written as `spec.location` says."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def push(self, name: str, tag: str, leaving: Leaving, *, auth: str, progress: OnProgress, pushed: Pushed) -> None:
+        """Push a tag of a repository, or all with "". `pushed` is called for each that is there then."""
+        given = registries.given_auth(auth)
+        pushing.push(self._core, name, tag, leaving, auth=given, progress=progress, pushed=pushed)
+
+    def save(
+        self, names: Sequence[str], leaving: Leaving, *, docker: bool, out: Callable[[tuple[str, ...]], Writable]
+    ) -> None:
+        """Write images into an archive. `out` opens it, and gets sentences on digests that can't be kept."""
+        pushing.save(self._core, names, leaving, docker=docker, out=out)
+
+    def copy(self, request: CopyRequest, progress: OnProgress) -> str:
+        """Copy an image from place to place; return its digest there, in the store its id."""
+        return copying.copy(self._core, request, progress)
+
+    def inspect(self, place: str, *, auth: str, platform: str | None, tags: bool) -> RemoteImage:
+        """Describe an image where it is."""
+        return remote.inspect(self._core, place, registries.given_auth(auth), platform, tags=tags)
+
+    def manifest(self, place: str, *, auth: str) -> Document:
+        """Return the manifest or index that is at a place."""
+        return remote.manifest(self._core, place, registries.given_auth(auth))
+
+    def config(self, place: str, *, auth: str, platform: str | None) -> bytes:
+        """Return the configuration of an image where it is."""
+        return remote.config(self._core, place, registries.given_auth(auth), platform)
+
+    def tags(self, place: str, *, auth: str) -> RemoteTags:
+        """Return all tags of a repository."""
+        return remote.tags(self._core, place, registries.given_auth(auth))
+
+    def delete(self, place: str, *, auth: str) -> str:
+        """Delete an image from its registry; return its digest."""
+        return remote.delete(self._core, place, registries.given_auth(auth))
+
+    def distribution(self, name: str, *, auth: str) -> docker.DistributionInspect:
+        """Describe what a name means at its registry, as Docker's API does."""
+        return remote.distribution(self._core, name, registries.given_auth(auth))

@@ -1,0 +1,230 @@
+"""Images leave the store: `push` to a registry, `save` into an archive."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sampan.engine import registries
+from sampan.engine.imaging import Packer
+from sampan.errors import InvalidInput, NotFound, doing
+from sampan.image.archive_write import ArchiveWriter
+from sampan.image.compression import Compression
+from sampan.image.files import pieces_of
+from sampan.image.outgoing import Options, Outgoing, Sent, Ways, check_host
+from sampan.image.transfer import Mover, Words
+from sampan.spec.distribution import Progress
+from sampan.spec.reference import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from sampan.engine.core import Core
+    from sampan.image.archive_write import Writable
+    from sampan.image.remote import RemoteImage
+    from sampan.image.transfer import OnProgress, Opener
+    from sampan.spec.distribution import AuthConfig
+    from sampan.spec.image import Image
+
+    Pushed = Callable[["PushResult"], None]
+
+_PUSHING = Words(moving="Pushing", moved="Pushed")
+
+
+class PushResult(msgspec.Struct, frozen=True, rename="pascal"):
+    """What became of one tag, in Docker's names."""
+
+    tag: str
+    digest: str
+    size: int
+
+
+class Leaving(msgspec.Struct, frozen=True, kw_only=True):
+    """What a push or a save was asked for."""
+
+    platform: str | None = None
+    options: Options = Options()
+
+
+def push(
+    core: Core, name: str, tag: str, leaving: Leaving, *, auth: AuthConfig | None, progress: OnProgress, pushed: Pushed
+) -> None:
+    """Push one tag of a repository, or with "" all that are here. `pushed` is called for each that is there then."""
+    reference = Reference.parse(f"{name}:{tag}" if tag else name)
+    if reference.digest is not None:
+        raise InvalidInput("cannot push a digest reference", "push a tag")
+    references = _tags(core, reference, all=not tag)
+    images = [core.images.resolve(str(one), leaving.platform) for one in references]
+    for image in images:
+        check_host(image)
+    progress(Progress(status=f"The push refers to repository [{reference.name}]"))
+    for one, image in zip(references, images, strict=True):
+        remote = registries.image(core, one, auth)
+        with doing(f"can't push {one.familiar()}"):
+            sent = outgoing(core, image, leaving.options, Mover(remote, progress, _PUSHING), auth, one).send(one.name)
+        _told(core, image, one, sent, progress)
+        pushed(PushResult(one.tag or "", sent.document.digest, len(sent.document.raw)))
+
+
+def _tags(core: Core, reference: Reference, *, all: bool) -> list[Reference]:
+    here = [Reference.parse(text) for image in core.images.list() for text in image.repo_tags]
+    here = sorted(one for one in here if one.name == reference.name)
+    if not here:
+        raise NotFound(
+            f"An image does not exist locally with the tag: {reference.familiar_name()}",
+            f"`sampan images` lists those that are here, `sampan tag IMAGE {reference.familiar_name()}` names one so",
+        )
+    if all:
+        return here
+    if reference not in here:
+        raise NotFound(
+            f"tag does not exist: {reference.familiar()}", f"there is {', '.join(one.tag or '' for one in here)}"
+        )
+    return [reference]
+
+
+def _told(core: Core, image: Image, reference: Reference, sent: Sent, progress: OnProgress) -> None:
+    """Say what the image is called now, and put it down."""
+    digest, size = sent.document.digest, len(sent.document.raw)
+    # The manifest that it came with stays: its blobs may be had again another time.
+    manifest = sent.document.raw if image.manifest_digest is None else None
+    core.images.add(
+        image.raw_config, manifest=manifest, digests=(reference.with_digest(digest),), origin=reference.name
+    )
+    if sent.before is not None:
+        progress(Progress(status=f"The digest is not {sent.before} any more: {sent.why}"))
+    progress(Progress(status=f"{reference.tag}: digest: {digest} size: {size}"))
+    core.bus.tell("image", "push", reference.familiar(), {"name": reference.familiar_name()})
+
+
+# ------------------------------------------------------------------------------------------------------- save
+
+
+def save(
+    core: Core,
+    names: Sequence[str],
+    leaving: Leaving,
+    *,
+    docker: bool,
+    out: Callable[[tuple[str, ...]], Writable],
+) -> None:
+    """Write images into an archive, each with the names that were asked for.
+
+    `out` is called once it is known that it can be done, with sentences on images that can't keep their digests.
+    """
+    target = _Target()
+    writer = ArchiveWriter(target, docker=docker, scratch=core.dirs.tmp)
+    leaving_images: list[tuple[str, Image, Outgoing]] = []
+    notes: list[str] = []
+    for image, references in _chosen(core, names, leaving.platform):
+        name = references[0].familiar() if references else image.id
+        with doing(f"can't save {name}"):
+            mover = Mover(writer.image(references), _silent, Words())
+            one = outgoing(core, image, leaving.options, mover)
+            if (why := one.plan()) and leaving.options.lengths:
+                notes.append(f"{name}: the digest is not {image.manifest_digest} any more: {why}")
+        leaving_images.append((name, image, one))
+    target.out = out(tuple(notes))
+    for name, image, one in leaving_images:
+        with doing(f"can't save {name}"):
+            one.send()
+        core.bus.tell("image", "save", image.id, {"name": image.id})
+    writer.close()
+
+
+class _Target:
+    """What an archive goes to, which is opened when all is found."""
+
+    out: Writable
+
+    def write(self, data: bytes, /) -> object:
+        """Pass it on."""
+        return self.out.write(data)
+
+
+def _silent(_: Progress) -> None:
+    pass
+
+
+def _chosen(core: Core, names: Sequence[str], platform: str | None) -> Iterator[tuple[Image, list[Reference]]]:
+    """Find the images, each once, with the names that they are saved under: a repository's name means all its tags."""
+    found: dict[str, tuple[Image, list[Reference]]] = {}
+    for name in names:
+        for image, reference in _named(core, name, platform):
+            check_host(image)
+            _, references = found.setdefault(image.id, (image, []))
+            if reference is not None and reference not in references:
+                references.append(reference)
+    yield from found.values()
+
+
+def _named(core: Core, name: str, platform: str | None) -> Iterator[tuple[Image, Reference | None]]:
+    if ":" not in name.rpartition("/")[2] and "@" not in name:
+        tags = [
+            (image, reference)
+            for image in core.images.list()
+            for reference in map(Reference.parse, image.repo_tags)
+            if name in (reference.familiar_name(), reference.name)
+        ]
+        if tags:
+            for _, reference in tags:
+                yield core.images.resolve(str(reference), platform), reference
+            return
+    image = core.images.resolve(name, platform)
+    named = [Reference.parse(tag) for tag in image.repo_tags]
+    wanted = Reference.parse(name) if "@" not in name and not name.startswith("sha256:") and len(name) < 64 else None
+    yield image, wanted if wanted in named else None
+
+
+def outgoing(
+    core: Core,
+    image: Image,
+    options: Options,
+    mover: Mover,
+    auth: AuthConfig | None = None,
+    target: Reference | None = None,
+) -> Outgoing:
+    """Make ready what sends an image. `auth` is for the registry of the `target`, where blobs may come from, too."""
+    opened: dict[str, RemoteImage] = {}
+    lock = threading.Lock()
+
+    def origin(repository: str) -> RemoteImage:
+        with lock:
+            if repository not in opened:
+                reference = Reference.parse(repository)
+                same = target is not None and target.registry == reference.registry
+                opened[repository] = registries.image(core, reference, auth if same else None)
+            return opened[repository]
+
+    ways = Ways(pack=Packer(core), kept=lambda digest: _kept(core, digest), layer=core.dirs.layer, origin=origin)
+    return Outgoing(core.images, image, options, ways, mover)
+
+
+def _kept(core: Core, digest: str) -> Opener | None:
+    """Return what opens a blob of a layer that was kept."""
+    file = core.images.open_blob(digest)
+    if file is None:
+        return None
+    file.close()
+
+    def pieces(offset: int) -> Iterator[bytes]:
+        kept = core.images.open_blob(digest)
+        if kept is None:
+            raise NotFound(f"blob {digest} is here no more", "its image was removed meanwhile")
+        with kept:
+            yield from pieces_of(kept, offset)
+
+    return pieces
+
+
+def compression_of(kind: str, level: int | None) -> Compression:
+    """Read podman's `--compression-format`, and none, and `--compression-level`."""
+    match kind:
+        case "" | "gzip":
+            return Compression("gzip", level).check()
+        case "zstd" | "none":
+            return Compression(kind, level).check()
+        case _:
+            raise InvalidInput(f"unknown compression format {kind[:100]!r}", "there are gzip, zstd and none")
