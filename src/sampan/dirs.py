@@ -1,6 +1,7 @@
 """Where things are: the only module that knows a path of sampan's own.
 
     ROOT                     /var/lib/sampan, --root or SAMPAN_ROOT: what must survive a reboot
+      config.toml, certs.d/  settings and certificates of this instance alone
       instance               eight hexadecimal digits: in the name of every cgroup, link and table of this instance
       state.db               intent (SQLite)
       images/                images.db, blobs/ALGORITHM/HEX (manifests and configs)
@@ -26,6 +27,8 @@ import os
 
 DEFAULT_ROOT = "/var/lib/sampan"
 DEFAULT_RUN = "/run/sampan"
+SETTINGS = "/etc/sampan/config.toml"
+"""The settings of all instances."""
 
 _SUN_PATH_MAX = 107
 _LONGEST_SOCKET = len("/docker.sock")
@@ -76,6 +79,16 @@ class Dirs:
     def database(self) -> str:
         """SQLite, the server is its only writer."""
         return f"{self.root}/state.db"
+
+    @property
+    def settings(self) -> str:
+        """The settings of this instance alone."""
+        return f"{self.root}/config.toml"
+
+    @property
+    def certificates(self) -> str:
+        """certs.d/HOST[:PORT]/*.crt, *.cert, *.key."""
+        return f"{self.root}/certs.d"
 
     @property
     def images(self) -> str:

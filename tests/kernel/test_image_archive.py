@@ -13,6 +13,7 @@ import zstandard
 from sampan import dirs
 from sampan.errors import InvalidInput, NotFound
 from sampan.image import archive
+from sampan.image.history import history
 from sampan.image.unpack import unpack_layer
 from sampan.spec.distribution import Platform
 from support.image_store import layers_of, load, opened, sha256, silent, tarball, wait_until_synced
@@ -113,7 +114,7 @@ def test_archives_of_every_kind_are_loaded(images, where, kind, compress):
     assert image.raw_config == CONFIG
     assert image.size == 11
     assert os.path.exists(where.layer(image.diff_ids[1]) + "/diff/c")
-    assert [(row.created_by, row.size) for row in images.history(image)] == [("RUN y", 5), ("ENV x", 0), ("base", 6)]
+    assert [(row.created_by, row.size) for row in history(image)] == [("RUN y", 5), ("ENV x", 0), ("base", 6)]
 
 
 def test_loading_twice_unpacks_once(images):

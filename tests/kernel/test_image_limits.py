@@ -8,7 +8,6 @@ import lzma
 import os
 import resource
 import tarfile
-import time
 
 import pytest
 import zstandard
@@ -184,27 +183,26 @@ def test_global_headers_do_not_grow_without_end(tmp_path):
     refused(tmp_path, b"".join(members) + END, "its global headers are too long")
 
 
+@pytest.mark.timeout(60)
 def test_a_long_sparse_map_takes_little_time(tmp_path):
     """Each block of a map in a body made the whole of it to be read again: 3 MiB took minutes."""
     regions = [(number * 2, b"x") for number in range(300_000)]
     data = tars.sparse("file", regions, 600_000) + END
-    begun = time.process_time()
 
     unpack(tmp_path, data)
 
-    assert time.process_time() - begun < 30
     assert (tmp_path / "layer/diff/file").read_bytes() == b"x\0" * 300_000
 
 
+@pytest.mark.timeout(60)
 def test_a_directory_that_is_replaced_again_and_again_takes_little_time(tmp_path):
     """Each time all other directories were looked through: 20,000 times 20,000."""
     many = [directory(f"dir/{number}") for number in range(5_000)]
     again = [one for _ in range(5_000) for one in (member("a/x"), member("a"), directory("a"))]
-    begun = time.process_time()
 
     unpack(tmp_path, archive(*many, *again))
 
-    assert time.process_time() - begun < 30
+    assert (tmp_path / "layer/diff/a").is_dir()
 
 
 def test_names_that_come_again_are_kept_once_for_each_time(tmp_path):

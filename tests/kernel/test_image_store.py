@@ -15,6 +15,7 @@ import pytest
 from sampan import dirs
 from sampan.errors import Conflict, Failed, InvalidInput, NotFound, SampanError
 from sampan.image import archive
+from sampan.image.history import history
 from sampan.image.store import Images
 from sampan.image.unpack import unpack_layer
 from sampan.rootfs import host
@@ -77,7 +78,7 @@ def test_an_imported_image_has_changes_message_and_history(images):
 
     assert made.config.execution.cmd == ("/a",)
     assert made.config.execution.env == ("A=b",)
-    (row,) = images.history(made)
+    (row,) = history(made)
     assert (row.id, row.size, row.comment) == (made.id, 3, "from me")
     assert row.created > 1_600_000_000
     config = json.loads(made.raw_config)

@@ -9,12 +9,12 @@ import pytest
 
 from sampan import dirs
 from sampan.errors import Conflict
-from sampan.image.unpack import unpack_layer
 from sampan.kernel import mount
 from sampan.rootfs import host
 from sampan.rootfs.snapshots import Snapshots
 from sampan.spec.image import Image, ImageConfig
 from support.child import in_child
+from support.image_store import layer_of, mount_overlay
 
 ID = "c" * 64
 
@@ -58,17 +58,7 @@ class Store:
         )
 
     def layer(self, members):
-        reading, writing = os.pipe()
-        target = f"{self.dirs.tmp}/new"
-        data = archive(members)
-        assert len(data) < 1 << 16
-        os.write(writing, data)
-        os.close(writing)
-        result = unpack_layer(reading, target)
-        os.close(reading)
-        if not os.path.exists(self.dirs.layer(result.diff_id)):
-            os.rename(target, self.dirs.layer(result.diff_id))
-        return result.diff_id
+        return layer_of(self.dirs, archive(members))
 
     def shown(self, *layers, look):
         rootfs = self.snapshots.prepare(ID, self.image(*layers))
@@ -78,18 +68,6 @@ class Store:
             return look(rootfs.path)
 
         return in_child(inside)
-
-
-def mount_overlay(rootfs):
-    context = mount.fsopen("overlay")
-    for option in rootfs.mount_options():
-        key, _, value = option.partition("=")
-        mount.fsconfig_string(context, key, value)
-    mount.fsconfig_create(context)
-    made = mount.fsmount(context)
-    mount.move_mount(made, "", -100, rootfs.path, 0x4)  # MOVE_MOUNT_F_EMPTY_PATH
-    os.close(made)
-    os.close(context)
 
 
 def tree(path):
@@ -191,6 +169,16 @@ def test_a_file_between_two_directories_hides_the_lower_one(store):
     )
 
     assert shown == {"d": (0o755, 0, 0), "d/new": b""}
+
+
+def test_a_file_that_its_own_layer_replaces_by_a_directory_has_hidden_what_is_below(store):
+    shown = store.shown(
+        [directory("d", 0o700), file("d/old")],
+        [file("d", b"file"), directory("d", 0o711), file("d/new")],
+        look=tree,
+    )
+
+    assert shown == {"d": (0o711, 0, 0), "d/new": b""}
 
 
 def test_an_opaque_root_hides_all_layers_below(store):

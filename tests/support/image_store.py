@@ -12,6 +12,8 @@ import time
 from sampan.image import archive
 from sampan.image.store import Images
 from sampan.image.unpack import unpack_layer
+from sampan.kernel import mount
+from sampan.kernel.trees import remove_tree
 from sampan.rootfs import host
 from sampan.spec.reference import Reference
 
@@ -61,6 +63,36 @@ def add(images, name, **files):
 
 def load(images, data):
     return archive.load(images, io.BytesIO(data), unpack=unpack_layer, progress=silent)
+
+
+def layer_of(where, data):
+    """Put a layer into the store without an image; return its diff id."""
+    target = f"{where.tmp}/new"
+    with open(f"{where.tmp}/data", "w+b") as file:
+        file.write(data)
+        file.seek(0)
+        diff_id = unpack_layer(file.fileno(), target).diff_id
+    os.unlink(file.name)
+    if os.path.exists(where.layer(diff_id)):
+        remove_tree(target)
+    else:
+        os.rename(target, where.layer(diff_id))
+    return diff_id
+
+
+def mount_overlay(rootfs):
+    """Mount what a container's root is made of, at its place."""
+    context = mount.fsopen("overlay")
+    try:
+        for option in rootfs.mount_options():
+            key, _, value = option.partition("=")
+            mount.fsconfig_string(context, key, value)
+        mount.fsconfig_create(context)
+        made = mount.fsmount(context)
+    finally:
+        os.close(context)
+    mount.move_mount(made, "", -100, rootfs.path, 0x4)  # MOVE_MOUNT_F_EMPTY_PATH
+    os.close(made)
 
 
 def layers_of(where):

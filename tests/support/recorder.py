@@ -144,6 +144,35 @@ INSPECT = {
 
 TOP = {"Titles": ["PID", "USER", "COMMAND"], "Processes": [["1", "root", "sh -c x"], ["12", "www-data", "sleep 1"]]}
 
+DISK_USAGE = {
+    "LayersSize": 200_000_000,
+    "Images": [
+        {**IMAGES[0], "SharedSize": 4_000_000, "Containers": 2},
+        {**IMAGES[1], "SharedSize": 0, "Containers": 0},
+    ],
+    "Containers": CONTAINERS,
+    "Volumes": [
+        {"Name": "vol", "Driver": "local", "Mountpoint": "/x", "Scope": "local", "Labels": {"a": "b"}, "Options": None,
+         "UsageData": {"Size": 12345, "RefCount": 1}},
+        {"Name": "f" * 64, "Driver": "local", "Mountpoint": "/y", "Scope": "local", "Labels": None, "Options": None,
+         "UsageData": {"Size": 999, "RefCount": 0}},
+    ],
+    "BuildCache": [
+        {"ID": "abcdefghijklmnopqrstuvwxy", "Type": "regular", "Description": "RUN x", "InUse": False, "Shared": False,
+         "Size": 4_000, "UsageCount": 3},
+        {"ID": "zyxwvutsrqponmlkjihgfedcb", "Type": "regular", "Description": "RUN y", "InUse": True, "Shared": True,
+         "Size": 5_000_000, "UsageCount": 1},
+    ],
+}  # fmt: skip
+
+PRUNED = {
+    "containers": {"ContainersDeleted": ["9" * 64], "SpaceReclaimed": 10},
+    "images": {"ImagesDeleted": [{"Untagged": "a:b"}, {"Deleted": IMAGE_ID}], "SpaceReclaimed": 12_345_678},
+    "volumes": {"VolumesDeleted": ["vol"], "SpaceReclaimed": 100},
+    "networks": {"NetworksDeleted": None},
+    "build": {"CachesDeleted": None, "SpaceReclaimed": 0},
+}
+
 DELETED = [{"Untagged": "a:b"}, {"Deleted": IMAGE_ID}]
 
 
@@ -182,6 +211,13 @@ def answer(method: str, path: str) -> tuple[int, object]:
         return 200, _dated(HISTORY)
     if path.endswith("/top"):
         return 200, TOP
+    if path.endswith("/system/df"):
+        ago = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 3 * DAY))
+        cache = [{**record, "CreatedAt": ago, "LastUsedAt": ago} for record in DISK_USAGE["BuildCache"]]
+        dated = {kind: _dated(DISK_USAGE[kind]) for kind in ("Images", "Containers")}
+        return 200, {**DISK_USAGE, **dated, "BuildCache": cache}
+    if path.endswith("/prune"):
+        return 200, PRUNED[path.split("/")[-2]]
     if "/images/" in path and method == "DELETE":
         return 200, DELETED
     if path.endswith(("/create", "/exec")):

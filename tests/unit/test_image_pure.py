@@ -14,10 +14,10 @@ from hypothesis import given, settings, strategies as st
 
 from sampan.errors import Conflict, InvalidInput, Unsupported
 from sampan.image import auth, challenge, changes
+from sampan.image.address import is_loopback
 from sampan.image.compression import decompressed
 from sampan.image.extract import split
 from sampan.image.removal import Decision, decide
-from sampan.image.transport import is_loopback
 from sampan.spec.distribution import (
     AuthConfig,
     Descriptor,

@@ -11,11 +11,12 @@ import pytest
 
 from sampan.errors import Failed, InvalidInput, NotFound, NotPermitted, SampanError
 from sampan.image import tokens
+from sampan.image.address import leads_to
 from sampan.image.registry import Repository
 from sampan.image.transport import Transport
 from sampan.spec.distribution import AuthConfig, Descriptor
 from sampan.spec.reference import Reference
-from sampan.spec.settings import Registries
+from sampan.spec.settings import Place, Registries
 from support.fake_registry import INDEX, MANIFEST, FakeRegistry, digest_of
 
 ME = AuthConfig(username="me", password="secret")
@@ -377,7 +378,7 @@ def test_a_token_that_is_none_is_refused(server, told):
     ],
 )
 def test_a_token_server_that_is_not_to_be_trusted_learns_nothing(registry, realm):
-    who = tokens.Authorizer(Transport(registry, QUICK), ME)
+    who = tokens.Authorizer(Transport(Place(host=registry, repository="app"), QUICK), ME)
 
     with pytest.raises(Failed, match=r"unsafe token server|can't follow"):
         who.answer(f'Bearer realm="{realm}",service="x"', frozenset(), None)
@@ -438,10 +439,8 @@ def test_a_redirects_target_that_asks_who_we_are_learns_nothing(server, asks):
     ],
 )
 def test_it_is_not_followed_to_where_it_is_less_safe(source, location, target):
-    transport = Transport("registry.example", QUICK)
-
     if target is None:
         with pytest.raises(Failed, match="can't follow"):
-            transport.leads_to(source, location)
+            leads_to(source, location)
     else:
-        assert transport.leads_to(source, location) == target
+        assert leads_to(source, location) == target

@@ -20,13 +20,21 @@ if TYPE_CHECKING:
 
 def list_images(call: Call) -> None:
     """GET /images/json."""
+    call.answer(call.engine.list_images(_query(call)))
+
+
+def tree(call: Call) -> None:
+    """GET /sampan/images/tree: images with their layers."""
+    call.answer(call.engine.image_tree(_query(call), call.text("name")))
+
+
+def _query(call: Call) -> ImagesQuery:
     filters = dict(call.filters())
     if call.text("filter"):  # before 1.41
         filters["reference"] = (*filters.get("reference", ()), call.text("filter"))
-    query = ImagesQuery(
+    return ImagesQuery(
         all=call.flag("all"), filters=filters, shared_size=call.flag("shared-size"), manifests=call.flag("manifests")
     )
-    call.answer(call.engine.list_images(query))
 
 
 def inspect(call: Call) -> None:
@@ -45,6 +53,11 @@ def tag(call: Call) -> None:
     """POST /images/{name}/tag."""
     call.engine.tag(call.path["name"], call.text("repo"), call.text("tag") or None)
     call.done(201)
+
+
+def untag(call: Call) -> None:
+    """POST /sampan/images/{name}/untag: take names away, the image stays."""
+    call.answer(call.engine.untag(call.path["name"], call.texts("name")))
 
 
 def remove(call: Call) -> None:

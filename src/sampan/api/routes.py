@@ -84,6 +84,8 @@ ROUTES = (
     Route("DELETE", "/sampan/remote", moving.delete),
     Route("GET", "/sampan/remote/tags", moving.list_tags),
     Route("POST", "/sampan/stop", system.stop),
+    Route("GET", "/sampan/images/tree", images.tree),
+    Route("POST", "/sampan/images/{name}/untag", images.untag),
     Route("POST", "/sampan/containers/{id}/explain", containers.explain),
     Route("POST", "/sampan/containers/{id}/start", containers.start_explained),
     Route("POST", "/sampan/exec/{id}/explain", containers.exec_explain),

@@ -45,7 +45,8 @@ def stop(call: Call) -> None:
 
 def disk_usage(call: Call) -> None:
     """GET /system/df."""
-    call.answer(call.engine.disk_usage())
+    kinds = frozenset(call.texts("type"))
+    call.answer(call.engine.disk_usage(kinds) if kinds else call.engine.disk_usage())
 
 
 def events(call: Call) -> None:

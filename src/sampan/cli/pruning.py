@@ -85,7 +85,8 @@ def networks(session: Session, pairs: Pairs) -> Loss:
 
 def build_cache(session: Session, pairs: Pairs, *, all: bool) -> Loss:
     """Remove what builds keep."""
-    answer = session.ask("POST", f"/build/prune{query(all=all, filters=filters_of(pairs) or None)}").json()
+    given = query(all=all, filters=filters_of(pairs) or None)
+    answer = session.ask("POST", f"/build/prune{given if pairs else '?all=1&filters=' if all else '?filters='}").json()
     return _loss(answer, "CachesDeleted", "Deleted build cache objects:")
 
 

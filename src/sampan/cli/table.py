@@ -117,6 +117,15 @@ def local_time(epoch: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(epoch))
 
 
+def last_used(epoch: float, now: float) -> str:
+    """Return when an image was last used: `never`, `now`, `2 days ago`."""
+    from sampan.units import format_ago
+
+    if not epoch:
+        return "never"
+    return f"{format_ago(now - epoch)} ago" if now - epoch >= 2 else "now"
+
+
 def human_size(size: float) -> str:
     """Return a size in four digits, `1.982MB`: docker/go-units, HumanSize."""
     for unit in ("B", "kB", "MB", "GB", "TB", "PB"):

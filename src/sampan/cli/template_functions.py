@@ -32,8 +32,14 @@ def to_json(value: Any) -> str:
     from sampan.client.jsontext import dumps
 
     if isinstance(value, Row):  # Go escapes what would be markup in a row, and not in what inspect shows
-        return dumps(value.as_json()).replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+        return _escaped(dumps(value.as_json()))
+    if isinstance(value, list) and value and isinstance(value[0], Row):
+        return _escaped(dumps([row.as_json() for row in value]))
     return dumps(None if value is MISSING or isinstance(value, (NilList, NilMap)) else value)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _join(items: Any, separator: str) -> str:

@@ -35,6 +35,7 @@ VERBS = {
     "tag": "tag",
     "top": "top",
     "unpause": "unpause",
+    "untag": "untag",
     "wait": "wait",
 }
 """Verb to module."""
@@ -68,6 +69,7 @@ GROUPS = {
         "wait": "wait",
     },
     "image": {
+        "exists": "image_exists",
         "history": "history",
         "import": "import_",
         "inspect": "image_inspect",
@@ -81,6 +83,8 @@ GROUPS = {
         "remove": "rmi",
         "save": "save",
         "tag": "tag",
+        "tree": "image_tree",
+        "untag": "untag",
     },
     "registry": {
         "serve": "registry_serve",

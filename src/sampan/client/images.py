@@ -51,6 +51,10 @@ class Image:
         name, tag = split_tag(reference)
         self._api.post(f"/images/{self.id}/tag{query(repo=name, tag=tag)}")
 
+    def untag(self, *names: str) -> None:
+        """Take names away, all if none is given; unlike `remove` this leaves the image."""
+        self._api.post(f"/sampan/images/{self.id}/untag{query(name=names)}")
+
     def history(self) -> list[docker.ImageHistoryResponseItem]:
         """Return the steps it was made in, the latest first."""
         return self._api.get_list(docker.ImageHistoryResponseItem, f"/images/{self.id}/history")
@@ -67,12 +71,21 @@ class Images:
         self._api = api
 
     def list(
-        self, *, all: bool = False, filters: Mapping[str, str | Iterable[str]] | None = None
+        self,
+        *,
+        all: bool = False,
+        filters: Mapping[str, str | Iterable[str]] | None = None,
+        shared_size: bool = False,
     ) -> Sequence[docker.ImageSummary]:
-        """Return a line for each image, as `sampan images` shows."""
+        """Return a line for each image, as `sampan images` shows. `shared_size` of each is -1 unless asked for."""
         from sampan.client.sdk import filter_lists
 
-        return self._api.get_list(docker.ImageSummary, f"/images/json{query(all=all, filters=filter_lists(filters))}")
+        options = query(all=all, filters=filter_lists(filters), **{"shared-size": shared_size})
+        return self._api.get_list(docker.ImageSummary, f"/images/json{options}")
+
+    def tree(self, name: str = "") -> Sequence[docker.ImageTree]:
+        """Return images with their layers, who shares these and who uses them: one, or all."""
+        return self._api.get_list(docker.ImageTree, f"/sampan/images/tree{query(name=name)}")
 
     def get(self, name: str) -> Image:
         """Return an image by name or id. Raises NotFound."""

@@ -67,9 +67,9 @@ class Client:
         """Return what `sampan version` tells of the server."""
         return self._api.get(docker.SystemVersion, "/version")
 
-    def disk_usage(self) -> docker.DiskUsage:
-        """Return what takes how much room."""
-        return self._api.get(docker.DiskUsage, "/system/df")
+    def disk_usage(self, *kinds: str) -> docker.DiskUsage:
+        """Return what takes how much room; only of some kinds: image, container, volume, build-cache."""
+        return self._api.get(docker.DiskUsage, f"/system/df{wire.query(type=kinds)}")
 
     def prune_volumes(
         self, *, all: bool = False, filters: Mapping[str, str | Iterable[str]] | None = None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sampan.engine.janitor import Janitor
     from sampan.engine.links import Channel, Links
     from sampan.engine.registry import Container, Registry
+    from sampan.engine.settings import SettingsFiles
     from sampan.engine.store import Store
     from sampan.engine.volumes import Volumes
     from sampan.image.store import Images
@@ -53,6 +54,7 @@ class Core:
     janitor: Janitor
     images: Images
     snapshots: Snapshots
+    settings: SettingsFiles
     keeper: Channel | None = None
     listening: socket.socket | None = None
     apparmor: str = ""  # the default AppArmor profile, if this kernel has it loaded

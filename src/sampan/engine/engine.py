@@ -232,13 +232,21 @@ class Engine:
         """Return the images, newest first."""
         return image_listing.images(self._core, query)
 
+    def image_tree(self, query: ImagesQuery, name: str = "") -> List[docker.ImageTree]:
+        """Return images with their layers and containers: those of the query, or the one of that name."""
+        return image_listing.tree(self._core, query, name)
+
+    def untag(self, name: str, names: tuple[str, ...]) -> List[docker.ImageDeleteResponseItem]:
+        """Take names of an image away, all if none is given. The image stays."""
+        return imaging.untag(self._core, name, names)
+
     def inspect_image(self, name: str) -> docker.ImageInspect:
         """Return everything about an image."""
         return image_inspecting.inspect(self._core, name)
 
     def history(self, name: str) -> List[docker.ImageHistoryResponseItem]:
         """Return how an image was made."""
-        return imaging.history(self._core, name)
+        return image_inspecting.history(self._core, name)
 
     # ------------------------------------------------------------------------------------------------ prunes
 
@@ -264,9 +272,9 @@ class Engine:
         """Return the server's version."""
         return system.version(self._core)
 
-    def disk_usage(self) -> docker.DiskUsage:
-        """Return what takes how much room."""
-        return system.disk_usage(self._core)
+    def disk_usage(self, kinds: frozenset[str] = system.KINDS) -> docker.DiskUsage:
+        """Return what takes how much room, of these kinds of objects."""
+        return system.disk_usage(self._core, kinds)
 
     def check_auth(self, given: docker.AuthConfig) -> docker.AuthResponse:
         """Try credentials at a registry."""

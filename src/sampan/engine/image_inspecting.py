@@ -1,4 +1,4 @@
-"""`image inspect`: everything about an image."""
+"""`image inspect` and `history`: everything about an image."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from sampan.image import lineage
+from sampan.image.history import history as steps
 from sampan.spec import docker
 from sampan.units import ZERO_TIME, format_timestamp
 
 if TYPE_CHECKING:
     from sampan.engine.core import Core
-    from sampan.spec.image import ExecutionConfig
+    from sampan.spec.image import ExecutionConfig, Image
 
 
 def inspect(core: Core, name: str) -> docker.ImageInspect:
@@ -50,3 +52,30 @@ def _config(execution: ExecutionConfig) -> docker.ImageConfig:
     if execution.healthcheck is not None:
         given["healthcheck"] = msgspec.convert(execution.healthcheck, docker.HealthConfig, from_attributes=True)
     return docker.ImageConfig(**given)
+
+
+def history(core: Core, name: str) -> list[docker.ImageHistoryResponseItem]:
+    """Return how an image was made, topmost first."""
+    image = core.images.resolve(name)
+    return [
+        docker.ImageHistoryResponseItem(
+            id=row.id,
+            created=row.created,
+            created_by=row.created_by,
+            size=row.size,
+            comment=row.comment,
+            tags=row.tags or None,
+        )
+        for row in steps(image, _ancestors(core, image))
+    ]
+
+
+def _ancestors(core: Core, image: Image) -> dict[int, Image]:
+    """Return what the image was made from, by the number of steps of each."""
+    images = {other.id: other for other in core.images.list(all=True)}
+    parents = lineage.parents(images.values())
+    found = {}
+    id = image.id
+    while (id := parents.get(id, "")) in images:
+        found[len(images[id].config.history or ())] = images[id]
+    return found

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from sampan.engine.filtering import check, duration_ns, labels_pass, moment_ns, truth
+from sampan.ids import short
 from sampan.image import lineage
 from sampan.spec import docker
-from sampan.units import parse_timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -73,7 +73,7 @@ def chosen(core: Core, around: Surroundings, query: ImagesQuery) -> list[Image]:
             named = _with_names(image, query.filters.get("reference"))
             if named is not None and all(test(image) for test in tests):
                 found.append(named)
-    return sorted(found, key=created_ns, reverse=True)
+    return sorted(found, key=lambda image: image.created_ns, reverse=True)
 
 
 def _with_names(image: Image, patterns: Collection[str] | None) -> Image | None:
@@ -83,11 +83,6 @@ def _with_names(image: Image, patterns: Collection[str] | None) -> Image | None:
     tags = tuple(tag for tag in image.repo_tags if matches_any(patterns, tag))
     digests = tuple(name for name in image.repo_digests if matches_any(patterns, name))
     return msgspec.structs.replace(image, repo_tags=tags, repo_digests=digests) if tags or digests else None
-
-
-def created_ns(image: Image) -> int:
-    """When it was made, 0 where its configuration does not say."""
-    return parse_timestamp(image.created) if image.created else 0
 
 
 def last_used_ns(image: Image, around: Surroundings) -> int:
@@ -105,7 +100,7 @@ def _summary(core: Core, image: Image, around: Surroundings, query: ImagesQuery)
     return docker.ImageSummary(
         id=image.id,
         parent_id=around.parents.get(image.id, ""),
-        created=created_ns(image) // 10**9,
+        created=image.created_ns // 10**9,
         labels=image.config.execution.labels,
         repo_tags=image.repo_tags,
         repo_digests=image.repo_digests,
@@ -115,6 +110,52 @@ def _summary(core: Core, image: Image, around: Surroundings, query: ImagesQuery)
         manifests=(manifest_summary(core, image, around.users.get(image.id, ())),) if query.manifests else None,
         last_used=last_used_ns(image, around) // 10**9,
     )
+
+
+def tree(core: Core, query: ImagesQuery, name: str = "") -> list[docker.ImageTree]:
+    """Return images with their layers, and who else has these; of one image by its name or id, or of many."""
+    if name:
+        query = msgspec.structs.replace(query, all=True, filters={"id": (core.images.resolve(name).id,)})
+    around = surroundings(core)
+    holders: defaultdict[str, list[Image]] = defaultdict(list)
+    for image in core.images.list(all=True):
+        for diff_id in dict.fromkeys(image.diff_ids):
+            holders[diff_id].append(image)
+    query = msgspec.structs.replace(query, shared_size=True)
+    return [_with_layers(core, image, around, query, holders) for image in chosen(core, around, query)]
+
+
+def _with_layers(
+    core: Core, image: Image, around: Surroundings, query: ImagesQuery, holders: Mapping[str, Sequence[Image]]
+) -> docker.ImageTree:
+    layers = [
+        docker.ImageLayer(
+            diff_id=diff_id,
+            size=size,
+            created_by=step,
+            shared_with=tuple(shown_name(other) for other in holders[diff_id] if other.id != image.id),
+        )
+        for diff_id, size, step in zip(image.diff_ids, image.layer_sizes, layer_steps(image), strict=True)
+    ]
+    found = (core.registry.get(id) for id in around.users.get(image.id, ()))
+    users = tuple(docker.ImageUser(id=c.id, name=c.name, state=c.state.status.value) for c in found if c is not None)
+    summary = _summary(core, image, around, query)
+    given = {field: getattr(summary, field) for field in summary.__struct_fields__}
+    platform = str(image.config.platform)
+    return docker.ImageTree(**given, platform=platform, layers=tuple(layers), users=users)
+
+
+def shown_name(image: Image) -> str:
+    """Return a name of an image, or its short id where it has none."""
+    return next(iter((*image.repo_tags, *image.repo_digests)), short(image.id))
+
+
+def layer_steps(image: Image) -> list[str]:
+    """Return the line of the history that made each layer; "" where the history does not fit the layers."""
+    steps = [step for step in image.config.history or () if not step.empty_layer]
+    if len(steps) != len(image.diff_ids):
+        return [""] * len(image.diff_ids)
+    return [step.created_by or step.comment or "" for step in steps]
 
 
 def manifest_summary(core: Core, image: Image, users: Sequence[str]) -> docker.ImageManifestSummary:
@@ -164,14 +205,14 @@ def _test(core: Core, around: Surroundings, name: str, filters: Filters) -> Test
         case "containers":
             return lambda image: bool(around.users.get(image.id)) is yes
         case "before":
-            latest = max(created_ns(core.images.resolve(value)) for value in values)
-            return lambda image: created_ns(image) < latest
+            latest = max(core.images.resolve(value).created_ns for value in values)
+            return lambda image: image.created_ns < latest
         case "since":
-            earliest = min(created_ns(core.images.resolve(value)) for value in values)
-            return lambda image: created_ns(image) > earliest
+            earliest = min(core.images.resolve(value).created_ns for value in values)
+            return lambda image: image.created_ns > earliest
         case "until":
             moment = min(map(moment_ns, values))
-            return lambda image: created_ns(image) <= moment
+            return lambda image: image.created_ns <= moment
         case "unused-for":
             least = duration_ns(values, name)
             return lambda image: unused_ns(image, around) >= least
@@ -203,9 +244,16 @@ def _matches(pattern: list[str], text: list[str]) -> bool:
     return len(pattern) == len(text) and all(map(fnmatchcase, text, (part.replace("[^", "[!") for part in pattern)))
 
 
-def layers_size(core: Core) -> int:
-    """Return the bytes of all layers, each counted once."""
+def reclaimable_bytes(core: Core) -> tuple[int, int]:
+    """Return the bytes of all layers, each counted once, and of those that no container needs."""
     sizes: dict[str, int] = {}
-    for image in core.images.list(all=True):
-        sizes.update(zip(image.diff_ids, image.layer_sizes, strict=True))
-    return sum(sizes.values())
+    free: dict[str, int] = {}
+    used: set[str] = set()
+    users = {container.image_id for container in core.registry}
+    for id, layers in core.images.layers_of_all().items():
+        sizes.update(layers)
+        if id in users:
+            used.update(layers)
+        else:
+            free.update(layers)
+    return sum(sizes.values()), sum(size for diff_id, size in free.items() if diff_id not in used)

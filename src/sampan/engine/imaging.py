@@ -139,16 +139,11 @@ def response_item(removal: Removal) -> docker.ImageDeleteResponseItem:
     return docker.ImageDeleteResponseItem(deleted=removal.name)
 
 
-def history(core: Core, name: str) -> list[docker.ImageHistoryResponseItem]:
-    """Return how an image was made, topmost first."""
-    return [
-        docker.ImageHistoryResponseItem(
-            id=row.id,
-            created=row.created,
-            created_by=row.created_by,
-            size=row.size,
-            comment=row.comment,
-            tags=row.tags or None,
-        )
-        for row in core.images.history(core.images.resolve(name))
-    ]
+def untag(core: Core, name: str, names: tuple[str, ...]) -> list[docker.ImageDeleteResponseItem]:
+    """Take names of an image away, all of them if none is given; unlike `remove` this leaves the image."""
+    image = core.images.resolve(name)
+    wanted = tuple(map(Reference.parse, names or (*image.repo_tags, *image.repo_digests)))
+    core.images.untag(image, wanted)
+    for reference in wanted:
+        core.bus.tell("image", "untag", image.id, {"name": reference.familiar()})
+    return [docker.ImageDeleteResponseItem(untagged=reference.familiar()) for reference in wanted]

@@ -48,7 +48,8 @@ def start(core: Core, container: Container, detach_keys: str | None = None) -> b
         except SampanError as e:
             launched.undo(e)
             raise
-        return True
+    core.images.used(container.image_id)
+    return True
 
 
 class Start:

@@ -22,6 +22,7 @@ from sampan.engine.mounts import Wanted
 from sampan.engine.reconnect import connect
 from sampan.engine.registry import Container, Registry
 from sampan.engine.removing import discard
+from sampan.engine.settings import SettingsFiles
 from sampan.engine.store import Store
 from sampan.engine.volumes import Volumes
 from sampan.errors import SampanError, doing
@@ -47,6 +48,7 @@ def open_core(dirs: Dirs, keeper_fd: int | None, listen_fd: int | None) -> Core:
     with doing(f"can't open {dirs.root}"):
         for directory in (dirs.root, dirs.run, dirs.containers, dirs.volumes, dirs.tmp, dirs.shims, dirs.layers):
             os.makedirs(directory, 0o710 if directory == dirs.root else 0o711, exist_ok=True)
+    core.settings = SettingsFiles(dirs)
     core.instance = read_instance(dirs)
     core.host = probe()
     core.machine = read_machine()

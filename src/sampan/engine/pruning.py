@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sampan.engine import imaging, removing
 from sampan.engine.filtering import check, duration_ns, labels_pass, truth, until_ns
-from sampan.engine.image_listing import Surroundings, created_ns, surroundings, unused_ns
+from sampan.engine.image_listing import Surroundings, surroundings, unused_ns
 from sampan.errors import Conflict, NotFound
 from sampan.rootfs.snapshots import tree_bytes
 from sampan.spec import docker
@@ -57,7 +57,7 @@ def prune_images(core: Core, filters: Filters) -> docker.ImagePruneResponse:
         if (
             not _is_needed(image, around)
             and not (only_dangling and image.repo_tags)
-            and not (until is not None and created_ns(image) > until)
+            and not (until is not None and image.created_ns > until)
             and unused_ns(image, around) >= least
             and labels_pass(filters, image.config.execution.labels)
         ):

@@ -7,9 +7,10 @@ import sys
 from typing import TYPE_CHECKING
 
 import sampan
-from sampan.engine.image_listing import images, layers_size
+from sampan.engine.image_listing import images, reclaimable_bytes
 from sampan.engine.listing import containers
 from sampan.engine.requests import ImagesQuery
+from sampan.errors import InvalidInput
 from sampan.rootfs.snapshots import tree_bytes
 from sampan.spec import docker
 from sampan.spec.distribution import go_architecture
@@ -18,6 +19,8 @@ from sampan.spec.state import Status
 from sampan.units import format_timestamp
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sampan.engine.core import Core
 
 API_VERSION = "1.50"
@@ -155,24 +158,35 @@ def version(core: Core) -> docker.SystemVersion:
     )
 
 
-def disk_usage(core: Core) -> docker.DiskUsage:
-    """Return what takes how much room."""
-    volumes = []
+KINDS = frozenset({"build-cache", "container", "image", "volume"})
+"""What `disk_usage` can tell of."""
+
+
+def disk_usage(core: Core, kinds: frozenset[str] = KINDS) -> docker.DiskUsage:
+    """Return what takes how much room. The built-in image takes none and is left out."""
+    if not kinds <= KINDS:
+        unknown = ", ".join(sorted(kinds - KINDS))
+        raise InvalidInput(f"unknown object type: {unknown}", f"there are {', '.join(sorted(KINDS))}")
+    query = ImagesQuery(filters={"readonly": ("false",)}, shared_size=True)
+    size, reclaimable = reclaimable_bytes(core) if "image" in kinds else (0, 0)
+    return docker.DiskUsage(
+        layers_size=size,
+        layers_reclaimable=reclaimable,
+        images=tuple(images(core, query)) if "image" in kinds else None,
+        containers=tuple(containers(core, all=True, limit=0, size=True, filters={})) if "container" in kinds else None,
+        volumes=tuple(_volumes(core)) if "volume" in kinds else None,
+        build_cache=() if "build-cache" in kinds else None,
+    )
+
+
+def _volumes(core: Core) -> Iterator[docker.Volume]:
     for volume in core.volumes.all():
         users = sum(volume.name in container.volumes for container in core.registry)
         path = f"{core.dirs.volumes}/{volume.name}/_data"
-        volumes.append(
-            docker.Volume(
-                name=volume.name,
-                created_at=format_timestamp(volume.created_ns),
-                labels=volume.labels or None,
-                mountpoint=path,
-                usage_data=docker.VolumeUsage(size=tree_bytes(path), ref_count=users),
-            )
+        yield docker.Volume(
+            name=volume.name,
+            created_at=format_timestamp(volume.created_ns),
+            labels=volume.labels or None,
+            mountpoint=path,
+            usage_data=docker.VolumeUsage(size=tree_bytes(path), ref_count=users),
         )
-    return docker.DiskUsage(
-        layers_size=layers_size(core),
-        images=tuple(images(core, ImagesQuery(filters={"readonly": ("false",)}, shared_size=True))),
-        containers=tuple(containers(core, all=True, limit=0, size=True, filters={})),
-        volumes=tuple(volumes),
-    )

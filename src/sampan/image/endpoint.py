@@ -11,17 +11,18 @@ from urllib3.exceptions import HTTPError
 
 from sampan.errors import Failed, NotPermitted
 from sampan.image import refusals
+from sampan.image.connections import refused, unreachable
 from sampan.image.tokens import Authorizer, NoCredentials
-from sampan.image.transport import Request, Transport, refused, unreachable
+from sampan.image.transport import Request, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from sampan.errors import SampanError
     from sampan.image.transport import Answer
     from sampan.spec.distribution import AuthConfig
     from sampan.spec.reference import Reference
-    from sampan.spec.settings import Registries
+    from sampan.spec.settings import Place, Registries
 
 _LONGEST_WAIT_S = 60.0
 _FOR_GOOD = frozenset((501, 505))  # of the statuses from 500, those that another try does not change
@@ -34,10 +35,16 @@ class Endpoint:
     """A repository at one host. Several threads may use it."""
 
     def __init__(
-        self, host: str, repository: str, *, reference: Reference, auth: AuthConfig | None, registries: Registries
+        self,
+        place: Place,
+        *,
+        reference: Reference,
+        auth: AuthConfig | Callable[[], AuthConfig | None] | None,
+        registries: Registries,
     ) -> None:
-        self.repository = repository
-        self.transport = Transport(host, registries)
+        self.host = place.host
+        self.repository = place.repository
+        self.transport = Transport(place, registries)
         self._reference = reference  # as the user knows it, for messages
         self._registries = registries
         self._authorizer = Authorizer(self.transport, auth)

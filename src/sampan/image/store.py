@@ -17,16 +17,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.errors import Conflict, Failed, InvalidInput, NotFound, SampanError
-from sampan.ids import is_digest
+from sampan.ids import is_digest, short
 from sampan.image import lineage, removal
 from sampan.image.blobs import Blobs
 from sampan.image.database import Database, Row
 from sampan.image.layers import Layers
 from sampan.kernel.trees import remove_tree, sync_filesystem
 from sampan.spec.distribution import Manifest, Platform, decode_manifest, go_architecture
-from sampan.spec.image import BlobFact, HistoryRow, Image, Removal, decode_config
+from sampan.spec.image import BlobFact, Image, Removal, decode_config
 from sampan.spec.reference import Reference
-from sampan.units import parse_timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -89,7 +88,7 @@ class Images:
         """Every image, the newest first and the built-in ones last."""
         with self._lock:
             images = [*self._images.values()]
-        return tuple(sorted(images, key=lambda image: (not image.host, _nanoseconds(image.created)), reverse=True))
+        return tuple(sorted(images, key=lambda image: (not image.host, image.created_ns), reverse=True))
 
     def tag(self, image: Image, reference: Reference) -> None:
         """Give an image one more name; another image that had it loses it."""
@@ -101,6 +100,21 @@ class Images:
                 raise NotFound(f"No such image: {image.id}")
             self._database.name(image.id, [str(reference)], time.time_ns())
             self._load()
+
+    def untag(self, image: Image, references: Sequence[Reference]) -> None:
+        """Take names of an image away; it stays, even without any."""
+        own = self._builtins[image.id].repo_tags if image.id in self._builtins else ()
+        with self._lock:
+            for reference in references:
+                if self._by_name.get(str(reference)) != image.id or reference.familiar() in own:
+                    raise NotFound(f"can't untag {reference.familiar()}: it is no name of image {short(image.id)}")
+            self._database.remove(image.id, [str(reference) for reference in references], delete=False)
+            self._load()
+
+    def layers_of_all(self) -> dict[str, dict[str, int]]:
+        """The layers of each image and their bytes; also of images that are kept for their containers only."""
+        with self._lock:
+            return {row.id: dict(row.layers) for row in self._database.rows()}
 
     def check_name(self, reference: Reference) -> None:
         """Refuse to give an image the name of a built-in one."""
@@ -250,38 +264,6 @@ class Images:
     def document(self, digest: str) -> bytes:
         """Read a manifest or configuration that is kept."""
         return self._blobs.get(digest)
-
-    def history(self, image: Image) -> tuple[HistoryRow, ...]:
-        """The steps that made an image, the last first."""
-        sizes = iter(image.layer_sizes)
-        rows = [
-            HistoryRow(
-                id="<missing>",
-                created=_seconds(step.created),
-                created_by=step.created_by or "",
-                size=0 if step.empty_layer else next(sizes, 0),
-                comment=step.comment or "",
-            )
-            for step in image.config.history or ()
-        ]
-        rows += [
-            HistoryRow(id="<missing>", created=_seconds(image.created), created_by="", size=size, comment="")
-            for size in sizes
-        ]
-        if not rows:
-            rows = [HistoryRow(id="", created=_seconds(image.created), created_by="", size=image.size, comment="")]
-        top = rows.pop()
-        rows.append(
-            HistoryRow(
-                id=image.id,
-                created=top.created,
-                created_by=top.created_by,
-                size=top.size,
-                comment=top.comment,
-                tags=image.repo_tags,
-            )
-        )
-        return tuple(reversed(rows))
 
     def collect(self, in_use: InUse) -> None:
         """Remove what was kept for containers that are gone now: images removed by force."""
@@ -484,18 +466,6 @@ def _is_for(image: Image, wanted: Platform) -> bool:
     offered, variant = image.config.platform, image.config.platform.variant
     same = (offered.os, go_architecture(offered.architecture)[0]) == (wanted.os, wanted.architecture)
     return same and (variant is None or wanted.variant is None or variant == wanted.variant)
-
-
-def _seconds(created: str | None) -> int:
-    return _nanoseconds(created) // 1_000_000_000
-
-
-def _nanoseconds(created: str | None) -> int:
-    """Since the epoch; 0 for what is absent, no time, or before it (Go's zero time)."""
-    try:
-        return max(0, parse_timestamp(created or ""))
-    except SampanError:
-        return 0
 
 
 def _boot_id() -> str:

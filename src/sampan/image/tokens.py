@@ -9,6 +9,7 @@ import base64
 import re
 import threading
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
@@ -17,11 +18,13 @@ from urllib3.exceptions import HTTPError
 
 from sampan.errors import Failed, NotPermitted
 from sampan.image import challenge
+from sampan.image.address import leads_to
+from sampan.image.connections import unreachable
 from sampan.image.refusals import errors_of
-from sampan.image.transport import Request, is_loopback, unreachable
+from sampan.image.transport import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from sampan.image.transport import Answer, Transport
     from sampan.spec.distribution import AuthConfig
@@ -54,19 +57,32 @@ class NoCredentials(NotPermitted):
 class Authorizer:
     """Answers a registry's challenges. Tokens are kept, each for its scopes, until they expire."""
 
-    def __init__(self, transport: Transport, auth: AuthConfig | None, *, offline: bool = False) -> None:
+    def __init__(
+        self, transport: Transport, auth: AuthConfig | Callable[[], AuthConfig | None] | None, *, offline: bool = False
+    ) -> None:
+        """`auth` may be a function, called when the registry asks. `offline`: get an identity token, too."""
         self._transport = transport
-        self._auth = auth
-        self._offline = offline  # ask for an identity token, to be kept in place of the password
+        self._given = auth
+        self._offline = offline
         self._lock = threading.Lock()
         self._tokens: list[_Token] = []
         self._challenge: challenge.Challenge | None = None
-        self.identity_token = auth.identity_token if auth is not None else ""
+        self._fixed = auth.registry_token if auth is not None and not callable(auth) else ""
+        self._granted = ""
+
+    @cached_property
+    def _auth(self) -> AuthConfig | None:
+        return self._given() if callable(self._given) else self._given
+
+    @property
+    def identity_token(self) -> str:
+        """What may be kept in place of the password: given, or granted by the token server."""
+        return self._granted or (self._auth.identity_token if self._auth is not None else "")
 
     def header(self, scopes: frozenset[str]) -> str | None:
         """Return the header for scopes like `repository:a/b:pull,push`; None as long as the registry asks for none."""
-        if self._auth is not None and self._auth.registry_token:
-            return f"Bearer {self._auth.registry_token}"
+        if self._fixed:
+            return f"Bearer {self._fixed}"
         with self._lock:
             if self._challenge is None:
                 return None
@@ -97,10 +113,12 @@ class Authorizer:
 
     def _check_realm(self, realm: str) -> None:
         """Refuse a token server that must not learn the credentials: beyond the loopback, only https."""
-        target = self._transport.leads_to(self._transport.origin, realm)
-        parts = urlsplit(target)
-        if parts.scheme != "https" and not is_loopback(parts.netloc):
-            raise Failed(f"can't authenticate: the registry names an unsafe token server, {realm[:200]}")
+        parts = urlsplit(leads_to(self._transport.origin, realm))
+        if parts.scheme != "https" and not self._transport.may_be_plain(parts.netloc):
+            raise Failed(
+                f"can't authenticate: the registry names an unsafe token server, {realm[:200]}",
+                f'to speak plain http to it, write insecure = true below [registries."{parts.netloc}"]',
+            )
 
     def _token(self, parameters: Mapping[str, str], scopes: Mapping[str, frozenset[str]]) -> str:
         now = time.monotonic()
@@ -125,7 +143,7 @@ class Authorizer:
         value = told.token or told.access_token
         if not _SENDABLE.fullmatch(value):
             raise Failed(f"can't authenticate at {host}: it gives no token that can be used")
-        self.identity_token = told.refresh_token or self.identity_token
+        self._granted = told.refresh_token or self._granted
         life = max(told.expires_in or 0, _LEAST_LIFE_S)
         return _Token(value, scopes, now + life - _SPARE_S)
 

@@ -6,32 +6,29 @@ in https. Credentials go to the registry only, never along with a redirect to an
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 import time
 from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import SplitResult, urljoin, urlsplit
 
-import urllib3
-from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, ProtocolError, SSLError
+from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, SSLError
 
-from sampan import __version__
 from sampan.errors import Failed, InvalidInput
+from sampan.image.address import is_loopback, leads_to, origin
+from sampan.image.connections import Connections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from urllib3.response import BaseHTTPResponse
 
-    from sampan.spec.settings import Registries
+    from sampan.spec.settings import Place, Registries
 
     Body = bytes | Callable[[], Iterable[bytes]] | None  # pieces are asked for anew when a request is sent again
 
 PIECE = 1 << 18
 _REDIRECTS = 5
-_CONNECT_S = 15
 _SENT_AT_ONCE = 1 << 17  # socket timeouts are for a whole sendall(): a slow line must get it out in time
 _DISCARDED = 1 << 16
 _LONGEST_DOCUMENT_S = 300
@@ -110,16 +107,15 @@ def pieces(response: BaseHTTPResponse, limit: int) -> Iterator[bytes]:
 
 
 class Transport:
-    """Connections to one host, `HOST[:PORT]`. Several threads may use it."""
+    """What is said to one registry, and to where it leads. Several threads may use it."""
 
-    def __init__(self, host: str, registries: Registries) -> None:
-        self.host = host
-        # In the order to try; one, as soon as it is known.
-        self._schemes: tuple[str, ...] = ("http", "https") if is_loopback(host) else ("https",)
+    def __init__(self, place: Place, registries: Registries) -> None:
+        self.host = place.host
+        self._connections = Connections(place, registries)
+        self._schemes = self._connections.schemes()  # in the order to try; one, as soon as it is known
         self._timeout_s = registries.timeout_s
         self._stopped = threading.Event()
         self._reading: set[BaseHTTPResponse] = set()
-        self._http = urllib3.PoolManager(retries=False, maxsize=8, headers={"User-Agent": f"sampan/{__version__}"})
 
     @property
     def origin(self) -> str:
@@ -128,28 +124,11 @@ class Transport:
 
     def is_own(self, url: str) -> bool:
         """Tell whether an address is the registry's own: of the same scheme, host and port."""
-        return _place(urlsplit(url)) in [_place(urlsplit(f"{scheme}://{self.host}")) for scheme in self._schemes]
+        return origin(url) in [origin(f"{scheme}://{self.host}") for scheme in self._schemes]
 
-    def leads_to(self, source: str, location: str) -> str:
-        """Return the address that an answer of `source` names. Raises Failed where going there would be less safe."""
-        try:
-            target = urljoin(source, location)
-            old, new = urlsplit(source), urlsplit(target)
-            cause = "" if new.port != 0 else "that is no address to go to"
-        except ValueError:
-            raise Failed(f"can't follow {source[:200]} to {location[:200]!r}: that is no address") from None
-        if new.scheme not in ("http", "https") or not new.hostname or new.username is not None:
-            cause = "that is no address to go to"
-        elif old.scheme == "https" and new.scheme != "https":
-            cause = "it leads from https to http"
-        elif is_loopback(new.netloc) and not is_loopback(old.netloc):
-            cause = "it leads from another machine to this one's loopback"
-        if cause:
-            raise Failed(
-                f"can't follow {old.netloc} to {target[:200]}: {cause}",
-                "a proxy before the registry may have to be told to set X-Forwarded-Proto and X-Forwarded-Host",
-            )
-        return target
+    def may_be_plain(self, host: str) -> bool:
+        """Tell whether secrets may go to a host in plain http."""
+        return is_loopback(host) or self._connections.is_insecure(host)
 
     def stop(self) -> None:
         """End what waits or reads here, from any thread: it raises Failed, now or when it goes on."""
@@ -211,8 +190,8 @@ class Transport:
 
         What has a body is not redirected: there are secrets in it.
         """
-        place = _place(urlsplit(request.path))
-        return self._follow(request, request.path, authorization, lambda url: _place(urlsplit(url)) == place)
+        place = origin(request.path)
+        return self._follow(request, request.path, authorization, lambda url: origin(url) == place)
 
     def _sent(self, body: Iterable[bytes]) -> Iterator[bytes]:
         for piece in body:
@@ -221,23 +200,13 @@ class Transport:
                 self.check_stopped()
                 yield view[start : start + _SENT_AT_ONCE]  # type: ignore[misc]  # urllib3 takes any buffer
 
-    def _timeout(self, patience: float) -> urllib3.Timeout:
-        return urllib3.Timeout(connect=min(_CONNECT_S, self._timeout_s), read=self._timeout_s * patience)
-
     def _follow(self, request: Request, url: str, authorization: str | None, is_own: Callable[[str], bool]) -> Answer:
         for _ in range(_REDIRECTS):
             # Storage servers refuse a foreign Authorization header, and must not learn it.
             own = {"Authorization": authorization} if authorization and is_own(url) else {}
             body = self._sent(request.body()) if callable(request.body) else request.body
-            response = self._http.request(
-                request.method,
-                url,
-                body=body,
-                headers={**self._http.headers, **request.headers, **own},
-                timeout=self._timeout(request.patience),
-                preload_content=False,
-                redirect=False,
-            )
+            timeout_s = self._timeout_s * request.patience
+            response = self._connections.request(request.method, url, body, {**request.headers, **own}, timeout_s)
             answer = Answer(response, url)
             location = answer.header("Location")
             if response.status not in _REDIRECTING or not location:
@@ -245,7 +214,7 @@ class Transport:
             if not request.follows(response.status):
                 raise Failed(f"can't {request}: it is redirected, with HTTP status {response.status}")
             answer.discard()
-            url = self.leads_to(answer.url, location)
+            url = leads_to(answer.url, location)
         raise Failed(f"can't {request}: too many redirects")
 
 
@@ -259,55 +228,3 @@ def _wants_tls(answer: Answer) -> bool:
         return False
     text = answer.document(_DISCARDED, "the answer")
     return any(words in text for words in _WANTS_TLS)
-
-
-_PORTS = {"http": 80, "https": 443}
-
-
-def _place(url: SplitResult) -> tuple[str, str | None, int | None]:
-    try:
-        port = url.port
-    except ValueError:  # out of range
-        port = -1
-    return url.scheme, url.hostname, _PORTS.get(url.scheme) if port is None else port
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether `host` (with a port or not) is this machine's loopback."""
-    name = host
-    if host.startswith("["):
-        name = host[1:].partition("]")[0]
-    elif host.count(":") == 1:
-        name = host.partition(":")[0]
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
-def refused(error: BaseException | None) -> bool:
-    """Tell whether it is of no use to try again at once: nobody listens, there is no such host, TLS is not agreed."""
-    if isinstance(error, NewConnectionError):
-        return True
-    while error is not None:
-        if isinstance(error, ConnectionRefusedError | SSLError):
-            return True
-        if isinstance(error, MaxRetryError):
-            error = error.reason
-        else:
-            error = error.__cause__ or error.__context__
-    return False
-
-
-def unreachable(host: str, error: HTTPError) -> Failed:
-    """Say why there is no connection to a host."""
-    cause: BaseException = error
-    while (below := cause.__cause__ or cause.__context__) is not None and not isinstance(cause, OSError):
-        cause = below
-    text = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
-    hint = "check the registry's name and that it runs"
-    if isinstance(cause, SSLError) or "CERTIFICATE" in text:
-        hint = "its certificate is not trusted here, or it speaks plain http"
-    return Failed(f"can't reach registry {host}: {text[:300].lower()}", hint)

@@ -14,8 +14,10 @@ from urllib3.exceptions import HTTPError
 
 from sampan.errors import Failed, SampanError, from_os_error
 from sampan.ids import check_digest
+from sampan.image.address import leads_to
+from sampan.image.connections import refused, unreachable
 from sampan.image.endpoint import PUSH
-from sampan.image.transport import Request, refused, unreachable
+from sampan.image.transport import Request
 from sampan.spec.distribution import Descriptor
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ class Upload:
         """The next request of a session goes where the answer to the last one says."""
         location = answer.header("Location")
         if location:
-            self._location = self._endpoint.transport.leads_to(answer.url, location)
+            self._location = leads_to(answer.url, location)
         least = answer.header("OCI-Chunk-Min-Length")
         if least.isdigit() and self._in_chunks:
             self._in_chunks = max(self._in_chunks, min(int(least[:12]), _LARGEST_CHUNK))

@@ -7,6 +7,7 @@ import msgspec
 from sampan.errors import InvalidInput
 from sampan.spec.distribution import Platform
 from sampan.spec.document import decode_document
+from sampan.units import parse_timestamp
 
 
 class HealthCheck(msgspec.Struct, frozen=True, kw_only=True, rename="pascal", omit_defaults=True):
@@ -99,6 +100,14 @@ def decode_config(document: bytes) -> ImageConfig:
     return config
 
 
+def moment_ns(created: str | None) -> int:
+    """Return nanoseconds since 1970; 0 for what is absent, no time, or before that (Go's zero time)."""
+    try:
+        return max(0, parse_timestamp(created or ""))
+    except InvalidInput:
+        return 0
+
+
 class Image(msgspec.Struct, frozen=True, kw_only=True):
     """One image of the store, with its names as they were when it was looked up."""
 
@@ -119,6 +128,11 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     def created(self) -> str | None:
         """When it was made, RFC 3339."""
         return self.config.created
+
+    @property
+    def created_ns(self) -> int:
+        """The same in nanoseconds since 1970; 0 for what is absent, no time, or before that."""
+        return moment_ns(self.config.created)
 
     @property
     def architecture(self) -> str:

@@ -38,11 +38,14 @@ class Reference(msgspec.Struct, frozen=True, order=True):
     digest: str | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Reference:
-        """Read a name as people write it; with neither tag nor digest the tag is `latest`. Raises InvalidInput."""
+    def parse(cls, text: str, default_registry: str = DEFAULT_REGISTRY) -> Reference:
+        """Read a name as people write it; with neither tag nor digest the tag is `latest`. Raises InvalidInput.
+
+        A name without a registry is in `default_registry`.
+        """
         name, digest = _split_digest(text)
         name, tag = _split_tag(name)
-        registry, repository = _split_registry(name)
+        registry, repository = _split_registry(name, default_registry)
         _check(text, registry, repository)
         if tag is not None and not _TAG.fullmatch(tag):
             raise _invalid(text, f"{tag[:140]!r} can't be a tag")
@@ -65,7 +68,7 @@ class Reference(msgspec.Struct, frozen=True, order=True):
     def familiar_name(self) -> str:
         """`familiar()` without tag and digest."""
         # docker.io/localhost/app is not localhost/app, which Docker makes of it.
-        if self.registry != DEFAULT_REGISTRY or _split_registry(self.repository) != (self.registry, self.repository):
+        if self.registry != DEFAULT_REGISTRY or has_registry(self.repository):
             return self.name
         bare = self.repository.removeprefix(_OFFICIAL)
         return bare if "/" not in bare else self.repository
@@ -112,12 +115,25 @@ def _split_tag(name: str) -> tuple[str, str | None]:
     return head, tag
 
 
-def _split_registry(name: str) -> tuple[str, str]:
-    first, slash, rest = name.partition("/")
-    if not slash or not ("." in first or ":" in first or first == "localhost" or first != first.lower()):
-        registry, repository = DEFAULT_REGISTRY, name
-    else:
-        registry, repository = first, rest
+def has_registry(name: str) -> bool:
+    """Tell whether a name says which registry it is in."""
+    first, slash, _ = name.partition("/")
+    return bool(slash) and ("." in first or ":" in first or first == "localhost" or first != first.lower())
+
+
+def is_registry(text: str) -> bool:
+    """Tell whether `text` is a registry: `host[:port]`."""
+    return _REGISTRY.fullmatch(text) is not None
+
+
+def is_name(text: str) -> bool:
+    """Tell whether `text` is a registry, or one and the beginning of a repository's name."""
+    registry, slash, repository = text.partition("/")
+    return is_registry(registry) and (not slash or _REPOSITORY.fullmatch(repository) is not None)
+
+
+def _split_registry(name: str, default_registry: str) -> tuple[str, str]:
+    registry, repository = name.split("/", 1) if has_registry(name) else (default_registry, name)
     if registry == _LEGACY_DEFAULT_REGISTRY:
         registry = DEFAULT_REGISTRY
     if registry == DEFAULT_REGISTRY and "/" not in repository:

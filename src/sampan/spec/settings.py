@@ -1,16 +1,228 @@
-"""What a user may set: registries, and how patient to be with them. Pure structs with Docker's behaviour as default."""
+"""What a user may set, in TOML. Pure: text in, structs out; errors name the file and the key.
+
+    [store]
+    keep-blobs = true
+
+    [limits]
+    max-layer-bytes = "512g"
+
+    [registries]
+    default = "docker.io"
+
+    [registries."docker.io"]
+    mirrors = ["mirror.example:5000"]
+
+docs/reference/configuration.md has all of it.
+"""
 
 from __future__ import annotations
 
+import difflib
+import tomllib
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
 import msgspec
 
+from sampan.errors import InvalidInput
+from sampan.spec.reference import DEFAULT_REGISTRY, is_name, is_registry
+from sampan.units import parse_bytes, parse_duration
 
-class Registries(msgspec.Struct, frozen=True, kw_only=True):
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+DOCKER_HUB = "registry-1.docker.io"
+_HUB_NAMES = (DEFAULT_REGISTRY, "index.docker.io", DOCKER_HUB)
+CERTIFICATES = ("/etc/sampan/certs.d", "/etc/docker/certs.d", "/etc/containers/certs.d")
+
+_Positive = Annotated[int, msgspec.Meta(ge=1)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=86400)]
+
+
+class Store(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
+    """What the store keeps."""
+
+    keep_blobs: bool = False  # layers also as they were transferred
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
+    """What is refused because it is too large to be meant well."""
+
+    max_layer_bytes: _Positive = 512 << 30
+    max_layer_entries: _Positive = 4_000_000
+    max_compression_ratio: _Positive = 400
+
+
+class Registry(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
+    """What is special about one registry, or about a part of it."""
+
+    mirrors: tuple[str, ...] = ()  # [http[s]://]host[:port][/prefix], tried in this order before itself
+    location: str = ""  # host[:port][/prefix] that is meant instead
+    insecure: bool = False  # https without verification, or plain http
+    blocked: bool = False
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a repository is, or may be found as well."""
+
+    host: str
+    repository: str
+    insecure: bool = False
+    scheme: str = ""  # the one that a mirror's address begins with
+
+
+class Registries(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     """How registries are reached."""
 
-    tries: int = 5  # of one request, the first included
-    wait_s: float = 0.5  # before the second try; then twice as long each time
-    timeout_s: float = 60  # of silence on a connection
+    default: str = DEFAULT_REGISTRY  # where names without a registry are
+    tries: Annotated[int, msgspec.Meta(ge=1, le=100)] = 5  # of one request, the first included
+    wait_s: _Seconds = msgspec.field(name="wait", default=0.5)  # before the second try; then twice as long each time
+    timeout_s: _Seconds = msgspec.field(name="timeout", default=60.0)  # of silence on a connection
+    known: dict[str, Registry] = {}  # by host[:port], or by the beginning of a name: host/namespace
+    certificates: tuple[str, ...] = CERTIFICATES  # directories of HOST[:PORT]/*.crt, *.cert, *.key
+
+    def places(self, registry: str, repository: str) -> tuple[Place, ...]:
+        """Return where to look for a repository: its mirrors, and last the registry itself. Raises InvalidInput."""
+        name = f"{registry}/{repository}"
+        prefix, found = self._of(name)
+        if found.blocked:
+            raise InvalidInput(f"can't use {name}: registry {prefix} is blocked in the configuration")
+        rest = name.removeprefix(prefix)
+        own = self._place(found.location + rest if found.location else name)
+        if found.insecure:
+            own = msgspec.structs.replace(own, insecure=True)
+        return (*(self._place(mirror + rest) for mirror in found.mirrors), own)
+
+    def is_insecure(self, host: str) -> bool:
+        """Tell whether a host may speak without TLS, or show a certificate that nobody knows."""
+        found = self.known.get(_usual(host))
+        return found is not None and found.insecure
+
+    def _of(self, name: str) -> tuple[str, Registry]:
+        """Return the table with the longest beginning of a name."""
+        prefix = name
+        while prefix not in self.known and "/" in prefix:
+            prefix = prefix.rpartition("/")[0]
+        return prefix, self.known.get(prefix, Registry())
+
+    def _place(self, address: str) -> Place:
+        scheme, _, rest = address.rpartition("://")
+        host, _, repository = rest.partition("/")
+        if not repository:
+            raise InvalidInput(f"can't use {address} in place of a repository: it names a registry only")
+        insecure = scheme == "http" or self._of(rest)[1].insecure
+        return Place(
+            host=DOCKER_HUB if host in _HUB_NAMES else host,
+            repository=repository,
+            insecure=insecure,
+            scheme=scheme,
+        )
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it."""
+
+    store: Store = Store()
+    limits: Limits = Limits()
+    registries: Registries = Registries()
 
 
 DEFAULT_REGISTRIES = Registries()
+
+_NO_KEYS = frozenset(("known", "certificates"))
+
+
+def parse(documents: Iterable[tuple[str, str]], certificates: tuple[str, ...] = CERTIFICATES) -> Settings:
+    """Read files, given as name and text; a key's value in the last file that has it counts.
+
+    Raises InvalidInput that names the file and the key.
+    """
+    settings, known = Settings(), dict[str, Registry]()
+    for name, text in documents:
+        try:
+            document = tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, RecursionError) as e:
+            raise InvalidInput(f"can't read {name}: {str(e)[:200]}") from e
+        file = _File(name)
+        tables = file.keys(document, "", ("store", "limits", "registries"))
+        given = file.table(tables.get("registries", {}), "registries")
+        hosts = {key: value for key, value in given.items() if isinstance(value, dict) and is_name(key)}
+        for key, table in hosts.items():
+            host = _usual(key)
+            known[host] = file.merge(known.get(host, Registry()), table, f'registries."{key}"')
+        plain = {key: value for key, value in given.items() if key not in hosts}
+        settings = Settings(
+            store=file.merge(settings.store, tables.get("store", {}), "store"),
+            limits=file.merge(settings.limits, tables.get("limits", {}), "limits"),
+            registries=file.merge(settings.registries, plain, "registries"),
+        )
+    registries = msgspec.structs.replace(settings.registries, known=known, certificates=certificates)
+    return msgspec.structs.replace(settings, registries=registries)
+
+
+def _usual(name: str) -> str:
+    """Return the name under which Docker Hub is known."""
+    host, slash, rest = name.partition("/")
+    return f"{DEFAULT_REGISTRY}{slash}{rest}" if host in _HUB_NAMES else name
+
+
+class _File:
+    """Says where in which file something is wrong."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def merge(self, old: S, table: object, at: str) -> S:
+        """Return a struct with the values of a table."""
+        fields = {f.encode_name: f for f in msgspec.structs.fields(old) if f.name not in _NO_KEYS}
+        new = {}
+        for key, value in self.keys(table, at, fields).items():
+            name, where = fields[key].name, f"{at}.{key}"
+            try:
+                new[name] = msgspec.convert(_number(name, value), fields[key].type)
+            except (msgspec.ValidationError, InvalidInput) as e:
+                raise self._wrong(where, str(e)) from e
+            if fault := _fault_of_names(name, new[name]):
+                raise self._wrong(where, fault)
+        return msgspec.structs.replace(old, **new)
+
+    def keys(self, table: object, at: str, allowed: Iterable[str]) -> dict[str, Any]:
+        """Return a table, all of whose keys are allowed."""
+        found = self.table(table, at)
+        for key in found:
+            if key not in allowed:
+                near = difflib.get_close_matches(key, allowed, 1)
+                hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(allowed)}"
+                raise self._wrong(f"{at}.{key}".lstrip("."), "there is no such key", hint)
+        return found
+
+    def table(self, value: object, at: str) -> dict[str, Any]:
+        """Return a table."""
+        if not isinstance(value, dict):
+            raise self._wrong(at, "this is a table", f"write [{at}] on a line of its own, and its keys below")
+        return value
+
+    def _wrong(self, at: str, cause: str, hint: str = "") -> InvalidInput:
+        return InvalidInput(f"can't use {self._name}: {at}: {cause}", hint)
+
+
+def _number(name: str, value: object) -> object:
+    """Read sizes and durations that are text."""
+    if isinstance(value, str) and name.endswith("_bytes"):
+        return parse_bytes(value)
+    if isinstance(value, str) and name.endswith("_s"):
+        return parse_duration(value) / 10**9
+    return value
+
+
+def _fault_of_names(name: str, value: Any) -> str:
+    """Say what of a value is no registry; "" where all is well."""
+    addresses = value if name == "mirrors" else (value,) if name == "location" and value else ()
+    for address in addresses:
+        bare = address.removeprefix("https://").removeprefix("http://") if name == "mirrors" else address
+        if not is_name(bare):
+            return f"{address[:200]!r} does not read host[:port][/prefix]"
+    if name == "default" and not is_registry(value):
+        return f"{value[:200]!r} is no registry: it reads host[:port]"
+    return ""

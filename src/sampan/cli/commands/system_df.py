@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sampan.cli.command import Call, Command
+from sampan.cli.failure import Failure
 from sampan.cli.flags import Flag
 from sampan.cli.output import write
 from sampan.cli.table import Listing, human_size
@@ -15,11 +16,13 @@ if TYPE_CHECKING:
 
 
 def df(call: Call) -> int:
-    """Print a line for each kind of object."""
+    """Print a line for each kind of object; with --verbose one for each object."""
     usage = call.session.ask("GET", "/system/df").json()
+    if call.options["verbose"]:
+        return _verbose(usage, call.options["format"])
     rows = [_images(usage), _containers(usage), _volumes(usage), _build_cache(usage)]
     listing = Listing(
-        "diskUsageContext",
+        "formatter.diskUsageImagesContext",
         {
             "Type": lambda row: row["type"],
             "TotalCount": lambda row: str(row["total"]),
@@ -30,28 +33,46 @@ def df(call: Call) -> int:
         {"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE"},
         ("Type", "TotalCount", "Active", "Size", "Reclaimable"),
     )
+    listing.parse_error = listing.execute_error = "template parsing error"
     write(listing.show(rows, call.options["format"]))
+    return 0
+
+
+def _verbose(usage: Usage, format: str) -> int:
+    from sampan.cli.disk_usage import document, tables
+
+    if format in ("", "table"):
+        write(tables(usage))
+        return 0
+    from sampan.cli.template import TemplateError
+    from sampan.cli.template_functions import to_json
+    from sampan.cli.templated import parsed
+
+    found = document(usage)
+    if format == "json":
+        kinds = ",".join(f'"{kind}":{to_json(rows(found.item))}' for kind, rows in found.columns.items())
+        write(f"{{{kinds}}}")
+        return 0
+    try:
+        write(parsed(format).execute(found))
+    except TemplateError as e:
+        raise Failure(str(e)) from None
     return 0
 
 
 def _reclaimable(row: Usage) -> str:
     text = human_size(row["reclaimable"])
-    return f"{text} ({row['reclaimable'] * 100 // row['size']}%)" if row["size"] and row["reclaimable"] else text
+    return f"{text} ({row['reclaimable'] * 100 // row['size']}%)" if row["size"] and row["percent"] else text
 
 
 def _images(usage: Usage) -> Usage:
     images = usage.get("Images") or []
     active = [image for image in images if (image.get("Containers") or 0) > 0]
     size = usage.get("LayersSize") or 0
-    # Where the engine does not know what is shared (-1), Docker's client counts an image as free.
-    used = sum(image["Size"] - image["SharedSize"] for image in active if image.get("SharedSize", -1) >= 0)
-    return {
-        "type": "Images",
-        "total": len(images),
-        "active": len(active),
-        "size": size,
-        "reclaimable": max(size - used, 0),
-    }
+    free = usage.get("LayersReclaimable")
+    if free is None:  # another engine's answer: Docker's client takes for free what images in use share
+        free = size - sum(image["Size"] - image["SharedSize"] for image in active if image.get("SharedSize", -1) >= 0)
+    return _row("Images", images, active, size, free)
 
 
 def _containers(usage: Usage) -> Usage:
@@ -59,13 +80,7 @@ def _containers(usage: Usage) -> Usage:
     active = [c for c in containers if c.get("State") in ("running", "paused", "restarting")]
     size = sum(c.get("SizeRw") or 0 for c in containers)
     used = sum(c.get("SizeRw") or 0 for c in active)
-    return {
-        "type": "Containers",
-        "total": len(containers),
-        "active": len(active),
-        "size": size,
-        "reclaimable": size - used,
-    }
+    return _row("Containers", containers, active, size, size - used)
 
 
 def _volumes(usage: Usage) -> Usage:
@@ -73,15 +88,27 @@ def _volumes(usage: Usage) -> Usage:
     size = sum(max(v["Size"], 0) for v in volumes)
     active = [v for v in volumes if v["RefCount"] > 0]
     free = size - sum(max(v["Size"], 0) for v in active)
-    return {"type": "Local Volumes", "total": len(volumes), "active": len(active), "size": size, "reclaimable": free}
+    return _row("Local Volumes", volumes, active, size, free)
 
 
 def _build_cache(usage: Usage) -> Usage:
     records = usage.get("BuildCache") or []
-    size = sum(r.get("Size") or 0 for r in records if not r.get("Shared"))
+    own = [r for r in records if not r.get("Shared")]
     active = [r for r in records if r.get("InUse")]
-    free = size - sum(r.get("Size") or 0 for r in active if not r.get("Shared"))
-    return {"type": "Build Cache", "total": len(records), "active": len(active), "size": size, "reclaimable": free}
+    size = sum(r.get("Size") or 0 for r in own)
+    free = sum(r.get("Size") or 0 for r in own if not r.get("InUse"))
+    return {**_row("Build Cache", records, active, size, free), "percent": False}
+
+
+def _row(kind: str, found: list[Usage], active: list[Usage], size: int, free: int) -> Usage:
+    return {
+        "type": kind,
+        "total": len(found),
+        "active": len(active),
+        "size": size,
+        "reclaimable": free,
+        "percent": True,
+    }
 
 
 COMMAND = Command(
@@ -90,6 +117,6 @@ COMMAND = Command(
     df,
     flags=(
         Flag("format", "string", "table, table TEMPLATE, json or a Go template"),
-        Flag("verbose", "bool", "Each object", short="v", unsupported="it comes later"),
+        Flag("verbose", "bool", "Each object", short="v"),
     ),
 )

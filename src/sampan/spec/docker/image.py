@@ -127,7 +127,7 @@ class ImageManifestSummary(Body, frozen=True, kw_only=True):
 
 
 class ImageSummary(Body, frozen=True, kw_only=True):
-    """One line of `images`. The last field is ours: seconds since 1970, left out where it was never used."""
+    """One line of `images`. The last field is ours: seconds since 1970, 0 for never."""
 
     containers: int = always(-1)
     created: int = always(0)
@@ -141,7 +141,32 @@ class ImageSummary(Body, frozen=True, kw_only=True):
     size: int = always(0)
     virtual_size: int | None = None  # until 1.43
     manifests: tuple[ImageManifestSummary, ...] | None = None
-    last_used: int = 0
+    last_used: int = always(0)
+
+
+class ImageUser(Body, frozen=True, kw_only=True):
+    """A container that is made of an image."""
+
+    id: str = always("", "Id")
+    name: str = always("")
+    state: str = always("")
+
+
+class ImageLayer(Body, frozen=True, kw_only=True):
+    """A layer of an image, and the images that have it too: by a name, or the id of one that has none."""
+
+    diff_id: str = always("")
+    size: int = always(0)
+    created_by: str = always("")
+    shared_with: tuple[str, ...] = always(())
+
+
+class ImageTree(ImageSummary, frozen=True, kw_only=True):
+    """An image with its layers, lowest first, and its containers: sampan's own."""
+
+    platform: str = always("")
+    layers: tuple[ImageLayer, ...] = always(())
+    users: tuple[ImageUser, ...] = always(())
 
 
 class ImageHistoryResponseItem(Body, frozen=True, kw_only=True):

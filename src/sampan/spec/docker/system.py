@@ -196,10 +196,11 @@ class EventMessage(Body, frozen=True, kw_only=True):
 
 
 class DiskUsage(Body, frozen=True, kw_only=True):
-    """What takes how much room."""
+    """What takes how much room. What was not asked for is None. `layers_reclaimable` is ours."""
 
     layers_size: int = 0
-    images: tuple[ImageSummary, ...] = always(())
-    containers: tuple[ContainerSummary, ...] = always(())
-    volumes: tuple[Volume, ...] = always(())
-    build_cache: tuple[msgspec.Raw, ...] = always(())
+    layers_reclaimable: int | None = None
+    images: tuple[ImageSummary, ...] | None = always(None)
+    containers: tuple[ContainerSummary, ...] | None = always(None)
+    volumes: tuple[Volume, ...] | None = always(None)
+    build_cache: tuple[msgspec.Raw, ...] | None = always(None)

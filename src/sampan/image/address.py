@@ -1,0 +1,57 @@
+"""Addresses that registries name: whether one is this machine, whether two are one server's, and where not to go."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urljoin, urlsplit
+
+from sampan.errors import Failed
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether `host` (with a port or not) is this machine's loopback."""
+    name = host
+    if host.startswith("["):
+        name = host[1:].partition("]")[0]
+    elif host.count(":") == 1:
+        name = host.partition(":")[0]
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def origin(url: str) -> tuple[str, str | None, int | None]:
+    """Return what two addresses of one server have in common: scheme, host and port."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:  # out of range
+        port = -1
+    return parts.scheme, parts.hostname, _PORTS.get(parts.scheme) if port is None else port
+
+
+def leads_to(source: str, location: str) -> str:
+    """Return the address that an answer of `source` names. Raises Failed where going there would be less safe."""
+    try:
+        target = urljoin(source, location)
+        old, new = urlsplit(source), urlsplit(target)
+        cause = "that is no address to go to" if new.port == 0 else ""
+    except ValueError:
+        raise Failed(f"can't follow {source[:200]} to {location[:200]!r}: that is no address") from None
+    if new.scheme not in ("http", "https") or not new.hostname or new.username is not None:
+        cause = "that is no address to go to"
+    elif old.scheme == "https" and new.scheme != "https":
+        cause = "it leads from https to http"
+    elif is_loopback(new.netloc) and not is_loopback(old.netloc):
+        cause = "it leads from another machine to this one's loopback"
+    if cause:
+        raise Failed(
+            f"can't follow {old.netloc} to {target[:200]}: {cause}",
+            "a proxy before the registry may have to be told to set X-Forwarded-Proto and X-Forwarded-Host",
+        )
+    return target

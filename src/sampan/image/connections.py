@@ -1,0 +1,138 @@
+"""Connections to one registry and to the servers that it names: each with the proxy, and the trust, that is its own.
+
+A registry's authorities in certs.d count for the servers that it names, too, as with Docker. Its client certificate and
+its insecurity do not: beyond the same host name, each server needs its own.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, SSLError
+
+from sampan import __version__
+from sampan.errors import Failed, Unsupported
+from sampan.image import trust
+from sampan.image.address import is_loopback
+from sampan.image.proxies import proxy_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from urllib3.response import BaseHTTPResponse
+
+    from sampan.spec.settings import Place, Registries
+
+_CONNECT_S = 15
+_AGENT = {"User-Agent": f"sampan/{__version__}"}
+_UNKNOWN_AUTHORITY = frozenset((18, 19, 20, 21))  # OpenSSL, X509_V_ERR_*
+_NOT_NOW = frozenset((9, 10))
+
+
+class Connections:
+    """Pools of connections, made when they are first needed. Several threads may use them."""
+
+    def __init__(self, place: Place, registries: Registries) -> None:
+        self._place = place
+        self._registries = registries
+        self._pools: dict[str, urllib3.PoolManager] = {}
+        self.certificates = trust.directory_of(place.host, registries.certificates)
+
+    def schemes(self) -> tuple[str, ...]:
+        """Return how the registry may be spoken to, in the order to try."""
+        if self._place.scheme:
+            return (self._place.scheme,)
+        if is_loopback(self._place.host):
+            return ("https",) if self.certificates else ("http", "https")
+        return ("https", "http") if self._place.insecure else ("https",)
+
+    def is_insecure(self, host: str) -> bool:
+        """Tell whether a server's certificate need not be known, or it may speak plain http: as it is configured."""
+        if self._registries.is_insecure(host) or (is_loopback(host) and self.certificates is None):
+            return True
+        return self._place.insecure and _name(host) == _name(self._place.host)
+
+    def request(
+        self, method: str, url: str, body: bytes | Iterable[bytes] | None, headers: Mapping[str, str], timeout_s: float
+    ) -> BaseHTTPResponse:
+        """Send one request, follow nothing. Raises urllib3's HTTPError."""
+        return self._pool(url).request(
+            method,
+            url,
+            body=body,
+            headers={**_AGENT, **headers},
+            timeout=urllib3.Timeout(connect=min(_CONNECT_S, timeout_s), read=timeout_s),
+            preload_content=False,
+            redirect=False,
+        )
+
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        parts = urlsplit(url)
+        key = f"{parts.scheme}://{parts.netloc}"
+        pool = self._pools.get(key)
+        if pool is None:
+            tls = self._context(parts.netloc) if parts.scheme == "https" else None
+            pool = self._pools[key] = _pool(proxy_for(url, os.environ), tls)
+        return pool
+
+    def _context(self, host: str) -> ssl.SSLContext:
+        own = trust.directory_of(host, self._registries.certificates)
+        directories = [path for path in (self.certificates, own) if path is not None]
+        return trust.context(dict.fromkeys(directories), ours=own, verify=not self.is_insecure(host))
+
+
+def _pool(proxy: str | None, tls: ssl.SSLContext | None) -> urllib3.PoolManager:
+    if proxy is None:
+        return urllib3.PoolManager(retries=False, maxsize=8, ssl_context=tls)
+    parts = urlsplit(proxy)
+    if parts.scheme not in ("http", "https"):
+        raise Unsupported(f"unsupported: proxy {parts.scheme}://{parts.hostname}", "use an http or https proxy")
+    headers = {}
+    if parts.username is not None:
+        headers = urllib3.make_headers(proxy_basic_auth=f"{parts.username}:{parts.password or ''}")
+    return urllib3.ProxyManager(proxy, retries=False, maxsize=8, ssl_context=tls, proxy_headers=headers)
+
+
+def _name(host: str) -> str | None:
+    return urlsplit(f"//{host}").hostname
+
+
+def refused(error: BaseException | None) -> bool:
+    """Tell whether it is of no use to try again at once: nobody listens, there is no such host, TLS is not agreed."""
+    return any(isinstance(e, NewConnectionError | ConnectionRefusedError | SSLError) for e in _chain(error))
+
+
+def unreachable(host: str, error: HTTPError) -> Failed:
+    """Say why there is no connection to a host; in Go's words, which people search for, where TLS fails."""
+    cause = next((e for e in _chain(error) if isinstance(e, OSError)), error)
+    hint = "check the registry's name and that it runs"
+    text = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        text = f"tls: failed to verify certificate: {_certificate_fault(cause)}"
+        hint = f"put its authority's certificate into /etc/sampan/certs.d/{host}/ca.crt"
+    elif isinstance(cause, ssl.SSLError) and cause.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
+        text = "http: server gave HTTP response to HTTPS client"
+        hint = f'to speak plain http to it, write insecure = true below [registries."{host}"] in the configuration'
+    elif isinstance(cause, ssl.SSLError):
+        text = f"tls: {(cause.reason or text).lower().replace('_', ' ')}"
+    else:
+        text = text[:300].lower()
+    return Failed(f"can't reach registry {host}: {text}", hint)
+
+
+def _certificate_fault(error: ssl.SSLCertVerificationError) -> str:
+    if error.verify_code in _UNKNOWN_AUTHORITY:
+        return "x509: certificate signed by unknown authority"
+    if error.verify_code in _NOT_NOW:
+        return "x509: certificate has expired or is not yet valid"
+    return f"x509: {error.verify_message.rstrip('.')}"
+
+
+def _chain(error: BaseException | None) -> Iterable[BaseException]:
+    while error is not None:
+        yield error
+        error = error.reason if isinstance(error, MaxRetryError) else error.__cause__ or error.__context__
