@@ -10,6 +10,7 @@ import pytest
 from sampan import dirs
 from sampan.image import archive
 from sampan.image.pull import pull
+from sampan.image.registry import Repository
 from sampan.image.unpack import unpack_layer
 from sampan.spec.reference import Reference
 from support.image_store import opened, silent, wait_until_synced
@@ -114,7 +115,8 @@ def test_images_are_pulled_from_debians_registry(images, where, layout, tmp_path
     try:
         name = server.push(layout, "group/app:1", *options)
 
-        image = pull(images, Reference.parse(name), unpack=unpack_layer, progress=silent)
+        reference = Reference.parse(name)
+        image = pull(images, Repository(reference), reference, unpack=unpack_layer, progress=silent)
     finally:
         server.end()
 

@@ -13,6 +13,7 @@ from sampan import dirs
 from sampan.errors import Failed, InvalidInput, NotFound, NotPermitted, SampanError, Unsupported
 from sampan.image.endpoint import Endpoint
 from sampan.image.pull import pull
+from sampan.image.registry import Repository
 from sampan.image.unpack import unpack_layer
 from sampan.spec.distribution import AuthConfig, Platform
 from sampan.spec.reference import Reference
@@ -50,7 +51,8 @@ def server():
 def fetch(images, server, name="app:1", **options):
     said = []
     reference = Reference.parse(f"{server.address}/{name}")
-    image = pull(images, reference, unpack=unpack_layer, progress=said.append, **options)
+    repository = Repository(reference, options.pop("auth", None))
+    image = pull(images, repository, reference, unpack=unpack_layer, progress=said.append, **options)
     return image, said
 
 
@@ -234,9 +236,10 @@ def test_a_registry_that_is_not_there_is_named(images):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
+        reference = Reference.parse(f"{address}/app")
 
         with pytest.raises(Failed, match=f"can't reach registry {address}: connection refused"):
-            pull(images, Reference.parse(f"{address}/app"), unpack=unpack_layer, progress=print)
+            pull(images, Repository(reference), reference, unpack=unpack_layer, progress=print)
 
 
 def replaced(server, kind, old, new):
@@ -311,13 +314,14 @@ def test_a_hostile_layer_stops_the_pull_and_leaves_nothing(images, server, where
 
 def test_a_worker_that_dies_leaves_nothing(images, server, where):
     server.put_image("app", "1", LOWER)
+    reference = Reference.parse(f"{server.address}/app:1")
 
-    def die(fd, target, *, digest, diff_id):
+    def die(fd, target, **what):
         os.mkdir(target)
         raise Failed("the worker was killed")
 
     with pytest.raises(Failed, match="the worker was killed"):
-        pull(images, Reference.parse(f"{server.address}/app:1"), unpack=die, progress=lambda _: None)
+        pull(images, Repository(reference), reference, unpack=die, progress=lambda _: None)
     assert nothing_is_left(images, where)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from sampan.engine.requests import ImagesQuery
@@ -80,13 +80,10 @@ def _pull(call: Call) -> None:
     if tag:
         name += f"@{tag}" if ":" in tag else f":{tag}"
     auth = call.header("x-registry-auth")
-    with progress(call) as lines:
-        call.engine.pull(
-            name,
-            platform=call.text("platform") or None,
-            auth=auth.encode() if auth else None,
-            progress=lambda event: lines.write(message(event)),
-        )
+    pulling = call.engine.pull(name, platform=call.text("platform") or None, auth=auth.encode() if auth else None)
+    with progress(call) as lines, closing(pulling), call.if_client_leaves(pulling.close):
+        for event in pulling:
+            lines.write(message(event))
 
 
 def _import(call: Call) -> None:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         LogStream,
         Session,
     )
+    from sampan.engine.tasks import Task
     from sampan.image.compression import Readable
     from sampan.spec import docker
 
@@ -197,9 +198,9 @@ class Engine:
 
     # ------------------------------------------------------------------------------------------------ images
 
-    def pull(self, name: str, *, platform: str | None = None, auth: bytes | None = None, progress: Report) -> None:
+    def pull(self, name: str, *, platform: str | None = None, auth: bytes | None = None) -> Task:
         """Bring an image from its registry. `auth`: the X-Registry-Auth header as it came."""
-        imaging.pull(self._core, name, platform=platform, auth=auth, progress=progress)
+        return imaging.pull(self._core, name, platform=platform, auth=auth)
 
     def load(self, stream: Readable, *, platform: str | None = None, progress: Report) -> List[str]:
         """Take in an archive of images; return the lines that Docker prints."""

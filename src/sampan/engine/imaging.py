@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sampan.engine import directories
+from sampan.engine.tasks import Task
+from sampan.engine.unpacking import Unpacker
 from sampan.errors import InvalidInput
 from sampan.image import archive, auth as credentials
 from sampan.spec import docker
@@ -23,23 +25,7 @@ if TYPE_CHECKING:
 
     Report = Callable[[Progress], None]
 
-_UNPACK_S = 24 * 3600
-
-
-class Unpacker:
-    """Unpacks a layer in a process of its own, which the keeper forks; several at once use as many processors."""
-
-    def __init__(self, core: Core) -> None:
-        self._core = core
-
-    def __call__(self, fd: int, target: str, *, digest: str | None, diff_id: str | None) -> messages.Unpacked:
-        """Unpack the compressed tar that `fd` gives into the new directory `target`."""
-        channel = self._core.worker()
-        try:
-            job = messages.Unpack(target=target, digest=digest, diff_id=diff_id)
-            return channel.ask(job, messages.Unpacked, (fd,), timeout_s=_UNPACK_S)
-        finally:
-            channel.close()
+_PACK_S = 24 * 3600
 
 
 class Packer:
@@ -53,25 +39,34 @@ class Packer:
         channel = self._core.worker()
         try:
             job = messages.Pack(layer=layer, kind=compression.kind, level=compression.level)
-            return channel.ask(job, messages.Packed, (fd,), timeout_s=_UNPACK_S)
+            return channel.ask(job, messages.Packed, (fd,), timeout_s=_PACK_S)
         finally:
             channel.close()
 
 
-def pull(core: Core, name: str, *, platform: str | None, auth: bytes | None, progress: Report) -> None:
+def pull(core: Core, name: str, *, platform: str | None, auth: bytes | None) -> Task:
     """Bring an image from its registry."""
     from sampan.image import pull as pulling  # and urllib3, a third of all imports: the server does it behind its start
+    from sampan.image.registry import Repository
 
     reference = Reference.parse(name)
-    image = pulling.pull(
-        core.images,
-        reference,
-        platform=Platform.parse(platform) if platform else None,
-        auth=credentials.from_header(auth.decode("ascii", "replace")) if auth else None,
-        unpack=Unpacker(core),
-        progress=progress,
-    )
-    core.bus.tell("image", "pull", reference.familiar(), {"name": reference.familiar_name(), "image": image.id})
+    wanted = Platform.parse(platform) if platform else None
+    repository = Repository(reference, credentials.from_header(auth.decode("ascii", "replace")) if auth else None)
+    unpacker = Unpacker(core)
+
+    def work(report: Report) -> None:
+        image = pulling.pull(
+            core.images,
+            repository,
+            reference,
+            platform=wanted,
+            unpack=unpacker,
+            resume=unpacker.resume,
+            progress=report,
+        )
+        core.bus.tell("image", "pull", reference.familiar(), {"name": reference.familiar_name(), "image": image.id})
+
+    return Task(work, repository.stop)
 
 
 def load(core: Core, stream: Readable, *, platform: str | None = None, progress: Report) -> list[str]:

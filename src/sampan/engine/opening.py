@@ -26,8 +26,8 @@ from sampan.engine.settings import SettingsFiles
 from sampan.engine.store import Store
 from sampan.engine.volumes import Volumes
 from sampan.errors import SampanError, doing
+from sampan.image import unfinished
 from sampan.image.store import Images
-from sampan.kernel.trees import remove_tree
 from sampan.rootfs import host as host_image
 from sampan.rootfs.snapshots import Snapshots
 from sampan.runtime.probe import probe
@@ -96,7 +96,7 @@ def close_core(core: Core) -> None:
 
 def repair(core: Core) -> None:
     """Bring intent and fact together."""
-    _empty(core.dirs.tmp)
+    unfinished.sweep(core.dirs.tmp)
     intents = [
         reconcile.Intent(id=c.id, state=c.state, auto_remove=c.body.host_config.auto_remove) for c in core.registry
     ]
@@ -108,12 +108,7 @@ def repair(core: Core) -> None:
     core.volumes.sweep()
     core.images.sweep(lambda image_id: in_use(core, image_id))
     core.snapshots.sweep(_lowerdirs(core))
-    _empty(core.dirs.tmp)
-
-
-def _empty(directory: str) -> None:
-    for name in os.listdir(directory):
-        remove_tree(f"{directory}/{name}")
+    unfinished.sweep(core.dirs.tmp)
 
 
 def _lowerdirs(core: Core) -> set[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Future
 
     from sampan.image.compression import Compression
@@ -40,31 +41,39 @@ class Feeder:
         *,
         digest: str | None = None,
         diff_id: str | None = None,
+        size: int | None = None,
+        by: Unpacker | None = None,
     ) -> Future[Unpacked]:
         """Send a layer's bytes to an unpacker that makes `target`; return when they are sent, not when it is done.
 
-        No more `pieces` are taken once the unpacker has given up. What fails in them is raised here; then the unpacker
-        has seen an early end, and whatever it says is not to be used.
+        `by` is one that goes on with a layer; else this feeder's begins. No more `pieces` are taken once it has given
+        up. What fails in them is raised here, when the unpacker has seen their early end and has said something, which
+        is not to be used.
         """
         reading, writing = os.pipe2(os.O_CLOEXEC)
         try:
             _enlarge(writing)
-            future = self._pool.submit(self._run, reading, target, digest, diff_id)
+            unpack = partial(by or self._unpack, reading, target, digest=digest, diff_id=diff_id, size=size)
+            future = self._pool.submit(_run, unpack, reading)
         except BaseException:
             os.close(reading)
             os.close(writing)
             raise
         try:
             _write(writing, pieces)
-        finally:
+        except BaseException:
             os.close(writing)
+            wait((future,))
+            raise
+        os.close(writing)
         return future
 
-    def _run(self, reading: int, target: str, digest: str | None, diff_id: str | None) -> Unpacked:
-        try:
-            return self._unpack(reading, target, digest=digest, diff_id=diff_id)
-        finally:
-            os.close(reading)
+
+def _run(unpack: Callable[[], Unpacked], reading: int) -> Unpacked:
+    try:
+        return unpack()
+    finally:
+        os.close(reading)
 
 
 class Packing:

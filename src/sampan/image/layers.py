@@ -1,7 +1,7 @@
 """Unpacked layers by diff id: each is made once, whoever asks for it and how many at a time.
 
-A layer is made in tmp/ and renamed when it is whole. While somebody works with layers that no image names yet they are
-pinned, and `remove` leaves them alone.
+A layer is made in tmp/ and renamed when it is whole; one that is interrupted may be gone on with (`unfinished`). While
+somebody works with layers that no image names yet they are pinned, and `remove` leaves them alone.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import msgspec
 
 from sampan.errors import Failed, doing
 from sampan.ids import check_digest, is_digest, new_id
+from sampan.image import unfinished
 from sampan.image.recipe import RECIPE, REPLACED, has_recipe
 from sampan.image.unpack import BLOB, read_record
 from sampan.kernel.trees import remove_tree
@@ -48,8 +49,36 @@ class Unpacked(Protocol):
 class Unpacker(Protocol):
     """Unpacks a layer somewhere: in a worker process, or here in a test. As `unpack.unpack_layer`."""
 
-    def __call__(self, fd: int, target: str, *, digest: str | None, diff_id: str | None) -> Unpacked:
-        """Read `fd` to its end into the new directory `target`; leave no `target` on failure. `fd` stays open."""
+    def __call__(
+        self, fd: int, target: str, *, digest: str | None, diff_id: str | None, size: int | None = None
+    ) -> Unpacked:
+        """Read `fd` to its end into the new directory `target`; leave no `target` on failure. `fd` stays open.
+
+        With a `size`, one that works in a process of its own may keep what it has where `fd` ends before that many
+        bytes, and wait in the directory above `target`.
+        """
+
+
+class Interrupted(Unpacker, Protocol):
+    """An unpacker that was left in the middle of a layer, and goes on with it; called once, it is closed after."""
+
+    @property
+    def place(self) -> str:
+        """The directory above its target."""
+
+    @property
+    def offset(self) -> int:
+        """How many bytes it has: the next `fd` begins after them."""
+
+    def close(self) -> None:
+        """Let it go on waiting, unless it was called."""
+
+
+class Resume(Protocol):
+    """Finds who waits with what a key (`unfinished.key`) names."""
+
+    def __call__(self, key: str) -> Interrupted | None:
+        """Return an unpacker that can go on, if there is one."""
 
 
 class Packed(Protocol):
@@ -83,6 +112,8 @@ class Layers:
         self._lock = threading.Lock()
         self._pins: Counter[str] = Counter()
         self._making: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._listeners: defaultdict[str, list[Callable[[int], None]]] = defaultdict(list)
+        self._places: set[str] = set()  # where this server has layers unpacked
         os.makedirs(f"{dirs.layers}/sha256", mode=0o711, exist_ok=True)
         os.makedirs(dirs.tmp, mode=0o700, exist_ok=True)
 
@@ -116,21 +147,63 @@ class Layers:
         finally:
             pins.release()
 
-    def make(self, diff_id: str, unpack: Callable[[str], Unpacked]) -> LayerRecord:
-        """Return the layer's record; where it is not here yet, `unpack(target)` makes it. Its pin must be held."""
+    @contextmanager
+    def making(self, diff_id: str) -> Iterator[LayerRecord | None]:
+        """Make a layer in the block unless its record is given: nobody else does meanwhile. Its pin must be held."""
         with self._lock:
             making = self._making[diff_id]
         with making:
             record = self.find(diff_id)
-            if record is None or not self.is_complete(diff_id):
-                with self.scratch() as target:
-                    result = unpack(target)
-                    if result.diff_id != diff_id:
-                        raise Failed(f"can't keep layer {diff_id}: it was unpacked as {result.diff_id}")
-                    record = self._adopt(target, diff_id)
+            yield record if record is not None and self.is_complete(diff_id) else None
         with self._lock:
             self._making.pop(diff_id, None)
-        return record
+
+    @contextmanager
+    def told(self, diff_id: str, listener: Callable[[int], None]) -> Iterator[None]:
+        """In the block, call `listener` with how many bytes of a layer have come, whoever makes it."""
+        with self._lock:
+            self._listeners[diff_id].append(listener)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._listeners[diff_id].remove(listener)
+                if not self._listeners[diff_id]:
+                    del self._listeners[diff_id]
+
+    def tell(self, diff_id: str, count: int) -> None:
+        """Tell all who wait for a layer how many bytes have come."""
+        with self._lock:
+            listeners = tuple(self._listeners.get(diff_id, ()))
+        for listener in listeners:
+            listener(count)
+
+    @contextmanager
+    def place(self, key: str, interrupted: Interrupted | None = None) -> Iterator[str]:
+        """A path to unpack to: a new one, or that of `interrupted`. At the end what no worker keeps is removed."""
+        place = interrupted.place if interrupted is not None else unfinished.new_place(self._dirs.tmp, key)
+        target = f"{place}/{unfinished.LAYER}"
+        with self._lock:
+            self._places.add(place)
+        try:
+            yield target
+        finally:
+            if not (os.path.exists(target) and unfinished.is_held(place)):
+                remove_tree(place)
+            with self._lock:
+                self._places.discard(place)
+
+    def waiting(self, key: str = "") -> list[str]:
+        """Return the places where interrupted unpackers wait, of one layer or of all; the longest first."""
+        held = unfinished.held(self._dirs.tmp, key)
+        with self._lock:
+            return [place for place in held if place not in self._places]
+
+    def keep(self, target: str, diff_id: str, result: Unpacked) -> LayerRecord:
+        """Keep an unpacked layer that must be `diff_id`."""
+        if result.diff_id != diff_id:
+            raise Failed(f"can't keep layer {diff_id}: it was unpacked as {result.diff_id}")
+        return self._adopt(target, diff_id)
 
     def adopt(self, target: str, result: Unpacked, pins: Pins) -> LayerRecord:
         """Keep an unpacked layer, the diff id of which was not known before."""

@@ -18,11 +18,11 @@ import msgspec
 
 from sampan.errors import Conflict, Failed, InvalidInput, NotFound, SampanError
 from sampan.ids import is_digest, short
-from sampan.image import lineage, removal
+from sampan.image import lineage, removal, unfinished
 from sampan.image.blobs import Blobs
 from sampan.image.database import Database, Row
 from sampan.image.layers import Layers
-from sampan.kernel.trees import remove_tree, sync_filesystem
+from sampan.kernel.trees import sync_filesystem
 from sampan.spec.distribution import Manifest, Platform, decode_manifest, go_architecture
 from sampan.spec.image import BlobFact, Image, Removal, decode_config
 from sampan.spec.reference import Reference
@@ -285,8 +285,7 @@ class Images:
 
         Called at the server's start, before anything else works with images.
         """
-        for name in os.listdir(self._dirs.tmp):
-            remove_tree(f"{self._dirs.tmp}/{name}")
+        unfinished.sweep(self._dirs.tmp)
         with self._lock:
             damaged = [(row, why) for row in self._database.rows() if (why := self._damage(row))]
             said = tuple(self._drop_damaged(row, why) for row, why in damaged)

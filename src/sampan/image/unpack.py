@@ -24,7 +24,7 @@ from sampan.kernel.trees import remove_tree
 from sampan.spec.image import LayerLimits, LayerRecord, LayerResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 RECORD = "layer.json"
 CONTENT = "diff"
@@ -48,12 +48,17 @@ def unpack_layer(
     diff_id: str | None = None,
     keep_blob: bool = False,
     limits: LayerLimits = LayerLimits(),  # noqa: B008  # frozen
+    size: int | None = None,
+    more: Callable[[int], int] | None = None,
 ) -> LayerResult:
     """Read a layer from `fd` to its end and unpack it into the new directory `target`: diff/, layer.json, recipe.
 
     `digest` is of the bytes as read, `diff_id` of the tar in them; None is not checked. With neither, the archive must
     have its end mark. With `keep_blob` the bytes as read are kept in it too, unless they are the tar: for that
     there is the recipe. What fails leaves no `target`. `fd` stays open.
+
+    Where `fd` ends before `size` bytes, and all that came is unpacked, `more(count)` is called for another descriptor
+    that goes on after the `count` bytes so far; it may take its time, and ends the work by raising.
     """
     with doing("can't unpack layer"):
         os.mkdir(target, 0o711)
@@ -61,7 +66,7 @@ def unpack_layer(
             os.mkdir(f"{target}/{CONTENT}")
             with (
                 _Source(fd, f"{target}/{BLOB}" if keep_blob else None) as source,
-                _Tar(source, limits) as content,
+                _Tar(source, limits, size or 0, more) as content,
                 Recorder(target) as recipe,
             ):
                 reader = Reader(content.pieces(), recipe.text)
@@ -151,13 +156,17 @@ def _record(target: str, result: LayerResult, facts: Facts) -> None:
 
 
 class _Source:
-    """The bytes as they come, counted and hashed, and with `kept` written to a file of this name."""
+    """The bytes as they come, counted and hashed, and with `kept` written to a file of this name.
+
+    `more`, asked at their end, may give a descriptor with others.
+    """
 
     def __init__(self, fd: int, kept: str | None) -> None:
         self._fd = fd
         self._kept = open(kept, "xb", buffering=0) if kept is not None else None  # noqa: SIM115
         self._hash = hashlib.sha256()
         self.count = 0
+        self.more: Callable[[], int | None] = lambda: None
 
     def __enter__(self) -> Self:
         return self
@@ -167,7 +176,11 @@ class _Source:
             self._kept.close()
 
     def read(self, size: int, /) -> bytes:
-        data = os.read(self._fd, size)
+        while not (data := os.read(self._fd, size)):
+            fd = self.more()
+            if fd is None:
+                break
+            self._fd = fd
         if self._kept is not None:
             write_all(self._kept.fileno(), data)
         self._hash.update(data)
@@ -178,19 +191,28 @@ class _Source:
         return "sha256:" + self._hash.hexdigest()
 
 
+class _Dry:
+    """Stands in the queue where the input ended too early."""
+
+
 class _Tar:
     """The uncompressed archive: made by one thread, hashed by another, read through `pieces`."""
 
-    def __init__(self, source: _Source, limits: LayerLimits) -> None:
+    def __init__(self, source: _Source, limits: LayerLimits, size: int, more: Callable[[int], int] | None) -> None:
         self._source = source
         self._limits = limits
+        self._size = size
+        self._more = more
         self._hash = hashlib.sha256()
         self._to_hash: queue.Queue[bytes] = queue.Queue(_AHEAD)
-        self._to_write: queue.Queue[bytes | BaseException] = queue.Queue(_AHEAD)
+        self._to_write: queue.Queue[bytes | BaseException | _Dry] = queue.Queue(_AHEAD)
+        self._descriptors: queue.Queue[int | None] = queue.Queue()
         self._abandoned = False
         self._plain = False
         self._threads = [threading.Thread(target=f, daemon=True) for f in (self._decompress, self._digest)]
         self.count = 0
+        if more is not None:
+            source.more = self._next_descriptor
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -199,6 +221,7 @@ class _Tar:
 
     def __exit__(self, *_: object) -> None:
         self._abandoned = True
+        self._descriptors.put(None)
         while self._threads[0].is_alive():  # it may wait for room in the queue
             while not self._to_write.empty():
                 self._to_write.get()
@@ -207,12 +230,22 @@ class _Tar:
 
     def pieces(self) -> Iterator[bytes]:
         while piece := self._to_write.get():
-            if isinstance(piece, BaseException):
+            if isinstance(piece, _Dry):  # all before it is written
+                assert self._more is not None
+                self._descriptors.put(self._more(self._source.count))
+            elif isinstance(piece, BaseException):
                 raise piece
-            yield piece
+            else:
+                yield piece
 
     def digest(self) -> str:
         return self._source.digest() if self._plain else "sha256:" + self._hash.hexdigest()
+
+    def _next_descriptor(self) -> int | None:
+        if self._source.count >= self._size:
+            return None
+        self._to_write.put(_Dry())
+        return self._descriptors.get()
 
     def _decompress(self) -> None:
         end: bytes | BaseException = b""

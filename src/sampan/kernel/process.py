@@ -192,3 +192,14 @@ def start_time(pid: int) -> int:
 def parse_start_time(stat: bytes) -> int:
     """Find field 22 of /proc/PID/stat; the name in field 2 may hold blanks and parentheses."""
     return int(stat[stat.rindex(b")") + 2 :].split()[19])
+
+
+_malloc_trim = Call("malloc_trim", c_size_t)
+
+
+def trim_memory() -> None:
+    """Give freed memory back to the kernel, where this libc can (glibc, malloc_trim(3); musl has none)."""
+    try:
+        _malloc_trim(0)
+    except OSError:
+        pass

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sampan import dirs as paths
 from sampan.kernel import process as kernel
-from sampan.supervise import messages as m, origin, shim, state as facts, worker
+from sampan.supervise import messages as m, origin, parking, shim, state as facts, worker
 from sampan.supervise.loop import IN, Channel, Loop
 from sampan.supervise.nursery import Spares, be
 from sampan.supervise.process import Held
@@ -41,6 +41,7 @@ _REPLACEMENTS = 5
 _REPLACEMENTS_S = 10.0
 _SERVER_STOP_S = 10.0
 _LAST_CHILDREN_S = 1.0
+_LAST_WORKERS_S = 10.0
 
 
 class Shim:
@@ -123,6 +124,7 @@ class Keeper:
         self._spares = Spares(self._loop, dirs.shims)
         self._deaths = 0
         self._replaced: dict[str, list[float]] = {}
+        self._workers: set[int] = set()
         self._next: Callable[[], None] = self._server_died
         self._signals, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
@@ -290,7 +292,10 @@ class Keeper:
         leaving = self._spares.close()
         forgotten = (s for s in self._shims.values() if s.is_child and not os.path.exists(self._dirs.shim(s.id)))
         leaving.update(s.pid for s in forgotten)
-        deadline = time.monotonic() + _LAST_CHILDREN_S
+        patience_s = _LAST_WORKERS_S if self._workers else _LAST_CHILDREN_S
+        leaving |= self._workers
+        parking.end_all(self._dirs.tmp, _LAST_WORKERS_S)
+        deadline = time.monotonic() + patience_s
         while leaving and time.monotonic() < deadline:
             for pid in tuple(leaving):
                 try:
@@ -325,6 +330,9 @@ class Keeper:
     def _reaped(self, pid: int, status: int) -> None:
         if self._server and pid == self._server.pid:
             self._server_ended()
+            return
+        if pid in self._workers:
+            self._workers.discard(pid)
             return
         if self._spares.reaped(pid):
             return
@@ -419,7 +427,7 @@ class Keeper:
         """Connect to a shim that an earlier keeper has forked, or fork another for its container."""
         directory = self._dirs.shim(id)
         state = facts.read(directory)
-        sock = _connect(directory)
+        sock = facts.connect(directory, facts.SOCKET)
         if sock:
             record = Shim(id, _peer(sock)[1], is_child=False)
             self._shims[id] = record
@@ -437,6 +445,7 @@ class Keeper:
         if pid == 0:
             be("sampan-worker", [fd], lambda: worker.run(socket.socket(fileno=fd)))
         os.close(fd)
+        self._workers.add(pid)
         return pid
 
 
@@ -444,23 +453,6 @@ def _peer(sock: socket.socket) -> tuple[int, int, int]:
     """Return who is at a socket's other end: (uid, pid, gid)."""
     pid, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
     return uid, pid, gid
-
-
-def _connect(directory: str) -> socket.socket | None:
-    """Connect to the shim in a directory, if one lives."""
-    try:
-        fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    sock = socket.socket(socket.AF_UNIX)
-    try:
-        sock.connect(f"/proc/self/fd/{fd}/{facts.SOCKET}")
-    except OSError:
-        sock.close()
-        return None
-    finally:
-        os.close(fd)
-    return sock
 
 
 def main() -> int:

@@ -301,6 +301,8 @@ class Unpack(Message, frozen=True, kw_only=True, tag="unpack"):
     """Unpack one layer: beside it one descriptor from which the compressed tar is read to its end.
 
     Verifies the compressed digest and the diff id while streaming. The layer is complete when `Unpacked` is answered.
+    With a `size`, the worker holds the directory that `target` is in (`image.unfinished`); where the input ends before
+    that many bytes it answers `Parked`, and waits at its socket there for `Feed`.
     """
 
     target: str  # the directory to make, which must not exist: …/tmp/X, renamed by the server
@@ -308,6 +310,7 @@ class Unpack(Message, frozen=True, kw_only=True, tag="unpack"):
     diff_id: str | None = None  # of the tar; None: computed only
     keep_blob: bool = False  # also keep the bytes as read
     limits: bytes = b"{}"  # `spec.image.LayerLimits` as JSON
+    size: int | None = None  # of the bytes to be read
 
 
 class Unpacked(Message, frozen=True, kw_only=True, tag="unpacked"):
@@ -339,6 +342,20 @@ class Packed(Message, frozen=True, kw_only=True, tag="packed"):
     diff_id: str
 
 
+class Position(Message, frozen=True, kw_only=True, tag="position"):
+    """To a worker that waits: how far is it? Answered by `Parked`. `Forget` lets it give up instead."""
+
+
+class Parked(Message, frozen=True, kw_only=True, tag="parked"):
+    """The worker's input has ended early: it has taken in so many bytes, and waits for those that follow."""
+
+    compressed_bytes: int
+
+
+class Feed(Message, frozen=True, kw_only=True, tag="feed"):
+    """To a worker that waits: beside it one descriptor that gives the bytes that follow. Answered as `Unpack` is."""
+
+
 class Remove(Message, frozen=True, kw_only=True, tag="remove"):
     """Remove a directory tree of a container's or a layer's, following nothing out of it. Answered by `Done`."""
 
@@ -348,10 +365,10 @@ class Remove(Message, frozen=True, kw_only=True, tag="remove"):
 Request = (
     ForkShim | ForkWorker | Leave | Restart
     | Hello | Launch | Go | Exec | Attach | Resize | Signal | Freeze | Update | Forget
-    | Unpack | Pack | Remove
+    | Unpack | Pack | Position | Feed | Remove
     | Keep | Hold | Release | Become
 )  # fmt: skip
-Answer = Forked | Launched | Done | Refused | Status | Unpacked | Packed
+Answer = Forked | Launched | Done | Refused | Status | Unpacked | Packed | Parked
 Event = Reaped | Exited | ExecExited | Collected
 
 # ------------------------------------------------------------------------------------------------- framing

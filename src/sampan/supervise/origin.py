@@ -39,7 +39,7 @@ ENTRY = "import sys; from sampan.supervise.keeper import main; sys.exit(main())"
 SERVER = "sampan.api.server"
 
 KEPT = frozenset({
-    "PATH", "HOME", "LANG", "TZ", "SAMPAN_IDLE_S", "DOCKER_CONFIG", "SAMPAN_CONFIG",
+    "PATH", "HOME", "LANG", "TZ", "SAMPAN_IDLE_S", "SAMPAN_PARKED_S", "DOCKER_CONFIG", "SAMPAN_CONFIG",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
 })  # fmt: skip

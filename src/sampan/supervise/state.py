@@ -84,6 +84,23 @@ def listen(directory_fd: int) -> socket.socket:
     return listening
 
 
+def connect(directory: str, name: str) -> socket.socket | None:
+    """Connect to the shim, or to whoever else listens at socket `name`, in a directory; None if nobody does."""
+    try:
+        fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.connect(f"/proc/self/fd/{fd}/{name}")
+    except OSError:
+        sock.close()
+        return None
+    finally:
+        os.close(fd)
+    return sock
+
+
 def remove(directory: str) -> None:
     """Remove a shim's directory; that it is gone is fine."""
     for name in (SOCKET, FILE, f"{FILE}.new"):

@@ -10,9 +10,11 @@ import sampan
 from sampan.errors import Failed, InvalidInput, SampanError
 from sampan.supervise import messages as m
 from sampan.supervise.launcher import refusal
+from sampan.supervise.parking import Parking
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
 
 def _installed() -> tuple[int, int]:
@@ -30,19 +32,25 @@ def run(sock: socket.socket) -> None:
     frame = m.receive(sock, decoder)
     if frame is None:
         return
+    if isinstance(frame.message, m.Unpack) and frame.message.size is not None:
+        _unpack_patiently(sock, frame.seq, frame.message, frame.fds)
+    else:
+        m.send(sock, _answer(lambda: _do(frame)), frame.seq)
+
+
+def _answer(do: Callable[[], m.Message]) -> m.Message:
     try:
-        answer = _do(frame)
+        return do()
     except (SampanError, OSError) as e:
-        answer = refusal(e)
-    m.send(sock, answer, frame.seq)
+        return refusal(e)
 
 
 def _do(frame: m.Frame) -> m.Message:
     match frame.message:
         case m.Unpack():
-            return _unpack(frame.message, frame.fds)
+            return _unpack(frame.message, frame.fds[0])
         case m.Pack():
-            return _pack(frame.message, frame.fds)
+            return _pack(frame.message, frame.fds[0])
         case m.Remove(path=path):
             from sampan.kernel.trees import remove_tree
 
@@ -52,7 +60,7 @@ def _do(frame: m.Frame) -> m.Message:
             raise InvalidInput(f"a worker can't do {type(frame.message).__name__}")
 
 
-def _unpack(job: m.Unpack, fds: tuple[int, ...]) -> m.Unpacked:
+def _unpack(job: m.Unpack, fd: int, more: Callable[[int], int] | None = None) -> m.Unpacked:
     _check_installed("unpack")
     import msgspec
 
@@ -60,13 +68,16 @@ def _unpack(job: m.Unpack, fds: tuple[int, ...]) -> m.Unpacked:
     from sampan.spec.image import LayerLimits
 
     limits = msgspec.json.decode(job.limits, type=LayerLimits)
-    try:
-        layer = unpack_layer(
-            fds[0], job.target, digest=job.digest, diff_id=job.diff_id, keep_blob=job.keep_blob, limits=limits
-        )
-    finally:
-        for fd in fds:
-            os.close(fd)
+    layer = unpack_layer(
+        fd,
+        job.target,
+        digest=job.digest,
+        diff_id=job.diff_id,
+        keep_blob=job.keep_blob,
+        limits=limits,
+        size=job.size,
+        more=more,
+    )
     return m.Unpacked(
         digest=layer.digest,
         diff_id=layer.diff_id,
@@ -76,16 +87,13 @@ def _unpack(job: m.Unpack, fds: tuple[int, ...]) -> m.Unpacked:
     )
 
 
-def _pack(job: m.Pack, fds: tuple[int, ...]) -> m.Packed:
+def _pack(job: m.Pack, fd: int) -> m.Packed:
     _check_installed("pack")
     from sampan.image.compression import Compression
     from sampan.image.pack import pack_layer
 
-    try:
-        packed = pack_layer(job.layer, fds[0], compression=Compression(job.kind, job.level))
-    finally:
-        for fd in fds:
-            os.close(fd)
+    packed = pack_layer(job.layer, fd, compression=Compression(job.kind, job.level))
+    os.close(fd)
     return m.Packed(digest=packed.digest, size=packed.size, diff_id=packed.diff_id)
 
 
@@ -93,3 +101,21 @@ def _check_installed(verb: str) -> None:
     # Modules are imported in the worker only: the keeper stays small. What is on the disk must be what the keeper is.
     if _installed() != _INSTALLED:
         raise Failed(f"can't {verb}: sampan was upgraded since its keeper started", "run the command once more")
+
+
+def _unpack_patiently(sock: socket.socket, seq: int, job: m.Unpack, fds: tuple[int, ...]) -> None:
+    """Unpack a layer whose input may come in several parts, from several servers."""
+    try:
+        parking = Parking(os.path.dirname(job.target), sock, seq)
+    except OSError as e:
+        m.send(sock, refusal(e), seq)
+        return
+    answer = _answer(lambda: _unpack(job, fds[0], parking.more))
+    try:
+        while isinstance(answer, m.Unpacked) and not parking.answer(answer):
+            os.close(parking.wait(answer.compressed_bytes))  # its server was killed: the next one wants the layer
+    except SampanError as e:
+        answer = refusal(e)
+    if not isinstance(answer, m.Unpacked):
+        parking.remove()
+        parking.answer(answer)
