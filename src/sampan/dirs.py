@@ -10,7 +10,7 @@
       containers/ID/         config.json (OCI), upper/, work/, rootfs/ (where the overlay is mounted), ID-json.log
       volumes/NAME/_data
       seccomp/HEX.bpf          compiled filters, by the digest of what they were compiled from
-      tmp/                   unfinished work; emptied at every start
+      tmp/                   unfinished work; emptied at every start, less what workers hold (image/unfinished)
       registry/              what `sampan registry serve` serves unless it is told otherwise (registry/directory)
     RUN                      /run/sampan for the default root, else ROOT/run: what must not survive a reboot
       docker.sock            the API

@@ -148,13 +148,13 @@ class Transport:
         self.check_stopped()
 
     def stream(self, answer: Answer) -> Iterator[bytes]:
-        """Read a long body piece by piece. Raises urllib3's HTTPError where it breaks off."""
+        """Read a long body piece by piece, each as it comes. Raises urllib3's HTTPError where it breaks off."""
         response = answer.response
         self._reading.add(response)
         try:
             self.check_stopped()
             with response:
-                for piece in response.stream(PIECE, decode_content=False):
+                while piece := response.read1(PIECE, decode_content=False):
                     self.check_stopped()
                     yield piece
         except ValueError as e:  # a TLS socket that was shut; ssl.SSLSocket.read

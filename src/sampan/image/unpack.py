@@ -242,7 +242,7 @@ class _Tar:
         return self._source.digest() if self._plain else "sha256:" + self._hash.hexdigest()
 
     def _next_descriptor(self) -> int | None:
-        if self._source.count >= self._size:
+        if self._abandoned or self._source.count >= self._size:
             return None
         self._to_write.put(_Dry())
         return self._descriptors.get()
