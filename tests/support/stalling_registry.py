@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ class StallingRegistry(FakeRegistry):
 
     def __init__(self) -> None:
         self.sent: Counter[str] = Counter()  # bytes by a blob's digest
+        self.starts: defaultdict[str, list[int]] = defaultdict(list)  # where requests for it began
         self.hold_at: dict[str, int] = {}
         self._ending = threading.Event()
         self.down = False
@@ -41,6 +42,7 @@ class StallingRegistry(FakeRegistry):
 
     def _blob(self, handler: BaseHTTPRequestHandler, digest: str, data: bytes) -> None:
         start = int(handler.headers.get("Range", "bytes=0-")[6:-1])
+        self.starts[digest].append(start)
         handler.send_response(206 if start else 200)
         handler.send_header("Content-Length", str(len(data) - start))
         if start:

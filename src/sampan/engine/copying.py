@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sampan.engine import registries
-from sampan.engine.imaging import Unpacker
 from sampan.engine.pushing import compression_of, outgoing
+from sampan.engine.unpacking import Unpacker
 from sampan.errors import InvalidInput, doing
 from sampan.image import archive_read, incoming, transfer
 from sampan.image.archive_write import ArchiveWriter
