@@ -14,6 +14,7 @@ from support.own_registry import (
     digest_of,
     encode,
     image,
+    make_layout,
     serving,
 )
 
@@ -21,9 +22,19 @@ NONE = "sha256:" + "0" * 64
 OCTETS = "application/octet-stream"
 
 
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnRegistry]:
+@pytest.fixture(scope="module", params=["directory", "layout"])
+def registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnRegistry]:
     base = tmp_path_factory.mktemp("registry")
+    if request.param == "layout":
+        make_layout(base / "data")
+    with serving(base / "data", base / "log") as registry:
+        yield registry
+
+
+@pytest.fixture(scope="module")
+def separate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnRegistry]:
+    """Yield one whose repositories have each their own blobs, as those of a layout have not."""
+    base = tmp_path_factory.mktemp("separate")
     with serving(base / "data", base / "log") as registry:
         yield registry
 
@@ -256,14 +267,14 @@ def test_an_upload_belongs_to_its_repository(registry: OwnRegistry, name: str) -
     assert registry.ask("GET", location.replace(name, f"{name}/other")).codes == ["BLOB_UPLOAD_UNKNOWN"]
 
 
-def test_a_blob_is_mounted_from_another_repository(registry: OwnRegistry, name: str) -> None:
-    digest = registry.push_blob(f"{name}/a", name.encode())["digest"]
-    assert registry.ask("GET", f"/v2/{name}/b/blobs/{digest}").status == 404
+def test_a_blob_is_mounted_from_another_repository(separate: OwnRegistry, name: str) -> None:
+    digest = separate.push_blob(f"{name}/a", name.encode())["digest"]
+    assert separate.ask("GET", f"/v2/{name}/b/blobs/{digest}").status == 404
 
-    answer = registry.ask("POST", f"/v2/{name}/b/blobs/uploads/?mount={digest}&from={name}/a")
+    answer = separate.ask("POST", f"/v2/{name}/b/blobs/uploads/?mount={digest}&from={name}/a")
 
     assert (answer.status, answer.headers["location"]) == (201, f"/v2/{name}/b/blobs/{digest}")
-    assert registry.ask("GET", answer.headers["location"]).body == name.encode()
+    assert separate.ask("GET", answer.headers["location"]).body == name.encode()
 
 
 def test_a_blob_is_mounted_from_wherever_it_is(registry: OwnRegistry, name: str) -> None:
@@ -274,23 +285,23 @@ def test_a_blob_is_mounted_from_wherever_it_is(registry: OwnRegistry, name: str)
 
 
 @pytest.mark.parametrize("query", [f"mount={NONE}&from=t/a", f"mount={NONE}", "mount=x&from=../..", "mount={}&from=no"])
-def test_what_can_t_be_mounted_is_uploaded(registry: OwnRegistry, name: str, query: str) -> None:
-    digest = registry.push_blob(f"{name}/a", name.encode())["digest"]
+def test_what_can_t_be_mounted_is_uploaded(separate: OwnRegistry, name: str, query: str) -> None:
+    digest = separate.push_blob(f"{name}/a", name.encode())["digest"]
 
-    answer = registry.ask("POST", f"/v2/{name}/b/blobs/uploads/?{query.replace('{}', digest)}")
+    answer = separate.ask("POST", f"/v2/{name}/b/blobs/uploads/?{query.replace('{}', digest)}")
 
     assert answer.status == 202
     assert answer.headers["location"].startswith(f"/v2/{name}/b/blobs/uploads/")
 
 
-def test_a_manifest_needs_its_blobs_in_its_repository(registry: OwnRegistry, name: str) -> None:
-    config, layer = registry.push_blob(name, b"{}"), registry.push_blob(f"{name}/other", name.encode())
+def test_a_manifest_needs_its_blobs_in_its_repository(separate: OwnRegistry, name: str) -> None:
+    config, layer = separate.push_blob(name, b"{}"), separate.push_blob(f"{name}/other", name.encode())
 
-    answer = registry.push_manifest(name, "v1", image(config, [layer]))
+    answer = separate.push_manifest(name, "v1", image(config, [layer]))
 
     assert (answer.status, answer.codes) == (400, ["MANIFEST_BLOB_UNKNOWN"])
     assert answer.json()["errors"][0]["detail"] == {"digest": layer["digest"]}
-    assert registry.ask("GET", f"/v2/{name}/manifests/v1").status == 404
+    assert separate.ask("GET", f"/v2/{name}/manifests/v1").status == 404
 
 
 def test_a_manifest_says_its_blobs_sizes_truly(registry: OwnRegistry, name: str) -> None:
@@ -340,7 +351,7 @@ def test_a_manifest_of_4_mib_is_taken_and_a_longer_one_is_not(registry: OwnRegis
 
 
 def test_an_index_needs_its_manifests(registry: OwnRegistry, name: str) -> None:
-    document = image(registry.push_blob(name, b"{}"), [])
+    document = image(registry.push_blob(name, b"{}"), [], annotations={"for": name})
     child = descriptor(encode(document), MANIFEST)
     index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [child]}
 
@@ -496,14 +507,14 @@ def test_a_manifest_is_deleted_with_its_tags(registry: OwnRegistry, name: str) -
     assert registry.ask("GET", f"/v2/{name}/tags/list").json()["tags"] == ["v3"]
 
 
-def test_a_blob_is_deleted_from_one_repository(registry: OwnRegistry, name: str) -> None:
-    digest = registry.push_blob(name, name.encode())["digest"]
-    registry.ask("POST", f"/v2/{name}/other/blobs/uploads/?mount={digest}&from={name}")
+def test_a_blob_is_deleted_from_one_repository(separate: OwnRegistry, name: str) -> None:
+    digest = separate.push_blob(name, name.encode())["digest"]
+    separate.ask("POST", f"/v2/{name}/other/blobs/uploads/?mount={digest}&from={name}")
 
-    assert registry.ask("DELETE", f"/v2/{name}/blobs/{digest}").status == 202
-    assert registry.ask("DELETE", f"/v2/{name}/blobs/{digest}").codes == ["BLOB_UNKNOWN"]
-    assert registry.ask("GET", f"/v2/{name}/blobs/{digest}").status == 404
-    assert registry.ask("GET", f"/v2/{name}/other/blobs/{digest}").status == 200
+    assert separate.ask("DELETE", f"/v2/{name}/blobs/{digest}").status == 202
+    assert separate.ask("DELETE", f"/v2/{name}/blobs/{digest}").codes == ["BLOB_UNKNOWN"]
+    assert separate.ask("GET", f"/v2/{name}/blobs/{digest}").status == 404
+    assert separate.ask("GET", f"/v2/{name}/other/blobs/{digest}").status == 200
 
 
 @pytest.mark.parametrize(

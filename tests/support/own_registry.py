@@ -148,5 +148,13 @@ def fails(*words: str | Path, code: int = 125) -> str:
     return done.stderr
 
 
+def make_layout(directory: Path) -> Path:
+    """Make an empty OCI layout."""
+    (directory / "blobs/sha256").mkdir(parents=True)
+    (directory / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    (directory / "index.json").write_text('{"schemaVersion": 2, "manifests": []}')
+    return directory
+
+
 def wait_for_log(registry: OwnRegistry, text: str) -> None:
     wait_until(lambda: text in registry.log(), what=f"{text!r} in the log")

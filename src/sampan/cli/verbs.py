@@ -87,6 +87,7 @@ GROUPS = {
         "untag": "untag",
     },
     "registry": {
+        "gc": "registry_gc",
         "serve": "registry_serve",
     },
     "system": {

@@ -116,7 +116,13 @@ class Acceptor(Generic[C]):
             return sum(channel.owes() for channel in self._channels)
 
     def finish(self, within_s: float) -> bool:
-        """Give the calls that have not answered yet some time to do so; tell whether all did."""
+        """Give the calls that have not answered yet some time to do so; tell whether all did.
+
+        Each is its connection's last.
+        """
+        with self._lock:
+            for channel in self._channels:
+                channel.end_after_this()
         end = time.monotonic() + within_s
         while self.owing():
             if time.monotonic() >= end:

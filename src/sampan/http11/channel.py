@@ -98,6 +98,10 @@ class Channel:
         except OSError:  # nothing has come, or it is closed
             return False
 
+    def end_after_this(self) -> None:
+        """Take no further request on this connection."""
+        self._closing = True
+
     def interrupt(self) -> None:
         """Break the connection from another thread: whoever waits for the client finds it gone."""
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 ALGORITHMS = ("sha256", "sha512")
 
 _READ = 1 << 20
+_NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ENXIO)
 
 
 class Blobs:
@@ -45,7 +47,9 @@ class Blobs:
         try:
             # A layout comes from somewhere else: no link is followed out of it, and no fifo waited for.
             fd = os.open(self.path(digest), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except OSError as e:
+            if e.errno not in _NO_FILE:
+                raise
             yield None
             return
         try:
@@ -64,7 +68,7 @@ class Blobs:
     def touch(self, digest: str) -> bool:
         """Tell whether a blob is there; if so gc leaves it alone for the time being (gc.py)."""
         try:
-            os.utime(self.path(digest))
+            os.utime(self.path(digest), follow_symlinks=False)
         except FileNotFoundError:
             return False
         return True
@@ -74,6 +78,7 @@ class Blobs:
         if self.touch(digest):
             os.unlink(source)
         else:
+            os.utime(source)  # gc judges by this time whether somebody is about to link the blob
             durable.place(source, self.path(digest))
 
     def put(self, data: bytes, digest: str) -> None:

@@ -92,13 +92,7 @@ class Directory:
 
     def has_blob(self, name: str, digest: str, *, used: bool = False) -> bool:
         path = self._path(name, "_blobs", digest)
-        if not used:
-            return os.path.exists(path)
-        try:
-            os.utime(path)
-        except FileNotFoundError:
-            return False
-        return True
+        return _touch(path) if used else os.path.exists(path)
 
     def link_blob(self, name: str, digest: str) -> None:
         if not self.has_blob(name, digest, used=True):
@@ -113,21 +107,24 @@ class Directory:
 
     # ---------------------------------------------------------------------------------------- manifests
 
-    def manifest(self, name: str, reference: str) -> Stored | None:
+    def manifest(self, name: str, reference: str, *, used: bool = False) -> Stored | None:
         digest = reference
         if not is_digest(reference):
             digest = _read(f"{self._root}/{name}/_tags/{reference}") if is_tag(reference) else ""
             if not is_digest(digest):
                 return None
-        media_type = _read(self._path(name, "_manifests", digest))
-        return Stored(digest, media_type) if media_type else None
+        link = self._path(name, "_manifests", digest)
+        media_type = _read(link)
+        if not media_type or (used and not _touch(link)):
+            return None
+        return Stored(digest, media_type)
 
     def put_manifest(self, name: str, manifest: Manifest, tag: str | None) -> None:
         if manifest.subject:
             path = f"{self._path(name, '_referrers', manifest.subject)}/{manifest.digest}"
             durable.write(path, msgspec.json.encode(manifest.listed), self._tmp)
         link = self._path(name, "_manifests", manifest.digest)
-        if _read(link) != manifest.media_type:
+        if _read(link) != manifest.media_type or not _touch(link):
             durable.write(link, manifest.media_type.encode(), self._tmp)
         if tag:
             durable.write(f"{self._root}/{name}/_tags/{tag}", manifest.digest.encode(), self._tmp)
@@ -168,6 +165,33 @@ class Directory:
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 
+    # ---------------------------------------------------------------------------------------- for gc
+
+    def is_older(self, name: str, digest: str, before: float) -> bool:
+        """Tell whether a manifest has been left alone since then, and no tag names it."""
+        try:
+            status = os.stat(self._path(name, "_manifests", digest))
+        except FileNotFoundError:
+            return False
+        tagged = any(_read(f"{self._root}/{name}/_tags/{tag}") == digest for tag in self.tags(name))
+        return status.st_mtime < before and not tagged
+
+    def tidy(self, name: str) -> None:
+        """Remove referrers whose manifest is gone, and directories that are empty; nobody may be linking."""
+        base = f"{self._root}/{name}"
+        for path, _, files in os.walk(f"{base}/_referrers"):
+            for file in files:
+                if is_digest(file) and not os.path.exists(self._path(name, "_manifests", file)):
+                    os.unlink(f"{path}/{file}")
+        for part in ("_blobs", "_manifests", "_referrers", "_tags"):
+            for path, _, _ in os.walk(f"{base}/{part}", topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(path)
+        while base != self._root:
+            with contextlib.suppress(OSError):
+                os.rmdir(base)
+            base = os.path.dirname(base)
+
     # ---------------------------------------------------------------------------------------- files
 
     def _path(self, name: str, part: str, digest: str) -> str:
@@ -184,6 +208,15 @@ class Directory:
 def _entries(path: str) -> Iterator[os.DirEntry[str]]:
     with contextlib.suppress(FileNotFoundError), os.scandir(path) as entries:
         yield from entries
+
+
+def _touch(path: str) -> bool:
+    """Make a link look new, so that gc leaves it for a while; tell whether it is there."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _read(path: str) -> str:

@@ -57,9 +57,6 @@ def read(data: bytes, content_type: str, digest: str) -> Manifest:
         check_digest(one.digest)
         if one.size < 0:
             raise Refusal("SIZE_INVALID", f"the size of {one.digest} is negative")
-    artifact_type = document.artifact_type
-    if not artifact_type and document.config and media_type not in INDEXES:
-        artifact_type = document.config.media_type
     return Manifest(
         digest=digest,
         media_type=media_type,
@@ -67,18 +64,26 @@ def read(data: bytes, content_type: str, digest: str) -> Manifest:
         blobs=tuple(blob for blob in blobs if not _is_elsewhere(blob)),
         manifests=document.manifests or (),
         subject=document.subject.digest if document.subject else None,
-        listed=Descriptor(
-            media_type=media_type,
-            digest=digest,
-            size=len(data),
-            artifact_type=artifact_type or None,
-            annotations=document.annotations,
-        ),
+        listed=listed(document, media_type, digest, len(data)),
+    )
+
+
+def listed(document: Document, media_type: str, digest: str, size: int) -> Descriptor:
+    """Return what its subject's referrers say of a manifest."""
+    artifact_type = document.artifact_type
+    if not artifact_type and document.config and media_type not in INDEXES:
+        artifact_type = document.config.media_type
+    return Descriptor(
+        media_type=media_type,
+        digest=digest,
+        size=size,
+        artifact_type=artifact_type or None,
+        annotations=document.annotations,
     )
 
 
 def references(data: bytes) -> Document:
-    """Return what a stored manifest names, for gc: nothing where it can't be read."""
+    """Return what a stored manifest names, of any kind: nothing where it can't be read."""
     try:
         return msgspec.json.decode(data, type=Document)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):

@@ -5,12 +5,21 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 from typing import TYPE_CHECKING
 
 from sampan.ids import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_TEMPORARY = re.compile(r"[0-9a-f]{64}")
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether a file's name is of those that `write` uses."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 def make_directory(path: str) -> None:

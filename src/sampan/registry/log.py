@@ -21,7 +21,7 @@ class Log:
         """Return the line of a request, to be completed."""
         return self.Line(self, channel, request)
 
-    def error(self, text: str) -> None:
+    def problem(self, text: str) -> None:
         """Write what went wrong, also when quiet."""
         self._write(f"{_now()} error: {text}")
 

@@ -72,7 +72,7 @@ def _check_references(call: Call, manifest: Manifest) -> None:
             raise _missing(blob)
         _check_size(call, blob)
     for child in {one.digest: one for one in manifest.manifests}.values():
-        if call.repositories.manifest(call.name, child.digest) or call.repositories.has_blob(
+        if call.repositories.manifest(call.name, child.digest, used=True) or call.repositories.has_blob(
             call.name, child.digest, used=True
         ):
             _check_size(call, child)
@@ -98,10 +98,11 @@ def _missing(one: Descriptor) -> Refusal:
 
 def delete_manifest(call: Call) -> None:
     """Remove a tag, or a manifest with all tags to it."""
-    if is_digest(call.last):
-        gone = call.repositories.delete_manifest(call.name, call.last)
-    else:
-        gone = call.repositories.delete_tag(call.name, call.last)
+    with call.store.linking():
+        if is_digest(call.last):
+            gone = call.repositories.delete_manifest(call.name, call.last)
+        else:
+            gone = call.repositories.delete_tag(call.name, call.last)
     if not gone:
         raise manifest_unknown(call.last)
     call.done(202)

@@ -11,19 +11,30 @@ import signal
 import socket
 import sys
 import threading
+import time
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from sampan.errors import InvalidInput, SampanError, doing, from_os_error
 from sampan.http11.acceptor import STACK, Acceptor
 from sampan.http11.channel import Channel
-from sampan.registry import server
-from sampan.registry.access import Open
+from sampan.registry import durable, server
+from sampan.registry.access import Known, KnownOrPulling, Open
 from sampan.registry.call import Policy
+from sampan.registry.collect import STALE_S, Settings, collect
+from sampan.registry.htpasswd import Htpasswd
 from sampan.registry.log import Log
 from sampan.registry.store import open_store
+from sampan.units import format_bytes
 
-_DAY_S = 86400
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sampan.registry.access import Access
+    from sampan.registry.store import Store
+
+_HOUR_S = 3600
 _QUEUE = 512
 
 
@@ -31,22 +42,40 @@ class Serve(msgspec.Struct, frozen=True, kw_only=True):
     """Options of `registry serve`, as the command line hands them on."""
 
     directory: str
+    name: str = ""
     listen: str = "127.0.0.1:5000"
     read_only: bool = False
     no_delete: bool = False
     sparse_indexes: bool = False
     quiet: bool = False
     connections: int = 256
+    tls_cert: str = ""
+    tls_key: str = ""
+    client_ca: str = ""
+    htpasswd: str = ""
+    anonymous_pull: bool = False
+
+
+class Gc(msgspec.Struct, frozen=True, kw_only=True):
+    """Options of `registry gc`."""
+
+    directory: str
+    older_s: float = 3600
+    untagged: bool = False
+    dry_run: bool = False
+    quiet: bool = False
 
 
 def main(arguments: list[str]) -> int:
-    """Do what `serve OPTIONS` (JSON) asks; return the exit status."""
+    """Do what `serve OPTIONS` or `gc OPTIONS` (JSON) asks; return the exit status."""
     try:
         match arguments:
             case ["serve", text]:
                 return serve(msgspec.json.decode(text, type=Serve))
+            case ["gc", text]:
+                return collect_garbage(msgspec.json.decode(text, type=Gc))
             case _:
-                raise InvalidInput("can't start a registry so: call sampan registry serve")
+                raise InvalidInput("can't start a registry so: call sampan registry")
     except KeyboardInterrupt:
         return 130
     except (msgspec.DecodeError, UnicodeError) as e:
@@ -66,25 +95,85 @@ def _complain(error: SampanError) -> int:
 def serve(options: Serve) -> int:
     """Serve until a signal says to end; then requests that have begun are finished."""
     log = Log(quiet=options.quiet)
-    store = open_store(options.directory, create=not options.read_only)
+    store = open_store(options.directory, name=options.name, create=not options.read_only)
     if not options.read_only:
         store.claim()
-        store.uploads.remove_stale(_DAY_S)
+        threading.Thread(target=_give_up_stale, args=(store, log), name="stale", daemon=True).start()
     policy = Policy(options.read_only, options.no_delete, options.sparse_indexes)
-    registry = server.Registry(store, policy, Open(), log)
+    make_channel = _channels(options, log)
+    registry = server.Registry(store, policy, _access(options, log), log)
     with doing(f"can't listen on {options.listen}", "another program may have the port: --listen HOST:PORT"):
         listener = listen(options.listen)
     threading.stack_size(STACK)
-    acceptor = Acceptor(listener, _channel, registry.serve, most=options.connections)
+    acceptor = Acceptor(listener, make_channel, registry.serve, most=options.connections)
     signals = _Signals(acceptor)
     collector.collect()
     collector.freeze()
-    print(f"serving {store.root} at http://{address(listener)}", flush=True)
+    print(f"serving {store.root} at {_scheme(options)}://{address(listener)}", flush=True)
     acceptor.run()
+    listener.close()
     return signals.finish(log)
 
 
-def _channel(client: socket.socket) -> Channel:
+def _give_up_stale(store: Store, log: Log) -> None:
+    """Remove the uploads that nobody goes on with, now and every hour."""
+    while True:
+        try:
+            store.uploads.remove_stale(STALE_S)
+        except OSError as e:
+            log.problem(f"can't remove stale uploads: {e}")
+        time.sleep(_HOUR_S)
+
+
+def collect_garbage(options: Gc) -> int:
+    """Remove what nothing leads to, and say what."""
+    store = open_store(options.directory, create=False)
+    settings = Settings(options.older_s, options.untagged, options.dry_run)
+    store.check()
+    with doing(f"can't collect garbage in {store.root}"):
+        durable.make_directory(f"{store.private}/tmp")
+        found = collect(store, settings, (lambda _: None) if options.quiet else print)
+    did = "would remove" if options.dry_run else "removed"
+    print(
+        f"{did} {found.blobs} blobs ({format_bytes(found.size)}), {found.links} links, {found.manifests} manifests, "
+        f"{found.uploads} uploads"
+    )
+    return 0
+
+
+def _scheme(options: Serve) -> str:
+    return "https" if options.tls_cert else "http"
+
+
+def _access(options: Serve, log: Log) -> Access:
+    if not options.htpasswd:
+        if options.anonymous_pull:
+            raise InvalidInput("--anonymous-pull means something only beside --htpasswd", "without it, all may do all")
+        return Open()
+    users = Htpasswd(options.htpasswd, log)
+    return KnownOrPulling(users, tls=bool(options.tls_cert)) if options.anonymous_pull else Known(users)
+
+
+def _channels(options: Serve, log: Log) -> Callable[[socket.socket], Channel]:
+    """Return what makes a channel of a connection."""
+    if bool(options.tls_cert) != bool(options.tls_key):
+        raise InvalidInput("--tls-cert and --tls-key belong together")
+    if not options.tls_cert:
+        if options.client_ca:
+            raise InvalidInput("--client-ca means something only beside --tls-cert and --tls-key")
+        return _plain_channel
+    from sampan.registry.tls import Certificates, TlsChannel
+
+    certificates = Certificates(options.tls_cert, options.tls_key, options.client_ca, log)
+
+    def make(client: socket.socket) -> Channel:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return TlsChannel(client, server.PREAMBLE, server.PATIENCE, context=certificates.context(), log=log)
+
+    return make
+
+
+def _plain_channel(client: socket.socket) -> Channel:
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return Channel(client, server.PREAMBLE, server.PATIENCE)
 

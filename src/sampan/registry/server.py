@@ -80,6 +80,9 @@ class Registry:
 
     def _answer(self, channel: Channel, request: Request, line: Log.Line) -> None:
         try:
+            if (token := self._access.token(request)) is not None:
+                channel.reply(200, token, headers={"Cache-Control": "no-store"})
+                return
             writes = request.method not in _READING
             line.user = self._access.check(request, writes=writes)
             route = find(request.path)
@@ -99,7 +102,7 @@ class Registry:
         except SampanError as e:
             _refuse(channel, Refusal("UNKNOWN", e.message, status=e.http_status))
         except OSError as e:
-            self._log.error(f"{request.method} {request.path[:300]!r}: {e}")
+            self._log.problem(f"{request.method} {request.path[:300]!r}: {e}")
             _refuse(channel, from_os_error(e))
         except Exception as e:
             traceback.print_exc()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sampan.errors import Conflict, InvalidInput, doing
 from sampan.registry import durable
-from sampan.registry.blobs import Blobs
+from sampan.registry.blobs import ALGORITHMS, Blobs
 from sampan.registry.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class Repositories(Protocol):
     def unlink_blob(self, name: str, digest: str) -> bool:
         """Take it away; tell whether it had it."""
 
-    def manifest(self, name: str, reference: str) -> Stored | None:
-        """Return the manifest of that tag or digest."""
+    def manifest(self, name: str, reference: str, *, used: bool = False) -> Stored | None:
+        """Return the manifest of that tag or digest; `used` as above."""
 
     def put_manifest(self, name: str, manifest: Manifest, tag: str | None) -> None:
         """Give the repository a manifest whose bytes are there, and the tag to it."""
@@ -83,11 +83,16 @@ class Store:
         """Keep gc from removing anything in the meantime: a blob is found to be there, then linked."""
         return durable.locked(f"{self.private}/lock", shared=True)
 
+    def removing(self) -> AbstractContextManager[None]:
+        """Keep everybody from linking anything in the meantime."""
+        return durable.locked(f"{self.private}/lock", shared=False)
+
     def claim(self) -> int:
         """Become the one process that serves the directory for writing; return the descriptor that holds it.
 
         Unfinished files of whoever served it before are removed. Raises Conflict.
         """
+        self.check()
         durable.make_directory(f"{self.private}/tmp")
         fd = durable.try_lock(f"{self.private}/serving.lock")
         if fd is None:
@@ -96,19 +101,32 @@ class Store:
                 "end that one, or serve the directory also from here with --read-only",
             )
         for name in os.listdir(f"{self.private}/tmp"):
-            os.unlink(f"{self.private}/tmp/{name}")
+            if durable.is_temporary(name):
+                os.unlink(f"{self.private}/tmp/{name}")
         return fd
 
+    def check(self) -> None:
+        """Refuse to write where a link leads: a layout may come from anybody. Raises InvalidInput."""
+        inside = ("blobs", *(f"blobs/{algorithm}" for algorithm in ALGORITHMS))
+        ours = (self.private, *(f"{self.private}/{name}" for name in ("tmp", "uploads", "lock", "serving.lock")))
+        for path in (*(f"{self.root}/{name}" for name in inside), *ours):
+            if path != self.root and os.path.islink(path):
+                raise InvalidInput(f"can't write to {self.root}: {path} is a symbolic link")
 
-def open_store(root: str, *, create: bool = True) -> Store:
+
+def open_store(root: str, *, name: str = "", create: bool = True) -> Store:
     """Open a directory in whichever form it is; an empty or missing one becomes our own form.
 
     `name` is the repository of a layout's bare tags. Raises InvalidInput for what is neither.
     """
-    from sampan.registry import directory
+    from sampan.registry import directory, layout
 
     root = os.path.abspath(root)
     with doing(f"can't open {root}"):
+        if os.path.isfile(f"{root}/oci-layout"):
+            return layout.open_layout(root, name)
+        if name:
+            raise InvalidInput("it is no OCI layout, so --name means nothing")
         if os.path.isfile(f"{root}/{directory.MARK}"):
             return directory.open_directory(root)
         if os.path.isdir(root) and os.listdir(root):

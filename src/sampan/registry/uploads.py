@@ -172,7 +172,11 @@ class Uploads:
         with contextlib.suppress(FileNotFoundError), os.scandir(self._directory) as entries:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):
-                    if entry.name not in busy and entry.stat(follow_symlinks=False).st_mtime <= before:
+                    if (
+                        _ID.fullmatch(entry.name)
+                        and entry.name not in busy
+                        and entry.stat(follow_symlinks=False).st_mtime <= before
+                    ):
                         os.unlink(entry.path)
                         removed += 1
         return removed

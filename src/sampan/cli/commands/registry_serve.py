@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
 FLAGS = (
     Flag("listen", "string", "Address to listen on: HOST:PORT; port 0 takes any", default="127.0.0.1:5000"),
+    Flag("name", "string", "Repository of an OCI layout's bare tags; the directory's name unless given"),
+    Flag("tls-cert", "string", "Serve over TLS with this certificate, and its chain (PEM)"),
+    Flag("tls-key", "string", "The certificate's key (PEM)"),
+    Flag("client-ca", "string", "Accept only clients with a certificate of one of these authorities (PEM)"),
+    Flag("htpasswd", "string", "Accept only the users in this file of bcrypt hashes (htpasswd -B)"),
+    Flag("anonymous-pull", "bool", "Beside --htpasswd: let everybody pull"),
     Flag("read-only", "bool", "Permit pulling only; the directory is not written to"),
     Flag("no-delete", "bool", "Permit no deletion of tags, manifests and blobs"),
     Flag("sparse-indexes", "bool", "Accept an index of which not all manifests are there"),
@@ -29,12 +35,18 @@ def serve(call: Call) -> int:
         "serve",
         {
             "directory": call.arguments[0] if call.arguments else call.session.dirs.registry,
+            "name": options["name"],
             "listen": options["listen"],
             "read_only": options["read-only"],
             "no_delete": options["no-delete"],
             "sparse_indexes": options["sparse-indexes"],
             "connections": options["max-connections"],
             "quiet": options["quiet"],
+            "tls_cert": options["tls-cert"],
+            "tls_key": options["tls-key"],
+            "client_ca": options["client-ca"],
+            "htpasswd": options["htpasswd"],
+            "anonymous_pull": options["anonymous-pull"],
         },
     )
 

@@ -1,0 +1,180 @@
+"""Garbage collection: mark what is linked, sweep the rest. It may run while the directory is served.
+
+Why that is safe. Whoever links a blob (a push, a mount) first sets its time of modification to now, and does both with
+`lock` held shared (Store.linking). The collector notes the time, then marks, then removes under `lock` held alone, each
+time looking again: an unmarked blob goes only if its time is still before the marking began. A link made before was
+seen; one made after has made the blob look new. The same holds for the links that no manifest needs: they go only if
+they have been left alone for `older_s`, and a client that asks whether the blob is there (HEAD) makes them look new.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from sampan.ids import is_digest, new_id
+from sampan.registry import document
+from sampan.registry.directory import Directory
+from sampan.registry.layout import Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sampan.registry.store import Store
+
+STALE_S = 86400
+"""Seconds after which an upload to which nothing is added is given up."""
+
+
+class Collected(NamedTuple):
+    """What was removed, or would be."""
+
+    blobs: int = 0
+    size: int = 0
+    links: int = 0
+    manifests: int = 0
+    uploads: int = 0
+
+
+class Settings(NamedTuple):
+    """What is garbage."""
+
+    older_s: float = 3600
+    untagged: bool = False  # also manifests that no tag leads to
+    dry_run: bool = False
+
+
+def collect(store: Store, settings: Settings, say: Callable[[str], None]) -> Collected:
+    """Remove what nothing leads to; tell `say` of each thing by a line. Raises SampanError, OSError."""
+    now = _now(store)
+    uploads = 0 if settings.dry_run else store.uploads.remove_stale(STALE_S)
+    before = now - settings.older_s
+    repositories = store.repositories
+    if isinstance(repositories, Directory):
+        pruning = _Pruning(store, repositories, settings, before, say)
+        for name in list(repositories.every_name()):
+            pruning.prune(name)
+        blobs, size = _sweep(store, pruning.marked, now, settings, say)
+        return Collected(blobs, size, pruning.links, pruning.manifests, uploads)
+    assert isinstance(repositories, Layout)
+    manifests = repositories.remove_untagged(before, dry_run=settings.dry_run) if settings.untagged else 0
+    # There are no links in a layout: a blob whose manifest is still on its way is known by its age only.
+    blobs, size = _sweep(store, repositories.view().needed, before, settings, say)
+    return Collected(blobs, size, 0, manifests, uploads)
+
+
+def _now(store: Store) -> float:
+    """Return the time as files get it: the kernel's clock for that lags behind time(2) by up to a tick."""
+    path = f"{store.private}/tmp/{new_id()}"
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+    try:
+        return os.stat(path).st_mtime
+    finally:
+        os.unlink(path)
+
+
+def _sweep(
+    store: Store, marked: set[str], before: float, settings: Settings, say: Callable[[str], None]
+) -> tuple[int, int]:
+    """Remove the blobs that are not marked and older; return how many, and their bytes."""
+    count = size = 0
+    for digest, entry in store.blobs.all():
+        if digest in marked or not is_digest(digest):
+            continue
+        with store.removing(), contextlib.suppress(FileNotFoundError):
+            status = os.lstat(entry.path)
+            if status.st_mtime >= before:
+                continue
+            if not settings.dry_run:
+                os.unlink(entry.path)
+        say(f"blob {digest}")
+        count += 1
+        size += status.st_size
+    return count, size
+
+
+class _Pruning:
+    """Removes what no manifest of its repository needs, and marks what is left."""
+
+    def __init__(
+        self, store: Store, directory: Directory, settings: Settings, before: float, say: Callable[[str], None]
+    ) -> None:
+        self.marked: set[str] = set()
+        self.links = 0
+        self.manifests = 0
+        self._store = store
+        self._directory = directory
+        self._settings = settings
+        self._before = before
+        self._say = say
+
+    def prune(self, name: str) -> None:
+        documents = {digest: self._document(digest) for digest, _ in self._directory.manifests(name)}
+        if self._settings.untagged:
+            for digest in set(documents) - self._tagged(name, documents):
+                if self._remove_manifest(name, digest):
+                    del documents[digest]
+        needed: set[str] = set()
+        for found in documents.values():
+            needed.update(_names(found) if found else ())
+        whole = all(documents.values())  # of a manifest whose bytes are gone nobody knows what it needs
+        for digest, entry in list(self._directory.blobs(name)):
+            if digest in needed or not whole or not self._remove_link(name, digest, entry):
+                self.marked.add(digest)
+        self.marked.update(documents)
+        if not self._settings.dry_run:
+            with self._store.removing():
+                self._directory.tidy(name)
+
+    def _document(self, digest: str) -> document.Document | None:
+        data = self._store.blobs.read(digest, document.LONGEST)
+        return None if data is None else document.references(data)
+
+    def _tagged(self, name: str, documents: dict[str, document.Document | None]) -> set[str]:
+        """Return the manifests that a tag leads to: itself, those in its index, and what is attached to one of them."""
+        tags = (self._directory.manifest(name, tag) for tag in self._directory.tags(name))
+        kept: set[str] = set()
+        waiting = [stored.digest for stored in tags if stored]
+        attached: dict[str, list[str]] = {}
+        for digest, found in documents.items():
+            if found and found.subject:
+                attached.setdefault(found.subject.digest, []).append(digest)
+        while waiting:
+            digest = waiting.pop()
+            if digest in kept:
+                continue
+            kept.add(digest)
+            waiting += attached.get(digest, ())
+            if found := documents.get(digest):
+                waiting += (child.digest for child in found.manifests or ())
+        return kept
+
+    def _remove_manifest(self, name: str, digest: str) -> bool:
+        with self._store.removing():
+            if not self._directory.is_older(name, digest, self._before):
+                return False
+            if not self._settings.dry_run:
+                self._directory.delete_manifest(name, digest)
+        self._say(f"manifest {name}@{digest}")
+        self.manifests += 1
+        return True
+
+    def _remove_link(self, name: str, digest: str, entry: os.DirEntry[str]) -> bool:
+        with self._store.removing():
+            try:
+                if os.stat(entry.path).st_mtime >= self._before:
+                    return False
+            except FileNotFoundError:  # it was deleted meanwhile
+                return True
+            if not self._settings.dry_run:
+                os.unlink(entry.path)
+        self._say(f"link {name}@{digest}")
+        self.links += 1
+        return True
+
+
+def _names(found: document.Document) -> Iterator[str]:
+    for one in (found.config, *(found.layers or ()), *(found.blobs or ()), *(found.manifests or ())):
+        if one is not None:
+            yield one.digest
