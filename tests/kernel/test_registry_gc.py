@@ -26,8 +26,9 @@ ALL = ("--older-than", "0")
 
 def gc(directory: Path, *options: str) -> list[str]:
     done = subprocess.run(
-        [PROGRAM, "registry", "gc", directory, *options], capture_output=True, text=True, timeout=60, check=True
+        [PROGRAM, "registry", "gc", directory, *options], capture_output=True, text=True, timeout=60, check=False
     )
+    assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
@@ -150,7 +151,9 @@ def test_pushes_and_deletions_meanwhile_lose_nothing(tmp_path: Path, form: str) 
     data = tmp_path / "data" if form == "directory" else make_layout(tmp_path / "data")
     rounds = 15
     with serving(data, tmp_path / "log") as registry:
-        threads = [threading.Thread(target=_churn, args=(registry, f"r{i}", rounds)) for i in range(3)]
+        # A layout has one set of blobs: a blob that is deleted is gone for every push that is under way.
+        churn = (registry, rounds, form == "directory")
+        threads = [threading.Thread(target=_churn, args=(*churn, f"r{i}")) for i in range(3)]
         for thread in threads:
             thread.start()
         collections = 0
@@ -168,10 +171,11 @@ def test_pushes_and_deletions_meanwhile_lose_nothing(tmp_path: Path, form: str) 
                 assert registry.ask("GET", f"/v2/r{i}/blobs/{digest_of(layer)}").body == layer
 
 
-def _churn(registry: OwnRegistry, name: str, rounds: int) -> None:
+def _churn(registry: OwnRegistry, rounds: int, delete_blobs: bool, name: str) -> None:
     """Push and delete the same shared layer again and again, so that its last link often goes and comes back."""
     for number in range(rounds):
         digest = registry.push_image(name, "kept", b"shared", f"{name}-{number}".encode())
         if number < rounds - 1:
             registry.ask("DELETE", f"/v2/{name}/manifests/{digest}")
-            registry.ask("DELETE", f"/v2/{name}/blobs/{digest_of(b'shared')}")
+            if delete_blobs:
+                registry.ask("DELETE", f"/v2/{name}/blobs/{digest_of(b'shared')}")

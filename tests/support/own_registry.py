@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,13 +41,20 @@ class Answer(NamedTuple):
 class OwnRegistry:
     """The program, started; `address` is 127.0.0.1:PORT."""
 
-    def __init__(self, directory: Path | None, log: Path, *options: str, env: Mapping[str, str] = {}) -> None:
+    def __init__(
+        self,
+        directory: Path | None,
+        log: Path,
+        *options: str,
+        env: Mapping[str, str] = {},
+        prefix: Sequence[str] = (),
+    ) -> None:
         self.directory = directory
         self._log = log
         with log.open("ab") as stderr:
             words = ["--listen", "127.0.0.1:0", *options, *([str(directory)] if directory else [])]
             self.process = subprocess.Popen(
-                [PROGRAM, "registry", "serve", *words],
+                [*prefix, PROGRAM, "registry", "serve", *words],
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 stdin=subprocess.DEVNULL,
@@ -129,9 +136,9 @@ def image(config: dict[str, Any], layers: list[dict[str, Any]], **more: Any) -> 
 
 
 @contextmanager
-def serving(directory: Path | None, log: Path, *options: str, env: Mapping[str, str] = {}) -> Iterator[OwnRegistry]:
+def serving(directory: Path | None, log: Path, *options: str, **how: Any) -> Iterator[OwnRegistry]:
     """Serve for the length of the `with`."""
-    registry = OwnRegistry(directory, log, *options, env=env)
+    registry = OwnRegistry(directory, log, *options, **how)
     try:
         yield registry
     finally:

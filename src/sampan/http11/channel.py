@@ -84,12 +84,16 @@ class Channel:
         self._request: Request | None = None
         self._body_read = True
         self._closing = False
+        self._sending = False
         self._waits = (0, 0)
         self._wait_at_most(patience.idle_s, patience.send_s)
 
     def owes(self) -> bool:
-        """Tell whether a request waits for its answer, be it that nobody has read it yet."""
-        return not self.answered or self.pending()
+        """Tell whether a request waits for its answer or the rest of it, be it that nobody has read it yet.
+
+        Streams and hijacked connections are no answers that end.
+        """
+        return self._sending or not self.answered or self.pending()
 
     def pending(self) -> bool:
         """Tell whether bytes have come that nobody has read."""
@@ -246,20 +250,22 @@ class Channel:
             head += f"Content-Length: {len(body)}\r\n"
         if self._request is not None and self._request.method == "HEAD":
             body = b""
-        self.answered = True
+        self._sending = self.answered = True
         self.sent += len(body)
         self._send((head + "\r\n").encode("latin-1", "replace") + body)
+        self._sending = False
 
     def send_file(
         self, status: int, file: int, span: range, content_type: str, headers: Mapping[str, str] | None = None
     ) -> None:
         """Answer with those bytes of an open file."""
         head = self._head(status, content_type, headers) + f"Content-Length: {len(span)}\r\n\r\n"
-        self.answered = True
+        self._sending = self.answered = True
         more = len(span) and self._request is not None and self._request.method != "HEAD"
         self._send(head.encode("latin-1", "replace"), socket.MSG_MORE if more else 0)
         if more:
             self._send_span(file, span)
+        self._sending = False
 
     def _send_span(self, file: int, span: range) -> None:
         pace = _Pace(self._patience.send_s, self._patience.least_rate)
