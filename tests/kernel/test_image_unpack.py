@@ -106,8 +106,8 @@ def test_every_kind_of_file_is_made(layer):
 def test_whiteouts_and_opaque_directories_take_overlayfs_form(layer, tmp_path):
     top = layer(
         directory("a"),
-        member("a/.wh.gone"),
         member("a/.wh..wh..opq"),
+        member("b/.wh.gone"),
         member(".wh.new"),
         directory("new"),
         member("kept"),
@@ -115,13 +115,22 @@ def test_whiteouts_and_opaque_directories_take_overlayfs_form(layer, tmp_path):
         member(".wh..wh.plnk"),
     )
 
-    assert is_whiteout(top / "a/gone")
+    assert is_whiteout(top / "b/gone")
     assert opaque(top / "a")
     assert opaque(top / "new")
     assert (top / "new").is_dir()
     assert not is_whiteout(top / "kept")
-    assert sorted(os.listdir(top)) == ["a", "kept", "new"]
-    assert read_record(str(tmp_path / "layer")).whiteouts == (b"", b"a")
+    assert sorted(os.listdir(top)) == ["a", "b", "kept", "new"]
+    assert read_record(str(tmp_path / "layer")).whiteouts == (b"b",)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_opaque_directory_needs_no_whiteouts(layer, tmp_path, order):
+    top = layer(*[member("a/.wh.gone"), member("a/.wh..wh..opq")][::order])
+
+    assert opaque(top / "a")
+    assert os.listdir(top / "a") == []
+    assert read_record(str(tmp_path / "layer")).whiteouts == ()
 
 
 def test_an_opaque_root_is_put_down(layer, tmp_path):

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from sampan import dirs
 from sampan.kernel import mount
 from sampan.rootfs.snapshots import Snapshots
-from sampan.spec.image import Image, ImageConfig
+from sampan.spec.image import Image, ImageConfig, Rootfs
 from support import naive
 from support.child import in_child
 from support.image_store import layer_of, mount_overlay
@@ -93,7 +93,24 @@ def on_tmpfs(base):
     return f"{base}/tmpfs/root"
 
 
-@pytest.mark.parametrize(("place", "examples"), [(on_a_disk, 100), (on_tmpfs, 400)])
+def on_overlay(base):
+    """Where sampan runs in a container that has no volume for its store."""
+    os.mkdir(f"{base}/under")
+    mount.mount("tmpfs", f"{base}/under", "tmpfs")
+    for name in ("lower", "upper", "work", "rootfs"):
+        os.mkdir(f"{base}/under/{name}")
+    mount_overlay(
+        Rootfs(
+            path=f"{base}/under/rootfs",
+            lowerdirs=(f"{base}/under/lower",),
+            upperdir=f"{base}/under/upper",
+            workdir=f"{base}/under/work",
+        )
+    )
+    return f"{base}/under/rootfs/root"
+
+
+@pytest.mark.parametrize(("place", "examples"), [(on_a_disk, 100), (on_tmpfs, 400), (on_overlay, 400)])
 def test_an_assembly_shows_what_unpacking_one_over_another_makes(tmp_path, place, examples):
     def run():
         store = Store(place(tmp_path))

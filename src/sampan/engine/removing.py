@@ -65,7 +65,7 @@ def discard(core: Core, container: Container, *, volumes: bool = True) -> None:
     core.tell(container, "destroy")
     for name in gone:
         core.bus.tell("volume", "destroy", name, {"driver": "local"})
-    remover = threading.Thread(target=remove_tree, args=(trash,), name="remove", daemon=True)
+    remover = threading.Thread(target=core.snapshots.discard, args=(container.id, trash), name="remove", daemon=True)
     if trash:
         remover.start()
     if channel is not None and forgotten is not None:

@@ -4,6 +4,10 @@ Every member is reached through a descriptor of its parent directory, which open
 on the way lead where they would lead a process whose root is the layer. What a layer deletes becomes a 0/0 device, a
 directory that starts anew gets trusted.overlay.opaque; Documentation/filesystems/overlayfs.rst, "whiteouts and opaque
 directories". A tar that brings such devices or attributes itself is refused: it would delete what it does not name.
+
+Where the layer lies on overlayfs itself no such device can be made. There a whiteout is an empty file with an
+attribute, in a directory with another one, and the lower overlay passes both on; the same, "Nesting overlayfs mounts",
+Linux 6.7.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.errors import InvalidInput
+from sampan.errors import InvalidInput, Unsupported
 from sampan.image import tar
 from sampan.image.tree import Tree
 from sampan.kernel.path import RESOLVE, openat2
@@ -30,7 +34,8 @@ WHITEOUT_PREFIX = b".wh."
 OPAQUE_MARK = b".wh..wh..opq"
 _AUFS_PREFIX = b".wh..wh."  # other marks of aufs, which mean nothing to anybody else
 
-_OPAQUE_XATTR = "trusted.overlay.opaque"
+_OPAQUE_XATTR = "trusted.overlay.opaque"  # y: it hides what is below; x: whiteouts in it may be files
+_WHITEOUT_XATTR = "trusted.overlay.whiteout"
 _FORBIDDEN_XATTRS = (b"trusted.overlay.", b"user.overlay.")
 _LARGEST_ID = (1 << 32) - 2
 _LARGEST_TIME_NS = (1 << 63) - 1
@@ -64,6 +69,7 @@ class Extractor:
         self._retired: list[int] = []  # no longer in _open, may be in use until the current member is done
         self._tree = Tree()
         self._tree.at(b"").implied = True
+        self._whiteouts_are_files = False
         self._opaque_root = False
         self._content_bytes = 0
 
@@ -184,7 +190,7 @@ class Extractor:
             self._vacate(dirfd, name, path)
             os.mkdir(name, 0o755, dir_fd=dirfd)
             # A whiteout, or a file: either had hidden what is below.
-            os.setxattr(_at(dirfd, name), _OPAQUE_XATTR, b"y")
+            self._make_opaque(dirfd, name, path)
             return False
         return True
 
@@ -197,7 +203,7 @@ class Extractor:
             if e.errno not in _NOWHERE:
                 raise
             status = None
-        if status is None or stat.S_ISDIR(status.st_mode) or _is_whiteout(status):
+        if status is None or stat.S_ISDIR(status.st_mode) or target in self._tree.at(real).whiteouts:
             raise InvalidInput(f"can't unpack hard link {show(entry.name)}: its layer has no file {show(entry.link)}")
         if _join(real, target).startswith(path + b"/"):
             raise InvalidInput(f"can't unpack hard link {show(entry.name)}: it would replace what it links to")
@@ -211,21 +217,55 @@ class Extractor:
             return
         dirfd, real = self._parent(parent)
         if mark == OPAQUE_MARK:
-            if not real:
-                self._opaque_root = True
-            else:
-                os.setxattr(dirfd, _OPAQUE_XATTR, b"y")
+            self._make_opaque(dirfd, b".", real)
             return
         name = mark.removeprefix(WHITEOUT_PREFIX)
         if name in {b"", b".", b".."}:
             raise InvalidInput(f"can't unpack whiteout {show(mark)}: it names no file")
+        directory = self._tree.at(real)
+        if directory.opaque or name in directory.whiteouts:
+            return
         try:
-            os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=dirfd)
-            self._tree.at(real).whiteouts = True
+            self._make_whiteout(dirfd, name, first=not directory.whiteouts)
+            directory.whiteouts.add(name)
         except FileExistsError:
             if stat.S_ISDIR(os.lstat(name, dir_fd=dirfd).st_mode):
-                os.setxattr(_at(dirfd, name), _OPAQUE_XATTR, b"y")
+                self._make_opaque(dirfd, name, _join(real, name))
                 self._tree.at(_join(real, name)).implied = False
+
+    def _make_whiteout(self, dirfd: int, name: bytes, *, first: bool) -> None:
+        if not self._whiteouts_are_files:
+            try:
+                os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=dirfd)
+            except PermissionError:
+                self._whiteouts_are_files = True
+            else:
+                return
+        fd = os.open(name, _CREATE, 0o600, dir_fd=dirfd)
+        try:
+            _mark(fd, _WHITEOUT_XATTR, b"y")
+            if first:
+                _mark(dirfd, _OPAQUE_XATTR, b"x")
+        finally:
+            os.close(fd)
+
+    def _make_opaque(self, dirfd: int, name: bytes, path: bytes) -> None:
+        """Hide what is below the directory at `path`, called `name` in `dirfd`, and do away with its whiteouts."""
+        directory = self._tree.at(path)
+        if directory.opaque:
+            return
+        directory.opaque = True
+        fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=dirfd)
+        try:
+            for whiteout in directory.whiteouts:
+                os.unlink(whiteout, dir_fd=fd)
+            directory.whiteouts.clear()
+            if path:
+                _mark(fd, _OPAQUE_XATTR, b"y")
+            else:
+                self._opaque_root = True
+        finally:
+            os.close(fd)
 
     def _parent(self, path: bytes, *, make: bool = True, links: int = 0) -> tuple[int, bytes]:
         """Return a descriptor of the directory `path`, and its path without links."""
@@ -273,7 +313,7 @@ class Extractor:
             target = os.readlink(name, dir_fd=dirfd)
             parent, last = split(target if target.startswith(b"/") else _join(real, target), clamp=True)
             return self._parent(_join(parent, last), links=links + 1)
-        if status is not None and not _is_whiteout(status):
+        if status is not None and name not in self._tree.at(real).whiteouts:
             raise InvalidInput(f"can't unpack into {show(path)}: {show(_join(real, name))} is no directory")
         if self._mkdir(dirfd, name, _join(real, name)):
             self._tree.at(_join(real, name)).implied = True
@@ -293,6 +333,7 @@ class Extractor:
                 self._recipe.move(dirfd, name, path)
             else:
                 os.unlink(name, dir_fd=dirfd)
+                self._tree.at(path.rpartition(b"/")[0]).whiteouts.discard(name)
             if stat.S_ISLNK(status.st_mode):
                 self._retire_all()  # what was found through it is elsewhere now
             return
@@ -417,8 +458,16 @@ def _join(parent: bytes, name: bytes) -> bytes:
     return parent + b"/" + name if parent else name
 
 
-def _is_whiteout(status: os.stat_result) -> bool:
-    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+def _mark(fd: int, name: str, value: bytes) -> None:
+    try:
+        os.setxattr(fd, name, value)
+    except OSError as e:
+        if e.errno not in {errno.EPERM, errno.EOPNOTSUPP}:
+            raise
+        raise Unsupported(
+            "its filesystem can't keep overlayfs's marks of what a layer deletes; overlayfs itself can since Linux 6.7",
+            "put the store on another filesystem: --root, SAMPAN_ROOT",
+        ) from e
 
 
 def _clamp(time_ns: int) -> int:

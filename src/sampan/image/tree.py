@@ -11,12 +11,13 @@ if TYPE_CHECKING:
 class Directory:
     """One directory. `below` are those in it that something is known of."""
 
-    __slots__ = ("below", "implied", "mtime_ns", "whiteouts")
+    __slots__ = ("below", "implied", "mtime_ns", "opaque", "whiteouts")
 
     def __init__(self) -> None:
         self.below: dict[bytes, Directory] = {}
         self.implied = False  # no member describes it
-        self.whiteouts = False  # there are some in it
+        self.opaque = False  # it hides what is below, so there are no whiteouts in it
+        self.whiteouts: set[bytes] = set()
         self.mtime_ns: int | None = None  # to be set when nothing is written in it any more
 
 

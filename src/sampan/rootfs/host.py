@@ -24,6 +24,7 @@ from sampan.errors import Unsupported, doing
 from sampan.ids import new_id
 from sampan.kernel.trees import remove_tree
 from sampan.rootfs.overlay import OPAQUE_XATTR
+from sampan.rootfs.writable import is_on_overlay, make_base
 from sampan.spec.distribution import Platform
 from sampan.spec.image import ExecutionConfig, HistoryEntry, Image, ImageConfig, RootFS
 
@@ -209,7 +210,7 @@ def _add_parents(path: str, nodes: dict[str, Node], seen: dict[str, tuple[int, .
 
 def _build(base: str, nodes: list[Node]) -> None:
     name = hashlib.sha256(msgspec.json.encode(nodes)).hexdigest()
-    _make_base(base)
+    make_base(base)
     if not os.path.isdir(f"{base}/{name}"):
         scratch = f"{base}/.{new_id()}"
         try:
@@ -245,17 +246,9 @@ def _make(path: str, node: Node) -> None:
 def _base(dirs: Dirs) -> str:
     root = os.lstat("/").st_dev
     for directory, base in ((dirs.run, f"{dirs.run}/host"), (dirs.root, f"{dirs.layers}/host")):
-        if _device(directory) != root:
+        if _device(directory) != root and not is_on_overlay(directory):  # which keeps no whiteouts
             return base
     return f"/dev/shm/sampan-{zlib.crc32(os.fsencode(dirs.root)):08x}"
-
-
-def _make_base(base: str) -> None:
-    """Make the directory, which must be nobody else's: anyone may make one in /dev/shm."""
-    os.makedirs(base, mode=0o711, exist_ok=True)
-    status = os.lstat(base)
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
-        raise Unsupported(f"{base} is somebody else's", f"remove it: rm -r {base}")
 
 
 def _device(path: str) -> int:

@@ -5,6 +5,9 @@ it. Two things would go wrong. A layer with `tmp/a` and no entry for `tmp` has a
 the 1777 below. And a whiteout in a directory that no other layer has would show as a strange device, because overlayfs
 looks for whiteouts only where it merges. Both are cured by one more layer on top, the shape: empty directories with
 the right metadata. Most images need none.
+
+On a store that lies on overlayfs itself, where whiteouts are files (image/extract), overlayfs does not look for them in
+the lowest of the directories that it merges: the shape has those whiteouts again.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from sampan.dirs import Dirs
 
 OPAQUE_XATTR = "trusted.overlay.opaque"
+WHITEOUT_XATTR = "trusted.overlay.whiteout"
 _OVERLAY_XATTRS = ("trusted.overlay.", "user.overlay.")
 
 
@@ -50,6 +54,13 @@ class _Layer(NamedTuple):
     content: str  # its directory
     implied: frozenset[bytes]
     whiteouts: frozenset[bytes]
+
+
+class _Shaped(NamedTuple):
+    """A directory of the shape."""
+
+    metadata: Metadata
+    whiteouts: tuple[bytes, ...] = ()
 
 
 def assemble(dirs: Dirs, diff_ids: Sequence[str]) -> Chain:
@@ -96,23 +107,34 @@ def _read(dirs: Dirs, diff_ids: Sequence[str]) -> list[_Layer]:
     return layers
 
 
-def _shape(layers: Sequence[_Layer]) -> dict[bytes, Metadata]:
+def _shape(layers: Sequence[_Layer]) -> dict[bytes, _Shaped]:
     """Which directories the shape has, parents before children; empty if it isn't needed."""
-    found: dict[bytes, Metadata] = {}
-    candidates = {path for layer in layers for path in layer.implied | layer.whiteouts if path}
+    found: dict[bytes, _Shaped] = {}
+    candidates = {path for layer in layers for path in layer.implied | layer.whiteouts}
     for path in sorted(candidates):
         shown, own = _merged(layers, path)
         if not shown:
             continue
+        ghosts = _ghosts(shown, path)
         orphans = len(shown) == 1 and path in shown[0].whiteouts
-        top = metadata_of(_at(shown[0], path))
-        if not orphans and top == own:
+        # The root is merged with the container's own, and has the metadata of that.
+        if not ghosts and (not path or (not orphans and metadata_of(_at(shown[0], path)) == own)):
             continue
-        found[path] = own
+        found[path] = _Shaped(own, ghosts)
         for above in _above(path):
             if above not in found:
-                found[above] = _merged(layers, above)[1]
+                found[above] = _Shaped(_merged(layers, above)[1])
     return dict(sorted(found.items()))
+
+
+def _ghosts(shown: Sequence[_Layer], path: bytes) -> tuple[bytes, ...]:
+    """Names of whiteouts that are files and would be seen in the directory `path` that these layers show."""
+    *above, lowest = shown
+    directory = _at(lowest, path)
+    if path not in lowest.whiteouts or _xattr(directory, OPAQUE_XATTR) != b"x":
+        return ()
+    names = {name for name in os.listdir(directory) if _xattr(directory + b"/" + name, WHITEOUT_XATTR)}
+    return tuple(sorted(names.difference(*(os.listdir(_at(layer, path)) for layer in above))))
 
 
 def _merged(layers: Sequence[_Layer], path: bytes) -> tuple[list[_Layer], Metadata]:
@@ -138,7 +160,7 @@ def _merged(layers: Sequence[_Layer], path: bytes) -> tuple[list[_Layer], Metada
     return shown, next((metadata_of(_at(layer, path)) for layer in described), Metadata())
 
 
-def _build(dirs: Dirs, name: str, directories: dict[bytes, Metadata]) -> str:
+def _build(dirs: Dirs, name: str, directories: dict[bytes, _Shaped]) -> str:
     target = f"{dirs.shapes}/{name}"
     if os.path.isdir(target):
         return target
@@ -147,16 +169,25 @@ def _build(dirs: Dirs, name: str, directories: dict[bytes, Metadata]) -> str:
         try:
             os.makedirs(dirs.shapes, mode=0o711, exist_ok=True)
             os.makedirs(scratch)
-            for path in directories:
-                os.mkdir(os.fsencode(scratch) + b"/" + path)
-            for path, metadata in directories.items():
-                apply_metadata(os.fsencode(scratch) + b"/" + path, metadata)
+            for path, shaped in directories.items():
+                _make(os.fsencode(scratch) + b"/" + path, shaped.whiteouts)
+            for path, shaped in directories.items():
+                apply_metadata(os.fsencode(scratch) + b"/" + path, shaped.metadata)
             os.rename(scratch, target)
         except FileExistsError:  # somebody else was faster
             pass
         finally:
             remove_tree(scratch)
     return target
+
+
+def _make(directory: bytes, whiteouts: Sequence[bytes]) -> None:
+    os.makedirs(directory, exist_ok=True)
+    for name in whiteouts:
+        os.close(os.open(directory + b"/" + name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        os.setxattr(directory + b"/" + name, WHITEOUT_XATTR, b"y")
+    if whiteouts:
+        os.setxattr(directory, OPAQUE_XATTR, b"x")
 
 
 def _above(path: bytes) -> Iterable[bytes]:
@@ -170,7 +201,11 @@ def _at(layer: _Layer, path: bytes) -> bytes:
 
 
 def _is_opaque(layer: _Layer, path: bytes) -> bool:
+    return _xattr(_at(layer, path), OPAQUE_XATTR) == b"y"
+
+
+def _xattr(path: bytes, name: str) -> bytes | None:
     try:
-        return os.getxattr(_at(layer, path), OPAQUE_XATTR, follow_symlinks=False) == b"y"
+        return os.getxattr(path, name, follow_symlinks=False)
     except OSError:
-        return False
+        return None

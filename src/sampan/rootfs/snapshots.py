@@ -10,6 +10,7 @@ from sampan.errors import Conflict, doing
 from sampan.kernel.trees import remove_tree
 from sampan.rootfs import overlay
 from sampan.rootfs.host import Cover
+from sampan.rootfs.writable import Writable
 from sampan.spec.image import Image, Rootfs
 
 if TYPE_CHECKING:
@@ -30,21 +31,23 @@ class Snapshots:
         self._lock = threading.Lock()
         os.makedirs(dirs.containers, mode=0o711, exist_ok=True)
         os.makedirs(dirs.shapes, mode=0o711, exist_ok=True)
+        self._writable = Writable(dirs)
 
     def prepare(self, id: str, image: Image) -> Rootfs:
         """Make the directories of container `id` over `image`. Raises Conflict where they are there already."""
         chain = self._chain(image)
         base = self._dirs.container(id)
-        rootfs = Rootfs(
-            path=f"{base}/rootfs", lowerdirs=chain.lowerdirs, upperdir=f"{base}/upper", workdir=f"{base}/work"
-        )
         with doing(f"can't prepare container {id[:12]}"):
             try:
                 os.mkdir(base, 0o711)
             except FileExistsError:
-                if os.path.exists(rootfs.upperdir):
-                    raise Conflict(f"{rootfs.upperdir} is there already") from None
+                if os.path.lexists(f"{base}/upper"):
+                    raise Conflict(f"{base}/upper is there already") from None
             try:
+                place = self._writable.make(id)
+                rootfs = Rootfs(
+                    path=f"{base}/rootfs", lowerdirs=chain.lowerdirs, upperdir=f"{place}/upper", workdir=f"{place}/work"
+                )
                 os.mkdir(rootfs.workdir, 0o700)
                 os.mkdir(rootfs.path, 0o755)
                 os.mkdir(rootfs.upperdir, 0o755)
@@ -53,19 +56,26 @@ class Snapshots:
                 else:
                     os.chmod(rootfs.upperdir, 0o755)  # whatever the umask is
             except BaseException:
+                self._writable.remove(id)
                 remove_tree(base)
                 raise
         return rootfs
 
     def make_ready(self, rootfs: Rootfs) -> None:
-        """See to it that the lower directories are there and right, before each start of a container."""
+        """See to it that its directories are there and right, before each start of a container."""
+        self._writable.check(rootfs.upperdir)
         if rootfs.lowerdirs[0] == self._cover.path:
             self._cover.refresh()
 
     def remove(self, id: str) -> None:
         """Remove all of a container's own directories."""
         with doing(f"can't remove the files of container {id[:12]}"):
-            remove_tree(self._dirs.container(id))
+            self.discard(id, self._dirs.container(id))
+
+    def discard(self, id: str, directory: str) -> None:
+        """Remove a container's own directory, which may have been moved, and what it wrote elsewhere."""
+        self._writable.remove(id)
+        remove_tree(directory)
 
     def usage(self, id: str) -> int:
         """Bytes of all files that the container has written or changed."""
@@ -79,6 +89,7 @@ class Snapshots:
                 remove_tree(f"{self._dirs.shapes}/{name}")
         if self._cover.path not in used:
             self._cover.remove()
+        self._writable.sweep()
         with self._lock:
             self._chains.clear()
 
