@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
-from sampan.api import containers, images, moving, prunes, system
+from sampan.api import containers, images, lists, moving, prunes, system
 from sampan.errors import InvalidInput, NotFound, SampanError
 
 if TYPE_CHECKING:
@@ -80,6 +80,14 @@ ROUTES = (
     Route("GET", "/distribution/{name}/json", moving.distribution),
     Route("GET", "/sampan/info", system.info),
     Route("POST", "/sampan/copy", moving.copy),
+    Route("POST", "/sampan/lists", lists.create),
+    Route("GET", "/sampan/lists/{name}", lists.inspect),
+    Route("HEAD", "/sampan/lists/{name}", lists.exists),
+    Route("DELETE", "/sampan/lists/{name}", lists.delete),
+    Route("POST", "/sampan/lists/{name}/add", lists.add),
+    Route("POST", "/sampan/lists/{name}/annotate", lists.annotate),
+    Route("POST", "/sampan/lists/{name}/remove", lists.remove),
+    Route("POST", "/sampan/lists/{name}/push", lists.push),
     Route("GET", "/sampan/remote", moving.inspect),
     Route("DELETE", "/sampan/remote", moving.delete),
     Route("GET", "/sampan/remote/tags", moving.list_tags),

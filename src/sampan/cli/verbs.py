@@ -86,6 +86,16 @@ GROUPS = {
         "tree": "image_tree",
         "untag": "untag",
     },
+    "manifest": {
+        "add": "manifest_add",
+        "annotate": "manifest_annotate",
+        "create": "manifest_create",
+        "exists": "manifest_exists",
+        "inspect": "manifest_inspect",
+        "push": "manifest_push",
+        "remove": "manifest_remove",
+        "rm": "manifest_rm",
+    },
     "registry": {
         "gc": "registry_gc",
         "serve": "registry_serve",
@@ -107,6 +117,7 @@ ALIASES = ("list", "ps", "remove")
 SUMMARIES = {
     "container": "Manage containers",
     "image": "Manage images",
+    "manifest": "Make indexes: several images under one name",
     "registry": "Serve images to others",
     "system": "Manage the engine",
 }
@@ -130,7 +141,6 @@ LATER = {
     "export": _LATER,
     "login": "credentials are read from ~/.docker/config.json, which docker, podman and skopeo can write",
     "logout": "credentials are read from ~/.docker/config.json, which docker, podman and skopeo can write",
-    "manifest": _LATER,
     "network": _NETWORK,
     "node": _SWARM,
     "plugin": _LATER,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sampan.engine import copying, pushing, registries, remote
+from sampan.engine import copying, lists, pushing, registries, remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sampan.image.transfer import OnProgress
     from sampan.spec import docker
     from sampan.spec.copying import CopyRequest, RemoteImage, RemoteTags
+    from sampan.spec.lists import AnnotateRequest, InspectedList, ListRequest, PushListRequest
 
 
 class Moving:
@@ -62,3 +63,37 @@ class Moving:
     def distribution(self, name: str, *, auth: str) -> docker.DistributionInspect:
         """Describe what a name means at its registry, as Docker's API does."""
         return remote.distribution(self._core, name, registries.given_auth(auth))
+
+    # ------------------------------------------------------------------------------------------------ lists
+
+    def create_list(self, request: ListRequest) -> str:
+        """Make an index of some images; return its name."""
+        return lists.create(self._core, request)
+
+    def add_to_list(self, request: ListRequest) -> str:
+        """Add images to an index that is being made; return its digest."""
+        return lists.add(self._core, request)
+
+    def annotate_list(self, name: str, request: AnnotateRequest) -> None:
+        """Say something else of an image of an index."""
+        lists.annotate(self._core, name, request)
+
+    def remove_from_list(self, name: str, image: str) -> str:
+        """Take an image out of an index; return its digest."""
+        return lists.remove(self._core, name, image)
+
+    def delete_list(self, name: str) -> None:
+        """Forget an index."""
+        lists.delete(self._core, name)
+
+    def check_list(self, name: str) -> None:
+        """Raise NotFound if no such index is being made."""
+        lists.exists(self._core, name)
+
+    def inspect_list(self, name: str, *, auth: str, image: str, verbose: bool) -> InspectedList:
+        """Describe an index that is being made, an image of it, or what a registry has."""
+        return lists.inspect(self._core, name, registries.given_auth(auth), image=image, verbose=verbose)
+
+    def push_list(self, name: str, request: PushListRequest, progress: OnProgress) -> str:
+        """Push an index with its images; return its digest."""
+        return lists.push(self._core, name, request, progress)

@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 
 class RemoteImage:
-    """What a reference means at its registry."""
+    """What a reference means at its registry. One without tag and digest is to be written to: by digest alone."""
 
     at_once = 4
     holds_indexes = True
 
     def __init__(self, repository: Repository, reference: Reference) -> None:
         self._repository = repository
-        self._reference = reference
+        self.reference = reference
         self.repository: str | None = reference.name
 
     def document(self, digest: str | None = None) -> Document:
         """The manifest or index of this digest, verified; None: the one that the reference means."""
-        wanted = digest or self._reference.digest
-        raw, media_type = self._repository.manifest(wanted or self._reference.tag or "latest")
+        wanted = digest or self.reference.digest
+        raw, media_type = self._repository.manifest(wanted or self.reference.tag or "latest")
         return Document.verified(raw, wanted, media_type) if wanted else Document.of(raw, media_type)
 
     def blob(self, blob: Descriptor, offset: int = 0) -> Iterator[bytes]:
@@ -48,7 +48,7 @@ class RemoteImage:
             return Found()
         for origin in origins:
             registry, _, repository = origin.partition("/")
-            if registry != self._reference.registry or repository == self._reference.repository:
+            if registry != self.reference.registry or repository == self.reference.repository:
                 continue
             if self._repository.mount_blob(blob.digest, repository):
                 return Found(repository)
@@ -64,5 +64,5 @@ class RemoteImage:
 
     def finish(self, document: Document) -> None:
         """Upload what the reference means from now on."""
-        name = self._reference.digest or self._reference.tag or "latest"
+        name = self.reference.digest or self.reference.tag or document.digest
         self._repository.put_manifest(name, document.raw, document.media_type)
