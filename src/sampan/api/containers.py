@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from sampan.api import versions
-from sampan.api.call import MULTIPLEXED, RAW
+from sampan.api.call import JSON, MULTIPLEXED, RAW
 from sampan.engine.requests import AttachQuery, LogsQuery
 from sampan.errors import InvalidInput, SampanError
 from sampan.spec import docker
@@ -43,6 +43,15 @@ def inspect(call: Call) -> None:
 def top(call: Call) -> None:
     """GET /containers/{id}/top."""
     call.answer(call.engine.top(call.path["id"], call.text("ps_args") or None))
+
+
+def changes(call: Call) -> None:
+    """GET /containers/{id}/changes: an array that may be long."""
+    pieces = call.engine.changes(call.path["id"])
+    stream = call.stream(JSON)
+    for piece in pieces:
+        stream.write(piece)
+    stream.end()
 
 
 def start(call: Call) -> None:

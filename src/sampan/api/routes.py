@@ -42,6 +42,7 @@ ROUTES = (
     Route("GET", "/containers/{id}/json", containers.inspect),
     Route("GET", "/containers/{id}/top", containers.top),
     Route("GET", "/containers/{id}/logs", containers.logs),
+    Route("GET", "/containers/{id}/changes", containers.changes),
     Route("POST", "/containers/{id}/start", containers.start),
     Route("POST", "/containers/{id}/stop", containers.stop),
     Route("POST", "/containers/{id}/restart", containers.restart),
@@ -101,7 +102,6 @@ ROUTES = (
 """What is built."""
 
 _NOT_BUILT = """
-GET /containers/{id}/changes
 GET /containers/{id}/export
 GET /containers/{id}/stats
 GET /containers/{id}/attach/ws

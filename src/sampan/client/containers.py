@@ -335,6 +335,10 @@ class Container:
 
     # ---------------------------------------------------------------------------------------- in it
 
+    def changes(self) -> list[docker.PathChange]:
+        """Return what it has changed in its image's files: kind 0 is changed, 1 added, 2 deleted."""
+        return self._api.get_list(docker.PathChange, f"{self._path}/changes")
+
     def top(self, ps_args: str | None = None) -> docker.ContainerTopResponse:
         """Return its processes."""
         return self._api.get(docker.ContainerTopResponse, f"{self._path}/top{query(ps_args=ps_args)}")

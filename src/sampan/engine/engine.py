@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sampan import ids
 from sampan.engine import (
     attaching,
+    changing,
     creating,
     execs,
     explaining,
@@ -147,6 +148,10 @@ class Engine:
     def inspect(self, ref: str, *, size: bool = False) -> docker.ContainerInspectResponse:
         """Return everything about a container."""
         return inspecting.inspect(self._core, self._find(ref), size=size)
+
+    def changes(self, ref: str) -> Iterator[bytes]:
+        """Return what the container has changed in its image's files: the text of a JSON array, in pieces."""
+        return changing.changes(self._core, self._find(ref))
 
     def top(self, ref: str, ps_args: str | None = None) -> docker.ContainerTopResponse:
         """Return the processes of a container."""

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
     from sampan.dirs import Dirs
 
+_RECORD = "layer.json"
 OPAQUE_XATTR = "trusted.overlay.opaque"
 WHITEOUT_XATTR = "trusted.overlay.whiteout"
-_OVERLAY_XATTRS = ("trusted.overlay.", "user.overlay.")
+OVERLAY_XATTRS = ("trusted.overlay.", "user.overlay.")
 
 
 class Metadata(NamedTuple):
@@ -75,10 +76,21 @@ def assemble(dirs: Dirs, diff_ids: Sequence[str]) -> Chain:
     return Chain(lowerdirs, root)
 
 
+def root_of(lowerdirs: Sequence[str]) -> Metadata:
+    """Return what the root directory is in layers that `assemble` has put together, or in the image `host`."""
+    for directory in lowerdirs:
+        if directory == "/":
+            return metadata_of(directory)
+        layer = os.path.dirname(directory)
+        if os.path.exists(f"{layer}/{_RECORD}") and b"" not in _record(layer).implied:  # a shape or cover has none
+            return metadata_of(directory)
+    return Metadata()
+
+
 def metadata_of(path: str | bytes) -> Metadata:
     """Read what a directory is."""
     status = os.lstat(path)
-    names = [name for name in os.listxattr(path, follow_symlinks=False) if not name.startswith(_OVERLAY_XATTRS)]
+    names = sorted(n for n in os.listxattr(path, follow_symlinks=False) if not n.startswith(OVERLAY_XATTRS))
     xattrs = tuple((name, os.getxattr(path, name, follow_symlinks=False)) for name in names)
     return Metadata(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, xattrs)
 
@@ -97,14 +109,18 @@ def _read(dirs: Dirs, diff_ids: Sequence[str]) -> list[_Layer]:
     for diff_id in dict.fromkeys(reversed(diff_ids)):
         path = dirs.layer(diff_id)
         try:
-            with open(f"{path}/layer.json", "rb") as file:
-                record = msgspec.json.decode(file.read(), type=LayerRecord)
+            record = _record(path)
         except (FileNotFoundError, msgspec.DecodeError) as e:
             raise Failed(f"can't use layer {diff_id}: it is missing or damaged", "pull or load its image again") from e
         layers.append(_Layer(f"{path}/diff", frozenset(record.implied), frozenset(record.whiteouts)))
         if record.opaque_root:
             break
     return layers
+
+
+def _record(layer: str) -> LayerRecord:
+    with open(f"{layer}/{_RECORD}", "rb") as file:
+        return msgspec.json.decode(file.read(), type=LayerRecord)
 
 
 def _shape(layers: Sequence[_Layer]) -> dict[bytes, _Shaped]:

@@ -67,6 +67,10 @@ class Snapshots:
         if rootfs.lowerdirs[0] == self._cover.path:
             self._cover.refresh()
 
+    def root(self, rootfs: Rootfs) -> overlay.Metadata:
+        """Return what `prepare` made the root directory as."""
+        return overlay.root_of(rootfs.lowerdirs)
+
     def remove(self, id: str) -> None:
         """Remove all of a container's own directories."""
         with doing(f"can't remove the files of container {id[:12]}"):

@@ -229,6 +229,19 @@ class Rootfs(msgspec.Struct, frozen=True, kw_only=True):
     upperdir: str
     workdir: str
 
+    @classmethod
+    def of_mount(cls, path: str, options: tuple[str, ...]) -> Rootfs:
+        """Read `mount_options` again."""
+        pairs = [option.partition("=")[::2] for option in options]
+        upper, work = (next((v for k, v in pairs if k == key), "") for key in ("upperdir", "workdir"))
+        lower = tuple(value for key, value in pairs if key == "lowerdir+")
+        return cls(path=path, lowerdirs=lower, upperdir=upper, workdir=work)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """All directories of it, topmost first."""
+        return (self.upperdir, *self.lowerdirs)
+
     def mount_options(self) -> tuple[str, ...]:
         """Options of the plan's first mount: `lowerdir+=…` (topmost first), upperdir, workdir."""
         lower = tuple(f"lowerdir+={path}" for path in self.lowerdirs)

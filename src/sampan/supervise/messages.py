@@ -356,6 +356,14 @@ class Feed(Message, frozen=True, kw_only=True, tag="feed"):
     """To a worker that waits: beside it one descriptor that gives the bytes that follow. Answered as `Unpack` is."""
 
 
+class Changes(Message, frozen=True, kw_only=True, tag="changes"):
+    """Write what a container has changed, as the API has it, to the descriptor beside it. Answered by `Done`."""
+
+    layers: tuple[str, ...]  # topmost first: the container's own directory, then its image's
+    root: tuple[int, int, int, tuple[tuple[str, bytes], ...]]  # what the root directory was: rootfs.overlay.Metadata
+    own: tuple[str, ...] = ()  # where the engine has mounts of its own
+
+
 class Remove(Message, frozen=True, kw_only=True, tag="remove"):
     """Remove a directory tree of a container's or a layer's, following nothing out of it. Answered by `Done`."""
 
@@ -365,7 +373,7 @@ class Remove(Message, frozen=True, kw_only=True, tag="remove"):
 Request = (
     ForkShim | ForkWorker | Leave | Restart
     | Hello | Launch | Go | Exec | Attach | Resize | Signal | Freeze | Update | Forget
-    | Unpack | Pack | Position | Feed | Remove
+    | Unpack | Pack | Position | Feed | Remove | Changes
     | Keep | Hold | Release | Become
 )  # fmt: skip
 Answer = Forked | Launched | Done | Refused | Status | Unpacked | Packed | Parked

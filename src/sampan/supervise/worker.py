@@ -51,6 +51,8 @@ def _do(frame: m.Frame) -> m.Message:
             return _unpack(frame.message, frame.fds[0])
         case m.Pack():
             return _pack(frame.message, frame.fds[0])
+        case m.Changes():
+            return _changes(frame.message, frame.fds[0])
         case m.Remove(path=path):
             from sampan.kernel.trees import remove_tree
 
@@ -58,6 +60,15 @@ def _do(frame: m.Frame) -> m.Message:
             return m.Done()
         case _:
             raise InvalidInput(f"a worker can't do {type(frame.message).__name__}")
+
+
+def _changes(job: m.Changes, fd: int) -> m.Done:
+    _check_installed("compare")
+    from sampan.rootfs.diff import report
+    from sampan.rootfs.overlay import Metadata
+
+    report(job.layers, Metadata(*job.root), job.own, fd)
+    return m.Done()
 
 
 def _unpack(job: m.Unpack, fd: int, more: Callable[[int], int] | None = None) -> m.Unpacked:

@@ -1,0 +1,56 @@
+"""What a container has changed: `diff`."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from sampan.errors import doing
+from sampan.spec.image import Rootfs
+from sampan.supervise import messages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sampan.engine.core import Core
+    from sampan.engine.registry import Container
+
+_WORK_S = 24 * 3600
+_PIECE = 1 << 16
+
+
+def changes(core: Core, container: Container) -> Iterator[bytes]:
+    """Return what `container` has changed, as the API has it. It is in memory, and not in the server's own."""
+    rootfs = rootfs_of(core, container)
+    fd = os.memfd_create("changes", os.MFD_CLOEXEC)
+    try:
+        with doing(f"can't tell what {container.name} has changed"), closing(core.worker()) as channel:
+            root = core.snapshots.root(rootfs)
+            job = messages.Changes(layers=rootfs.layers, root=root, own=own_mounts(core, container))
+            channel.ask(job, messages.Done, (fd,), timeout_s=_WORK_S)
+    except BaseException:
+        os.close(fd)
+        raise
+    return _pieces(fd)
+
+
+def rootfs_of(core: Core, container: Container) -> Rootfs:
+    """Return what the container's root is mounted from, with all lower directories in their place."""
+    spec = core.spec(container)
+    rootfs = Rootfs.of_mount(spec.root.path if spec.root else "", spec.mounts[0].options)
+    core.snapshots.make_ready(rootfs)
+    return rootfs
+
+
+def own_mounts(core: Core, container: Container) -> tuple[str, ...]:
+    """Return where the engine mounts something that nobody has asked for: /proc, /etc/hosts and so on."""
+    asked = {mount.target for mount in container.mounts}
+    return tuple(mount.destination for mount in core.spec(container).mounts[1:] if mount.destination not in asked)
+
+
+def _pieces(fd: int) -> Iterator[bytes]:
+    with open(fd, "rb", buffering=0) as file:
+        file.seek(0)
+        while piece := file.read(_PIECE):
+            yield piece
