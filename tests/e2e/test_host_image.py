@@ -54,6 +54,16 @@ def test_package_scripts_work_in_it(sampan: Sampan) -> None:
     assert "newdaemon" not in Path("/etc/passwd").read_text()
 
 
+def test_what_a_program_would_change_here_is_told(sampan: Sampan) -> None:
+    script = "echo x > /etc/sampan-test-mark; rm /etc/debian_version; useradd --system newdaemon"
+    sampan("run", "--name", "tried", "host", "sh", "-c", script)
+
+    told = sampan("diff", "tried").lines
+
+    assert {"C /etc", "A /etc/sampan-test-mark", "D /etc/debian_version", "C /etc/passwd"} <= set(told)
+    assert all(line.split("/")[1] in {"etc", "var", "home", "run"} for line in told)
+
+
 def test_it_is_listed_and_can_not_be_removed(sampan: Sampan) -> None:
     assert "host" in sampan("images", "--format", "{{.Repository}}").lines
     assert sampan.fails(1, "rmi", "host").err
