@@ -91,7 +91,7 @@ def unpack(data: bytes) -> None:
             file.seek(0)
             try:
                 unpack_layer(
-                    file.fileno(), f"{base}/layer", diff_id=_diff_id(data), limits=LayerLimits(most_bytes=1 << 30)
+                    file.fileno(), f"{base}/layer", diff_id=_diff_id(data), limits=LayerLimits(max_layer_bytes=1 << 30)
                 )
             except SampanError:
                 assert not os.path.exists(f"{base}/layer"), "something is left of a refused layer"

@@ -48,8 +48,11 @@ def pulled(images, name, layer, *, came_as=None, origin="registry/app", keep_blo
     """What a pull does: unpack what is not here, then add the image by a manifest that names gzipped layers."""
     blob = gzip.compress(layer, mtime=0)
     with images.working() as pins:
-        if pins.add(digest(layer)) is None:
-            images.layers.make(digest(layer), lambda target: unpacked(came_as or blob, target, keep_blob))
+        pins.add(digest(layer))
+        with images.layers.making(digest(layer)) as here:
+            if here is None:
+                with images.layers.scratch() as target:
+                    images.layers.keep(target, digest(layer), unpacked(came_as or blob, target, keep_blob))
         config = json.dumps({"os": "linux", "rootfs": {"type": "layers", "diff_ids": [digest(layer)]}, "author": name})
         manifest = {
             "schemaVersion": 2,

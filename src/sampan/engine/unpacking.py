@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from sampan.errors import SampanError
 from sampan.image.unfinished import SOCKET
 from sampan.supervise import messages
@@ -28,11 +30,19 @@ class Unpacker:
         self, fd: int, target: str, *, digest: str | None, diff_id: str | None, size: int | None = None
     ) -> messages.Unpacked:
         """Unpack the compressed tar that `fd` gives into the new directory `target`."""
+        settings = self._core.settings.read()
+        job = messages.Unpack(
+            target=target,
+            digest=digest,
+            diff_id=diff_id,
+            keep_blob=settings.store.keep_blobs,
+            limits=msgspec.json.encode(settings.limits),
+            size=size,
+        )
         if size is not None:
             self._make_room()
         channel = self._core.worker()
         try:
-            job = messages.Unpack(target=target, digest=digest, diff_id=diff_id, size=size)
             return channel.ask(job, messages.Unpacked, (fd,), timeout_s=_UNPACK_S)
         finally:
             channel.close()

@@ -30,6 +30,9 @@ RECORD = "layer.json"
 CONTENT = "diff"
 BLOB = "blob"
 
+NO_BOMB_BYTES = 1 << 30
+"""Up to here a layer may be compressed as well as it likes."""
+
 _AHEAD = 32  # pieces that a thread may be ahead of the next one
 
 _LAYERS_FAULT = frozenset(
@@ -105,10 +108,10 @@ def _write(reader: Reader, target: str, recipe: Recorder, limits: LayerLimits) -
         os.fchmod(root, 0o755)
         while (entry := reader.next_entry()) is not None:
             entries += 1
-            if entries > limits.most_entries:
-                raise InvalidInput(f"it has more than {limits.most_entries} files", _hint("max-layer-entries"))
+            if entries > limits.max_layer_entries:
+                raise InvalidInput(f"it has more than {limits.max_layer_entries} files", _hint("max-layer-entries"))
             try:
-                if entry.size > limits.most_bytes:
+                if entry.size > limits.max_layer_bytes:
                     raise InvalidInput(f"{show(entry.name)} claims {entry.size} bytes", _hint("max-layer-bytes"))
                 extractor.write(entry, reader.body())
             except OSError as e:
@@ -126,7 +129,7 @@ def _write(reader: Reader, target: str, recipe: Recorder, limits: LayerLimits) -
 
 
 def _hint(key: str) -> str:
-    return f"if that is meant so, allow more by store.{key} in config.toml"
+    return f"if that is meant so, allow more: {key} in [limits] of config.toml"
 
 
 def _compare(what: str, found: str, wanted: str | None) -> None:
@@ -267,12 +270,12 @@ class _Tar:
     def _count(self, size: int) -> None:
         self.count += size
         limits = self._limits
-        if self.count > limits.most_bytes:
-            raise InvalidInput(f"its tar has more than {limits.most_bytes} bytes", _hint("max-layer-bytes"))
-        if self.count > limits.free_bytes and self.count > limits.most_ratio * self._source.count:
+        if self.count > limits.max_layer_bytes:
+            raise InvalidInput(f"its tar has more than {limits.max_layer_bytes} bytes", _hint("max-layer-bytes"))
+        if self.count > NO_BOMB_BYTES and self.count > limits.max_compression_ratio * self._source.count:
             raise InvalidInput(
-                f"{self._source.count} bytes became {self.count}, more than {limits.most_ratio} times as many: "
-                "it looks like a decompression bomb",
+                f"{self._source.count} bytes became {self.count}, over {limits.max_compression_ratio} times as many: "
+                "that is a decompression bomb",
                 _hint("max-compression-ratio"),
             )
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from sampan.errors import InvalidInput
 from sampan.spec.distribution import Platform
 from sampan.spec.document import decode_document
 from sampan.units import parse_timestamp
+
+_Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class HealthCheck(msgspec.Struct, frozen=True, kw_only=True, rename="pascal", omit_defaults=True):
@@ -181,13 +185,12 @@ class BlobFact(msgspec.Struct, frozen=True, kw_only=True):
     origins: tuple[str, ...] = ()  # registry/repository that have it, or had; the one it was last seen at first
 
 
-class LayerLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How large a layer may be. What is greater than any real one is an attack on the disk, or on patience."""
+class LayerLimits(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
+    """What is refused because it is too large to be meant well: `[limits]` of the settings."""
 
-    most_bytes: int = 512 << 30  # of its tar, and of one file with its holes
-    most_entries: int = 4_000_000
-    most_ratio: int = 400  # of its tar to what was transferred, from `free_bytes` on; gzip's greatest is 1,032
-    free_bytes: int = 1 << 30
+    max_layer_bytes: _Positive = 512 << 30  # of its tar, and of one file with its holes
+    max_layer_entries: _Positive = 4_000_000
+    max_compression_ratio: _Positive = 400  # of its tar to what was transferred; gzip's greatest is 1,032
 
 
 class LayerResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import msgspec
 
 from sampan.errors import InvalidInput
+from sampan.spec.image import LayerLimits
 from sampan.spec.reference import DEFAULT_REGISTRY, is_name, is_registry
 from sampan.units import parse_bytes, parse_duration
 
@@ -36,7 +37,6 @@ DOCKER_HUB = "registry-1.docker.io"
 _HUB_NAMES = (DEFAULT_REGISTRY, "index.docker.io", DOCKER_HUB)
 CERTIFICATES = ("/etc/sampan/certs.d", "/etc/docker/certs.d", "/etc/containers/certs.d")
 
-_Positive = Annotated[int, msgspec.Meta(ge=1)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=86400)]
 
 
@@ -44,14 +44,6 @@ class Store(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     """What the store keeps."""
 
     keep_blobs: bool = False  # layers also as they were transferred
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
-    """What is refused because it is too large to be meant well."""
-
-    max_layer_bytes: _Positive = 512 << 30
-    max_layer_entries: _Positive = 4_000_000
-    max_compression_ratio: _Positive = 400
 
 
 class Registry(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
@@ -124,7 +116,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All of it."""
 
     store: Store = Store()
-    limits: Limits = Limits()
+    limits: LayerLimits = LayerLimits()
     registries: Registries = Registries()
 
 
