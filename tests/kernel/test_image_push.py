@@ -189,6 +189,24 @@ def test_what_was_packed_here_and_pushed_keeps_its_digest_without_the_registry(i
     assert (sent.document.digest, sent.before) == (first.document.digest, None)
 
 
+def test_an_image_whose_layers_were_here_before_keeps_its_digest_but_its_blobs_are_not_believed(
+    images, hub, target, sending
+):
+    add(images, "made:1", a=NOISE)
+    (diff_id,) = images.resolve("made:1").diff_ids
+    plain = tarball(a=NOISE)
+    digest = hub.put_image("app", "1", plain, compress=lambda data: gzip.compress(data, 9))["digest"]
+    image = fetch(images, hub)
+    reference = Reference.parse(f"{hub.address}/app").with_digest(digest)
+    images.add(image.raw_config, digests=(reference,))
+
+    sent = sending.push(images.resolve(image.id), target)
+
+    assert sent.document.digest == digest
+    assert sending.packed == []
+    assert manifest_at(hub)["layers"][0]["digest"] not in {fact.digest for fact in images.blobs_of(diff_id)}
+
+
 # ----------------------------------------------------------------------------------------------------- it changes
 
 

@@ -63,7 +63,7 @@ def _past_the_store(
     choice = transfer.Choice(
         platform=_platform(request),
         all=request.all,
-        format=Format.parse(request.format),
+        format=_format(request, destination),
         compression=_compression(request, source, destination),
         force=request.force_compression,
         preserve=request.preserve_digests,
@@ -72,6 +72,12 @@ def _past_the_store(
         origin.document()  # a source that isn't there leaves no new directory
         with _sink(core, destination, request) as sink:
             return transfer.copy(origin, sink, choice, progress)
+
+
+def _format(request: CopyRequest, destination: Location) -> Format | None:
+    """A layout may hold Docker's manifests, but skopeo and umoci read OCI's only there."""
+    oci = destination.transport in (Transport.LAYOUT, Transport.OCI_ARCHIVE) and not request.preserve_digests
+    return Format.parse(request.format) or (Format.OCI if oci else None)
 
 
 def _compression(request: CopyRequest, source: Location, destination: Location) -> Compression | None:
@@ -86,7 +92,7 @@ def _out_of_store(
 ) -> Copied:
     docker_archive = destination.transport is Transport.DOCKER_ARCHIVE
     options = Options(
-        format=Format.parse(request.format),
+        format=_format(request, destination),
         compression=compression_of(
             request.compression or ("none" if docker_archive else "gzip"), request.compression_level
         ),

@@ -55,11 +55,11 @@ def push(
     reference = Reference.parse(f"{name}:{tag}" if tag else name)
     if reference.digest is not None:
         raise InvalidInput("cannot push a digest reference", "push a tag")
+    progress(Progress(status=f"The push refers to repository [{reference.name}]"))
     references = _tags(core, reference, all=not tag)
     images = [core.images.resolve(str(one), leaving.platform) for one in references]
     for image in images:
         check_host(image)
-    progress(Progress(status=f"The push refers to repository [{reference.name}]"))
     for one, image in zip(references, images, strict=True):
         remote = registries.image(core, one, auth)
         with doing(f"can't push {one.familiar()}"):
@@ -152,7 +152,12 @@ def _chosen(core: Core, names: Sequence[str], platform: str | None) -> Iterator[
     """Find the images, each once, with the names that they are saved under: a repository's name means all its tags."""
     found: dict[str, tuple[Image, list[Reference]]] = {}
     for name in names:
-        for image, reference in _named(core, name, platform):
+        try:
+            named = tuple(_named(core, name, platform))
+        except NotFound as e:
+            known = e.message.startswith("No such image")
+            raise NotFound(f"No such image: {name}" if known else e.message, e.hint) from e
+        for image, reference in named:
             check_host(image)
             _, references = found.setdefault(image.id, (image, []))
             if reference is not None and reference not in references:

@@ -22,6 +22,7 @@ from sampan.image.manifest import Document, Format, image_manifest, image_of, ki
 from sampan.image.transfer import Blob, Checked, after
 from sampan.spec.distribution import Descriptor, Manifest
 from sampan.spec.image import BlobFact
+from sampan.spec.reference import Reference
 
 if TYPE_CHECKING:
     from sampan.image.layers import Packer
@@ -66,17 +67,25 @@ class _Layer(msgspec.Struct, frozen=True, kw_only=True):
     wanted: Descriptor | None  # as the image's own manifest has it
     facts: tuple[BlobFact, ...]
     came_as: str | None  # digest of what it was unpacked from
+    names: tuple[str, ...]  # registry/repository that the image was pulled from or pushed to
 
     @property
     def title(self) -> str:
         return short(self.diff_id)
 
     def origins(self, digest: str) -> tuple[str, ...]:
-        return next((fact.origins for fact in self.facts if fact.digest == digest), ())
+        """Where a blob may be. What the image's own manifest names is where the image is, whether seen there or not."""
+        seen = next((fact.origins for fact in self.facts if fact.digest == digest), ())
+        own = self.names if self.wanted is not None and self.wanted.digest == digest else ()
+        return tuple(dict.fromkeys((*seen, *own)))
+
+    def knows(self, digest: str) -> bool:
+        """Whether a blob was seen to be this layer: a manifest's word alone is none."""
+        return any(fact.digest == digest for fact in self.facts)
 
     def was_packed_here(self, digest: str) -> bool:
         """What is known of a layer and is not what came was made of it here, and can be again."""
-        return digest != self.came_as and any(fact.digest == digest for fact in self.facts)
+        return digest != self.came_as and self.knows(digest)
 
 
 class _Way(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +96,11 @@ class _Way(msgspec.Struct, frozen=True, kw_only=True):
     open: Callable[[int], Iterator[bytes]] | None = None
     origin: str = ""
     again: Descriptor | None = None
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it is packed, if all goes well."""
+        return self.there is None and self.known is None
 
 
 class Outgoing:
@@ -119,9 +133,10 @@ class Outgoing:
         assert self._plan is not None
         sent = self._mover.each(self._perform, tuple(zip(self._layers, self._plan, strict=True)))
         blobs = {layer.diff_id: blob for layer, blob in zip(self._layers, sent, strict=True)}
-        if origin is not None:
-            for diff_id, blob in blobs.items():
-                self._images.note_blob(diff_id, blob, origin)
+        for layer, way in zip(self._layers, self._plan, strict=True):
+            blob = blobs[layer.diff_id]
+            if origin is not None and (way.is_packed or layer.knows(blob.digest)):
+                self._images.note_blob(layer.diff_id, blob, origin)
         document = self._document([blobs[diff_id] for diff_id in self._image.diff_ids])
         self._send_config()
         self._mover.sink.finish(document)
@@ -142,6 +157,7 @@ class Outgoing:
 
     def _layers_of(self, own: Document | None) -> Iterator[_Layer]:
         view = own.view() if own is not None else None
+        names = tuple(dict.fromkeys(Reference.parse(text).name for text in self._image.repo_digests))
         for number, diff_id in enumerate(self._image.diff_ids):
             record = self._images.layers.find(diff_id)
             yield _Layer(
@@ -149,6 +165,7 @@ class Outgoing:
                 wanted=view.layers[number] if isinstance(view, Manifest) else None,
                 facts=self._images.blobs_of(diff_id),
                 came_as=record.blob if record is not None else None,
+                names=names,
             )
 
     def _keeping(self) -> list[_Way] | None:

@@ -20,6 +20,10 @@ def load(call: Call) -> int:
     quiet = options["quiet"] or not os.isatty(1)
     target = f"/images/load{query(quiet='1' if quiet else '0', platform=options['platform'])}"
     source = options["input"] or "-"
+    if os.path.isdir(source) and not any(
+        os.path.exists(f"{source}/{name}") for name in ("index.json", "manifest.json")
+    ):
+        raise Failure(f"read {source}: is a directory", "of directories OCI layouts are loaded, and skopeo's dir:")
     pieces = directory_pieces(source) if os.path.isdir(source) else file_pieces(source)
     answer = call.session.ask("POST", target, pieces, {"Content-Type": "application/x-tar"})
     show(answer.lines())
