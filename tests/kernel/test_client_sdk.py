@@ -13,6 +13,7 @@ import pytest
 
 from sampan import __version__, errors
 from sampan.client import Client, ProgramFailed
+from support.registry import Registry
 from support.sampan import Sampan, wait_until
 
 
@@ -173,6 +174,28 @@ def test_a_directory_is_imported_where_it_is(client: Client, tmp_path: Path, bus
 
     assert client.containers.run("fromdir", ["echo", "hi"]).stdout == b"hi\n"
     client.images.remove(image.id, force=True)
+
+
+def test_images_are_pushed_saved_and_copied(client: Client, registry: Registry, tmp_path: Path) -> None:
+    name = f"{registry.address}/sdk"
+    image = client.images.get("busybox")
+    image.tag(f"{name}:1")
+    seen: list[str] = []
+
+    digest = client.images.push(f"{name}:1", progress=lambda line: seen.append(line.status))
+    assert seen[0] == f"The push refers to repository [{name}]"
+    assert client.images.copy(f"docker://{name}:1", f"oci:{tmp_path}/layout:x") == digest
+    assert client.images.copy(f"oci:{tmp_path}/layout:x", "store:sdk:1") == image.id
+    (tmp_path / "a.tar").write_bytes(b"".join(client.images.save(f"{name}:1", "sdk:1")))
+    loaded = client.images.load(tmp_path / "a.tar")
+    assert [one.id for one in loaded] == [image.id, image.id]
+    assert b"".join(image.save()) != b""
+    with pytest.raises(errors.SampanError, match="tag does not exist"):
+        client.images.push(f"{name}:nope")
+    with pytest.raises(errors.NotFound):
+        next(client.images.save("nope"))
+    for one in (f"{name}:1", "sdk:1"):
+        client.images.remove(one)
 
 
 def test_an_image_that_can_not_be_had_is_said(client: Client) -> None:

@@ -70,4 +70,4 @@ def push(call: Call) -> None:
     request = call.body(PushListRequest)
     with progress(call) as lines:
         digest = call.engine.moving.push_list(call.path["name"], request, lambda event: lines.write(message(event)))
-        lines.write(docker.ProgressMessage(aux=msgspec.Raw(msgspec.json.encode({"Digest": digest}))))
+        lines.write(docker.ProgressMessage(aux={"Digest": digest}))

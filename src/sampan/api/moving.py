@@ -34,7 +34,7 @@ def push(call: Call) -> None:
     with progress(call) as lines:
 
         def pushed(result: PushResult) -> None:
-            lines.write(docker.ProgressMessage(aux=msgspec.Raw(msgspec.json.encode(result))))
+            lines.write(docker.ProgressMessage(aux=msgspec.to_builtins(result)))
 
         call.engine.moving.push(
             call.path["name"],
@@ -82,8 +82,7 @@ def copy(call: Call) -> None:
     request = call.body(CopyRequest)
     with progress(call) as lines:
         digest = call.engine.moving.copy(request, lambda event: lines.write(message(event)))
-        aux = msgspec.json.encode({"Digest": digest})
-        lines.write(docker.ProgressMessage(aux=msgspec.Raw(aux)))
+        lines.write(docker.ProgressMessage(aux={"Digest": digest}))
 
 
 def inspect(call: Call) -> None:

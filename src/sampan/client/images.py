@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from sampan.client.wire import query, quote
 from sampan.errors import from_os_error
 from sampan.spec import docker
+from sampan.spec.copying import CopyRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -54,6 +55,10 @@ class Image:
     def untag(self, *names: str) -> None:
         """Take names away, all if none is given; unlike `remove` this leaves the image."""
         self._api.post(f"/sampan/images/{self.id}/untag{query(name=names)}")
+
+    def save(self) -> Iterator[bytes]:
+        """Give the bytes of an archive of it, with all its names."""
+        yield from Images(self._api).save(*(self.tags or (self.id,)))
 
     def history(self) -> list[docker.ImageHistoryResponseItem]:
         """Return the steps it was made in, the latest first."""
@@ -115,6 +120,42 @@ class Images:
         names = [line.stream.strip().partition(": ")[2] for line in lines if line.stream.startswith("Loaded image")]
         return [self.get(name) for name in names]
 
+    def push(
+        self,
+        reference: str,
+        *,
+        format: Literal["oci", "docker"] | None = None,
+        compression: Literal["gzip", "zstd"] | None = None,
+        progress: Callable[[docker.ProgressMessage], None] | None = None,
+    ) -> str:
+        """Push a tag to its registry; return the digest that it has there. `compression` is of what is packed anew."""
+        name, tag = split_tag(reference)
+        options = query(tag=tag or "latest", format=format, compressionFormat=compression)
+        return _digest(self._api.progress(f"/images/{quote(name, '/:')}/push{options}", None, progress))
+
+    def save(self, *names: str, format: Literal["docker-archive", "oci-archive"] = "docker-archive") -> Iterator[bytes]:
+        """Give the bytes of an archive of these images, as `sampan save` writes it. Close the iterator to stop."""
+        with self._api.exchange("GET", f"/images/get{query(names=list(names), format=format)}") as answer:
+            yield from answer.pieces()
+
+    def copy(
+        self,
+        source: str,
+        destination: str,
+        *,
+        platform: str | None = None,
+        progress: Callable[[docker.ProgressMessage], None] | None = None,
+        **options: Any,
+    ) -> str:
+        """Copy an image from place to place, `docker://NAME`, `oci:/PATH:TAG` …; return its digest there.
+
+        Paths are absolute, and the server's. `options` are the other fields of `spec.copying.CopyRequest`.
+        """
+        request = CopyRequest(source=source, destination=destination, platform=platform or "", **options)
+        headers = {"Content-Type": "application/json"}
+        body = (msgspec.json.encode(request),)
+        return _digest(self._api.progress("/sampan/copy", body, progress, headers))
+
     def import_(
         self,
         source: str | os.PathLike[str] | BinaryIO,
@@ -146,6 +187,11 @@ class Images:
 
         given = {**(filter_lists(filters) or {}), "dangling": ["false" if all else "true"]}
         return self._api.ask(docker.ImagePruneResponse, f"/images/prune{query(filters=given)}")
+
+
+def _digest(lines: Sequence[docker.ProgressMessage]) -> str:
+    """Return what the last `aux` of a push or copy tells."""
+    return str(next(line.aux["Digest"] for line in reversed(lines) if line.aux and "Digest" in line.aux))
 
 
 _TAR = {"Content-Type": "application/x-tar"}

@@ -8,7 +8,6 @@ clock, so the same images make the same bytes.
 from __future__ import annotations
 
 import hashlib
-import tarfile
 import tempfile
 import threading
 from typing import TYPE_CHECKING, Protocol
@@ -16,9 +15,10 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from sampan.errors import Failed, doing
-from sampan.image import files
+from sampan.image import files, tar
 from sampan.image.layout import MARK, NAME
 from sampan.image.manifest import encode_index, image_of
+from sampan.image.tarwrite import END, header, padding
 from sampan.image.transfer import Found
 from sampan.spec.distribution import Descriptor, Index
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from sampan.spec.reference import Reference
 
 _CONTAINERD_NAME = "io.containerd.image.name"
-_BLOCK = 512
 
 
 class Writable(Protocol):
@@ -70,7 +69,7 @@ class ArchiveWriter:
         if self.docker:
             self._member("manifest.json", msgspec.json.encode(self._items))
             self._member("repositories", msgspec.json.encode(self._repositories))
-        self._out.write(bytes(2 * _BLOCK))
+        self._out.write(END)
 
     # ------------------------------------------------------------------------------------- for ArchiveImage
 
@@ -112,7 +111,7 @@ class ArchiveWriter:
                 self._repositories.setdefault(reference.familiar_name(), {})[reference.tag] = top
 
     def _member(self, name: str, data: bytes) -> None:
-        self._out.write(_header(name, len(data)) + data + bytes(-len(data) % _BLOCK))
+        self._out.write(_header(name, len(data)) + data + padding(len(data)))
 
     def _stream(self, name: str, pieces: Iterable[bytes], digest: str, size: int) -> None:
         hash, count = hashlib.new(digest.partition(":")[0]), 0
@@ -123,7 +122,7 @@ class ArchiveWriter:
             self._out.write(piece)
         if count != size or f"{hash.name}:{hash.hexdigest()}" != digest:
             raise Failed(f"can't write {name}: it has {count} bytes of {hash.hexdigest()}, and should have {size}")
-        self._out.write(bytes(-size % _BLOCK))
+        self._out.write(padding(size))
 
 
 class ArchiveImage:
@@ -162,6 +161,4 @@ def _path(digest: str) -> str:
 
 
 def _header(name: str, size: int) -> bytes:
-    member = tarfile.TarInfo(name)
-    member.size, member.mode = size, 0o644
-    return member.tobuf(tarfile.PAX_FORMAT)
+    return header(tar.Entry(name.encode(), tar.REGULAR, 0o644, 0, 0, size, 0))

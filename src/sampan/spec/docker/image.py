@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import Any
 
 from sampan.spec.docker.body import Body, Given, always, named
 from sampan.spec.docker.container import ContainerConfig, GraphDriver, HealthConfig
@@ -212,7 +212,7 @@ class ProgressMessage(Body, frozen=True, kw_only=True, rename=None):
     id: str = ""
     error_detail: ErrorDetail | None = named("errorDetail", None)
     error: str = ""
-    aux: msgspec.Raw | None = None
+    aux: dict[str, Any] | None = None
 
 
 class AuthConfig(Given, frozen=True, kw_only=True, rename=None):
