@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-from sampan.engine.requests import ImagesQuery
+from sampan.engine.requests import ImagesQuery, MapQuery
 from sampan.errors import InvalidInput, NotPermitted, SampanError, Unsupported
 from sampan.spec import docker
 from sampan.spec.distribution import AuthConfig
@@ -26,6 +26,13 @@ def list_images(call: Call) -> None:
 def tree(call: Call) -> None:
     """GET /sampan/images/tree: images with their layers."""
     call.answer(call.engine.image_tree(_query(call), call.text("name")))
+
+
+def image_map(call: Call) -> None:
+    """GET /sampan/images/{name}/map: where the bytes are."""
+    given = {name: call.integer(name) for name in ("depth", "top", "nodes")}
+    query = MapQuery(**{name: number for name, number in given.items() if number is not None})
+    call.answer(call.engine.image_map(call.path["name"], query))
 
 
 def _query(call: Call) -> ImagesQuery:

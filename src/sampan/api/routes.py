@@ -94,6 +94,7 @@ ROUTES = (
     Route("GET", "/sampan/remote/tags", moving.list_tags),
     Route("POST", "/sampan/stop", system.stop),
     Route("GET", "/sampan/images/tree", images.tree),
+    Route("GET", "/sampan/images/{name}/map", images.image_map),
     Route("POST", "/sampan/images/{name}/untag", images.untag),
     Route("POST", "/sampan/containers/{id}/explain", containers.explain),
     Route("POST", "/sampan/containers/{id}/start", containers.start_explained),

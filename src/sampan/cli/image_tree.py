@@ -46,7 +46,7 @@ def _image_row(image: Tree, now: float, *, trunc: bool) -> list[str]:
 
 def _layer_row(layer: Tree, *, last: bool, trunc: bool) -> list[str]:
     others = layer.get("SharedWith") or []
-    step = " ".join(layer.get("CreatedBy", "").split()).removeprefix("/bin/sh -c ").removeprefix("#(nop) ")
+    step = plain(step_of(layer))
     return [
         ("└─ " if last else "├─ ") + (ellipsis(step, _STEP) if trunc else step),
         _id(layer["DiffID"], trunc=trunc),
@@ -56,6 +56,17 @@ def _layer_row(layer: Tree, *, last: bool, trunc: bool) -> list[str]:
         ", ".join(others) or "-",
         "",
     ]
+
+
+def step_of(layer: Tree) -> str:
+    """Return the line of the history that made a layer, on one line and without what builders put around it."""
+    text = " ".join(layer.get("CreatedBy", "").split()).removesuffix(" # buildkit")
+    return text.removeprefix("RUN ").removeprefix("/bin/sh -c ").removeprefix("#(nop) ").strip()
+
+
+def plain(text: str) -> str:
+    """Return a text that a terminal takes for nothing else: images' names of files and steps may hold anything."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _id(digest: str, *, trunc: bool) -> str:

@@ -78,6 +78,7 @@ GROUPS = {
         "load": "load",
         "ls": "images",
         "list": "images",
+        "map": "image_map",
         "prune": "image_prune",
         "pull": "pull",
         "push": "push",

@@ -64,6 +64,13 @@ class Image:
         """Return the steps it was made in, the latest first."""
         return self._api.get_list(docker.ImageHistoryResponseItem, f"/images/{self.id}/history")
 
+    def map(self, *, depth: int = 3, top: int = 10, nodes: int = 0) -> docker.ImageMap:
+        """Return where its bytes are: the `top` directories down to `depth`, files, and what is wasted.
+
+        `nodes` directories and as many files are told as a tree, to draw them.
+        """
+        return self._api.get(docker.ImageMap, f"/sampan/images/{self.id}/map{query(depth=depth, top=top, nodes=nodes)}")
+
     def remove(self, *, force: bool = False) -> list[docker.ImageDeleteResponseItem]:
         """Remove it with all its names."""
         return _removed(self._api, self.id, force=force)

@@ -23,6 +23,7 @@ from sampan.engine import (
     launch,
     listing,
     logs,
+    mapping,
     opening,
     pruning,
     removing,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         ImagesQuery,
         LogsQuery,
         LogStream,
+        MapQuery,
         Session,
     )
     from sampan.engine.tasks import Task
@@ -241,6 +243,10 @@ class Engine:
     def image_tree(self, query: ImagesQuery, name: str = "") -> List[docker.ImageTree]:
         """Return images with their layers and containers: those of the query, or the one of that name."""
         return image_listing.tree(self._core, query, name)
+
+    def image_map(self, name: str, query: MapQuery) -> docker.ImageMap:
+        """Return where an image's bytes are, and which are wasted."""
+        return mapping.image_map(self._core, name, query)
 
     def untag(self, name: str, names: tuple[str, ...]) -> List[docker.ImageDeleteResponseItem]:
         """Take names of an image away, all if none is given. The image stays."""

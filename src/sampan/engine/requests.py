@@ -58,6 +58,14 @@ class ImagesQuery(msgspec.Struct, frozen=True, kw_only=True):
     manifests: bool = False
 
 
+class MapQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of an image's map is wanted: `top` of each list, directories down to `depth`, `nodes` to draw."""
+
+    depth: int = 3
+    top: int = 10
+    nodes: int = 0
+
+
 class Session(Protocol):
     """A checked attach or exec that waits for the client's connection.
 

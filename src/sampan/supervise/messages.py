@@ -364,6 +364,19 @@ class Changes(Message, frozen=True, kw_only=True, tag="changes"):
     own: tuple[str, ...] = ()  # where the engine has mounts of its own
 
 
+class Map(Message, frozen=True, kw_only=True, tag="map"):
+    """Find out where the bytes of layers are: beside it the descriptor of a file to write that to.
+
+    It is the JSON of a `spec.docker.ImageMap`, whole when `Done` is answered.
+    """
+
+    layers: tuple[str, ...]  # their directories, the lowest first
+    numbers: tuple[int, ...]  # of each in its image
+    depth: int
+    top: int
+    nodes: int
+
+
 class Remove(Message, frozen=True, kw_only=True, tag="remove"):
     """Remove a directory tree of a container's or a layer's, following nothing out of it. Answered by `Done`."""
 
@@ -373,7 +386,7 @@ class Remove(Message, frozen=True, kw_only=True, tag="remove"):
 Request = (
     ForkShim | ForkWorker | Leave | Restart
     | Hello | Launch | Go | Exec | Attach | Resize | Signal | Freeze | Update | Forget
-    | Unpack | Pack | Position | Feed | Remove | Changes
+    | Unpack | Pack | Position | Feed | Map | Remove | Changes
     | Keep | Hold | Release | Become
 )  # fmt: skip
 Answer = Forked | Launched | Done | Refused | Status | Unpacked | Packed | Parked

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 import sampan
-from sampan.errors import Failed, InvalidInput, SampanError
+from sampan.errors import Failed, InvalidInput, SampanError, doing
 from sampan.supervise import messages as m
 from sampan.supervise.launcher import refusal
 from sampan.supervise.parking import Parking
@@ -53,6 +53,8 @@ def _do(frame: m.Frame) -> m.Message:
             return _pack(frame.message, frame.fds[0])
         case m.Changes():
             return _changes(frame.message, frame.fds[0])
+        case m.Map():
+            return _map(frame.message, frame.fds[0])
         case m.Remove(path=path):
             from sampan.kernel.trees import remove_tree
 
@@ -106,6 +108,18 @@ def _pack(job: m.Pack, fd: int) -> m.Packed:
     packed = pack_layer(job.layer, fd, compression=Compression(job.kind, job.level))
     os.close(fd)
     return m.Packed(digest=packed.digest, size=packed.size, diff_id=packed.diff_id)
+
+
+def _map(job: m.Map, fd: int) -> m.Done:
+    _check_installed("map")
+    import msgspec
+
+    from sampan.image.map_report import Wanted, report
+
+    wanted = Wanted(depth=job.depth, top=job.top, nodes=job.nodes)
+    with doing("can't map"), open(fd, "wb", closefd=False) as file:
+        file.write(msgspec.json.encode(report(job.layers, job.numbers, wanted)))
+    return m.Done()
 
 
 def _check_installed(verb: str) -> None:

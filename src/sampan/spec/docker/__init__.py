@@ -71,6 +71,14 @@ from sampan.spec.docker.image import (
     ProgressMessage,
     RootFs,
 )
+from sampan.spec.docker.image_map import (
+    ImageMap,
+    MapDirectory,
+    MapFile,
+    MapLayer,
+    MapNode,
+    MapWaste,
+)
 from sampan.spec.docker.network import (
     Address,
     ConfigReference,
@@ -166,6 +174,7 @@ __all__ = [
     "ImageLayer",
     "ImageManifestSize",
     "ImageManifestSummary",
+    "ImageMap",
     "ImageMetadata",
     "ImageOptions",
     "ImageProperties",
@@ -178,6 +187,11 @@ __all__ = [
     "Ipam",
     "IpamConfig",
     "LogConfig",
+    "MapDirectory",
+    "MapFile",
+    "MapLayer",
+    "MapNode",
+    "MapWaste",
     "Mount",
     "MountPoint",
     "Network",
