@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import json
+import ssl
 import sys
 import threading
 from collections.abc import Callable
@@ -31,7 +32,7 @@ def digest_of(data: bytes) -> str:
 class FakeRegistry:
     """`documents` are served by path below /v2/; `asks` is how it wants to know its clients."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.documents: dict[str, tuple[str, bytes]] = {}
         self.requests: list[tuple[str, str, str | None]] = []  # method, path, Authorization
         self.scripts: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}  # "METHOD path": what answers instead
@@ -75,6 +76,7 @@ class FakeRegistry:
 
         self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        self._server.tls = tls
         self.address = f"127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
@@ -313,6 +315,15 @@ def _cut() -> bytes:
 
 
 class _Server(ThreadingHTTPServer):
+    tls: ssl.SSLContext | None = None
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        if self.tls is None:
+            super().finish_request(request, client_address)
+            return
+        with self.tls.wrap_socket(request, server_side=True) as wrapped:
+            super().finish_request(wrapped, client_address)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), OSError):  # the client has left
             super().handle_error(request, client_address)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, SSLError
+from urllib3.exceptions import HTTPError, InsecureRequestWarning, MaxRetryError, NewConnectionError, SSLError
 
 from sampan import __version__
 from sampan.errors import Failed, Unsupported
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
     from sampan.spec.settings import Place, Registries
+
+urllib3.disable_warnings(InsecureRequestWarning)  # who is not verified is said in the configuration
 
 _CONNECT_S = 15
 _AGENT = {"User-Agent": f"sampan/{__version__}"}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from urllib3.exceptions import HTTPError
 
-from sampan.errors import Failed, NotPermitted
+from sampan.errors import Failed, NotPermitted, SampanError
 from sampan.image import refusals
 from sampan.image.connections import refused, unreachable
 from sampan.image.tokens import Authorizer, NoCredentials
@@ -18,7 +18,6 @@ from sampan.image.transport import Request, Transport
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from sampan.errors import SampanError
     from sampan.image.transport import Answer
     from sampan.spec.distribution import AuthConfig
     from sampan.spec.reference import Reference
@@ -93,12 +92,12 @@ class Endpoint:
             return answer
         try:
             new = self._authorizer.answer(answer.header("WWW-Authenticate"), scopes, authorization)
-        except NoCredentials as e:
+        except SampanError as e:
             answer.discard()
-            raise refusals.denied(self._reference, doing, f"unauthorized: {e.message}") from e
-        except NotPermitted as e:
-            answer.discard()
-            raise refusals.denied(self._reference, doing, e.message) from e
+            if isinstance(e, NotPermitted):
+                cause = f"unauthorized: {e.message}" if isinstance(e, NoCredentials) else e.message
+                raise refusals.denied(self._reference, doing, cause) from e
+            raise
         if new is None or new == authorization:
             return answer
         answer.discard()

@@ -88,6 +88,7 @@ def _blob_pieces(endpoint: Endpoint, wanted: Descriptor, offset: int) -> Iterato
     if answer.status != 206:
         at = 0  # a server without ranges starts anew
     elif not answer.header("Content-Range").startswith(f"bytes {offset}-"):
+        answer.discard()
         raise Failed(f"can't read blob {wanted.digest}: the registry sends another part than was asked for")
     for piece in endpoint.transport.stream(answer):
         fresh = piece[offset - at :] if at < offset else piece

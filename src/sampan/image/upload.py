@@ -127,8 +127,8 @@ class Upload:
             return self._where()
         if answer.status in _NO_STREAMS and self._size is None and not self._in_chunks:
             self._in_chunks = _CHUNK
-            self._follow(answer)
             answer.discard()
+            self._follow(answer)
             return at
         if answer.status in _BUSY or answer.status in (404, 416):
             self._failed(answer)
