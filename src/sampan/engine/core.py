@@ -12,6 +12,7 @@ import msgspec
 from sampan import ids
 from sampan.engine.resources import Machine, parse_set
 from sampan.errors import Failed, SampanError, doing
+from sampan.spec.reference import Reference
 from sampan.supervise import messages
 
 if TYPE_CHECKING:
@@ -116,6 +117,10 @@ class Core:
         finally:
             theirs.close()
             channel.close()
+
+    def reference(self, name: str) -> Reference:
+        """Read an image's name; where it has no registry, the configured one is meant."""
+        return Reference.parse(name, self.settings.read().registries.default)
 
     def worker(self) -> Channel:
         """Have the keeper fork a worker; close the channel when its job is done."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sampan.engine import directories
+from sampan.engine import directories, registries
 from sampan.engine.tasks import Task
 from sampan.engine.unpacking import Unpacker
 from sampan.errors import InvalidInput
@@ -47,11 +47,11 @@ class Packer:
 def pull(core: Core, name: str, *, platform: str | None, auth: bytes | None) -> Task:
     """Bring an image from its registry."""
     from sampan.image import pull as pulling  # and urllib3, a third of all imports: the server does it behind its start
-    from sampan.image.registry import Repository
 
-    reference = Reference.parse(name)
+    reference = core.reference(name)
     wanted = Platform.parse(platform) if platform else None
-    repository = Repository(reference, credentials.from_header(auth.decode("ascii", "replace")) if auth else None)
+    given = credentials.from_header(auth.decode("ascii", "replace")) if auth else None
+    repository = registries.repository(core, reference, given)
     unpacker = Unpacker(core)
 
     def work(report: Report) -> None:
@@ -93,7 +93,7 @@ def import_image(
     image = archive.import_tarball(
         core.images,
         source,
-        ref=Reference.parse(reference) if reference else None,
+        ref=core.reference(reference) if reference else None,
         changes=changes,
         message=message,
         platform=Platform.parse(platform) if platform else None,
@@ -108,7 +108,7 @@ def tag(core: Core, name: str, repository: str, tag_name: str | None) -> None:
     if not repository:
         raise InvalidInput("repository name must have at least one component", "name the new tag: repository:tag")
     image = core.images.resolve(name)
-    reference = Reference.parse(f"{repository}:{tag_name}" if tag_name else repository)
+    reference = core.reference(f"{repository}:{tag_name}" if tag_name else repository)
     core.images.tag(image, reference)
     core.bus.tell("image", "tag", image.id, {"name": reference.familiar()})
 

@@ -57,7 +57,11 @@ def open_core(dirs: Dirs, keeper_fd: int | None, listen_fd: int | None) -> Core:
     core.registry = Registry()
     core.volumes = Volumes(dirs, core.store)
     core.bus = Bus()
-    core.images = Images(dirs, builtins=(host_image.image(core.host.architecture),))
+    core.images = Images(
+        dirs,
+        builtins=(host_image.image(core.host.architecture),),
+        default_registry=lambda: core.settings.read().registries.default,
+    )
     core.snapshots = Snapshots(dirs)
     for row in core.store.containers():
         core.registry.add(_container(row))

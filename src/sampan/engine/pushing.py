@@ -52,7 +52,7 @@ def push(
     core: Core, name: str, tag: str, leaving: Leaving, *, auth: AuthConfig | None, progress: OnProgress, pushed: Pushed
 ) -> None:
     """Push one tag of a repository, or with "" all that are here. `pushed` is called for each that is there then."""
-    reference = Reference.parse(f"{name}:{tag}" if tag else name)
+    reference = core.reference(f"{name}:{tag}" if tag else name)
     if reference.digest is not None:
         raise InvalidInput("cannot push a digest reference", "push a tag")
     progress(Progress(status=f"The push refers to repository [{reference.name}]"))

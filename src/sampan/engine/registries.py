@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from sampan.spec.reference import Reference
 
 
-def repository(core: Core, reference: Reference, auth: AuthConfig | None) -> Repository:  # noqa: ARG001
+def repository(core: Core, reference: Reference, auth: AuthConfig | None) -> Repository:
     """Open the repository of a reference. `auth` None: what the engine's own user has in config.json."""
     from sampan.image.registry import Repository  # and urllib3, a third of all imports: done behind the server's start
 
-    return Repository(reference, auth)
+    return Repository(reference, auth, registries=core.settings.read().registries)
 
 
 def image(core: Core, reference: Reference, auth: AuthConfig | None = None) -> RemoteImage:

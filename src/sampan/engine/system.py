@@ -10,11 +10,13 @@ import sampan
 from sampan.engine.image_listing import images, reclaimable_bytes
 from sampan.engine.listing import containers
 from sampan.engine.requests import ImagesQuery
-from sampan.errors import InvalidInput
+from sampan.errors import InvalidInput, SampanError
 from sampan.rootfs.snapshots import tree_bytes
 from sampan.spec import docker
 from sampan.spec.distribution import go_architecture
 from sampan.spec.host import CgroupMode
+from sampan.spec.reference import DEFAULT_REGISTRY
+from sampan.spec.settings import DEFAULT_REGISTRIES, Registries, Registry
 from sampan.spec.state import Status
 from sampan.units import format_timestamp
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 API_VERSION = "1.50"
 MIN_API_VERSION = "1.24"
+_HUB = "https://index.docker.io/v1/"
 
 
 def info(core: Core) -> docker.SystemInfo:
@@ -34,6 +37,7 @@ def info(core: Core) -> docker.SystemInfo:
     running, paused = states.count(Status.RUNNING), states.count(Status.PAUSED)
     controllers = host.cgroup_controllers
     name = os.uname()
+    registries, fault = _registries(core)
     return docker.SystemInfo(
         id=core.instance,
         containers=len(states),
@@ -63,6 +67,8 @@ def info(core: Core) -> docker.SystemInfo:
         ncpu=len(core.machine.cpus),
         mem_total=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         docker_root_dir=core.dirs.root,
+        index_server_address=_index_server(registries),
+        registry_config=_registry_config(registries),
         http_proxy=_without_password(os.environ.get("HTTP_PROXY", "")),
         https_proxy=_without_password(os.environ.get("HTTPS_PROXY", "")),
         no_proxy=os.environ.get("NO_PROXY", ""),
@@ -72,7 +78,7 @@ def info(core: Core) -> docker.SystemInfo:
         default_runtime="sampan",
         init_binary="sampan",
         security_options=_security_options(core),
-        warnings=_warnings(core),
+        warnings=(*_warnings(core), *fault) or None,
         server_pid=os.getpid(),
         keeper_pid=core.keeper_pid(),
         instance=core.instance,
@@ -127,12 +133,41 @@ def _security_options(core: Core) -> tuple[str, ...]:
     return (*found, "name=cgroupns")
 
 
-def _warnings(core: Core) -> tuple[str, ...] | None:
+def _registries(core: Core) -> tuple[Registries, tuple[str, ...]]:
+    """Return what is configured; where it can't be read, the default and a warning."""
+    try:
+        return core.settings.read().registries, ()
+    except SampanError as e:
+        return DEFAULT_REGISTRIES, (f"WARNING: {e.message}",)
+
+
+def _index_server(registries: Registries) -> str:
+    return _HUB if registries.default == DEFAULT_REGISTRY else registries.default
+
+
+def _registry_config(registries: Registries) -> docker.RegistryServiceConfig:
+    """Return registries as dockerd shows them; of mirrors, only Docker Hub's have a place there."""
+    indexes = {
+        host: docker.IndexInfo(name=host, mirrors=_urls(found), secure=not found.insecure)
+        for host, found in registries.known.items()
+    }
+    hub = registries.known.get(DEFAULT_REGISTRY, Registry())
+    indexes[DEFAULT_REGISTRY] = docker.IndexInfo(
+        name=DEFAULT_REGISTRY, mirrors=_urls(hub), secure=not hub.insecure, official=True
+    )
+    return docker.RegistryServiceConfig(index_configs=indexes, mirrors=_urls(hub))
+
+
+def _urls(registry: Registry) -> tuple[str, ...]:
+    return tuple(f"{mirror if '://' in mirror else f'https://{mirror}'}/" for mirror in registry.mirrors)
+
+
+def _warnings(core: Core) -> tuple[str, ...]:
     wanted = {"memory": "memory", "pids": "pids", "cpu": "cpu", "cpuset": "cpuset"}
     found = [f"WARNING: No {name} limit support" for name in wanted if name not in core.host.cgroup_controllers]
     if not core.host.swap_accounting:
         found.append("WARNING: No swap limit support")
-    return tuple(found) or None
+    return tuple(found)
 
 
 def version(core: Core) -> docker.SystemVersion:

@@ -54,7 +54,7 @@ class Repository:
         self._own = Endpoint(
             own,
             reference=reference,
-            auth=auth if auth is not None and _is_of(reference.registry, own.host) else _finder(own.host),
+            auth=auth if auth is not None and _is_for(auth, reference.registry, own.host) else _finder(own.host),
             registries=registries,
         )
         impatient = msgspec.structs.replace(registries, tries=min(registries.tries, _TRIES_OF_MIRRORS))
@@ -252,8 +252,12 @@ class Repository:
         return self._own.path(f"blobs/{check_digest(digest)}")
 
 
-def _is_of(registry: str, host: str) -> bool:
-    """Tell whether what is known of a registry is for a host, which the configuration may have changed."""
+def _is_for(auth: AuthConfig, registry: str, host: str) -> bool:
+    """Tell whether a client's credentials are for a host: the configuration may have put another in the place of what
+    the client means. Its short names are Docker Hub's, and so are its credentials for them.
+    """
+    if registry != DEFAULT_REGISTRY and auth.server_address.startswith("https://index.docker.io/"):
+        return False
     return registry == host or (registry, host) == (DEFAULT_REGISTRY, DOCKER_HUB)
 
 

@@ -25,7 +25,7 @@ from sampan.image.layers import Layers
 from sampan.kernel.trees import sync_filesystem
 from sampan.spec.distribution import Manifest, Platform, decode_manifest, go_architecture
 from sampan.spec.image import BlobFact, Image, Removal, decode_config
-from sampan.spec.reference import Reference
+from sampan.spec.reference import DEFAULT_REGISTRY, Reference, has_registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -46,8 +46,12 @@ _HEX = frozenset("0123456789abcdef")
 class Images:
     """The image store: called by the server only, from any thread. `builtins` are images that need no row."""
 
-    def __init__(self, dirs: Dirs, builtins: Sequence[Image] = ()) -> None:
+    def __init__(
+        self, dirs: Dirs, builtins: Sequence[Image] = (), default_registry: Callable[[], str] = lambda: DEFAULT_REGISTRY
+    ) -> None:
+        """`default_registry` tells where names without a registry are sought first; docker.io's are found, too."""
         self._dirs = dirs
+        self._default_registry = default_registry
         self._builtins = {image.id: image for image in builtins}
         self._lock = threading.RLock()
         self._closed = False
@@ -129,7 +133,7 @@ class Images:
         """
         with self._lock:
             image = self._find(name)
-            named = None if _is_id(name, image.id) else _lookup_reference(name)
+            named = None if _is_id(name, image.id) else self._lookup_reference(name)
             if image.host:
                 return self._untag_builtin(image, named)
             references = [Reference.parse(n) for n, id in self._by_name.items() if id == image.id]
@@ -304,18 +308,26 @@ class Images:
         if id is None and (name in self._images or f"sha256:{name}" in self._images):
             id = name if name in self._images else f"sha256:{name}"
         if id is None and not is_digest(name) and not (len(name) == 64 and _HEX.issuperset(name)):
-            id = self._by_name.get(str(_lookup_reference(name)))
+            id = self._by_name.get(str(self._lookup_reference(name)))
         if id is None:
             prefix = name.removeprefix("sha256:")
             found = [id for id in self._images if id[7:].startswith(prefix)] if _HEX.issuperset(prefix) else []
             id = found[0] if len(found) == 1 else None
         if id is None or id not in self._images:
             bare = len(name) == 64 and _HEX.issuperset(name)
-            shown = f"sha256:{name}" if bare else name if is_digest(name) else _lookup_reference(name).familiar()
+            shown = f"sha256:{name}" if bare else name if is_digest(name) else self._lookup_reference(name).familiar()
             raise NotFound(
                 f"No such image: {shown}", "`sampan images` lists those that are here, `sampan pull` gets one"
             )
         return self._images[id]
+
+    def _lookup_reference(self, name: str) -> Reference:
+        reference = _without_tag_of_digest(Reference.parse(name))
+        if not has_registry(name) and (default := self._default_registry()) != DEFAULT_REGISTRY:
+            preferred = _without_tag_of_digest(Reference.parse(name, default))
+            if str(preferred) in self._by_name or str(reference) not in self._by_name:
+                return preferred
+        return reference
 
     def _load(self) -> None:
         """Read the database anew: it is small, and this is its only writer."""
@@ -456,8 +468,7 @@ def _shown(reference: Reference, named: Reference | None, typed: str) -> str:
     return (Reference.parse(typed) if reference == named else reference).familiar()
 
 
-def _lookup_reference(name: str) -> Reference:
-    reference = Reference.parse(name)
+def _without_tag_of_digest(reference: Reference) -> Reference:
     return reference.with_digest(reference.digest) if reference.digest else reference
 
 

@@ -26,7 +26,8 @@ def info(call: Call) -> int:
         show_one({**document, "ClientInfo": client}, template)
         return 0
     lines = ["Client:", f" Version:    {__version__}", " Context:    default", " Debug Mode: false", "", "Server:"]
-    lines += _containers(document) + _drivers(document) + _security(document) + _machine(document) + _own(document)
+    for part in (_containers, _drivers, _security, _machine, _registries, _own):
+        lines += part(document)
     say("\n".join(lines) + "\n")
     for warning in document.get("Warnings") or ():
         warn(warning)
@@ -91,6 +92,16 @@ def _machine(info: Info) -> list[str]:
         ("Debug Mode", "true" if info.get("Debug") else "false"),
     )
     return [f" {label}: {value}" for label, value in rows if value is not None]
+
+
+def _registries(info: Info) -> list[str]:
+    config = info.get("RegistryConfig") or {}
+    indexes = (config.get("IndexConfigs") or {}).values()
+    insecure = [str(index["Name"]) for index in indexes if not index.get("Secure")]
+    insecure += config.get("InsecureRegistryCIDRs") or ()
+    lines = [" Insecure Registries:", *(f"  {name}" for name in insecure)] if insecure else []
+    mirrors = config.get("Mirrors") or ()
+    return lines + ([" Registry Mirrors:", *(f"  {mirror}" for mirror in mirrors)] if mirrors else [])
 
 
 def _own(info: Info) -> list[str]:

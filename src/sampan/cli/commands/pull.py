@@ -8,35 +8,33 @@ from sampan.cli.failure import Failure
 from sampan.cli.flags import Flag
 from sampan.cli.output import say
 from sampan.cli.progress import show
+from sampan.cli.references import named
 from sampan.client.wire import query
-from sampan.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.cli.session import Session
+    from sampan.spec.reference import Reference
 
 
 def pull(call: Call) -> int:
     """Pull one image and print its whole name."""
-    from sampan.spec.reference import Reference
-
     name, options = call.arguments[0], call.options
-    try:
-        reference = Reference.parse(name)
-    except InvalidInput as e:
-        raise Failure(e.message, e.hint) from None
+    reference = named(call.session, name)
     if not options["quiet"] and reference.digest is None and reference.familiar() != name and str(reference) != name:
         say(f"Using default tag: {reference.tag}")
-    pull_image(call.session, str(reference), platform=options["platform"], quiet=options["quiet"])
+    pull_reference(call.session, reference, platform=options["platform"], quiet=options["quiet"])
     say(str(reference))
     return 0
 
 
 def pull_image(session: Session, name: str, *, platform: str, quiet: bool, stream: int = 1) -> None:
-    """Pull an image and show progress on `stream`."""
-    from sampan.spec.reference import Reference
+    """Pull an image by its name and show progress on `stream`."""
+    pull_reference(session, named(session, name), platform=platform, quiet=quiet, stream=stream)
 
-    reference = Reference.parse(name)
+
+def pull_reference(session: Session, reference: Reference, *, platform: str, quiet: bool, stream: int = 1) -> None:
+    """Pull an image and show progress on `stream`."""
     parameters = query(fromImage=reference.familiar_name(), tag=reference.digest or reference.tag, platform=platform)
     answer = session.ask("POST", f"/images/create{parameters}", None, headers_for(session, reference.registry))
     try:

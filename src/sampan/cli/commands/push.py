@@ -9,27 +9,22 @@ from sampan.cli.flags import Flag
 from sampan.cli.moving import FORM, write_digest
 from sampan.cli.output import say
 from sampan.cli.progress import show
+from sampan.cli.references import named
 from sampan.client.wire import query, quote
-from sampan.errors import InvalidInput
 
 
 def push(call: Call) -> int:
     """Push and, with -q, print the whole name."""
-    from sampan.spec.reference import Reference
-
     name, options = call.arguments[0], call.options
-    try:
-        reference = Reference.parse(name)
-    except InvalidInput as e:
-        raise Failure(e.message, e.hint) from None
+    reference = named(call.session, name)
     if reference.digest is not None:
         raise Failure("cannot push a digest reference", "push a tag")
-    named = name.rpartition("/")[2].rpartition(":")[0] != ""
-    if options["all-tags"] and named:
+    tagged = name.rpartition("/")[2].rpartition(":")[0] != ""
+    if options["all-tags"] and tagged:
         raise Failure("tag can't be used with --all-tags/-a")
     if options["digestfile"] and options["all-tags"]:
         raise UsageError("--digestfile is for one tag", "leave out --all-tags")
-    if not (named or options["all-tags"] or options["quiet"]):
+    if not (tagged or options["all-tags"] or options["quiet"]):
         say(f"Using default tag: {reference.tag}")
     parameters = query(
         tag="" if options["all-tags"] else reference.tag,

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from sampan.cli.command import Call, Command
 from sampan.cli.failure import Failure
+from sampan.cli.references import named
 from sampan.client.wire import query, quote
-from sampan.errors import InvalidInput
 
 
 def tag(call: Call) -> int:
     """Name an image."""
-    from sampan.spec.reference import Reference
-
     source, target = call.arguments
     try:
-        reference = Reference.parse(target)
-    except InvalidInput as e:
+        reference = named(call.session, target)
+    except Failure as e:
         raise Failure(
             f'Error parsing reference: "{target}" is not a valid repository/tag: {e.message}', e.hint
         ) from None
