@@ -91,7 +91,7 @@ def _repository(location: Location) -> Reference:
 
 def distribution(core: Core, name: str, auth: AuthConfig | None) -> docker.DistributionInspect:
     """Describe what a name means at its registry, as Docker's API does."""
-    reference = Reference.parse(name)
+    reference = core.reference(name)
     source = registries.image(core, reference, auth)
     document = source.document()
     view = document.view()
