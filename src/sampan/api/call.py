@@ -219,7 +219,7 @@ class BodyReader:
 
     def __init__(self, channel: Channel) -> None:
         self._pieces = channel.body_pieces()
-        self._piece = b""
+        self._piece = memoryview(b"")
         self._at = 0
 
     def read(self, size: int = -1) -> bytes:
@@ -228,11 +228,11 @@ class BodyReader:
         left = size if size >= 0 else 1 << 62
         while left:
             if self._at >= len(self._piece):
-                self._piece, self._at = next(self._pieces, b""), 0
+                self._piece, self._at = next(self._pieces, memoryview(b"")), 0
                 if not self._piece:
                     break
             part = self._piece[self._at : self._at + left]
-            parts.append(part)
+            parts.append(bytes(part))  # it is good only until the next piece
             self._at += len(part)
             left -= len(part)
         return b"".join(parts)

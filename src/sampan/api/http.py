@@ -35,5 +35,4 @@ class ApiChannel(Channel):
             head += "Connection: Upgrade\r\nUpgrade: tcp\r\n"
         self._send(f"{head}{self._preamble}\r\n".encode("latin-1", "replace"))
         self._wait_at_most(0, 0)  # it would stay on the socket, whoever has it
-        rest, _ = self._parser.trailing_data
-        return self.client, rest
+        return self.client, self._body.rest

@@ -21,6 +21,7 @@ C = TypeVar("C", bound=Channel)
 STACK = 1 << 20
 """Bytes that a connection's thread may use: for threading.stack_size()."""
 
+_ROOM_S = 1
 _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED))
 
 
@@ -45,6 +46,7 @@ class Acceptor(Generic[C]):
         self._most = most
         self._channels: set[C] = set()
         self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)
         self._leave = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def run(self, for_s: float | None = None) -> None:
@@ -89,11 +91,12 @@ class Acceptor(Generic[C]):
 
     def _make_room(self) -> None:
         """End the connection that has been idle for longest. Raises RuntimeError where all are at work."""
-        with self._lock:
+        with self._ended:
             idle = [(since, channel) for channel in self._channels if (since := channel.idle_since)]
-        if not idle:
-            raise RuntimeError("too many connections")
-        min(idle, key=lambda one: one[0])[1].interrupt()
+            if idle:
+                min(idle, key=lambda one: one[0])[1].interrupt()
+            if not idle or not self._ended.wait_for(lambda: len(self._channels) < self._most, _ROOM_S):
+                raise RuntimeError("too many connections")
 
     def _serve(self, channel: C) -> None:
         try:
@@ -109,6 +112,7 @@ class Acceptor(Generic[C]):
         channel.close()
         with self._lock:
             self._channels.discard(channel)
+            self._ended.notify()
 
     def owing(self) -> int:
         """Count the requests that have no answer yet."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import h11
 
 from sampan.errors import InvalidInput, SampanError
+from sampan.http11.body import Body, Malformed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,7 +27,6 @@ LONGEST_BODY = 8 << 20
 """Of a JSON body. Archives are streamed and have no limit."""
 
 _READ = 65536
-_READ_BODY = 262144
 _SEND_FILE = 1 << 20
 _DRAIN = 1 << 20  # of a body that nobody wanted, before the connection is given up instead
 _LINGER_S = 2
@@ -65,6 +65,13 @@ class Request:
         self.close = "close" in connection or event.http_version < b"1.1"
         self.expects_continue = self.headers.get("expect", "").lower() == "100-continue"
 
+    @property
+    def length(self) -> int | None:
+        """How long the body says it is; None where it comes in chunks. h11 has checked what is said."""
+        if "transfer-encoding" in self.headers:
+            return None
+        return int(self.headers.get("content-length", "0"))
+
 
 class Channel:
     """A connection with a client, for as many requests as it likes.
@@ -82,7 +89,7 @@ class Channel:
         self._preamble = preamble
         self._parser = h11.Connection(h11.SERVER, max_incomplete_event_size=LONGEST_HEAD)
         self._request: Request | None = None
-        self._body_read = True
+        self._body = Body(b"", 0)
         self._closing = False
         self._sending = False
         self._waits = (0, 0)
@@ -117,7 +124,7 @@ class Channel:
     def close(self) -> None:
         """End the connection. Who still sends a body is given a moment to read the answer: a reset would discard it."""
         try:
-            if not self._body_read and self.answered:
+            if not self._body.done and self.answered:
                 self._linger()
         except OSError:
             pass
@@ -128,7 +135,7 @@ class Channel:
         socket.socket.shutdown(self.client, socket.SHUT_WR)
         end = time.monotonic() + _LINGER_S
         self._wait_at_most(1, 1)
-        while time.monotonic() < end and socket.socket.recv(self.client, _READ_BODY):
+        while time.monotonic() < end and socket.socket.recv(self.client, _READ):
             pass
 
     # ---------------------------------------------------------------------------------------- requests
@@ -137,27 +144,39 @@ class Channel:
         """Wait for a request; None when the client has no more. Raises InvalidInput for what is not HTTP."""
         if self._request is not None and not self._ready_for_another():
             return None
-        self._body_read = True
         self._request = None
+        self._parser = h11.Connection(h11.SERVER, max_incomplete_event_size=LONGEST_HEAD)
+        if rest := self._body.rest:
+            self._parser.receive_data(rest)
+        self._body = Body(b"", 0)
         event = self._head_event()
-        if isinstance(event, h11.Request):
-            self.answered = False
-            self._request = Request(event)
-            self._body_read = False
-            return self._request
-        return None
+        if not isinstance(event, h11.Request):
+            return None
+        self.answered = False
+        request = Request(event)
+        if request.length is None and "content-length" in request.headers:
+            self._closing = True  # RFC 9112 §6.1: whoever is in between may have believed the other
+            raise InvalidInput("bad request: it has both a length and chunks")
+        self._body = Body(self._parser.trailing_data[0], request.length)
+        self._request = request
+        return request
 
     def _head_event(self) -> object:
         """Read a head: it may begin late, but it must not trickle in."""
         self._wait_at_most(self._patience.idle_s, self._patience.send_s)
         end: float | None = None
         while True:
-            event = self._parsed()
+            try:
+                event = self._parser.next_event()
+            except h11.RemoteProtocolError as e:
+                self.answered = False
+                self._closing = True
+                raise InvalidInput(f"bad request: {e}") from e
             if event is not h11.NEED_DATA:
                 return event
             if end is None:
                 self.idle_since = time.monotonic()
-                self._receive(_READ)
+                self._receive()
                 self.idle_since = None
                 end = time.monotonic() + self._patience.head_s
                 continue
@@ -165,75 +184,61 @@ class Channel:
             if left <= 0:
                 raise ClientGone
             self._wait_at_most(int(left) + 1, self._patience.send_s)
-            self._receive(_READ)
+            self._receive()
 
     def _ready_for_another(self) -> bool:
         """Read past the rest of the last request's body."""
         if self._closing or (self._request is not None and self._request.close):
             return False
-        if self._request is not None and self._request.expects_continue and not self._body_read:
+        if self._request is not None and self._request.expects_continue and not self._body.done:
             return False  # whether the body comes without the 100 is the client's choice: the framing is lost
         left = _DRAIN
         for piece in self.body_pieces():
             left -= len(piece)
             if left < 0:
                 return False
-        rest, _ = self._parser.trailing_data
-        self._parser = h11.Connection(h11.SERVER, max_incomplete_event_size=LONGEST_HEAD)
-        if rest:
-            self._parser.receive_data(rest)
         return True
 
     def body(self, limit: int = LONGEST_BODY) -> bytes:
         """Return the whole of the request's body."""
         pieces, size = [], 0
         for piece in self.body_pieces():
-            pieces.append(piece)
+            pieces.append(bytes(piece))
             size += len(piece)
             if size > limit:
                 self._closing = True
                 raise TooLarge(f"can't read the request's body: it is larger than {limit} bytes")
         return b"".join(pieces)
 
-    def body_pieces(self) -> Iterator[bytes]:
-        """Give the request's body as it arrives, in any bytes-like form."""
-        if self._request is not None and self._request.expects_continue and not self._body_read:
+    def body_pieces(self) -> Iterator[memoryview]:
+        """Give the request's body as it arrives. Each piece is good until the next is asked for."""
+        if self._request is not None and self._request.expects_continue and not self._body.done:
             self._request.expects_continue = False
             if not self.answered:
                 self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if self._body_read:
+        if self._body.done:
             return
         self._wait_at_most(self._patience.body_s, self._patience.send_s)
         pace = _Pace(self._patience.body_s, self._patience.least_rate)
-        while True:
-            event = self._parsed()
-            if event is h11.NEED_DATA:
-                pace.went(self._receive(_READ_BODY))
-            elif isinstance(event, h11.Data):
-                yield event.data
-            elif isinstance(event, h11.EndOfMessage):
-                self._body_read = True
-                return
-            else:
-                raise ClientGone
 
-    def _parsed(self) -> object:
+        def receive(buffer: memoryview) -> int:
+            count = self.client.recv_into(buffer)
+            pace.went(count)
+            return count
+
         try:
-            return self._parser.next_event()
-        except h11.RemoteProtocolError as e:
+            while (piece := self._body.next(receive)) is not None:
+                yield piece
+        except (OSError, Malformed) as e:  # also a timeout: SO_RCVTIMEO gives EAGAIN
             self._closing = True
-            if self._request is not None:
-                raise ClientGone from e
-            self.answered = False
-            raise InvalidInput(f"bad request: {e}") from e
-
-    def _receive(self, most: int) -> int:
-        try:
-            data = self.client.recv(most)
-        except OSError as e:  # also a timeout: SO_RCVTIMEO gives EAGAIN
             raise ClientGone from e
-        self._parser.receive_data(data)
-        return len(data)
+
+    def _receive(self) -> None:
+        """Read more of a head."""
+        try:
+            self._parser.receive_data(self.client.recv(_READ))
+        except OSError as e:
+            raise ClientGone from e
 
     # ---------------------------------------------------------------------------------------- answers
 

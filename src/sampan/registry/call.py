@@ -56,15 +56,13 @@ class Call:
     @property
     def length(self) -> int | None:
         """How long the body says it is; None where it comes in chunks."""
-        if "transfer-encoding" in self._request.headers:
-            return None
-        return int(self._request.headers.get("content-length", "0"))
+        return self._request.length
 
     def body(self, limit: int) -> bytes:
         """Read a small body. Raises TooLarge."""
         return self._channel.body(limit)
 
-    def pieces(self) -> Iterator[bytes]:
+    def pieces(self) -> Iterator[memoryview]:
         """Give the body as it arrives."""
         return self._channel.body_pieces()
 

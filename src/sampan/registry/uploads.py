@@ -56,7 +56,7 @@ class Upload:
             self._interrupt = None
             self._lock.release()
 
-    def append(self, pieces: Iterable[bytes], algorithm: str = "sha256", *, most: int | None = None) -> None:
+    def append(self, pieces: Iterable[memoryview], algorithm: str = "sha256", *, most: int | None = None) -> None:
         """Write what arrives, as far as it arrives. With `most`, more than that is refused and none of it kept."""
         fd = self._open()
         try:
@@ -66,7 +66,7 @@ class Upload:
                 if most is not None and self.size - began + len(piece) > most:
                     self._forget_since(fd, began, before)
                     raise Refusal("SIZE_INVALID", f"the chunk is longer than the {most} bytes that it said it has")
-                self._write(fd, memoryview(piece), hasher)
+                self._write(fd, piece, hasher)
             if most is not None and self.size - began < most:
                 self._forget_since(fd, began, before)
                 raise Refusal("SIZE_INVALID", f"the chunk is shorter than the {most} bytes that it said it has")
