@@ -56,7 +56,11 @@ def test_chunks_are_put_together(chunks: list, already: int, rest: bytes, traile
     assert body.rest + source.data == rest
 
 
-@given(st.binary(max_size=100) | st.from_regex(rb"([0-9a-f]{1,2}\r?\n?[ab]{0,20}\r?\n?){0,6}0\r\n\r\n", fullmatch=True))
+@given(
+    st.binary(max_size=100)
+    | st.from_regex(rb"(0|1;?)\r\n([\r\nX:\x00;a0]){0,12}\r\n\r\n", fullmatch=True)
+    | st.from_regex(rb"([0-9a-f]{1,2}\r?\n?[ab]{0,20}\r?\n?){0,6}0\r\n\r\n", fullmatch=True)
+)
 def test_what_is_accepted_is_what_h11_accepts(wire: bytes) -> None:
     body = Body(wire, None)
     try:
@@ -89,6 +93,10 @@ def test_what_is_accepted_is_what_h11_accepts(wire: bytes) -> None:
         b"0\r\n",
         b"f" * 17 + b"\r\n",
         b"5;" + b"x" * 5000 + b"\r\nhello\r\n0\r\n\r\n",
+        b"0\r\n\n\r\n",
+        b"0\r\n\x00: y\r\n\r\n",
+        b"0\r\nX: y\n\r\n",
+        b"0\r\n X: y\r\n\r\n",
         b"0\r\n" + b"X: y\r\n" * 5000 + b"\r\n",
         b"",
     ],

@@ -16,6 +16,7 @@ BUFFER = 262144
 _LINE_MAX = 4096
 _TRAILER_MAX = 16384
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?\r\n")
+_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n")
 
 
 class Malformed(Exception):
@@ -79,8 +80,8 @@ class Body:
         length = 0
         while (line := self._line(receive)) != b"\r\n":
             length += len(line)
-            if length > _TRAILER_MAX:
-                raise Malformed("its trailers are too long")
+            if length > _TRAILER_MAX or not _TRAILER.fullmatch(line):
+                raise Malformed("its trailers are none, or too long")
 
     def _line(self, receive: Callable[[memoryview], int]) -> bytes:
         line = b""
