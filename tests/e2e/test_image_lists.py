@@ -159,3 +159,30 @@ def test_a_type_of_room_can_be_asked_for_alone(images: Sampan) -> None:
         assert len(client.disk_usage("image", "container").images or ()) == 3
         with pytest.raises(Exception, match="unknown object type: nosuch"):
             client.disk_usage("nosuch")
+
+
+def test_an_image_of_another_platform_is_not_found(images: Sampan, tmp_path: Path) -> None:
+    machine = images("image", "inspect", "-f", "{{.Os}}/{{.Architecture}}", "first:1").line
+
+    for verb in (("image", "inspect"), ("history",), ("rmi",)):
+        said = images.fails(1, *verb, "--platform", "linux/s390x", "first:1").err
+        assert f"its platform ({machine}) does not match the specified platform (linux/s390x)" in said
+    assert (
+        "multiple platforms"
+        in images.fails(1, "rmi", "--platform", machine, "--platform", "linux/s390x", "first:1").err
+    )
+    assert "Imported from" in images("history", "--platform", machine, "first:1").out
+    assert images("rmi", "--platform", machine, "small:1").lines[0] == "Untagged: small:1"
+
+
+def test_the_manifest_is_told_where_it_is_asked_for(images: Sampan) -> None:
+    images("create", "--name", "idle", "first:1", "true")
+    with Client(str(images.root)) as client:
+        image = client.images.get("first:1", manifests=True)
+        (manifest,) = image.attributes.manifests or ()
+        assert (manifest.id, manifest.kind, manifest.available) == (image.id, "image", True)
+        assert manifest.image_data is not None
+        assert manifest.image_data.containers == (client.containers.get("idle").id,)
+        assert manifest.image_data.size.unpacked == image.attributes.size
+        assert client.images.get("first:1").attributes.manifests is None
+        assert client.images.get("first:1").attributes.descriptor is None

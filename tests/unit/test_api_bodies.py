@@ -18,7 +18,6 @@ RENAMED = {"EndpointIPAMConfig": "EndpointIpamConfig", "IPAM": "Ipam"}
 NOT_OURS = {  # of a feature that no answer of this engine can be about
     "ContainerInspectResponse": {"ImageManifestDescriptor"},
     "ContainerSummary": {"ImageManifestDescriptor"},
-    "ImageInspect": {"Manifests"},
     "Network": {"Peers"},
     "Resources": {"Init"},  # it is in HostConfig alone, in Docker's code
     "SystemInfo": {"DiscoveredDevices", "FirewallBackend", "Containerd"},

@@ -111,9 +111,9 @@ class Call:
             for name, values in given.items()
         }
 
-    def platform(self) -> str | None:
-        """Return the parameter `platform`: os/architecture[/variant], or since 1.48 OCI's JSON of it."""
-        text = self.text("platform")
+    def platform(self, name: str = "platform") -> str | None:
+        """Return a parameter that is os/architecture[/variant], or since 1.48 OCI's JSON of it."""
+        text = self.text(name)
         if not text.startswith("{"):
             return text or None
         try:

@@ -46,14 +46,15 @@ def _query(call: Call) -> ImagesQuery:
 
 def inspect(call: Call) -> None:
     """GET /images/{name}/json."""
-    if call.flag("manifests"):
-        raise Unsupported("unsupported: manifests of an image are not kept")
-    call.answer(call.engine.inspect_image(call.path["name"]))
+    platform, manifests = call.platform(), call.flag("manifests")
+    if platform and manifests:
+        raise InvalidInput("conflicting options: manifests and platform options cannot both be set")
+    call.answer(call.engine.inspect_image(call.path["name"], platform=platform, manifests=manifests))
 
 
 def history(call: Call) -> None:
     """GET /images/{name}/history."""
-    call.answer(call.engine.history(call.path["name"]))
+    call.answer(call.engine.history(call.path["name"], call.platform()))
 
 
 def tag(call: Call) -> None:
@@ -69,7 +70,10 @@ def untag(call: Call) -> None:
 
 def remove(call: Call) -> None:
     """DELETE /images/{name}."""
-    call.answer(call.engine.remove_image(call.path["name"], force=call.flag("force"), no_prune=call.flag("noprune")))
+    if len(call.texts("platforms")) > 1:
+        raise InvalidInput("multiple platforms are not supported", "an image here is of one platform")
+    force, no_prune, platform = call.flag("force"), call.flag("noprune"), call.platform("platforms")
+    call.answer(call.engine.remove_image(call.path["name"], force=force, no_prune=no_prune, platform=platform))
 
 
 def create(call: Call) -> None:

@@ -99,9 +99,10 @@ class Images:
         """Return images with their layers, who shares these and who uses them: one, or all."""
         return self._api.get_list(docker.ImageTree, f"/sampan/images/tree{query(name=name)}")
 
-    def get(self, name: str) -> Image:
-        """Return an image by name or id. Raises NotFound."""
-        return Image(self._api, self._api.get(docker.ImageInspect, f"/images/{quote(name, '/:@')}/json"))
+    def get(self, name: str, *, manifests: bool = False) -> Image:
+        """Return an image by name or id, with `manifests` its attributes tell of that too. Raises NotFound."""
+        target = f"/images/{quote(name, '/:@')}/json{query(manifests=manifests)}"
+        return Image(self._api, self._api.get(docker.ImageInspect, target))
 
     def pull(
         self,

@@ -230,9 +230,11 @@ class Engine:
         imaging.tag(self._core, name, repository, tag)
 
     def remove_image(
-        self, name: str, *, force: bool = False, no_prune: bool = False
+        self, name: str, *, force: bool = False, no_prune: bool = False, platform: str | None = None
     ) -> List[docker.ImageDeleteResponseItem]:
-        """Untag an image, and remove what nothing names any more."""
+        """Untag an image, and remove what nothing names any more. One that is not for `platform` is not found."""
+        if platform is not None:
+            self._core.images.resolve(name, platform)
         removed = imaging.remove(self._core, name, force=force, no_prune=no_prune)
         return [imaging.response_item(one) for one in removed]
 
@@ -252,13 +254,13 @@ class Engine:
         """Take names of an image away, all if none is given. The image stays."""
         return imaging.untag(self._core, name, names)
 
-    def inspect_image(self, name: str) -> docker.ImageInspect:
-        """Return everything about an image."""
-        return image_inspecting.inspect(self._core, name)
+    def inspect_image(self, name: str, *, platform: str | None = None, manifests: bool = False) -> docker.ImageInspect:
+        """Return everything about an image. One that is not for `platform` is not found."""
+        return image_inspecting.inspect(self._core, name, platform=platform, manifests=manifests)
 
-    def history(self, name: str) -> List[docker.ImageHistoryResponseItem]:
+    def history(self, name: str, platform: str | None = None) -> List[docker.ImageHistoryResponseItem]:
         """Return how an image was made."""
-        return image_inspecting.history(self._core, name)
+        return image_inspecting.history(self._core, name, platform)
 
     # ------------------------------------------------------------------------------------------------ prunes
 

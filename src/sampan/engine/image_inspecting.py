@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from sampan.engine.image_listing import manifest_summary, surroundings
 from sampan.image import lineage
 from sampan.image.history import history as steps
 from sampan.spec import docker
@@ -16,16 +17,21 @@ if TYPE_CHECKING:
     from sampan.spec.image import ExecutionConfig, Image
 
 
-def inspect(core: Core, name: str) -> docker.ImageInspect:
-    """Return everything about an image."""
-    image = core.images.resolve(name)
+def inspect(core: Core, name: str, *, platform: str | None, manifests: bool) -> docker.ImageInspect:
+    """Return everything about an image, which must be for that platform; with `manifests` also its manifest."""
+    image = core.images.resolve(name, platform)
     config = image.config
+    around = surroundings(core)
     layers = [core.dirs.layer(diff_id) + "/diff" for diff_id in reversed(image.diff_ids)]
-    data = {"UpperDir": layers[0], "LowerDir": ":".join(layers[1:])} if layers else {}
+    data = {"LowerDir": ":".join(layers[1:])} if layers[1:] else {}
+    if layers:
+        data["UpperDir"] = layers[0]
+    manifest = manifest_summary(core, image, around.users.get(image.id, ()))
     return docker.ImageInspect(
         id=image.id,
         repo_tags=image.repo_tags,
         repo_digests=image.repo_digests,
+        parent=around.parents.get(image.id, ""),
         comment=config.comment or next((e.comment for e in reversed(config.history or ()) if e.comment), ""),
         created=config.created or "",
         docker_version=config.docker_version or "",
@@ -40,6 +46,8 @@ def inspect(core: Core, name: str) -> docker.ImageInspect:
         metadata=docker.ImageMetadata(
             last_tag_time=format_timestamp(image.last_tagged_ns) if image.last_tagged_ns else ZERO_TIME
         ),
+        descriptor=manifest.descriptor if image.manifest_digest else None,
+        manifests=(manifest,) if manifests else None,
     )
 
 
@@ -54,9 +62,9 @@ def _config(execution: ExecutionConfig) -> docker.ImageConfig:
     return docker.ImageConfig(**given)
 
 
-def history(core: Core, name: str) -> list[docker.ImageHistoryResponseItem]:
+def history(core: Core, name: str, platform: str | None) -> list[docker.ImageHistoryResponseItem]:
     """Return how an image was made, topmost first."""
-    image = core.images.resolve(name)
+    image = core.images.resolve(name, platform)
     return [
         docker.ImageHistoryResponseItem(
             id=row.id,

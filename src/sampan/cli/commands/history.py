@@ -7,8 +7,9 @@ import time
 from sampan.cli.command import Call, Command
 from sampan.cli.flags import Flag
 from sampan.cli.output import write
+from sampan.cli.platforms import as_json
 from sampan.cli.table import Listing, ellipsis
-from sampan.client.wire import quote
+from sampan.client.wire import query, quote
 from sampan.units import format_ago, format_bytes
 
 TYPE_CHECKING = False
@@ -24,7 +25,8 @@ _CREATED_BY = 45
 def history(call: Call) -> int:
     """Print an image's history, newest first."""
     options = call.options
-    items = call.session.ask("GET", f"/images/{quote(call.arguments[0])}/history").json()
+    platform = query(platform=as_json(options["platform"]))
+    items = call.session.ask("GET", f"/images/{quote(call.arguments[0])}/history{platform}").json()
     listing = _listing(trunc=not options["no-trunc"], human=options["human"])
     quiet = "ID" if options["quiet"] and not options["format"] else ""
     write(listing.show(items, options["format"], quiet=quiet))
@@ -77,7 +79,7 @@ COMMAND = Command(
         Flag("format", "string", "table, table TEMPLATE, json or a Go template"),
         Flag("human", "bool", "Print sizes and times for people", short="H", default=True),
         Flag("no-trunc", "bool", "Show ids and commands whole"),
-        Flag("platform", "string", "Of one platform", unsupported="an image here is of one platform"),
+        Flag("platform", "string", "If it is for this: OS[/ARCH[/VARIANT]]"),
         Flag("quiet", "bool", "Show ids only", short="q"),
     ),
     arguments=(1, 1),

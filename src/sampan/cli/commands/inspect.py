@@ -66,9 +66,9 @@ def get_container(call: Call, name: str) -> Any:
     return call.session.ask("GET", container(name, f"/json{size}")).json()
 
 
-def get_image(call: Call, name: str) -> Any:
-    """Return one image's document."""
-    return call.session.ask("GET", f"/images/{quote(name)}/json").json()
+def get_image(call: Call, name: str, platform: str = "") -> Any:
+    """Return one image's document; `platform` is OCI's JSON of it."""
+    return call.session.ask("GET", f"/images/{quote(name)}/json{query(platform=platform)}").json()
 
 
 COMMAND = Command(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sampan.cli.command import Call, Command
 from sampan.cli.flags import Flag
 from sampan.cli.output import say, warn
+from sampan.cli.platforms import as_json
 from sampan.cli.session import ServerError
 from sampan.client.wire import query, quote
 
@@ -12,7 +13,8 @@ from sampan.client.wire import query, quote
 def rmi(call: Call) -> int:
     """Remove each image and print what went."""
     options = call.options
-    parameters = query(force=options["force"], noprune=options["no-prune"])
+    platforms = [as_json(text) for text in options["platform"]]
+    parameters = query(force=options["force"], noprune=options["no-prune"], platforms=platforms)
     status = 0
     for name in call.arguments:
         try:
@@ -34,7 +36,7 @@ COMMAND = Command(
     flags=(
         Flag("force", "bool", "Remove it although it has other names", short="f"),
         Flag("no-prune", "bool", "Leave parents without a name"),
-        Flag("platform", "list", "Remove one platform", unsupported="an image here is of one platform"),
+        Flag("platform", "list", "If it is for this: OS[/ARCH[/VARIANT]]"),
     ),
     arguments=(1, None),
 )

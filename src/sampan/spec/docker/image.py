@@ -68,32 +68,6 @@ class ImageMetadata(Body, frozen=True, kw_only=True):
     last_tag_time: str = always("0001-01-01T00:00:00Z")
 
 
-class ImageInspect(Body, frozen=True, kw_only=True):
-    """All there is to know about an image."""
-
-    id: str = always("", "Id")
-    repo_tags: tuple[str, ...] = always(())
-    repo_digests: tuple[str, ...] = always(())
-    parent: str = always("")
-    comment: str = always("")
-    created: str = ""
-    container: str | None = None  # until 1.44
-    container_config: ContainerConfig | None = None  # until 1.44
-    docker_version: str = always("")
-    author: str = always("")
-    config: ImageConfig | None = always(None)
-    architecture: str = always("")
-    variant: str = ""
-    os: str = always("linux", "Os")
-    os_version: str = named("OsVersion", "")
-    size: int = always(0)
-    virtual_size: int | None = None  # until 1.43
-    graph_driver: GraphDriver = always(GraphDriver())
-    root_fs: RootFs = always(RootFs(), "RootFS")
-    metadata: ImageMetadata = always(ImageMetadata())
-    descriptor: Descriptor | None = None
-
-
 class ImageManifestSize(Body, frozen=True, kw_only=True):
     """Bytes of a manifest's documents and kept blobs, and of all that is here."""
 
@@ -124,6 +98,33 @@ class ImageManifestSummary(Body, frozen=True, kw_only=True):
     size: ImageManifestSize = always(ImageManifestSize())
     kind: str = always("image")
     image_data: ImageProperties | None = None
+
+
+class ImageInspect(Body, frozen=True, kw_only=True):
+    """All there is to know about an image."""
+
+    id: str = always("", "Id")
+    repo_tags: tuple[str, ...] = always(())
+    repo_digests: tuple[str, ...] = always(())
+    parent: str = always("")
+    comment: str = always("")
+    created: str = ""
+    container: str | None = None  # until 1.44
+    container_config: ContainerConfig | None = None  # until 1.44
+    docker_version: str = always("")
+    author: str = always("")
+    config: ImageConfig | None = always(None)
+    architecture: str = always("")
+    variant: str = ""
+    os: str = always("linux", "Os")
+    os_version: str = named("OsVersion", "")
+    size: int = always(0)
+    virtual_size: int | None = None  # until 1.43
+    graph_driver: GraphDriver = always(GraphDriver())
+    root_fs: RootFs = always(RootFs(), "RootFS")
+    metadata: ImageMetadata = always(ImageMetadata())
+    descriptor: Descriptor | None = None
+    manifests: tuple[ImageManifestSummary, ...] | None = None
 
 
 class ImageSummary(Body, frozen=True, kw_only=True):

@@ -200,6 +200,7 @@ class DiskUsage(Body, frozen=True, kw_only=True):
 
     layers_size: int = 0
     layers_reclaimable: int | None = None
+    builder_size: int | None = None  # until 1.41
     images: tuple[ImageSummary, ...] | None = always(None)
     containers: tuple[ContainerSummary, ...] | None = always(None)
     volumes: tuple[Volume, ...] | None = always(None)
