@@ -15,7 +15,7 @@ from sampan.image.unpack import read_record, unpack_layer
 from sampan.kernel import mount
 from sampan.kernel.trees import remove_tree
 from support.child import in_child
-from support.tars import archive, device, directory, hardlink, member, symlink
+from support.tars import archive, device, directory, hardlink, member, pax, symlink, written
 
 CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)  # cap_net_bind_service=ep
 
@@ -101,6 +101,70 @@ def test_every_kind_of_file_is_made(layer):
     assert stat.S_ISBLK(os.lstat(top / "disk").st_mode)
     assert stat.S_ISFIFO(os.lstat(top / "pipe").st_mode)
     assert os.lstat(top / "link").st_mtime == os.lstat(top / "null").st_mtime == 1_600_000_000
+
+
+def test_nothing_gets_the_group_of_a_set_group_id_directory_that_it_is_in(layer):
+    top = layer(
+        directory("d", mode=0o2775, gid=50),
+        member("d/file"), symlink("d/link", "file"), device("d/null", 1, 3), directory("d/below", mode=0o755),
+    )  # fmt: skip
+
+    assert {os.lstat(top / "d" / name).st_gid for name in os.listdir(top / "d")} == {0}
+    assert stat.S_IMODE(os.lstat(top / "d/below").st_mode) == 0o755
+    assert (os.lstat(top / "d").st_gid, stat.S_IMODE(os.lstat(top / "d").st_mode)) == (50, 0o2775)
+
+
+def test_a_store_in_a_set_group_id_directory_passes_nothing_on(tmp_path):
+    os.chown(tmp_path, 0, 50)
+    os.chmod(tmp_path, 0o2755)
+
+    unpack(tmp_path, archive(member("d/file")))
+
+    for path in ("diff", "diff/d", "diff/d/file"):
+        status = os.lstat(tmp_path / "layer" / path)
+        assert (status.st_gid, status.st_mode & stat.S_ISGID) == (0, 0)
+
+
+def test_nothing_gets_the_default_access_list_of_the_directory_that_it_is_in(tmp_path):
+    acl = struct.pack("<I", 2) + b"".join(
+        struct.pack("<HHI", tag, 7, id)
+        for tag, id in ((1, 2**32 - 1), (2, 1000), (4, 2**32 - 1), (16, 2**32 - 1), (32, 2**32 - 1))
+    )
+    record = pax([(b"SCHILY.xattr.system.posix_acl_default", acl)])
+    data = record + written(*directory("d")) + archive(member("d/a", mode=0o644), directory("d/b", mode=0o700))
+
+    unpack(tmp_path, data)
+
+    top = tmp_path / "layer/diff/d"
+    assert os.listxattr(top) == ["system.posix_acl_default"]
+    assert [os.listxattr(top / name) for name in "ab"] == [[], []]
+    assert [stat.S_IMODE(os.lstat(top / name).st_mode) for name in "ab"] == [0o644, 0o700]
+
+
+@pytest.mark.parametrize("mask", [0, 0o22, 0o77, 0o777])
+def test_modes_are_the_layers_whatever_the_umask(tmp_path, mask):
+    modes = {f"f{mode:o}": mode for mode in (0, 0o400, 0o644, 0o666, 0o755, 0o777, 0o1777, 0o2755, 0o4755, 0o6711)}
+    data = archive(*(member(name, mode=mode) for name, mode in modes.items()), member("implied/x"), directory("d"))
+
+    def run():
+        os.umask(mask)
+        unpack(tmp_path, data)
+
+    in_child(run)
+
+    top = tmp_path / "layer/diff"
+    assert {name: stat.S_IMODE(os.lstat(top / name).st_mode) for name in modes} == modes
+    assert [stat.S_IMODE(os.lstat(top / name).st_mode) for name in (".", "implied", "d")] == [0o755] * 3
+
+
+def test_a_directory_described_twice_keeps_the_attributes_of_both(tmp_path):
+    first, second = (pax([(b"SCHILY.xattr.user." + name, b"1")]) for name in (b"a", b"b"))
+    data = first + written(*directory("d", mode=0o700)) + second + written(*directory("d", mode=0o711)) + bytes(1024)
+
+    unpack(tmp_path, data)
+
+    assert sorted(os.listxattr(tmp_path / "layer/diff/d")) == ["user.a", "user.b"]
+    assert stat.S_IMODE(os.lstat(tmp_path / "layer/diff/d").st_mode) == 0o711
 
 
 def test_whiteouts_and_opaque_directories_take_overlayfs_form(layer, tmp_path):

@@ -15,18 +15,19 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.errors import InvalidInput, Unsupported
-from sampan.image import tar
+from sampan.errors import InvalidInput
+from sampan.image import inode, tar
+from sampan.image.inode import show
 from sampan.image.tree import Tree
 from sampan.kernel.path import RESOLVE, openat2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from sampan.image.recipe import Recorder
 
@@ -36,9 +37,6 @@ _AUFS_PREFIX = b".wh..wh."  # other marks of aufs, which mean nothing to anybody
 
 _OPAQUE_XATTR = "trusted.overlay.opaque"  # y: it hides what is below; x: whiteouts in it may be files
 _WHITEOUT_XATTR = "trusted.overlay.whiteout"
-_FORBIDDEN_XATTRS = (b"trusted.overlay.", b"user.overlay.")
-_LARGEST_ID = (1 << 32) - 2
-_LARGEST_TIME_NS = (1 << 63) - 1
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _KEPT_OPEN = 64  # directories
@@ -65,70 +63,72 @@ class Extractor:
     def __init__(self, root: int, recipe: Recorder) -> None:
         self._root = root
         self._recipe = recipe
-        self._open: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()  # path as written → (fd, real path)
+        self._open: dict[bytes, tuple[int, bytes]] = {}  # path as written → (fd, real path)
         self._retired: list[int] = []  # no longer in _open, may be in use until the current member is done
         self._tree = Tree()
         self._tree.at(b"").implied = True
         self._whiteouts_are_files = False
         self._opaque_root = False
+        self._set_later = _umask() | 0o7000  # bits of a mode that open(2) does not give a file
         self._content_bytes = 0
 
-    def write(self, entry: tar.Entry, body: Iterator[memoryview]) -> None:
-        """Make what `entry` describes. Raises InvalidInput for what no honest layer has, OSError for what disks do."""
+    def write(self, entry: tar.Entry, reader: tar.Reader) -> None:
+        """Make what `entry` describes, with its content from `reader`.
+
+        Raises InvalidInput for what no honest layer has, OSError for what disks do.
+        """
         while self._retired:
             os.close(self._retired.pop())
         parent, name = split(entry.name)
         if name.startswith(WHITEOUT_PREFIX):
             self._delete(parent, name)
             return
-        _check(entry, name)
-        dirfd, real = self._parent(parent)
+        inode.check(entry, name)
+        dirfd, real = self._open.get(parent) or self._parent(parent)
         path = _join(real, name)
         match entry.kind:
             case tar.REGULAR:
-                self._regular(dirfd, name, path, entry, body)
+                self._regular(dirfd, name, path, entry, reader)
             case tar.DIRECTORY:
-                self._directory(dirfd, name, path, entry)
+                if path:
+                    self._mkdir(dirfd, name, path)
+                self._tree.at(path).describe(entry)
             case tar.SYMLINK:
-                self._vacate(dirfd, name, path)
-                os.symlink(entry.link, name, dir_fd=dirfd)
-                _describe(dirfd, name, entry)
+                self._make(dirfd, name, path, lambda: os.symlink(entry.link, name, dir_fd=dirfd))
+                inode.describe_at(dirfd, name, entry)
             case tar.LINK:
                 self._link(dirfd, name, path, entry)
             case _:
-                self._vacate(dirfd, name, path)
-                _make_node(dirfd, name, entry)
-                _describe(dirfd, name, entry)
+                self._make(dirfd, name, path, lambda: inode.make_node(dirfd, name, entry))
+                inode.describe_at(dirfd, name, entry)
                 os.chmod(name, entry.mode, dir_fd=dirfd)
 
     def finish(self) -> Facts:
-        """Give the directories their times; return what there is to know. Nothing can be written any more."""
+        """Describe the directories; return what there is to know. Nothing can be written any more.
+
+        Not before, because of their times, and because files in a set-group-ID directory, or in one with a default
+        access control list, would get of these.
+        """
         self.close()
-        implied, whiteouts = [], []
-        for path, directory in self._tree:
-            if directory.implied:
-                implied.append(path)
-            if directory.whiteouts:
-                whiteouts.append(path)
-            if not path and directory.mtime_ns is not None:
-                os.utime(self._root, ns=(directory.mtime_ns, directory.mtime_ns))
-            times = [(name, below.mtime_ns) for name, below in directory.below.items() if below.mtime_ns is not None]
-            if times:
-                self._set_times(path, times)
+        directories = list(self._tree)
+        for path, directory in reversed(directories):
+            described = [(name, below.entry) for name, below in directory.below.items() if below.entry is not None]
+            if described:
+                parent = _open_beneath(self._root, path)
+                try:
+                    for name, entry in described:
+                        _describe_directory(parent, name, entry)
+                finally:
+                    os.close(parent)
+        root = directories[0][1]
+        if root.entry is not None:
+            inode.describe(self._root, root.entry, made_with_mode=False)
         return Facts(
-            implied=sorted(implied),
-            whiteouts=sorted(whiteouts),
+            implied=sorted(path for path, directory in directories if directory.implied),
+            whiteouts=sorted(path for path, directory in directories if directory.whiteouts),
             opaque_root=self._opaque_root,
             content_bytes=self._content_bytes,
         )
-
-    def _set_times(self, path: bytes, times: list[tuple[bytes, int]]) -> None:
-        fd = _open_beneath(self._root, path)
-        try:
-            for name, mtime_ns in times:
-                os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=fd, follow_symlinks=False)
-        finally:
-            os.close(fd)
 
     def close(self) -> None:
         """Close the directories that are open."""
@@ -136,48 +136,38 @@ class Extractor:
         while self._retired:
             os.close(self._retired.pop())
 
-    def _regular(self, dirfd: int, name: bytes, path: bytes, entry: tar.Entry, body: Iterator[memoryview]) -> None:
+    def _regular(self, dirfd: int, name: bytes, path: bytes, entry: tar.Entry, reader: tar.Reader) -> None:
+        made_with_mode = not entry.mode & self._set_later
+        mode = entry.mode if made_with_mode else 0o600
         try:
-            fd = os.open(name, _CREATE, 0o600, dir_fd=dirfd)
+            fd = os.open(name, _CREATE, mode, dir_fd=dirfd)
         except FileExistsError:
             self._vacate(dirfd, name, path)
-            fd = os.open(name, _CREATE, 0o600, dir_fd=dirfd)
+            fd = os.open(name, _CREATE, mode, dir_fd=dirfd)
         try:
-            if entry.regions is None:
-                for piece in body:
-                    write_all(fd, piece)
-                self._content_bytes += entry.size
-                if entry.size:
-                    self._recipe.content(path, entry.size)
-            else:
+            if entry.regions is not None:
                 os.ftruncate(fd, entry.size)
-                _write_regions(fd, entry.regions, body)
+                inode.write_regions(fd, entry.regions, reader.body())
                 self._content_bytes += sum(length for _, length in entry.regions)
                 self._recipe.content(path, entry.size, entry.regions)
-            if entry.uid or entry.gid:
-                os.fchown(fd, entry.uid, entry.gid)
-            os.fchmod(fd, entry.mode)  # after chown, which takes set-user-ID away; chown(2)
-            if entry.xattrs:
-                _set_xattrs(fd, entry)  # after both, which take security.capability away; capabilities(7)
-            mtime = _clamp(entry.mtime_ns)
-            os.utime(fd, ns=(mtime, mtime))
+            elif entry.size:
+                if (whole := reader.whole_body()) is not None:
+                    inode.write_all(fd, whole)
+                else:
+                    for piece in reader.body():
+                        inode.write_all(fd, piece)
+                self._content_bytes += entry.size
+                self._recipe.content(path, entry.size)
+            inode.describe(fd, entry, made_with_mode=made_with_mode)
         finally:
             os.close(fd)
 
-    def _directory(self, dirfd: int, name: bytes, path: bytes, entry: tar.Entry) -> None:
-        if path:
-            self._mkdir(dirfd, name, path)
-        # The name may be "." here, the root itself; else it was made or seen to be a directory just now.
-        fd = os.open(name or b".", _DIRECTORY | os.O_NOFOLLOW, dir_fd=dirfd)
+    def _make(self, dirfd: int, name: bytes, path: bytes, make: Callable[[], None]) -> None:
         try:
-            os.fchown(fd, entry.uid, entry.gid)
-            os.fchmod(fd, entry.mode)
-            _set_xattrs(fd, entry)
-        finally:
-            os.close(fd)
-        directory = self._tree.at(path)
-        directory.implied = False
-        directory.mtime_ns = _clamp(entry.mtime_ns)
+            make()
+        except FileExistsError:
+            self._vacate(dirfd, name, path)
+            make()
 
     def _mkdir(self, dirfd: int, name: bytes, path: bytes) -> bool:
         """Make a directory where there is none. Return whether it may have something of its name below it."""
@@ -208,8 +198,8 @@ class Extractor:
         if _join(real, target).startswith(path + b"/"):
             raise InvalidInput(f"can't unpack hard link {show(entry.name)}: it would replace what it links to")
         if _join(real, target) != path:
-            self._vacate(dirfd, name, path)
-            os.link(target, name, src_dir_fd=source, dst_dir_fd=dirfd, follow_symlinks=False)
+            link = partial(os.link, target, name, src_dir_fd=source, dst_dir_fd=dirfd, follow_symlinks=False)
+            self._make(dirfd, name, path, link)
 
     def _delete(self, parent: bytes, mark: bytes) -> None:
         """Put down in overlayfs's form that the layer deletes something below it; never what it has itself."""
@@ -243,9 +233,9 @@ class Extractor:
                 return
         fd = os.open(name, _CREATE, 0o600, dir_fd=dirfd)
         try:
-            _mark(fd, _WHITEOUT_XATTR, b"y")
+            inode.mark(fd, _WHITEOUT_XATTR, b"y")
             if first:
-                _mark(dirfd, _OPAQUE_XATTR, b"x")
+                inode.mark(dirfd, _OPAQUE_XATTR, b"x")
         finally:
             os.close(fd)
 
@@ -261,7 +251,7 @@ class Extractor:
                 os.unlink(whiteout, dir_fd=fd)
             directory.whiteouts.clear()
             if path:
-                _mark(fd, _OPAQUE_XATTR, b"y")
+                inode.mark(fd, _OPAQUE_XATTR, b"y")
             else:
                 self._opaque_root = True
         finally:
@@ -270,7 +260,6 @@ class Extractor:
     def _parent(self, path: bytes, *, make: bool = True, links: int = 0) -> tuple[int, bytes]:
         """Return a descriptor of the directory `path`, and its path without links."""
         if path in self._open:
-            self._open.move_to_end(path)
             return self._open[path]
         found = self._find(path)
         if found is None:
@@ -279,7 +268,7 @@ class Extractor:
             return self._imply(path, links)
         self._open[path] = found
         if len(self._open) > _KEPT_OPEN:
-            self._retired.append(self._open.popitem(last=False)[1][0])
+            self._retired.append(self._open.pop(next(iter(self._open)))[0])
         return found
 
     def _find(self, path: bytes) -> tuple[int, bytes] | None:
@@ -374,74 +363,21 @@ def split(name: bytes, *, clamp: bool = False) -> tuple[bytes, bytes]:
     return parent, last
 
 
-def show(name: bytes) -> str:
-    """A member's name for people."""
-    text = name.decode(errors="backslashreplace")
-    return text if text.isprintable() else ascii(text)
+def _umask() -> int:
+    # To ask umask(2) is to change it, for other threads as well; proc(5) has it since Linux 4.7.
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        return next((int(line.split()[1], 8) for line in file if line.startswith("Umask:")), 0o777)
 
 
-def _check(entry: tar.Entry, name: bytes) -> None:
-    if not name and entry.kind != tar.DIRECTORY:
-        raise InvalidInput(f"can't unpack {show(entry.name)}: the root is a directory")
-    for attribute, _ in entry.xattrs:
-        if attribute.startswith(_FORBIDDEN_XATTRS):
-            raise InvalidInput(f"can't unpack {show(entry.name)}: attribute {show(attribute)} is overlayfs's own")
-    if max(entry.uid, entry.gid) > _LARGEST_ID:
-        raise InvalidInput(f"can't unpack {show(entry.name)}: owner {entry.uid}:{entry.gid} is out of range")
-    if entry.kind in {tar.CHARACTER, tar.BLOCK_DEVICE}:
-        major, minor = entry.device
-        if (major, minor) == (0, 0):
-            raise InvalidInput(f"can't unpack {show(entry.name)}: device 0/0 is overlayfs's own mark of deletion")
-        if major >= 1 << 12 or minor >= 1 << 20:
-            raise InvalidInput(f"can't unpack {show(entry.name)}: device {major}/{minor} is out of range")
-
-
-def _make_node(dirfd: int, name: bytes, entry: tar.Entry) -> None:
-    kind = {tar.CHARACTER: stat.S_IFCHR, tar.BLOCK_DEVICE: stat.S_IFBLK, tar.FIFO: stat.S_IFIFO}[entry.kind]
-    os.mknod(name, kind | 0o600, os.makedev(*entry.device), dir_fd=dirfd)
-
-
-def _describe(dirfd: int, name: bytes, entry: tar.Entry) -> None:
-    """Owner, attributes and time of what can't be opened: links and devices."""
-    if entry.uid or entry.gid:
-        os.chown(name, entry.uid, entry.gid, dir_fd=dirfd, follow_symlinks=False)
-    if entry.xattrs:
-        _set_xattrs(_at(dirfd, name), entry)
-    mtime = _clamp(entry.mtime_ns)
-    os.utime(name, ns=(mtime, mtime), dir_fd=dirfd, follow_symlinks=False)
-
-
-def _set_xattrs(target: int | bytes, entry: tar.Entry) -> None:
-    for name, value in entry.xattrs:
-        try:
-            # With a descriptor the option is refused; without one it must not follow: the target may be a link.
-            if isinstance(target, int):
-                os.setxattr(target, name, value)
-            else:
-                os.setxattr(target, name, value, follow_symlinks=False)
-        except OSError as e:
-            # Where the store's filesystem has no such attributes an image loses them, but never its capabilities.
-            if e.errno not in {errno.EOPNOTSUPP, errno.EPERM} or name == b"security.capability":
-                raise
-
-
-def write_all(fd: int, data: bytes | memoryview) -> None:
-    """Write all of `data`; write(2) may write less."""
-    written = os.write(fd, data)
-    while written < len(data):
-        written += os.write(fd, data[written:])
-
-
-def _write_regions(fd: int, regions: tuple[tuple[int, int], ...], body: Iterator[memoryview]) -> None:
-    piece = memoryview(b"")
-    for start, length in regions:
-        offset, end = start, start + length
-        while offset < end:
-            if not piece:
-                piece = next(body)
-            count = os.pwrite(fd, piece[: end - offset], offset)
-            offset += count
-            piece = piece[count:]
+def _describe_directory(parent: int, name: bytes, entry: tar.Entry) -> None:
+    fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+    try:
+        inode.describe(fd, entry, made_with_mode=False)
+    except OSError as e:
+        e.filename = entry.name
+        raise
+    finally:
+        os.close(fd)
 
 
 def _open_beneath(root: int, path: bytes) -> int:
@@ -450,25 +386,5 @@ def _open_beneath(root: int, path: bytes) -> int:
     )  # fmt: skip
 
 
-def _at(dirfd: int, name: bytes) -> bytes:
-    return b"/proc/self/fd/%d/%s" % (dirfd, name)
-
-
 def _join(parent: bytes, name: bytes) -> bytes:
     return parent + b"/" + name if parent else name
-
-
-def _mark(fd: int, name: str, value: bytes) -> None:
-    try:
-        os.setxattr(fd, name, value)
-    except OSError as e:
-        if e.errno not in {errno.EPERM, errno.EOPNOTSUPP}:
-            raise
-        raise Unsupported(
-            "its filesystem can't keep overlayfs's marks of what a layer deletes; overlayfs itself can since Linux 6.7",
-            "put the store on another filesystem: --root, SAMPAN_ROOT",
-        ) from e
-
-
-def _clamp(time_ns: int) -> int:
-    return max(-_LARGEST_TIME_NS, min(time_ns, _LARGEST_TIME_NS))

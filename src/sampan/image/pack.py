@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sampan.errors import doing
 from sampan.image.compression import compressed
-from sampan.image.extract import write_all
+from sampan.image.inode import write_all
 from sampan.image.recipe import diff_id_of, tar_of
 from sampan.spec.image import LayerPacked
 

@@ -67,15 +67,21 @@ class Recorder:
 
     def text(self, data: bytes) -> None:
         """Put down bytes of the archive."""
-        self._put(_RECORD.pack(b"T", len(data), 0), data)
+        self._waiting.append(_RECORD.pack(b"T", len(data), 0))
+        self._waiting.append(data)
+        self._size += len(data)
+        if self._size >= _AT_ONCE:
+            self._flush()
 
     def content(self, path: bytes, size: int, regions: tuple[tuple[int, int], ...] | None = None) -> None:
         """Put down that the next bytes of the archive are in the file `path`: its first `size` ones, or regions."""
         if regions is None:
-            self._put(_RECORD.pack(b"F", len(path), size), path)
+            self._waiting.append(_RECORD.pack(b"F", len(path), size))
         else:
-            packed = b"".join(_REGION.pack(*region) for region in regions)
-            self._put(_RECORD.pack(b"S", len(path), len(regions)), path + packed)
+            self._waiting.append(_RECORD.pack(b"S", len(path), len(regions)))
+        self._waiting.append(path)
+        for region in regions or ():
+            self._waiting.append(_REGION.pack(*region))
 
     def move(self, dirfd: int, name: bytes, path: bytes) -> None:
         """Move aside what is called `name` in `dirfd`, a file or a directory, for a later member has its `path`."""
@@ -84,20 +90,14 @@ class Recorder:
             self._replaced_fd = os.open(f"{self._layer}/{REPLACED}", os.O_RDONLY | os.O_DIRECTORY)
         os.rename(name, str(self._replaced), src_dir_fd=dirfd, dst_dir_fd=self._replaced_fd)
         self._replaced += 1
-        self._put(_RECORD.pack(b"M", len(path), 0), path)
+        self._waiting.append(_RECORD.pack(b"M", len(path), 0))
+        self._waiting.append(path)
 
     def finish(self) -> None:
         """Write what is left. The recipe is whole now."""
         self._flush()
         self._file.write(self._compressor.flush())
         self._file.flush()
-
-    def _put(self, record: bytes, data: bytes) -> None:
-        self._waiting.append(record)
-        self._waiting.append(data)
-        self._size += len(data)
-        if self._size >= _AT_ONCE:
-            self._flush()
 
     def _flush(self) -> None:
         self._file.write(self._compressor.compress(b"".join(self._waiting)))

@@ -7,18 +7,27 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sampan.image.tar import Entry
+
 
 class Directory:
     """One directory. `below` are those in it that something is known of."""
 
-    __slots__ = ("below", "implied", "mtime_ns", "opaque", "whiteouts")
+    __slots__ = ("below", "entry", "implied", "opaque", "whiteouts")
 
     def __init__(self) -> None:
         self.below: dict[bytes, Directory] = {}
         self.implied = False  # no member describes it
         self.opaque = False  # it hides what is below, so there are no whiteouts in it
         self.whiteouts: set[bytes] = set()
-        self.mtime_ns: int | None = None  # to be set when nothing is written in it any more
+        self.entry: Entry | None = None  # what it is to be like when nothing is written in it any more
+
+    def describe(self, entry: Entry) -> None:
+        """Put down what it is to be like; of attributes it keeps those that it had to get."""
+        if self.entry is not None and self.entry.xattrs:
+            entry.xattrs = tuple({**dict(self.entry.xattrs), **dict(entry.xattrs)}.items())
+        self.entry = entry
+        self.implied = False
 
 
 class Tree:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from sampan.errors import InvalidInput, doing
+from sampan.errors import InvalidInput, SampanError, doing, from_os_error
 from sampan.image.compression import Peeked, decompressed
-from sampan.image.extract import Extractor, Facts, show, write_all
+from sampan.image.extract import Extractor, Facts
+from sampan.image.inode import show, write_all
 from sampan.image.recipe import Recorder
 from sampan.image.tar import Reader
 from sampan.kernel.trees import remove_tree
@@ -105,6 +106,7 @@ def _write(reader: Reader, target: str, recipe: Recorder, limits: LayerLimits) -
     extractor = Extractor(root, recipe)
     entries = 0
     try:
+        os.fchown(root, 0, 0)  # of a set-group-ID directory it would have got the group, and passed it on
         os.fchmod(root, 0o755)
         while (entry := reader.next_entry()) is not None:
             entries += 1
@@ -113,19 +115,26 @@ def _write(reader: Reader, target: str, recipe: Recorder, limits: LayerLimits) -
             try:
                 if entry.size > limits.max_layer_bytes:
                     raise InvalidInput(f"{show(entry.name)} claims {entry.size} bytes", _hint("max-layer-bytes"))
-                extractor.write(entry, reader.body())
+                extractor.write(entry, reader)
             except OSError as e:
-                name = show(entry.name)[:300]
-                if e.errno in _LAYERS_FAULT:
-                    raise InvalidInput(f"{name}: {(e.strerror or '').lower()}") from e
-                with doing(name):
-                    raise
+                raise _fault(e, entry.name) from e
         reader.drain()
         recipe.finish()
-        return extractor.finish()
+        try:
+            return extractor.finish()
+        except OSError as e:
+            raise _fault(e, e.filename if isinstance(e.filename, bytes) else b"/") from e
     finally:
         extractor.close()
         os.close(root)
+
+
+def _fault(error: OSError, name: bytes) -> SampanError:
+    """Tell what is wrong with the layer from what is wrong with the disk."""
+    shown = show(name)[:300]
+    if error.errno in _LAYERS_FAULT:
+        return InvalidInput(f"{shown}: {(error.strerror or '').lower()}")
+    return from_os_error(error).within(shown)
 
 
 def _hint(key: str) -> str:
