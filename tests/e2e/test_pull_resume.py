@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,23 +12,16 @@ import pytest
 
 from support.fake_registry import digest_of, packed
 from support.image_store import tarball
+from support.pulling import BLOB, HALF, LAYER, NOISE, OTHER, SIZE, begun, stalling, workers
 from support.sampan import Sampan, wait_until
 from support.stalling_registry import StallingRegistry
 
-NOISE = random.Random(7).randbytes(3_000_000)
-LAYER = tarball(a=NOISE, b=b"small")
-OTHER = tarball(c=NOISE[:1_000_000])
-BLOB = digest_of(packed(LAYER))
-SIZE = len(packed(LAYER))
-HALF = 1_500_000
 MOST = 8  # wait at once
 
 
 @pytest.fixture
 def fake() -> Iterator[StallingRegistry]:
-    registry = StallingRegistry()
-    registry.put_image("app", "1", LAYER, compress=packed)
-    registry.hold_at[BLOB] = HALF
+    registry = stalling()
     yield registry
     registry.end()
 
@@ -38,25 +29,6 @@ def fake() -> Iterator[StallingRegistry]:
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not Path(f"/proc/{pid}").exists(), what=f"the end of {pid}")
-
-
-def workers(sampan: Sampan) -> list[int]:
-    found = []
-    for pid, _ in sampan.ours():
-        try:
-            if Path(f"/proc/{pid}/comm").read_text() == "sampan-worker\n":
-                found.append(pid)
-        except OSError:
-            continue
-    return found
-
-
-def begun(sampan: Sampan, fake: StallingRegistry, name: str = "app:1") -> subprocess.Popen[bytes]:
-    """Start a pull; return when half of its layer is at the worker, and the registry stalls."""
-    client = sampan.start("pull", f"{fake.address}/{name}")
-    wait_until(lambda: fake.sent[BLOB] == HALF, what="half of the layer")
-    wait_until(lambda: sum(f.stat().st_size for f in (sampan.root / "tmp").rglob("a")) > HALF - 600_000)
-    return client
 
 
 def goes_on(sampan: Sampan, fake: StallingRegistry, name: str = "app:1") -> None:

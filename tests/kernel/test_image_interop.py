@@ -9,7 +9,7 @@ import pytest
 
 from sampan import dirs
 from sampan.image import archive
-from sampan.image.pull import pull
+from sampan.image.pull import Puller
 from sampan.image.registry import Repository
 from sampan.image.unpack import unpack_layer
 from sampan.spec.reference import Reference
@@ -116,7 +116,7 @@ def test_images_are_pulled_from_debians_registry(images, where, layout, tmp_path
         name = server.push(layout, "group/app:1", *options)
 
         reference = Reference.parse(name)
-        image = pull(images, Repository(reference), reference, unpack=unpack_layer, progress=silent)
+        image = Puller(images, Repository(reference), unpack=unpack_layer, progress=silent).pull(reference)
     finally:
         server.end()
 

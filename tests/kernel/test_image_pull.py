@@ -12,7 +12,7 @@ import zstandard
 from sampan import dirs
 from sampan.errors import Failed, InvalidInput, NotFound, NotPermitted, SampanError, Unsupported
 from sampan.image.endpoint import Endpoint
-from sampan.image.pull import pull
+from sampan.image.pull import Puller
 from sampan.image.registry import Repository
 from sampan.image.unpack import unpack_layer
 from sampan.spec.distribution import AuthConfig, Platform
@@ -52,7 +52,7 @@ def fetch(images, server, name="app:1", **options):
     said = []
     reference = Reference.parse(f"{server.address}/{name}")
     repository = Repository(reference, options.pop("auth", None))
-    image = pull(images, repository, reference, unpack=unpack_layer, progress=said.append, **options)
+    image = Puller(images, repository, unpack=unpack_layer, progress=said.append, **options).pull(reference)
     return image, said
 
 
@@ -120,14 +120,15 @@ def test_the_platform_is_chosen_from_an_index_in_an_index(images, server):
         fetch(images, server, platform=Platform.parse("linux/s390x"))
 
 
-def test_a_single_image_must_be_for_the_platform_that_was_asked_for(images, server, where):
+def test_a_single_image_for_another_platform_is_kept_with_a_warning(images, server):
     server.put_image("app", "1", LOWER)
 
-    with pytest.raises(
-        NotFound, match="does not match the specified platform: wanted linux/s390x, actual: linux/amd64"
-    ):
-        fetch(images, server, platform=Platform.parse("linux/s390x"))
-    assert nothing_is_left(images, where)
+    image, said = fetch(images, server, platform=Platform.parse("linux/arm64"))
+    assert image.architecture == "amd64"
+    assert said[-1].status == (
+        f"WARNING: image with reference {server.address}/app was found but does not match the specified platform: "
+        "wanted linux/arm64, actual: linux/amd64"
+    )
 
 
 def test_a_digest_pins_the_image(images, server):
@@ -239,7 +240,7 @@ def test_a_registry_that_is_not_there_is_named(images):
         reference = Reference.parse(f"{address}/app")
 
         with pytest.raises(Failed, match=f"can't reach registry {address}: connection refused"):
-            pull(images, Repository(reference), reference, unpack=unpack_layer, progress=print)
+            Puller(images, Repository(reference), unpack=unpack_layer, progress=print).pull(reference)
 
 
 def replaced(server, kind, old, new):
@@ -288,7 +289,7 @@ def test_a_configuration_that_names_other_layers_is_refused(images, server, wher
     [
         ({"layers": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"}, Unsupported, "foreign"),
         ({"layers": "application/octet-stream"}, Unsupported, "unsupported media type"),
-        ({"config": "application/vnd.oci.empty.v1+json"}, InvalidInput, "no container image"),
+        ({"config": "application/vnd.oci.empty.v1+json"}, Unsupported, "no container image but an artifact"),
     ],
 )
 def test_what_is_no_image_is_refused(images, server, where, change, error, message):
@@ -302,6 +303,106 @@ def test_what_is_no_image_is_refused(images, server, where, change, error, messa
     with pytest.raises(error, match=message):
         fetch(images, server)
     assert nothing_is_left(images, where)
+
+
+def described(server, change):
+    """Serve app:1's manifest with something else in it."""
+    path, (media_type, data) = next((p, d) for p, d in server.documents.items() if p.endswith("/1"))
+    manifest = json.loads(data)
+    change(manifest)
+    server.documents[path] = (media_type, json.dumps(manifest).encode())
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [(-1, "its size is -1"), (0, "can't pull layer"), (10, "longer than 10"), (1 << 40, "broke off")],
+)
+def test_a_layer_of_another_size_than_the_manifest_says_is_refused(images, server, where, size, message):
+    server.put_image("app", "1", LOWER)
+    described(server, lambda manifest: manifest["layers"][0].update(size=size))
+
+    with pytest.raises(SampanError, match=message):
+        fetch(images, server)
+    assert nothing_is_left(images, where)
+
+
+@pytest.mark.parametrize("size", [-1, 0, 10, 1 << 40])
+def test_a_configuration_of_another_size_is_refused(images, server, where, size):
+    server.put_image("app", "1", LOWER)
+    described(server, lambda manifest: manifest["config"].update(size=size))
+
+    with pytest.raises(SampanError):
+        fetch(images, server)
+    assert nothing_is_left(images, where)
+
+
+def test_a_manifest_of_another_size_than_its_index_says_is_refused(images, server, where):
+    entry = server.put_image("app", None, LOWER)
+    index_of(server, {**entry, "size": entry["size"] + 1, "platform": {"os": "linux", "architecture": "amd64"}})
+
+    with pytest.raises(InvalidInput, match="bytes and should have"):
+        fetch(images, server, platform=Platform.parse("amd64"))
+    assert nothing_is_left(images, where)
+
+
+@pytest.mark.parametrize("name", ["../../../etc/passwd", "sha256:short", "sha256:" + "Z" * 64, ""])
+@pytest.mark.parametrize("place", ["config", "layers"])
+def test_what_is_no_digest_is_refused(images, server, where, place, name):
+    server.put_image("app", "1", LOWER)
+    described(server, lambda m: (m["layers"][0] if place == "layers" else m["config"]).update(digest=name))
+
+    with pytest.raises(InvalidInput):
+        fetch(images, server)
+    assert nothing_is_left(images, where)
+
+
+def test_a_manifest_of_schema_1_is_named(images, server):
+    document = json.dumps({"schemaVersion": 1, "name": "app", "fsLayers": []}).encode()
+    server.put("app", "manifests", "application/vnd.docker.distribution.manifest.v1+prettyjws", document, "1")
+
+    with pytest.raises(Unsupported, match="schema 1"):
+        fetch(images, server)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"schemaVersion":2}',
+        b"[" * 2_000_000,
+        b'{"a":' * 500_000,
+        b'"' + b"x" * 3_000_000 + b'"',
+    ],
+)
+def test_what_is_no_manifest_is_refused(images, server, where, document):
+    server.put("app", "manifests", MANIFEST, document, "1")
+
+    with pytest.raises(InvalidInput):
+        fetch(images, server)
+    assert nothing_is_left(images, where)
+
+
+def test_a_manifest_of_a_million_layers_ends(images, server, where):
+    server.put_image("app", "1", LOWER)
+    described(server, lambda manifest: manifest.update(layers=manifest["layers"] * 15_000))
+
+    with pytest.raises(InvalidInput, match="15000 layers, 1 diff ids"):
+        fetch(images, server)
+    assert nothing_is_left(images, where)
+
+
+def test_all_tags_are_pulled(images, server):
+    server.put_image("app", "1", LOWER)
+    server.put_image("app", "2", LOWER, UPPER)
+    said = []
+    reference = Reference.parse(f"{server.address}/app")
+
+    pulled = Puller(images, Repository(reference), unpack=unpack_layer, progress=said.append).pull_all(reference)
+    assert [image.repo_tags for image in pulled] == [(f"{server.address}/app:1",), (f"{server.address}/app:2",)]
+    assert said[-1].status == f"Status: Downloaded newer image for {server.address}/app"
 
 
 def test_a_hostile_layer_stops_the_pull_and_leaves_nothing(images, server, where):
@@ -321,7 +422,7 @@ def test_a_worker_that_dies_leaves_nothing(images, server, where):
         raise Failed("the worker was killed")
 
     with pytest.raises(Failed, match="the worker was killed"):
-        pull(images, Repository(reference), reference, unpack=die, progress=lambda _: None)
+        Puller(images, Repository(reference), unpack=die, progress=lambda _: None).pull(reference)
     assert nothing_is_left(images, where)
 
 

@@ -90,11 +90,21 @@ def _pull(call: Call) -> None:
     name, tag = call.text("fromImage"), call.text("tag")
     if tag:
         name += f"@{tag}" if ":" in tag else f":{tag}"
-    auth = call.header("x-registry-auth")
-    pulling = call.engine.pull(name, platform=call.text("platform") or None, auth=auth.encode() if auth else None)
+    pulling = call.engine.pull(
+        name,
+        platform=call.platform(),
+        auth=call.header("x-registry-auth"),
+        policy=call.text("policy") or "always",  # no parameter of Docker's
+    )
     with progress(call) as lines, closing(pulling), call.if_client_leaves(pulling.close):
         for event in pulling:
             lines.write(message(event))
+
+
+def plan_pull(call: Call) -> None:
+    """GET /sampan/images/plan: what a pull of `name` would do."""
+    auth = call.header("x-registry-auth")
+    call.answer(call.engine.plan_pull(call.text("name"), platform=call.platform(), auth=auth))
 
 
 def _import(call: Call) -> None:
@@ -142,6 +152,8 @@ def progress(call: Call) -> Iterator[Lines]:
 
 def message(event: Progress) -> docker.ProgressMessage:
     """One line of progress as Docker has it."""
+    if event.sizes is not None:
+        return docker.ProgressMessage(aux={"Sizes": event.sizes})
     detail = None
     if event.current is not None or event.total is not None:
         detail = docker.ProgressDetail(current=event.current or 0, total=event.total or 0)

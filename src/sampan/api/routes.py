@@ -95,6 +95,7 @@ ROUTES = (
     Route("POST", "/sampan/stop", system.stop),
     Route("GET", "/sampan/images/tree", images.tree),
     Route("GET", "/sampan/images/{name}/map", images.image_map),
+    Route("GET", "/sampan/images/plan", images.plan_pull),
     Route("POST", "/sampan/images/{name}/untag", images.untag),
     Route("POST", "/sampan/containers/{id}/explain", containers.explain),
     Route("POST", "/sampan/containers/{id}/start", containers.start_explained),

@@ -42,7 +42,7 @@ CONTAINER = (
     Flag("annotation", "map", "Set an annotation of the OCI configuration: NAME=VALUE", group=OTHER),
     Flag("cidfile", "string", "Write the container's id to this file", group=OTHER, api="HostConfig.ContainerIDFile"),
     Flag("rm", "bool", "Remove the container when it exits", group=OTHER, api="HostConfig.AutoRemove"),
-    Flag("pull", "string", "Pull the image first: always, missing or never", default="missing", group=OTHER),
+    Flag("pull", "string", "Pull the image first: always, missing, newer or never", default="missing", group=OTHER),
     Flag("quiet", "bool", "Show nothing of a pull", short="q", group=OTHER),
     Flag("platform", "string", "Choose an image by OS[/ARCH[/VARIANT]]", group=OTHER),
     Flag("explain", "optional", "Show each kernel step as it happens; =sh, =json: print, don't run", group=OTHER),

@@ -11,6 +11,7 @@ from sampan.client.wire import query, quote
 from sampan.errors import from_os_error
 from sampan.spec import docker
 from sampan.spec.copying import CopyRequest
+from sampan.spec.pulling import Policy, PullPlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -109,13 +110,24 @@ class Images:
         reference: str,
         *,
         platform: str | None = None,
+        policy: Policy | str = Policy.ALWAYS,
         progress: Callable[[docker.ProgressMessage], None] | None = None,
     ) -> Image:
-        """Fetch an image from its registry. `progress` is called with each line of progress."""
+        """Fetch an image from its registry, unless `policy` is content with what is here.
+
+        `progress` is called with each line of progress.
+        """
         name, tag = split_tag(reference)
-        target = f"/images/create{query(fromImage=name, tag=tag or 'latest', platform=platform)}"
+        asked = None if policy == Policy.ALWAYS else str(policy)
+        target = f"/images/create{query(fromImage=name, tag=tag or 'latest', platform=platform, policy=asked)}"
         self._api.progress(target, None, progress)
         return self.get(reference)
+
+    def plan_pull(self, reference: str, *, platform: str | None = None) -> PullPlan:
+        """Return what `pull` would fetch of an image, and what is here; no layer is fetched for it."""
+        name, tag = split_tag(reference)
+        whole = f"{name}@{tag}" if ":" in tag else f"{name}:{tag or 'latest'}"
+        return self._api.get_list(PullPlan, f"/sampan/images/plan{query(name=whole, platform=platform)}")[0]
 
     def load(
         self,

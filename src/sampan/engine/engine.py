@@ -26,6 +26,7 @@ from sampan.engine import (
     mapping,
     opening,
     pruning,
+    pulling,
     removing,
     stopping,
     system,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from sampan.engine.tasks import Task
     from sampan.image.compression import Readable
     from sampan.spec import docker
+    from sampan.spec.pulling import PullPlan
 
 _IDLE_S = 600.0
 List = list  # the class has a verb of that name
@@ -205,9 +207,13 @@ class Engine:
 
     # ------------------------------------------------------------------------------------------------ images
 
-    def pull(self, name: str, *, platform: str | None = None, auth: bytes | None = None) -> Task:
-        """Bring an image from its registry. `auth`: the X-Registry-Auth header as it came."""
-        return imaging.pull(self._core, name, platform=platform, auth=auth)
+    def pull(self, name: str, *, platform: str | None = None, auth: str = "", policy: str = "always") -> Task:
+        """Bring an image, or with a bare repository's name all its tags'. `auth`: the X-Registry-Auth header."""
+        return pulling.pull(self._core, name, platform=platform, auth=auth, policy=policy)
+
+    def plan_pull(self, name: str, *, platform: str | None = None, auth: str = "") -> List[PullPlan]:
+        """Say what `pull` would do."""
+        return pulling.plan(self._core, name, platform=platform, auth=auth)
 
     def load(self, stream: Readable, *, platform: str | None = None, progress: Report) -> List[str]:
         """Take in an archive of images; return the lines that Docker prints."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sampan.engine import directories, registries
-from sampan.engine.tasks import Task
+from sampan.engine import directories
 from sampan.engine.unpacking import Unpacker
 from sampan.errors import InvalidInput
-from sampan.image import archive, auth as credentials
+from sampan.image import archive
 from sampan.spec import docker
 from sampan.spec.distribution import Platform
 from sampan.spec.image import Use
@@ -42,31 +41,6 @@ class Packer:
             return channel.ask(job, messages.Packed, (fd,), timeout_s=_PACK_S)
         finally:
             channel.close()
-
-
-def pull(core: Core, name: str, *, platform: str | None, auth: bytes | None) -> Task:
-    """Bring an image from its registry."""
-    from sampan.image import pull as pulling  # and urllib3, a third of all imports: the server does it behind its start
-
-    reference = core.reference(name)
-    wanted = Platform.parse(platform) if platform else None
-    given = credentials.from_header(auth.decode("ascii", "replace")) if auth else None
-    repository = registries.repository(core, reference, given)
-    unpacker = Unpacker(core)
-
-    def work(report: Report) -> None:
-        image = pulling.pull(
-            core.images,
-            repository,
-            reference,
-            platform=wanted,
-            unpack=unpacker,
-            resume=unpacker.resume,
-            progress=report,
-        )
-        core.bus.tell("image", "pull", reference.familiar(), {"name": reference.familiar_name(), "image": image.id})
-
-    return Task(work, repository.stop)
 
 
 def load(core: Core, stream: Readable, *, platform: str | None = None, progress: Report) -> list[str]:

@@ -5,6 +5,7 @@ other's work, and can be noticed by its own thread.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -15,17 +16,23 @@ if TYPE_CHECKING:
 
     Report = Callable[[Progress], None]
 
+_NUMBERS_EVERY_S = 0.1
+
 
 class Task:
-    """Iterate over its progress; at its end what it failed with is raised. Of a number only the latest is told."""
+    """Iterate over its progress; at its end what it failed with is raised.
+
+    Of the numbers of an id only the latest is told, and not too often.
+    """
 
     def __init__(self, work: Callable[[Report], object], stop: Callable[[], None]) -> None:
         """`work` is called with a function that takes its progress; `stop`, from any thread, makes it fail early."""
         self._work = work
         self._stop = stop
         self._changed = threading.Condition()
-        self._events: deque[Progress | str] = deque()  # a text: the number of that id
-        self._numbers: dict[str, Progress] = {}
+        self._events: deque[Progress] = deque()
+        self._numbers: dict[str, Progress] = {}  # by id: the latest
+        self._told = 0.0
         self._ended = False
         self._error: BaseException | None = None
         threading.Thread(target=self._run, name="task", daemon=True).start()
@@ -43,12 +50,18 @@ class Task:
 
     def _next(self) -> Progress | None:
         with self._changed:
-            while not self._events and not self._ended:
-                self._changed.wait()
-            if not self._events:
-                return None
-            event = self._events.popleft()
-            return self._numbers.pop(event) if isinstance(event, str) else event
+            while True:
+                left = self._told + _NUMBERS_EVERY_S - time.monotonic()
+                if self._events:
+                    return self._events.popleft()
+                if self._ended:
+                    return None
+                if self._numbers and left <= 0:
+                    self._told = time.monotonic()
+                    self._events.extend(self._numbers.values())
+                    self._numbers.clear()
+                else:
+                    self._changed.wait(left if self._numbers else None)
 
     def _run(self) -> None:
         try:
@@ -61,10 +74,9 @@ class Task:
 
     def _report(self, event: Progress) -> None:
         with self._changed:
-            if event.id is None or event.current is None:
-                self._events.append(event)
-            else:
-                if event.id not in self._numbers:
-                    self._events.append(event.id)
+            if event.id is not None and event.current is not None:
                 self._numbers[event.id] = event
+            else:
+                self._numbers.pop(event.id or "", None)
+                self._events.append(event)
             self._changed.notify()

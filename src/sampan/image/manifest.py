@@ -140,8 +140,12 @@ def image_manifest(
 def image_of(document: Document) -> Manifest:
     """Read the manifest of a container image. Raises Unsupported where it is anything else."""
     manifest = document.view()
-    if isinstance(manifest, Index) or manifest.config.media_type not in CONFIGS:
-        raise Unsupported(f"can't use {document.digest}: it is no container image but an index, or an artifact")
+    if isinstance(manifest, Index):
+        raise Unsupported(f"can't use {document.digest}: it is no container image but an index of some")
+    if manifest.config.media_type not in CONFIGS:
+        raise Unsupported(
+            f"can't use {document.digest}: it is no container image but an artifact, {manifest.config.media_type[:200]}"
+        )
     return manifest
 
 

@@ -1,30 +1,24 @@
-"""Pull an image: manifest, configuration, then all missing layers at once, each from the socket into its unpacker."""
+"""Pull images: manifest, configuration, then all missing layers at once, each from the socket into its unpacker."""
 
 from __future__ import annotations
 
-import os
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from sampan.errors import InvalidInput, NotFound, SampanError, doing
 from sampan.ids import check_digest, short
 from sampan.image import unfinished
 from sampan.image.blobs import digest_of
 from sampan.image.feed import AT_ONCE, Feeder
-from sampan.spec.distribution import (
-    CONFIGS,
-    Descriptor,
-    Manifest,
-    Platform,
-    Progress,
-    check_layer_type,
-    choose,
-    decode_manifest,
-)
-from sampan.spec.image import Image, decode_config
+from sampan.image.manifest import image_of
+from sampan.image.remote import RemoteImage
+from sampan.image.transfer import chosen
+from sampan.spec.distribution import Descriptor, Platform, Progress, check_layer_type
+from sampan.spec.image import ImageConfig, decode_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,101 +26,123 @@ if TYPE_CHECKING:
     from sampan.image.layers import Pins, Resume, Unpacker
     from sampan.image.registry import Repository
     from sampan.image.store import Images
+    from sampan.spec.image import Image
     from sampan.spec.reference import Reference
 
     OnProgress = Callable[[Progress], None]
 
-_REPORT_EVERY_S = 0.1
-_DEEPEST_INDEX = 4
+
+class Remote(msgspec.Struct, frozen=True, kw_only=True):
+    """What a name means at its registry: one image, of those in an index the one for a platform."""
+
+    digest: str  # of what the name means, an index or a manifest
+    manifest: bytes
+    config: bytes
+    view: ImageConfig
+    layers: dict[str, Descriptor]  # by diff id, lowest first; a layer that is there twice is here once
+
+    @property
+    def id(self) -> str:
+        """The id that the image has here."""
+        return digest_of(self.config)
 
 
-def pull(
-    images: Images,
-    repository: Repository,
-    ref: Reference,
-    *,
-    unpack: Unpacker,
-    resume: Resume = lambda _: None,
-    progress: OnProgress,
-    platform: Platform | None = None,
-) -> Image:
-    """Fetch what of an image isn't here yet, and name it. `progress` is called from several threads, one at a time.
-
-    `platform` None: this machine's. `repository.stop()` ends it early. Where it fails, what was unpacked may stay with
-    its unpackers, and `resume` finds them the next time.
-    """
-    images.check_name(ref)
-    say = _serialized(progress)
-    digest, raw, manifest = _manifest(repository, ref, platform)
-    say(Progress(status=f"Pulling from {ref.repository}", id=ref.digest or ref.tag))
-    before = _current(images, ref)
-    with images.working() as pins:
-        config = repository.document(_checked_config(manifest.config))
-        layers = _layers(config, digest, manifest, platform=platform, ref=ref)
-        _Layers(images, repository, pins, resume, say).fetch(layers, unpack)
-        tags = (ref,) if ref.digest is None else ()
-        image = images.add(config, manifest=raw, tags=tags, digests=(ref.with_digest(digest),), origin=ref.name)
-    say(Progress(status=f"Digest: {digest}"))
-    news = "Image is up to date" if before == image.id else "Downloaded newer image"
-    say(Progress(status=f"Status: {news} for {ref.familiar()}"))
-    return image
-
-
-def _layers(
-    config: bytes, digest: str, manifest: Manifest, *, platform: Platform | None, ref: Reference
-) -> dict[str, Descriptor]:
-    """Return an image's layers by diff id; refuse one for another platform."""
+def look_up(repository: Repository, ref: Reference, platform: Platform | None) -> Remote:
+    """Fetch an image's manifest and configuration. `platform` None: this machine's."""
+    source = RemoteImage(repository, ref)
+    top = source.document()
+    document = chosen(source, top, platform)
+    manifest = image_of(document)
+    config = repository.document(manifest.config)
     view = decode_config(config)
-    if platform is not None and (view.os, view.architecture) != (platform.os, platform.architecture):
-        raise NotFound(
-            f"image with reference {ref.familiar()} was found but does not match the specified platform: "
-            f"wanted {platform}, actual: {view.platform}"
-        )
     if len(view.diff_ids) != len(manifest.layers):
-        raise InvalidInput(f"can't use manifest {digest}: {len(manifest.layers)} layers, {len(view.diff_ids)} diff ids")
+        raise InvalidInput(
+            f"can't use manifest {document.digest}: {len(manifest.layers)} layers, {len(view.diff_ids)} diff ids"
+        )
     for diff_id, layer in zip(view.diff_ids, manifest.layers, strict=True):
         check_layer_type(layer)
         check_digest(layer.digest)
         check_digest(diff_id)
-    return dict(zip(view.diff_ids, manifest.layers, strict=True))
+        if layer.size < 0:
+            raise InvalidInput(f"can't use layer {layer.digest}: its size is {layer.size}")
+    layers = dict(zip(view.diff_ids, manifest.layers, strict=True))
+    return Remote(digest=top.digest, manifest=document.raw, config=config, view=view, layers=layers)
 
 
-def _manifest(repository: Repository, ref: Reference, platform: Platform | None) -> tuple[str, bytes, Manifest]:
-    """Go down from the name to one image's manifest; return the digest of what the name means, and the manifest."""
-    wanted = platform or Platform.of_machine(os.uname().machine)
-    raw, media_type = repository.manifest(ref.digest or ref.tag or "latest")
-    digest = ref.digest or digest_of(raw)
-    for _ in range(_DEEPEST_INDEX):
-        manifest = decode_manifest(raw, media_type)
-        if isinstance(manifest, Manifest):
-            return digest, raw, manifest
-        entry = choose(manifest.manifests, wanted)
-        if entry is None:
-            offered = ", ".join(sorted({str(m.platform) for m in manifest.manifests if m.platform is not None}))
-            raise NotFound(
-                f"no matching manifest for {wanted} in the manifest list entries", f"there is: {offered or 'nothing'}"
+class Puller:
+    """Pulls images of one repository. `repository.stop()` ends it early.
+
+    Where it fails, what was unpacked may stay with its unpackers, and `resume` finds them the next time. `progress` is
+    called from several threads, one at a time.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        repository: Repository,
+        *,
+        unpack: Unpacker,
+        resume: Resume = lambda _: None,
+        progress: OnProgress,
+        platform: Platform | None = None,
+    ) -> None:
+        self._images = images
+        self._repository = repository
+        self._unpack = unpack
+        self._resume = resume
+        self._progress = _serialized(progress)
+        self._platform = platform
+
+    def pull(self, ref: Reference) -> Image:
+        """Fetch what of an image isn't here yet, and name it."""
+        image, is_new = self._pull(ref)
+        self._conclude(ref.familiar(), is_new=is_new)
+        platform = self._platform
+        offered = image.config.platform
+        if platform is not None and (offered.os, offered.architecture) != (platform.os, platform.architecture):
+            # As Docker has it: a tag that is no index has but one image, and that is what people mean.
+            self._say(
+                f"WARNING: image with reference {ref.familiar_name()} was found but does not match the specified "
+                f"platform: wanted {platform.familiar()}, actual: {offered.familiar()}"
             )
-        raw, _ = repository.manifest(check_digest(entry.digest))
-        media_type = entry.media_type
-        if len(raw) != entry.size:
-            raise InvalidInput(
-                f"can't use manifest {entry.digest}: it has {len(raw)} bytes and should have {entry.size}"
+        return image
+
+    def pull_all(self, ref: Reference) -> tuple[Image, ...]:
+        """Pull all tags of a repository."""
+        pulled = [self._pull(ref.with_tag(tag)) for tag in self._repository.tags()]
+        if not pulled:
+            raise NotFound(f"can't pull {ref.familiar_name()}: the repository has no tags")
+        self._conclude(ref.familiar_name(), is_new=any(is_new for _, is_new in pulled))
+        return tuple(image for image, _ in pulled)
+
+    def _pull(self, ref: Reference) -> tuple[Image, bool]:
+        images = self._images
+        images.check_name(ref)
+        remote = look_up(self._repository, ref, self._platform)
+        name = f"{ref.name}@{ref.digest}" if ref.digest else ref.tag
+        self._progress(Progress(status=f"Pulling from {ref.repository}", id=name))
+        before = _current(images, str(ref))
+        with images.working() as pins:
+            known = _current(images, remote.id) is not None
+            _Layers(self._repository, images, pins, self._resume, self._progress).fetch(
+                remote, self._unpack, known=known
             )
-    raise InvalidInput(f"can't use {digest}: indexes in indexes, {_DEEPEST_INDEX} deep")
+            tags = (ref,) if ref.digest is None else ()
+            digests = (ref.with_digest(remote.digest),)
+            image = images.add(remote.config, manifest=remote.manifest, tags=tags, digests=digests, origin=ref.name)
+        self._say(f"Digest: {remote.digest}")
+        return image, before != image.id
+
+    def _conclude(self, name: str, *, is_new: bool) -> None:
+        self._say(f"Status: {'Downloaded newer image' if is_new else 'Image is up to date'} for {name}")
+
+    def _say(self, text: str) -> None:
+        self._progress(Progress(status=text))
 
 
-def _checked_config(config: Descriptor) -> Descriptor:
-    if config.media_type not in CONFIGS:
-        raise InvalidInput(
-            f"can't pull it: it is no container image: its configuration is {config.media_type}", "it is an artifact"
-        )
-    check_digest(config.digest)
-    return config
-
-
-def _current(images: Images, ref: Reference) -> str | None:
+def _current(images: Images, name: str) -> str | None:
     try:
-        return images.resolve(str(ref)).id
+        return images.resolve(name).id
     except SampanError:
         return None
 
@@ -135,28 +151,27 @@ class _Layers:
     """Fetches the layers of one image."""
 
     def __init__(
-        self, images: Images, repository: Repository, pins: Pins, resume: Resume, progress: OnProgress
+        self, repository: Repository, images: Images, pins: Pins, resume: Resume, progress: OnProgress
     ) -> None:
-        self._store = images.layers
         self._repository = repository
+        self._store = images.layers
         self._pins = pins
         self._resume = resume
         self._progress = progress
 
-    def fetch(self, layers: dict[str, Descriptor], unpack: Unpacker) -> None:
-        """Get all that aren't here: `layers` are descriptors by diff id. The first failure stops the others."""
-        missing = {}
-        for diff_id, layer in layers.items():
-            here = self._pins.add(diff_id) is not None
-            self._progress(Progress(status="Already exists" if here else "Pulling fs layer", id=short(layer.digest)))
-            if not here:
-                missing[diff_id] = layer
-        if not missing:
+    def fetch(self, remote: Remote, unpack: Unpacker, *, known: bool) -> None:
+        """Get all that aren't here; of an image that is `known` and whole say nothing. The first failure stops all."""
+        here = {diff_id: self._pins.add(diff_id) is not None for diff_id in remote.layers}
+        missing = {diff_id: layer for diff_id, layer in remote.layers.items() if not here[diff_id]}
+        if known and not missing:
             return
+        for diff_id, layer in remote.layers.items():
+            self._say("Already exists" if here[diff_id] else "Pulling fs layer", layer)
+        self._progress(Progress(status="", sizes={short(layer.digest): layer.size for layer in missing.values()}))
         with Feeder(unpack) as feeder, ThreadPoolExecutor(AT_ONCE, thread_name_prefix="pull") as pool:
             jobs = [pool.submit(self._fetch, feeder, diff_id, layer) for diff_id, layer in missing.items()]
             for layer in list(missing.values())[AT_ONCE:]:
-                self._progress(Progress(status="Waiting", id=short(layer.digest)))
+                self._say("Waiting", layer)
             try:
                 for job in as_completed(jobs):
                     job.result()
@@ -166,15 +181,14 @@ class _Layers:
                 raise
 
     def _fetch(self, feeder: Feeder, diff_id: str, layer: Descriptor) -> None:
-        id = short(layer.digest)
         with (
-            doing(f"can't pull layer {id}"),
+            doing(f"can't pull layer {short(layer.digest)}"),
             self._store.told(diff_id, lambda count: self._count(layer, count)),
             self._store.making(diff_id) as here,
         ):
             if here is None:
                 self._make(feeder, diff_id, layer)
-        self._progress(Progress(status="Pull complete", id=id))
+        self._say("Pull complete", layer)
 
     def _make(self, feeder: Feeder, diff_id: str, layer: Descriptor) -> None:
         key = unfinished.key(layer, diff_id)
@@ -189,18 +203,19 @@ class _Layers:
                 size=layer.size,
                 by=interrupted,
             )
-            self._progress(Progress(status="Download complete", id=short(layer.digest)))
-            self._store.keep(target, diff_id, unpacked.result())
+            self._say("Verifying Checksum", layer)  # what is still on its way to the disk is being hashed
+            result = unpacked.result()
+            self._say("Download complete", layer)
+            self._store.keep(target, diff_id, result)
 
     def _pieces(self, diff_id: str, layer: Descriptor, count: int) -> Iterator[bytes]:
-        reported = 0.0
         for piece in self._repository.blob(layer, count):
             yield piece
             count += len(piece)
-            now = time.monotonic()
-            if now - reported >= _REPORT_EVERY_S:
-                reported = now
-                self._store.tell(diff_id, count)
+            self._store.tell(diff_id, count)
+
+    def _say(self, status: str, layer: Descriptor) -> None:
+        self._progress(Progress(status=status, id=short(layer.digest)))
 
     def _count(self, layer: Descriptor, count: int) -> None:
         """Say how much of a layer has come, here or where another pull fetches it."""

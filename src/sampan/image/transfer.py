@@ -123,6 +123,10 @@ def chosen(source: Source, document: Document, platform: Platform | None) -> Doc
                 f"no matching manifest for {wanted} in the manifest list entries", f"there is: {offered or 'nothing'}"
             )
         document = source.document(check_digest(entry.digest))
+        if len(document.raw) != entry.size:
+            raise InvalidInput(
+                f"can't use manifest {entry.digest}: it has {len(document.raw)} bytes and should have {entry.size}"
+            )
     raise InvalidInput(f"can't use {document.digest}: indexes in indexes, {_DEEPEST_INDEX} deep")
 
 

@@ -59,6 +59,11 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def __str__(self) -> str:
         return f"{self.os}/{self.architecture}" + (f"/{self.variant}" if self.variant else "")
 
+    def familiar(self) -> str:
+        """As Docker shows it: without the variant that nearly all machines of an architecture are."""
+        usual = {"arm64": "v8", "amd64": "v1"}.get(self.architecture)
+        return f"{self.os}/{self.architecture}" if self.variant == usual else str(self)
+
     @classmethod
     def parse(cls, text: str) -> Platform:
         """Read `linux/arm64`, `linux/arm/v7` or `arm64`; the kernel's words (x86_64) are understood too."""
@@ -223,6 +228,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     id: str | None = None
     current: int | None = None  # bytes so far, of `total`
     total: int | None = None
+    sizes: dict[str, int] | None = None  # instead of a status: of all that will move, by id
 
 
 class AuthConfig(msgspec.Struct, frozen=True, kw_only=True, rename={"identity_token": "identitytoken", "registry_token": "registrytoken", "server_address": "serveraddress"}):  # fmt: skip  # noqa: E501

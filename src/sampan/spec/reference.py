@@ -85,6 +85,11 @@ class Reference(msgspec.Struct, frozen=True, order=True):
         return (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
 
 
+def is_whole(text: str) -> bool:
+    """Tell whether a name has a tag or a digest of its own."""
+    return "@" in text or ":" in text.rpartition("/")[2]
+
+
 def is_repository(text: str) -> bool:
     """Tell whether `text` can be a repository's name within a registry."""
     return len(text) <= _REPOSITORY_MAX and _REPOSITORY.fullmatch(text) is not None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sampan.cli.flags import Options
 
-_PULL = ("always", "missing", "never", "")
+_PULL = ("always", "missing", "newer", "never", "")
 
 
 def create(call: Call) -> int:
@@ -40,12 +40,14 @@ def create_container(session: Session, options: Options, body: dict[str, Any]) -
     policy = options["pull"]
     if policy not in _PULL:
         raise Failure(
-            f'sampan: invalid pull option: \'{policy}\': must be one of "always", "missing" or "never"', status=125
+            f'sampan: invalid pull option: \'{policy}\': must be one of "always", "missing" or "never"',
+            "or newer, as podman has it",
+            125,
         )
     _check_explain(options)
     with _IdFile(options["cidfile"]) as id_file:
-        if policy == "always":
-            _pull(session, options, body["Image"])
+        if policy in ("always", "newer"):
+            _pull(session, options, body["Image"], policy)
         target = "/containers/create"
         if options["name"] or options["platform"]:
             from sampan.client.wire import query
@@ -59,7 +61,7 @@ def create_container(session: Session, options: Options, body: dict[str, Any]) -
             if e.http_status != 404 or policy == "never" or not _is_missing(e.text):
                 raise
             warn(f"Unable to find image '{_with_tag(body['Image'])}' locally")
-            _pull(session, options, body["Image"])
+            _pull(session, options, body["Image"], "always")
             answer = session.ask("POST", target, body).json()
         id = str(answer["Id"])
         for warning in answer.get("Warnings") or ():
@@ -83,11 +85,11 @@ def _with_tag(image: str) -> str:
     return image if ":" in last or "@" in last else f"{image}:latest"
 
 
-def _pull(session: Session, options: Options, image: str) -> None:
+def _pull(session: Session, options: Options, image: str, policy: str) -> None:
     """Pull it; progress goes to standard error, since output is the container's id."""
     from sampan.cli.commands.pull import pull_image
 
-    pull_image(session, _with_tag(image), platform=options["platform"], quiet=options["quiet"], stream=2)
+    pull_image(session, _with_tag(image), platform=options["platform"], quiet=options["quiet"], policy=policy)
 
 
 class _IdFile:

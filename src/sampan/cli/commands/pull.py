@@ -1,13 +1,13 @@
-"""`sampan pull`: get an image from a registry."""
+"""`sampan pull`: get images from registries."""
 
 from __future__ import annotations
 
 from sampan.cli.command import Call, Command
 from sampan.cli.credentials import headers_for
-from sampan.cli.failure import Failure
+from sampan.cli.failure import Failure, UsageError
 from sampan.cli.flags import Flag
-from sampan.cli.output import say
-from sampan.cli.progress import show
+from sampan.cli.output import say, warn
+from sampan.cli.progress import check_mode, show
 from sampan.cli.references import named
 from sampan.client.wire import query
 
@@ -16,44 +16,109 @@ if TYPE_CHECKING:
     from sampan.cli.session import Session
     from sampan.spec.reference import Reference
 
+POLICIES = ("always", "missing", "newer", "never")
+
 
 def pull(call: Call) -> int:
-    """Pull one image and print its whole name."""
-    name, options = call.arguments[0], call.options
-    reference = named(call.session, name)
-    if not options["quiet"] and reference.digest is None and reference.familiar() != name and str(reference) != name:
+    """Pull each image and print its whole name; what fails is said, and the others are pulled."""
+    options = call.options
+    check_policy(options["policy"])
+    if options["format"] and not options["plan"]:
+        raise UsageError("--format is for --plan")
+    if options["plan"]:
+        from sampan.cli.planning import print_plans
+
+        return print_plans(call)
+    mode = check_mode("quiet" if options["quiet"] else options["progress"])
+    if len(call.arguments) == 1:
+        _pull(call, call.arguments[0], mode)
+        return 0
+    status = 0
+    for name in call.arguments:
+        try:
+            _pull(call, name, mode)
+        except Failure as e:
+            warn(e.message + (f"\n  hint: {e.hint}" if e.hint else ""))
+            status = 1
+    return status
+
+
+def _pull(call: Call, name: str, mode: str) -> None:
+    options = call.options
+    reference, whole = wanted(call.session, name, all_tags=options["all-tags"])
+    tell = mode not in ("quiet", "rawjson")
+    if tell and whole and reference.digest is None and reference.familiar() != name and str(reference) != name:
         say(f"Using default tag: {reference.tag}")
-    pull_reference(call.session, reference, platform=options["platform"], quiet=options["quiet"])
-    say(str(reference))
-    return 0
+    target = (reference.familiar_name(), (reference.digest or reference.tag) if whole else None)
+    request(call.session, reference, target, platform=options["platform"], policy=options["policy"], mode=mode)
+    if mode != "rawjson":
+        say(str(reference) if whole else reference.name)
 
 
-def pull_image(session: Session, name: str, *, platform: str, quiet: bool, stream: int = 1) -> None:
-    """Pull an image by its name and show progress on `stream`."""
-    pull_reference(session, named(session, name), platform=platform, quiet=quiet, stream=stream)
+def wanted(session: Session, name: str, *, all_tags: bool) -> tuple[Reference, bool]:
+    """Read a name; return with it whether it is one image, and not all of a repository's tags."""
+    from sampan.spec.reference import is_whole
+
+    reference = named(session, name)
+    if all_tags and is_whole(name):
+        raise Failure("tag can't be used with --all-tags/-a")
+    return reference, not all_tags
 
 
-def pull_reference(session: Session, reference: Reference, *, platform: str, quiet: bool, stream: int = 1) -> None:
-    """Pull an image and show progress on `stream`."""
-    parameters = query(fromImage=reference.familiar_name(), tag=reference.digest or reference.tag, platform=platform)
+def check_policy(policy: str) -> None:
+    """Raise Failure for a policy that there isn't."""
+    if policy not in POLICIES:
+        raise Failure(f"sampan: invalid value for --policy: {policy}", f"it is one of {', '.join(POLICIES)}", 125)
+
+
+def pull_image(session: Session, name: str, *, platform: str, quiet: bool, policy: str = "always") -> None:
+    """Pull an image for a container, and show progress on standard error."""
+    reference = named(session, name)
+    target = (reference.familiar_name(), reference.digest or reference.tag)
+    mode = "quiet" if quiet else "auto"
+    request(session, reference, target, platform=platform, policy=policy, mode=mode, stream=2)
+
+
+def request(
+    session: Session,
+    reference: Reference,
+    target: tuple[str, str | None],
+    *,
+    platform: str,
+    policy: str,
+    mode: str,
+    stream: int = 1,
+) -> None:
+    """Have the server pull `target`, a repository's name with a tag or digest or without, and show its progress."""
+    name, tag = target
+    parameters = query(fromImage=name, tag=tag, platform=platform, policy=policy if policy != "always" else None)
     answer = session.ask("POST", f"/images/create{parameters}", None, headers_for(session, reference.registry))
     try:
-        show(answer.lines(), stream=stream, quiet=quiet)
+        show(answer.lines(), stream=stream, mode=mode)
     except Failure as e:
         raise Failure(f"Error response from daemon: {e.message}", e.hint) from None
 
 
 COMMAND = Command(
-    "pull [OPTIONS] NAME[:TAG|@DIGEST]",
-    "Download an image from a registry",
+    "pull [OPTIONS] NAME[:TAG|@DIGEST] [NAME...]",
+    "Download images from registries",
     pull,
     flags=(
-        Flag("all-tags", "bool", "Every tag", short="a", unsupported="pull the tags one by one"),
+        Flag("all-tags", "bool", "Every tag of the repository", short="a"),
         Flag(
             "disable-content-trust", "bool", "Skip verification", default=True, unsupported="there is no content trust"
         ),
+        Flag("format", "string", "With --plan: json, or a template"),
+        Flag("plan", "bool", "Say what would be fetched, and what is here, instead"),
         Flag("platform", "string", "Choose an image by OS[/ARCH[/VARIANT]]"),
+        Flag(
+            "policy",
+            "string",
+            "always, missing (unless it is here), newer (if there is another) or never",
+            default="always",
+        ),
+        Flag("progress", "string", "auto, plain, tty, quiet, or rawjson: the lines of the API", default="auto"),
         Flag("quiet", "bool", "Print the name only", short="q"),
     ),
-    arguments=(1, 1),
+    arguments=(1, None),
 )

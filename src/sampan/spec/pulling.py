@@ -1,0 +1,47 @@
+"""What `/sampan/images/plan` answers: what a pull would do."""
+
+from __future__ import annotations
+
+import enum
+
+from sampan.spec.docker.body import Body, always
+
+
+class Policy(enum.StrEnum):
+    """When to pull an image that may be here, in podman's words."""
+
+    ALWAYS = "always"
+    MISSING = "missing"  # unless it is here
+    NEWER = "newer"  # if the name means another one at the registry; what is here serves if that can't be found out
+    NEVER = "never"
+
+
+class LayerState(enum.StrEnum):
+    """What a pull would do about a layer."""
+
+    HERE = "here"
+    INTERRUPTED = "interrupted"  # some of it came with an earlier pull: the rest is fetched
+    FETCHED = "fetched"
+
+
+class LayerPlan(Body, frozen=True, kw_only=True):
+    """One layer of an image, lowest first."""
+
+    digest: str = always("")  # as transferred
+    diff_id: str = always("")
+    media_type: str = always("")
+    size: int = always(0)  # as transferred
+    state: LayerState = always(LayerState.FETCHED)
+    fetched: int = always(0)  # bytes that a pull would fetch of it
+    images: tuple[str, ...] = always(())  # those here that have it
+
+
+class PullPlan(Body, frozen=True, kw_only=True):
+    """One image."""
+
+    name: str = always("")
+    digest: str = always("")
+    id: str = always("")
+    platform: str = always("")
+    is_here: bool = always(False)  # by this name, and nothing is to be done
+    layers: tuple[LayerPlan, ...] = always(())
