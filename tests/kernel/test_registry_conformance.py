@@ -130,6 +130,7 @@ def test_a_manifest_may_be_named_by_a_sha512_digest(registry: OwnRegistry, name:
         ("bytes=-2", 206, "bytes 8-9/10", b"89"),
         ("bytes=5-500", 206, "bytes 5-9/10", b"56789"),
         ("bytes=10-", 416, "bytes */10", None),
+        ("bytes=5-0", 416, "bytes */10", None),
         ("bytes=0-1,3-4", 200, None, b"0123456789"),
         ("nonsense", 200, None, b"0123456789"),
     ],
@@ -370,6 +371,20 @@ def test_an_index_may_be_sparse_where_that_is_permitted(tmp_path: Path) -> None:
 
     with serving(tmp_path / "data", tmp_path / "log", "--sparse-indexes") as registry:
         assert registry.push_manifest("a", "all", index).status == 201
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_tags_may_come_beside_the_digest(registry: OwnRegistry, name: str, algorithm: str) -> None:
+    document = image(registry.push_blob(name, b"{}"), [], annotations={"for": name})
+    digest = digest_of(encode(document), algorithm)
+
+    pushed = registry.push_manifest(name, f"{digest}?tag=one&tag=two", document)
+    refused = registry.push_manifest(name, f"{digest}?tag=.three", document)
+
+    assert (pushed.status, pushed.headers["oci-tag"]) == (201, "two")  # the last of two lines
+    assert refused.codes == ["TAG_INVALID"]
+    for tag in ("one", "two"):
+        assert registry.ask("GET", f"/v2/{name}/manifests/{tag}").headers["docker-content-digest"] == digest
 
 
 def test_a_tag_moves_to_the_manifest_that_was_pushed_last(registry: OwnRegistry, name: str) -> None:

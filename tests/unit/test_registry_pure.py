@@ -102,7 +102,6 @@ def test_any_path_is_routed_or_refused_and_nothing_routed_leaves_its_directory(p
         ("bytes=", None),
         ("bytes=-", None),
         ("bytes=a-b", None),
-        ("bytes=5-4", None),
         ("bytes=0-1,3-4", None),
         ("lines=0-1", None),
         ("bytes=--1", None),
@@ -115,7 +114,8 @@ def test_a_range_is_understood_or_ignored(header: str, wanted: range | None) -> 
 
 
 @pytest.mark.parametrize(
-    ("header", "size"), [("bytes=100-", 100), ("bytes=100-200", 100), ("bytes=-0", 100), ("bytes=0-", 0)]
+    ("header", "size"),
+    [("bytes=100-", 100), ("bytes=100-200", 100), ("bytes=-0", 100), ("bytes=0-", 0), ("bytes=5-4", 100)],
 )
 def test_a_range_behind_the_end_can_t_be_satisfied(header: str, size: int) -> None:
     with pytest.raises(ranges.Unsatisfiable):

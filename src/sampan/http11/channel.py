@@ -20,7 +20,9 @@ from sampan.errors import InvalidInput, SampanError
 from sampan.http11.body import Body, Malformed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+
+    Headers = Mapping[str, str | Sequence[str]]  # of several values each has a line of its own
 
 LONGEST_HEAD = 65536
 LONGEST_BODY = 8 << 20
@@ -247,7 +249,7 @@ class Channel:
         status: int,
         body: bytes = b"",
         content_type: str = "application/json",
-        headers: Mapping[str, str] | None = None,
+        headers: Headers | None = None,
     ) -> None:
         """Send a whole answer."""
         head = self._head(status, content_type if body else "", headers)
@@ -260,9 +262,7 @@ class Channel:
         self._send((head + "\r\n").encode("latin-1", "replace") + body)
         self._sending = False
 
-    def send_file(
-        self, status: int, file: int, span: range, content_type: str, headers: Mapping[str, str] | None = None
-    ) -> None:
+    def send_file(self, status: int, file: int, span: range, content_type: str, headers: Headers | None = None) -> None:
         """Answer with those bytes of an open file."""
         head = self._head(status, content_type, headers) + f"Content-Length: {len(span)}\r\n\r\n"
         self._sending = self.answered = True
@@ -291,7 +291,7 @@ class Channel:
     def _send_some(self, file: int, offset: int, count: int) -> int:
         return os.sendfile(self.client.fileno(), file, offset, count)
 
-    def stream(self, content_type: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Stream:
+    def stream(self, content_type: str, status: int = 200, headers: Headers | None = None) -> Stream:
         """Begin an answer that comes in pieces. The client may take as long as it likes over each: `logs -f | less`."""
         self.answered = True
         self._wait_at_most(self._patience.idle_s, 0)
@@ -306,13 +306,14 @@ class Channel:
     def _old(self) -> bool:
         return self._parser.their_http_version is not None and self._parser.their_http_version < b"1.1"
 
-    def _head(self, status: int, content_type: str, headers: Mapping[str, str] | None) -> str:
+    def _head(self, status: int, content_type: str, headers: Headers | None) -> str:
         self.status = status
         head = f"{_status_line(status)}{self._preamble}Date: {_date()}\r\n"
         if content_type:
             head += f"Content-Type: {content_type}\r\n"
         for name, value in (headers or {}).items():
-            head += f"{name}: {value}\r\n"
+            for one in (value,) if isinstance(value, str) else value:
+                head += f"{name}: {one}\r\n"
         if self._closing or self._request is None or self._request.close:
             head += "Connection: close\r\n"
         return head

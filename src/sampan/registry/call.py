@@ -8,9 +8,9 @@ from urllib.parse import parse_qs
 from sampan.registry.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
-    from sampan.http11.channel import Channel, Request
+    from sampan.http11.channel import Channel, Headers, Request
     from sampan.registry.routes import Route
     from sampan.registry.store import Repositories, Store
 
@@ -49,6 +49,10 @@ class Call:
         """Return a query parameter, "" where it is not given."""
         return self._query.get(name, [""])[0]
 
+    def queries(self, name: str) -> list[str]:
+        """Return all values of a query parameter."""
+        return self._query.get(name, [])
+
     def header(self, name: str) -> str:
         """Return a header by its name in lower case, "" where it is not given."""
         return self._request.headers.get(name, "")
@@ -72,15 +76,15 @@ class Call:
 
     # ---------------------------------------------------------------------------------------- answers
 
-    def done(self, status: int, headers: Mapping[str, str] | None = None) -> None:
+    def done(self, status: int, headers: Headers | None = None) -> None:
         """Answer without a body."""
         self._channel.reply(status, headers=headers)
 
-    def answer(self, document: bytes, content_type: str, headers: Mapping[str, str] | None = None) -> None:
+    def answer(self, document: bytes, content_type: str, headers: Headers | None = None) -> None:
         """Answer a document."""
         self._channel.reply(200, document, content_type, headers)
 
-    def send_file(self, status: int, file: int, span: range, content_type: str, headers: Mapping[str, str]) -> None:
+    def send_file(self, status: int, file: int, span: range, content_type: str, headers: Headers) -> None:
         """Answer with a part of a file."""
         self._channel.send_file(status, file, span, content_type, headers)
 

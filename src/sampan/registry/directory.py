@@ -59,15 +59,15 @@ def open_directory(root: str) -> Store:
             raise Unsupported(str(e)) from e
     if mark.version != VERSION:
         raise Unsupported(f"it was written by a later sampan: version {mark.version} of the form, not {VERSION}")
-    return Store(root, root, Directory(root))
+    return Store(root, root, Directory)
 
 
 class Directory:
-    """The repositories under `root`/repositories: see store.Repositories."""
+    """The repositories under the store's repositories/: see store.Repositories."""
 
-    def __init__(self, root: str) -> None:
-        self._root = f"{root}/repositories"
-        self._tmp = f"{root}/tmp"
+    def __init__(self, store: Store) -> None:
+        self._root = f"{store.root}/repositories"
+        self._tmp = f"{store.private}/tmp"
 
     def knows(self, name: str) -> bool:
         return any(os.path.isdir(f"{self._root}/{name}/{part}") for part in ("_manifests", "_blobs"))
@@ -119,15 +119,16 @@ class Directory:
             return None
         return Stored(digest, media_type)
 
-    def put_manifest(self, name: str, manifest: Manifest, tag: str | None) -> None:
+    def put_manifest(self, name: str, manifest: Manifest) -> None:
         if manifest.subject:
             path = f"{self._path(name, '_referrers', manifest.subject)}/{manifest.digest}"
             durable.write(path, msgspec.json.encode(manifest.listed), self._tmp)
         link = self._path(name, "_manifests", manifest.digest)
         if _read(link) != manifest.media_type or not _touch(link):
             durable.write(link, manifest.media_type.encode(), self._tmp)
-        if tag:
-            durable.write(f"{self._root}/{name}/_tags/{tag}", manifest.digest.encode(), self._tmp)
+
+    def put_tag(self, name: str, tag: str, manifest: Manifest) -> None:
+        durable.write(f"{self._root}/{name}/_tags/{tag}", manifest.digest.encode(), self._tmp)
 
     def delete_manifest(self, name: str, digest: str) -> bool:
         if self.manifest(name, digest) is None:

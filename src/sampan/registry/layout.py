@@ -74,11 +74,7 @@ def open_layout(root: str, name: str) -> Store:
         raise Unsupported(f"it is a layout of version {version[:20]!r}; 1.0.0 is understood")
     if name and not is_repository(name):
         raise InvalidInput(f"{name!r} can't be a repository", "lower-case letters, digits, and . _ - / between them")
-    layout = Layout(root, name or name_of(root))
-    store = Store(root, f"{root}/.sampan", layout)
-    layout.attach(store)
-    layout.view()  # what can't be read is said now
-    return store
+    return Store(root, f"{root}/.sampan", lambda store: Layout(store, name or name_of(root)))
 
 
 def name_of(root: str) -> str:
@@ -120,16 +116,14 @@ def _is_host(component: str) -> bool:
 class Layout:
     """The repositories of a layout: see store.Repositories."""
 
-    def __init__(self, root: str, default: str) -> None:
-        self._root = root
+    def __init__(self, store: Store, default: str) -> None:
+        self._store = store
+        self._root = store.root
         self._default = default
         self._lock = threading.Lock()
         self._seen: object = None
         self._view = _View()
-
-    def attach(self, store: Store) -> None:
-        """Say whose blobs it is to look into."""
-        self._store = store
+        self.view()  # what can't be read is said now
 
     def knows(self, name: str) -> bool:
         return name == self._default or name in self.view().manifests
@@ -161,23 +155,27 @@ class Layout:
             self._store.blobs.touch(digest)
         return stored
 
-    def put_manifest(self, name: str, manifest: Manifest, tag: str | None) -> None:
+    def put_manifest(self, name: str, manifest: Manifest) -> None:
         if _is_host(name.partition("/")[0]) and "/" in name:
             raise Refusal("NAME_INVALID", "a layout can't hold a name that begins like a registry's host")
         with self._lock:
             entries = self._entries()
+            if not any((self._place(e)[0], e["digest"]) == (name, manifest.digest) for e in entries):
+                self._save([*entries, self._new(name, None, manifest)])
+
+    def put_tag(self, name: str, tag: str, manifest: Manifest) -> None:
+        with self._lock:
             kept = []
-            for entry in entries:
-                where, tagged = self._place(entry)
-                if where == name and entry["digest"] == manifest.digest and (tagged is None or tagged == tag):
-                    continue
-                kept.append(self._untagged(entry) if where == name and tag and tagged == tag else entry)
-            new: dict[str, Any] = msgspec.to_builtins(
-                Descriptor(media_type=manifest.media_type, digest=manifest.digest, size=len(manifest.data))
-            )
-            if tag or not any(self._place(e)[0] == name and e["digest"] == manifest.digest for e in kept):
-                kept.append(_named(new, self._ref_name(name, tag, manifest.digest)))
-            self._save(kept)
+            for entry in self._entries():
+                if self._place(entry) == (name, tag):
+                    entry = self._untagged(entry)  # noqa: PLW2901 the manifest that had the tag stays
+                if (entry["digest"], self._place(entry)) != (manifest.digest, (name, None)):
+                    kept.append(entry)
+            self._save([*kept, self._new(name, tag, manifest)])
+
+    def _new(self, name: str, tag: str | None, manifest: Manifest) -> dict[str, Any]:
+        one = Descriptor(media_type=manifest.media_type, digest=manifest.digest, size=len(manifest.data))
+        return _named(msgspec.to_builtins(one), self._ref_name(name, tag, manifest.digest))
 
     def delete_manifest(self, name: str, digest: str) -> bool:
         with self._lock:

@@ -33,28 +33,35 @@ def get_manifest(call: Call) -> None:
 
 
 def put_manifest(call: Call) -> None:
-    """Check a manifest and keep it; with a tag, the tag names it from now on."""
-    tag = _tag(call.last)
+    """Check a manifest and keep it; the tag, if it is named by one, leads to it from now on."""
+    by_digest = ":" in call.last
+    # Tags beside a digest are how one of sha512 gets any; the specification has it since 1.2.
+    tags = [check_tag(tag) for tag in (call.queries("tag") if by_digest else [call.last])]
     data = call.body(document.LONGEST)
-    digest = digest_of(data) if tag else _checked_digest(data, call.last)
+    digest = _checked_digest(data, check_digest(call.last)) if by_digest else digest_of(data)
     manifest = document.read(data, call.header("content-type"), digest)
     with call.store.linking():
         _check_references(call, manifest)
         call.store.blobs.put(data, digest)
-        call.repositories.put_manifest(call.name, manifest, tag)
-    headers = {"Location": f"/v2/{call.name}/manifests/{digest}", "Docker-Content-Digest": digest}
+        call.repositories.put_manifest(call.name, manifest)
+        for tag in tags:
+            call.repositories.put_tag(call.name, tag, manifest)
+    headers: dict[str, str | list[str]] = {
+        "Location": f"/v2/{call.name}/manifests/{digest}",
+        "Docker-Content-Digest": digest,
+    }
     if manifest.subject:
         headers["OCI-Subject"] = manifest.subject
+    if by_digest and tags:
+        headers["OCI-Tag"] = tags
     call.done(201, headers)
 
 
-def _tag(reference: str) -> str | None:
-    if ":" in reference:
-        check_digest(reference)
-        return None
-    if not is_tag(reference):
-        raise Refusal("TAG_INVALID", "invalid tag", detail={"tag": reference[:300]})
-    return reference
+def check_tag(tag: str) -> str:
+    """Return a tag as it is. Raises Refusal."""
+    if not is_tag(tag):
+        raise Refusal("TAG_INVALID", "invalid tag", detail={"tag": tag[:300]})
+    return tag
 
 
 def _checked_digest(data: bytes, digest: str) -> str:

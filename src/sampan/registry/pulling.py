@@ -50,7 +50,7 @@ def _span(call: Call, size: int) -> range | None:
     except ranges.Unsatisfiable:
         raise Refusal(
             "SIZE_INVALID",
-            "the range begins behind the blob's end",
+            "no byte of the blob is in the range",
             status=416,
             headers={"Content-Range": f"bytes */{size}"},
         ) from None

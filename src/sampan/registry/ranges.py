@@ -9,13 +9,14 @@ _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?(\d{1,19})-(\d{1,19})(?:/(?:\d{1,19}
 
 
 class Unsatisfiable(Exception):
-    """The range begins behind the end."""
+    """No byte of the content is in the range."""
 
 
 def wanted(header: str, size: int) -> range | None:
     """Return which bytes of `size` a Range header asks for, None where all are to be sent.
 
-    Several ranges, other units and what is malformed are ignored, as RFC 9110 §14.2 permits. Raises Unsatisfiable.
+    Several ranges, other units and what is malformed are ignored, as RFC 9110 §14.2 permits. Raises Unsatisfiable, also
+    for a range that ends before it begins, as Go's servers and so most registries do.
     """
     match = _ONE_RANGE.fullmatch(header)
     if match is None:
@@ -27,9 +28,7 @@ def wanted(header: str, size: int) -> range | None:
         if int(last) == 0 or size == 0:
             raise Unsatisfiable
         return range(max(0, size - int(last)), size)
-    if last and int(last) < int(first):
-        return None
-    if int(first) >= size:
+    if int(first) >= size or (last and int(last) < int(first)):
         raise Unsatisfiable
     return range(int(first), min(int(last) + 1 if last else size, size))
 

@@ -15,7 +15,7 @@ from sampan.registry.blobs import ALGORITHMS, Blobs
 from sampan.registry.uploads import Uploads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from sampan.registry.document import Manifest
@@ -50,8 +50,11 @@ class Repositories(Protocol):
     def manifest(self, name: str, reference: str, *, used: bool = False) -> Stored | None:
         """Return the manifest of that tag or digest; `used` as above."""
 
-    def put_manifest(self, name: str, manifest: Manifest, tag: str | None) -> None:
-        """Give the repository a manifest whose bytes are there, and the tag to it."""
+    def put_manifest(self, name: str, manifest: Manifest) -> None:
+        """Give the repository a manifest whose bytes are there."""
+
+    def put_tag(self, name: str, tag: str, manifest: Manifest) -> None:
+        """Let a tag name a manifest that the repository has."""
 
     def delete_manifest(self, name: str, digest: str) -> bool:
         """Remove a manifest with its tags; tell whether it was there."""
@@ -70,14 +73,14 @@ class Repositories(Protocol):
 
 
 class Store:
-    """One directory that is served."""
+    """One directory that is served; `repositories` makes what knows its form."""
 
-    def __init__(self, root: str, private: str, repositories: Repositories) -> None:
+    def __init__(self, root: str, private: str, repositories: Callable[[Store], Repositories]) -> None:
         self.root = root
         self.private = private  # where uploads, unfinished files and locks are
-        self.repositories = repositories
         self.blobs = Blobs(f"{root}/blobs", f"{private}/tmp")
         self.uploads = Uploads(f"{private}/uploads")
+        self.repositories = repositories(self)
 
     def linking(self) -> AbstractContextManager[None]:
         """Keep gc from removing anything in the meantime: a blob is found to be there, then linked."""
