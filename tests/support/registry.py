@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import subprocess
-import urllib.error
-import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 from support.sampan import wait_until
 
 
 class Registry:
-    """`address` is 127.0.0.1:PORT; images are pushed with skopeo. `within` is a command that leads where both run."""
+    """`address` is 127.0.0.1:PORT; images are pushed with skopeo. `within` is a command that leads where both run.
 
-    def __init__(self, directory: Path, within: tuple[str, ...] = ()) -> None:
+    `users` are names and passwords; `tls` is what configures its TLS, in docker-registry's words.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        within: tuple[str, ...] = (),
+        *,
+        users: Mapping[str, str] | None = None,
+        tls: Mapping[str, object] | None = None,
+    ) -> None:
         self.directory, self.within = directory, within
         directory.mkdir(exist_ok=True)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{probe.getsockname()[1]}"
         configuration = directory / "config.yml"
-        configuration.write_text(
-            f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {directory}/data}}}}\n"
-            f"http: {{addr: {self.address}}}\n"
-        )
+        settings: dict[str, object] = {
+            "version": "0.1",
+            "log": {"level": "error"},
+            "storage": {"filesystem": {"rootdirectory": f"{directory}/data"}},
+            "http": {"addr": self.address, **({"tls": tls} if tls else {})},
+        }
+        if users:
+            words = ["htpasswd", "-Bbn"]
+            lines = [subprocess.run([*words, *user], capture_output=True, check=True).stdout for user in users.items()]
+            (directory / "htpasswd").write_bytes(b"".join(lines))
+            settings["auth"] = {"htpasswd": {"realm": "here", "path": f"{directory}/htpasswd"}}
+        configuration.write_text(json.dumps(settings))
         self._log = (directory / "log").open("wb")
         self._server = subprocess.Popen(
             [*within, "docker-registry", "serve", str(configuration)], stdout=self._log, stderr=self._log
@@ -36,11 +54,9 @@ class Registry:
         if self.within:
             sockets = subprocess.run([*self.within, "ss", "-Hltn"], capture_output=True, text=True, check=True)
             return self.address in sockets.stdout.split()
-        try:
-            with urllib.request.urlopen(f"http://{self.address}/v2/", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
+        host, _, port = self.address.partition(":")
+        with socket.socket() as probe:
+            return probe.connect_ex((host, int(port))) == 0
 
     def push(self, source: str, name: str, *options: str) -> str:
         """Copy `source` (skopeo's transport:path) to NAME here; return the whole reference."""

@@ -121,19 +121,19 @@ PAIR = base64.b64encode(b"me:pa:ss").decode()
 def test_credentials_are_found_under_every_spelling_of_a_registry(tmp_path, key):
     directory = write_config(tmp_path, auths={key: {"auth": PAIR}}, psFormat="x")
 
-    assert auth.find("r.example:5000", directory) == AuthConfig(username="me", password="pa:ss")
-    assert auth.find("r.example", directory) is None
+    assert auth.find("r.example:5000", directory=directory) == AuthConfig(username="me", password="pa:ss")
+    assert auth.find("r.example", directory=directory) is None
 
 
 def test_docker_hub_has_a_name_of_its_own(tmp_path):
     directory = write_config(tmp_path, auths={"https://index.docker.io/v1/": {"auth": PAIR}})
 
-    assert auth.find("docker.io", directory) == AuthConfig(username="me", password="pa:ss")
+    assert auth.find("docker.io", directory=directory) == AuthConfig(username="me", password="pa:ss")
 
 
 def test_no_configuration_means_nobody(tmp_path):
-    assert auth.find("docker.io", str(tmp_path / "none")) is None
-    assert auth.find("docker.io", write_config(tmp_path)) is None
+    assert auth.find("docker.io", directory=str(tmp_path / "none")) is None
+    assert auth.find("docker.io", directory=write_config(tmp_path)) is None
 
 
 def test_a_helper_is_asked_as_its_protocol_says(tmp_path, monkeypatch):
@@ -148,16 +148,16 @@ def test_a_helper_is_asked_as_its_protocol_says(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     directory = write_config(tmp_path, credsStore="test", credHelpers={"c.example": "missing"})
 
-    assert auth.find("a.example", directory) == AuthConfig(username="u", password="s")
-    assert auth.find("b.example", directory) == AuthConfig(identity_token="t")
-    assert auth.find("d.example", directory) is None
+    assert auth.find("a.example", directory=directory) == AuthConfig(username="u", password="s")
+    assert auth.find("b.example", directory=directory) == AuthConfig(identity_token="t")
+    assert auth.find("d.example", directory=directory) is None
     with pytest.raises(Exception, match="can't run docker-credential-missing"):
-        auth.find("c.example", directory)
+        auth.find("c.example", directory=directory)
 
 
 def test_a_helper_is_a_name_and_no_path(tmp_path):
     with pytest.raises(InvalidInput, match="no program's name"):
-        auth.find("a", write_config(tmp_path, credsStore="../../evil"))
+        auth.find("a", directory=write_config(tmp_path, credsStore="../../evil"))
 
 
 def header(document):

@@ -8,7 +8,10 @@ from __future__ import annotations
 import binascii
 import os
 
+from sampan.cli.failure import Failure
+from sampan.cli.output import warn
 from sampan.client.jsontext import dumps, loads
+from sampan.spec.credentials import auth_files, helper_of, kept_for, server_of, told_by_helper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,18 +19,32 @@ if TYPE_CHECKING:
 
     from sampan.cli.session import Session
 
-_HUB = "https://index.docker.io/v1/"
+
+def headers_for(session: Session, registry: str, repository: str = "") -> dict[str, str]:
+    """Return the header with the credentials for a repository; none where there are none."""
+    found = find(session, registry, repository)
+    return _header({**found, "serveraddress": server_of(registry)}) if found else {}
 
 
-def headers_for(session: Session, registry: str) -> dict[str, str]:
-    """Return the header with the credentials for a registry; none where there are none."""
-    config = session.config()
-    key = _HUB if registry == "docker.io" else registry
-    helper = (config.get("credHelpers") or {}).get(registry) or config.get("credsStore")
-    found = _from_helper(helper, key) if helper else None
-    if found is None:
-        found = _from_auths(config.get("auths") or {}, key)
-    return _header({**found, "serveraddress": key}) if found else {}
+def find(session: Session, registry: str, repository: str = "") -> dict[str, str] | None:
+    """Look credentials up: config.json, its helpers, then what podman and skopeo keep."""
+    files = auth_files(os.environ, os.geteuid(), os.path.expanduser("~"))
+    for config in (session.config(), *map(_read, files)):
+        helper = helper_of(config, registry, repository)
+        found = _from_helper(*helper) if helper is not None else None
+        found = found or kept_for(config, registry, repository)
+        if found is not None:
+            return found
+    return None
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as f:
+            config = loads(f.read())
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def headers_of(credentials: str, registry: str) -> dict[str, str]:
@@ -41,54 +58,50 @@ def _header(document: dict[str, str]) -> dict[str, str]:
     return {"X-Registry-Auth": encoded.replace("+", "-").replace("/", "_")}
 
 
-def _from_auths(auths: dict[str, Any], key: str) -> dict[str, str] | None:
-    entry = auths.get(key) or next((value for name, value in auths.items() if _host(name) == _host(key)), None)
-    if not isinstance(entry, dict):
-        return None
-    if entry.get("identitytoken"):
-        return {"identitytoken": str(entry["identitytoken"])}
-    if entry.get("auth"):
-        try:
-            user, colon, password = binascii.a2b_base64(str(entry["auth"])).decode().partition(":")
-        except ValueError:
-            return None
-        return {"username": user, "password": password.rstrip("\0")} if colon else None
-    if entry.get("username"):
-        return {"username": str(entry["username"]), "password": str(entry.get("password", ""))}
+def _from_helper(helper: str, key: str) -> dict[str, str] | None:
+    """Ask a helper; what it says when it fails is passed on, and then nobody's credentials are sent, as in Docker."""
+    try:
+        text = ask_helper(helper, "get", key.encode())
+        told = loads(text)
+        return told_by_helper(str(told.get("Username", "")), str(told.get("Secret", "")))
+    except Failure as e:
+        if "credentials not found" not in e.message:
+            warn(f"WARNING: {e.message}")
+    except (ValueError, AttributeError):
+        warn(f"WARNING: error getting credentials: the answer of docker-credential-{helper} can't be read")
     return None
 
 
-def _host(name: str) -> str:
-    return name.removeprefix("https://").removeprefix("http://").partition("/")[0]
-
-
-def _from_helper(helper: str, key: str) -> dict[str, str] | None:
-    """Ask `docker-credential-HELPER get`; a helper that is not there or knows nothing gives nothing."""
+def ask_helper(helper: str, action: str, question: bytes) -> bytes:
+    """Run `docker-credential-HELPER get|store|erase`; docker/docker-credential-helpers, README. Raises Failure."""
     program = f"docker-credential-{helper}"
-    question, answer = os.pipe(), os.pipe()
+    what = {"get": "getting", "store": "storing", "erase": "erasing"}[action]
+    asked, answer = os.pipe(), os.pipe()
     actions = [
-        (os.POSIX_SPAWN_DUP2, question[0], 0),
+        (os.POSIX_SPAWN_DUP2, asked[0], 0),
         (os.POSIX_SPAWN_DUP2, answer[1], 1),
         (os.POSIX_SPAWN_OPEN, 2, "/dev/null", os.O_WRONLY, 0),
     ]
+    if "/" in helper:
+        raise Failure(f"error {what} credentials: {helper!r} is no helper's name")
     try:
-        process = os.posix_spawnp(program, [program, "get"], os.environ, file_actions=actions)
-    except OSError:
-        for descriptor in (*question, *answer):
+        process = os.posix_spawnp(program, [program, action], os.environ, file_actions=actions)
+    except OSError as e:
+        for descriptor in (*asked, *answer):
             os.close(descriptor)
-        return None
-    os.close(question[0])
+        cause = "executable file not found in $PATH" if isinstance(e, FileNotFoundError) else (e.strerror or "").lower()
+        raise Failure(f'error {what} credentials - err: exec: "{program}": {cause}, out: ``') from None
+    os.close(asked[0])
     os.close(answer[1])
-    with os.fdopen(question[1], "wb") as f:
-        f.write(key.encode())
+    try:
+        with os.fdopen(asked[1], "wb") as f:
+            f.write(question)
+    except BrokenPipeError:
+        pass  # it does not want to know: its status says why
     with os.fdopen(answer[0], "rb") as f:
         text = f.read()
-    if os.waitpid(process, 0)[1] != 0:
-        return None
-    try:
-        told = loads(text)
-    except ValueError:
-        return None
-    if told.get("Username") == "<token>":
-        return {"identitytoken": str(told["Secret"])}
-    return {"username": str(told.get("Username", "")), "password": str(told.get("Secret", ""))}
+    status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    if status:
+        said = text.decode(errors="replace").strip()
+        raise Failure(f"error {what} credentials - err: exit status {status}, out: `{said}`")
+    return text

@@ -27,6 +27,7 @@ from sampan.engine import (
     opening,
     pruning,
     pulling,
+    registries,
     removing,
     stopping,
     system,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from sampan.engine.tasks import Task
     from sampan.image.compression import Readable
     from sampan.spec import docker
+    from sampan.spec.distribution import AuthConfig
     from sampan.spec.pulling import PullPlan
 
 _IDLE_S = 600.0
@@ -296,12 +298,9 @@ class Engine:
         """Return what takes how much room, of these kinds of objects."""
         return system.disk_usage(self._core, kinds)
 
-    def check_auth(self, given: docker.AuthConfig) -> docker.AuthResponse:
-        """Try credentials at a registry."""
-        raise Unsupported(
-            f"unsupported: checking credentials for {given.serveraddress or 'docker.io'}",
-            "log in with docker login, or write ~/.docker/config.json; a pull tries them",
-        )
+    def log_in(self, server: str, auth: AuthConfig) -> str:
+        """Have a registry check credentials; return the identity token that it grants, "" where there is none."""
+        return registries.log_in(self._core, server, auth)
 
     def events(self, query: EventsQuery) -> Listener:
         """Return past and coming events, to be iterated over; `close` from any thread ends it."""

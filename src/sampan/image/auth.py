@@ -7,25 +7,17 @@ import binascii
 import os
 import re
 import subprocess
+from typing import Any
 
 import msgspec
 
-from sampan.errors import Failed, InvalidInput, doing
+from sampan.errors import Failed, InvalidInput, doing, from_os_error
+from sampan.spec import credentials
 from sampan.spec.distribution import AuthConfig
 
 _HELPER_TIMEOUT_S = 30
-_DOCKER_HUB = "https://index.docker.io/v1/"
-_TOKEN_USER = "<token>"  # noqa: S105  # what a helper answers as name where its secret is an identity token
 _URL_SAFE = str.maketrans("-_", "+/")
 _HELPER_NAME = re.compile(r"[A-Za-z0-9_.-]+")
-
-
-class _ConfigFile(msgspec.Struct, frozen=True):
-    """The part of ~/.docker/config.json that is about registries."""
-
-    auths: dict[str, AuthConfig] | None = None
-    creds_store: str | None = msgspec.field(name="credsStore", default=None)
-    cred_helpers: dict[str, str] | None = msgspec.field(name="credHelpers", default=None)
 
 
 class _HelperAnswer(msgspec.Struct, frozen=True, rename="pascal"):
@@ -46,27 +38,33 @@ def from_header(text: str) -> AuthConfig | None:
     return with_password(auth) if auth != AuthConfig(server_address=auth.server_address) else None
 
 
-def find(registry: str, directory: str | None = None) -> AuthConfig | None:
-    """Look credentials up in config.json of `directory`, $DOCKER_CONFIG or ~/.docker; None: go there as nobody."""
-    directory = directory or os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
-    path = f"{directory}/config.json"
+def find(registry: str, repository: str = "", directory: str | None = None) -> AuthConfig | None:
+    """Look credentials up in config.json of `directory`, $DOCKER_CONFIG or ~/.docker, then where podman keeps them.
+
+    None: go there as nobody.
+    """
+    home = os.path.expanduser("~")
+    directory = directory or os.environ.get("DOCKER_CONFIG") or f"{home}/.docker"
+    for path in (f"{directory}/config.json", *credentials.auth_files(os.environ, os.geteuid(), home)):
+        config = _read(path)
+        helper = credentials.helper_of(config, registry, repository)
+        found = _ask(*helper) if helper is not None else None
+        found = found or credentials.kept_for(config, registry, repository)
+        if found is not None:
+            return msgspec.convert(found, AuthConfig)
+    return None
+
+
+def _read(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
-            config = msgspec.json.decode(file.read(), type=_ConfigFile)
+            return msgspec.json.decode(file.read(), type=dict[str, Any])
     except (FileNotFoundError, NotADirectoryError):
-        return None
-    except msgspec.DecodeError as e:
+        return {}
+    except OSError as e:
+        raise from_os_error(e).within("can't read credentials") from e
+    except (msgspec.DecodeError, RecursionError) as e:
         raise InvalidInput(f"can't read {path}: {e}") from e
-    keys = _keys(registry)
-    helper = next((config.cred_helpers[key] for key in keys if key in (config.cred_helpers or {})), config.creds_store)  # type: ignore[index]
-    if helper:
-        found = _ask(helper, _DOCKER_HUB if registry == "docker.io" else registry)
-        if found is not None:
-            return found
-    for key, auth in (config.auths or {}).items():
-        if key in keys or _host(key) in keys:
-            return with_password(auth) if auth != AuthConfig() else None
-    return None
 
 
 def with_password(auth: AuthConfig) -> AuthConfig:
@@ -80,17 +78,7 @@ def with_password(auth: AuthConfig) -> AuthConfig:
     return msgspec.structs.replace(auth, username=name, password=password.rstrip("\0"), auth="")
 
 
-def _keys(registry: str) -> tuple[str, ...]:
-    if registry == "docker.io":
-        return (_DOCKER_HUB, "index.docker.io", "docker.io", "registry-1.docker.io")
-    return (registry, f"https://{registry}", f"http://{registry}")
-
-
-def _host(key: str) -> str:
-    return key.removeprefix("https://").removeprefix("http://").partition("/")[0]
-
-
-def _ask(helper: str, server: str) -> AuthConfig | None:
+def _ask(helper: str, server: str) -> dict[str, str] | None:
     """Ask a credential helper; its protocol is docker/docker-credential-helpers, README."""
     if not _HELPER_NAME.fullmatch(helper):
         raise InvalidInput(f"can't use credential helper {helper!r}: it is no program's name")
@@ -111,6 +99,4 @@ def _ask(helper: str, server: str) -> AuthConfig | None:
             answer = msgspec.json.decode(done.stdout, type=_HelperAnswer)
         except msgspec.DecodeError as e:
             raise Failed(f"its answer can't be read: {e}") from e
-    if answer.username == _TOKEN_USER:
-        return AuthConfig(identity_token=answer.secret)
-    return AuthConfig(username=answer.username, password=answer.secret)
+    return credentials.told_by_helper(answer.username, answer.secret)

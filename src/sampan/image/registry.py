@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sampan.image.transport import Answer
     from sampan.spec.distribution import AuthConfig
     from sampan.spec.reference import Reference
+    from sampan.spec.settings import Place
 
 T = TypeVar("T")
 
@@ -54,12 +55,12 @@ class Repository:
         self._own = Endpoint(
             own,
             reference=reference,
-            auth=auth if auth is not None and _is_for(auth, reference.registry, own.host) else _finder(own.host),
+            auth=auth if auth is not None and _is_for(auth, reference.registry, own.host) else _finder(own),
             registries=registries,
         )
         impatient = msgspec.structs.replace(registries, tries=min(registries.tries, _TRIES_OF_MIRRORS))
         self._mirrors = [
-            Endpoint(place, reference=reference, auth=_finder(place.host), registries=impatient) for place in others
+            Endpoint(place, reference=reference, auth=_finder(place), registries=impatient) for place in others
         ]
         self._tries = registries.tries
         self._sessions: list[Answer] = []  # uploads that the registry began where a mount was asked for
@@ -239,10 +240,6 @@ class Repository:
         """Delete a manifest by its digest; by a tag the tag only, which not every registry can. Raises NotFound."""
         self._own.ask(Request("DELETE", fetch.manifest_path(self._own, tag_or_digest)), DELETE).discard()
 
-    def log_in(self) -> None:
-        """Have the registry check the credentials, and nothing else. Raises NotPermitted."""
-        self._own.ask(Request("GET", "/v2/")).discard()
-
     def stop(self) -> None:
         """End what any thread does here: it raises Failed."""
         for endpoint in (*self._mirrors, self._own):
@@ -261,8 +258,8 @@ def _is_for(auth: AuthConfig, registry: str, host: str) -> bool:
     return registry == host or (registry, host) == (DEFAULT_REGISTRY, DOCKER_HUB)
 
 
-def _finder(host: str) -> Callable[[], AuthConfig | None]:
-    return lambda: credentials.find(DEFAULT_REGISTRY if host == DOCKER_HUB else host)
+def _finder(place: Place) -> Callable[[], AuthConfig | None]:
+    return lambda: credentials.find(DEFAULT_REGISTRY if place.host == DOCKER_HUB else place.host, place.repository)
 
 
 def _next_link(header: str) -> str | None:

@@ -86,6 +86,18 @@ class Registries(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
             own = msgspec.structs.replace(own, insecure=True)
         return (*(self._place(mirror + rest) for mirror in found.mirrors), own)
 
+    def place(self, registry: str) -> Place:
+        """Return where a registry is: what is said to it is about no repository. Raises InvalidInput."""
+        _, found = self._of(registry)
+        if found.blocked:
+            raise InvalidInput(f"can't use {registry}: it is blocked in the configuration")
+        host = (found.location or registry).partition("/")[0]
+        return Place(
+            host=DOCKER_HUB if host in _HUB_NAMES else host,
+            repository="",
+            insecure=found.insecure or self.is_insecure(host),
+        )
+
     def is_insecure(self, host: str) -> bool:
         """Tell whether a host may speak without TLS, or show a certificate that nobody knows."""
         found = self.known.get(_usual(host))

@@ -40,6 +40,7 @@ SERVER = "sampan.api.server"
 
 KEPT = frozenset({
     "PATH", "HOME", "LANG", "TZ", "SAMPAN_IDLE_S", "SAMPAN_PARKED_S", "DOCKER_CONFIG", "SAMPAN_CONFIG",
+    "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
 })  # fmt: skip

@@ -92,7 +92,8 @@ def request(
     """Have the server pull `target`, a repository's name with a tag or digest or without, and show its progress."""
     name, tag = target
     parameters = query(fromImage=name, tag=tag, platform=platform, policy=policy if policy != "always" else None)
-    answer = session.ask("POST", f"/images/create{parameters}", None, headers_for(session, reference.registry))
+    headers = headers_for(session, reference.registry, reference.repository)
+    answer = session.ask("POST", f"/images/create{parameters}", None, headers)
     try:
         show(answer.lines(), stream=stream, mode=mode)
     except Failure as e:

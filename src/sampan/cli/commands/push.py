@@ -36,7 +36,7 @@ def push(call: Call) -> int:
         forceCompressionFormat=options["force-compression"],
     )
     target = f"/images/{quote(reference.familiar_name())}/push{parameters}"
-    answer = call.session.ask("POST", target, b"", headers_for(call.session, reference.registry))
+    answer = call.session.ask("POST", target, b"", headers_for(call.session, reference.registry, reference.repository))
     pushed = show(answer.lines(), quiet=options["quiet"])
     if options["digestfile"] and pushed:
         write_digest(options["digestfile"], pushed[-1]["Digest"])
