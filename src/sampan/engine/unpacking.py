@@ -39,11 +39,13 @@ class Unpacker:
             limits=msgspec.json.encode(settings.limits),
             size=size,
         )
-        if size is not None:
-            self._make_room()
+        self._make_room()
         channel = self._core.worker()
         try:
             return channel.ask(job, messages.Unpacked, (fd,), timeout_s=_UNPACK_S)
+        except SampanError:  # it may have been interrupted
+            self._make_room()
+            raise
         finally:
             channel.close()
 
@@ -62,7 +64,7 @@ class Unpacker:
         return None
 
     def _make_room(self) -> None:
-        """Let the one that waits longest give up, so that there are not too many of them."""
+        """Let those give up that have waited longest, so that one more is not too many."""
         waiting = self._core.images.layers.waiting()
         for place in waiting[: max(0, len(waiting) + 1 - _MOST_WAITING)]:
             channel = _connect(self._core, place)
