@@ -31,9 +31,15 @@ def kill(pid: int) -> None:
     wait_until(lambda: not Path(f"/proc/{pid}").exists(), what=f"the end of {pid}")
 
 
+def interrupted(sampan: Sampan, name: str) -> bool:
+    (plan,) = sampan.json("pull", "--plan", "--format", "json", name)
+    return any(layer["State"] == "interrupted" for layer in plan["Layers"])
+
+
 def goes_on(sampan: Sampan, fake: StallingRegistry, name: str = "app:1") -> None:
-    fake.hold_at.clear()
     fake.down = False
+    wait_until(lambda: interrupted(sampan, f"{fake.address}/{name}"))  # that its client has left is seen in a moment
+    fake.hold_at.clear()
     said = sampan("pull", f"{fake.address}/{name}")
     assert "Downloaded newer image" in said.out
     assert fake.starts[BLOB][-1] == HALF
