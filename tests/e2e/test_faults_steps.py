@@ -92,8 +92,7 @@ CASES = {
 }
 
 
-# "shim, run" is among the long ones: it has been seen to hang once.
-@pytest.mark.parametrize("case", [case for case in CASES if case != "shim, run"])
+@pytest.mark.parametrize("case", CASES)
 def test_killed_at_some_steps_nothing_is_left(ready: Sampan, case: str) -> None:
     strike(ready, CASES[case], FEW)
 

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from sampan.errors import Conflict
 from sampan.supervise import messages as m
+from support.faults import slowed
 from support.supervised import TINY_SERVER, World, until
 from support.tars import archive, member
 
@@ -486,6 +488,19 @@ def named(world, name):
     return found
 
 
+def parent(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def children(world, pid):
+    """Return a process's children that are shims or could be."""
+    found = set()
+    for child in named(world, "sampan-shim"):
+        with contextlib.suppress(OSError):
+            found |= {child} if parent(child) == pid else set()
+    return found
+
+
 def test_whatever_waits_ahead_of_need_may_be_killed(world):
     container = world.run("sleep", "1000")
     until(lambda: len(named(world, "sampan-shim")) == 4, "nursery, a spare shim, its launcher, and the container's")
@@ -499,6 +514,36 @@ def test_whatever_waits_ahead_of_need_may_be_killed(world):
     assert container.link.ask(m.Hello()).phase == "running"
     for _ in range(3):
         assert world.run("sh", "-c", "exit 3").link.event(m.Exited).exit_code == 3
+
+
+def test_a_spare_shim_that_dies_before_the_keeper_has_heard_of_its_birth_is_not_handed_out(world):
+    until(lambda: len(named(world, "sampan-shim")) == 3, "nursery, spare shim, launcher")
+    (spare,) = {parent(pid) for pid in named(world, "sampan-shim")} - {world.keeper_pid}
+    (nursery,) = children(world, world.keeper_pid) - {spare}
+
+    with slowed(nursery, "sendmsg", 1):  # it tells of each birth by one
+        kill(spare)
+        born = until(lambda: children(world, world.keeper_pid) - {nursery, spare}, "the next one")
+        kill(born.pop())
+        time.sleep(1)
+
+    assert world.run("sh", "-c", "exit 3").link.event(m.Exited).exit_code == 3
+    assert world.run("sh", "-c", "exit 4").link.event(m.Exited).exit_code == 4
+
+
+def test_a_shim_that_can_not_be_given_its_directory_is_refused_and_its_channel_ends(world):
+    container = world.prepare(socket.socket())
+    Path(world.dirs.shim(container.id)).write_text("in the way")
+    ours, theirs = socket.socketpair()
+
+    with ours, theirs:
+        with pytest.raises(Conflict, match="exists"):
+            world.keeper.ask(m.ForkShim(id=container.id), [theirs.fileno()])
+        theirs.close()
+        ours.settimeout(10)
+        assert ours.recv(1) == b""
+    os.unlink(world.dirs.shim(container.id))
+    assert world.run("sh", "-c", "exit 3").link.event(m.Exited).exit_code == 3
 
 
 def test_many_containers_at_once(world):

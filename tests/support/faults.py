@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,6 +61,31 @@ class Strace:
             self._process.wait()
         if not keep:
             self._out.unlink(missing_ok=True)
+
+
+@contextmanager
+def slowed(pid: int, call: str, seconds: float) -> Iterator[None]:
+    """A process that waits before each of its calls of a kind; its children are as quick as ever."""
+    slow = f"--inject={call}:delay_enter={round(seconds * 1e6)}"
+    with subprocess.Popen(["strace", "-qq", "-e", f"trace={call}", slow, "-o", "/dev/null", "-p", str(pid)]) as tracer:
+        try:
+            wait_until(lambda: "TracerPid:\t0\n" not in status(pid))
+            yield
+        finally:
+            tracer.terminate()
+
+
+@contextmanager
+def stopped(*pids: int) -> Iterator[None]:
+    """Processes that stand still meanwhile, those of them that live so long."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
 
 def status(pid: int) -> str:

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sampan.engine import lifecycle
-from sampan.engine.launch import must_run
 from sampan.engine.lifecycle import Verb
+from sampan.engine.reaching import ask
 from sampan.engine.requests import LogsQuery
 from sampan.errors import SampanError
 from sampan.spec.state import Status
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from sampan.engine.registry import Container
     from sampan.engine.requests import AttachQuery
 
-_ANSWER_S = 30
 STREAMS = {"stdin": 0, "stdout": 1, "stderr": 2}
 
 
@@ -99,9 +98,11 @@ class AttachSession:
             if not container.running:
                 container.attaching.append((os.dup(fd), message))
                 return
-            channel = must_run(container, Verb.ATTACH)
-            pending = channel.post(message, (fd,))
-        pending.wait(messages.Done, _ANSWER_S)
+        try:
+            ask(container, Verb.ATTACH, message, messages.Done, fds=(fd,))
+        except SampanError:
+            if container.running:
+                raise
 
     def _streams(self) -> frozenset[Literal["stdin", "stdout", "stderr"]]:
         found: set[Literal["stdin", "stdout", "stderr"]] = set()

@@ -9,8 +9,8 @@ from sampan import ids
 from sampan.engine import lifecycle
 from sampan.engine.attaching import tell_client
 from sampan.engine.core import encode
-from sampan.engine.launch import must_run
 from sampan.engine.lifecycle import Verb
+from sampan.engine.reaching import TRIES, ask, must_run
 from sampan.engine.translate import exec_process
 from sampan.errors import Conflict, NotFound, SampanError
 from sampan.runtime import plan as planning
@@ -122,20 +122,33 @@ class ExecSession:
         """The connection broke before it was handed over: it can be started again."""
         self._exec.started = False
 
-    def run(self, fd: int | None, already_read: bytes) -> messages.Launched:
+    def run(self, fd: int | None, already_read: bytes) -> None:
         """Have the shim run it; return when it is being executed."""
         core, exec = self._core, self._exec
-        plan = plan_of(core, exec)
-        channel = must_run(exec.container, Verb.EXEC)
-        message = self._message(plan, fd, already_read)
-        fds = () if fd is None else (fd,)
+        message = self._message(plan_of(core, exec), fd, already_read)
+        must_run(exec.container, Verb.EXEC)
         core.tell(exec.container, f"exec_start: {' '.join(exec.config.cmd or ())}", {"execID": exec.id})
-        pending = channel.post(message, fds, then=self._runs)
         try:
-            return pending.wait(messages.Launched, _LAUNCH_S)
+            self._launch(message, () if fd is None else (fd,))
         except SampanError as e:
             exec.code = e.exit_status if e.exit_status in (126, 127) else 126
             raise
+
+    def _launch(self, message: messages.Exec, fds: tuple[int, ...]) -> None:
+        """Ask again where the shim was killed, unless its successor says that the program was executed."""
+        exec = self._exec
+        for left in reversed(range(TRIES)):
+            pending = must_run(exec.container, Verb.EXEC).post(message, fds, then=self._runs)
+            try:
+                pending.wait(messages.Launched, _LAUNCH_S)
+            except SampanError:
+                if not pending.broken or not left:
+                    raise
+            else:
+                return
+            learn(self._core, exec.container, ask(exec.container, Verb.EXEC, messages.Hello(), messages.Status))
+            if exec.running or exec.code is not None:
+                return
 
     def _runs(self, answer: messages.Message) -> None:
         if isinstance(answer, messages.Launched):
@@ -227,5 +240,4 @@ def inspect(core: Core, exec_id: str) -> ExecInspectResponse:
 def resize(core: Core, exec_id: str, rows: int, columns: int) -> None:
     """Set the size of an exec's terminal."""
     exec = find(core, exec_id)
-    channel = must_run(exec.container, Verb.RESIZE)
-    channel.ask(messages.Resize(rows=rows, columns=columns, exec_id=exec.id), messages.Done, timeout_s=_ANSWER_S)
+    ask(exec.container, Verb.RESIZE, messages.Resize(rows=rows, columns=columns, exec_id=exec.id), messages.Done)

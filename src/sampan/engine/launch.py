@@ -11,8 +11,9 @@ from sampan.engine import files, lifecycle, remains
 from sampan.engine.core import encode, now_ns
 from sampan.engine.lifecycle import Verb
 from sampan.engine.merge import joined
+from sampan.engine.reaching import TRIES
 from sampan.engine.translate import join
-from sampan.errors import Conflict, Failed, InvalidInput, SampanError, doing
+from sampan.errors import Conflict, InvalidInput, SampanError, doing
 from sampan.runtime import plan as planning
 from sampan.spec.image import Rootfs
 from sampan.spec.state import State, Status
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from sampan.spec.runtime import Spec
 
 _LAUNCH_S = 120
+_FORK_S = 10
 _SUCCESSOR_S = 1.0
-_SHIM_S = 10
 _DETACH_KEYS = b"\x10\x11"  # ctrl-p ctrl-q
 _SETTLE_S = 0.05
 """How long an exit waits to be written down: most containers that end are removed at once, which is one commit less.
@@ -57,6 +58,8 @@ class Start:
 
     def __init__(self, core: Core, container: Container, keys: bytes, *, gated: bool) -> None:
         settle(core, container)
+        if os.path.isdir(core.dirs.shim(container.id)):  # of a run whose shim nobody could reach
+            remains.clear(core, container.id)
         self._core = core
         self._container = container
         self._gated = gated
@@ -106,29 +109,40 @@ class Start:
 
     def wait(self) -> messages.Launched:
         """Return when the program is being executed, or (gated) everything but that is done."""
-        try:
-            answer = self._launched.wait(messages.Launched, _LAUNCH_S)
-        except SampanError:
-            if not self._launched.broken:
-                raise
-            answer = self._once_more()
+        answer = self._answer()
         release_attaching(self._container)
         self._container.spec = None
         return answer
 
-    def _once_more(self) -> messages.Launched:
-        """The channel has closed without an answer: go on where a successor has, or begin again."""
+    def _answer(self) -> messages.Launched:
+        """Begin again where keeper or shim was killed before the program was executed; nothing of it is left."""
+        for left in reversed(range(TRIES)):
+            try:
+                return self._launched.wait(messages.Launched, _LAUNCH_S)
+            except SampanError:
+                if self._container.doomed:
+                    raise Conflict(f"can't start {self._container.name}: it is being removed") from None
+                if not self._launched.broken:
+                    raise
+                if launched := self._successor():
+                    return launched
+                if not left:
+                    raise
+                self._once_more()
+        raise AssertionError
+
+    def _once_more(self) -> None:
+        after = None
         try:
             # A keeper that could not fork has closed the channel; its own words say more.
-            self._forked.wait(messages.Forked, _LAUNCH_S)
+            self._forked.wait(messages.Forked, _FORK_S)
         except SampanError:
             if not self._forked.broken:
                 raise
-            # It was killed before it forked: nothing has begun, and another keeper is on its way.
-            self._let_go()
-            self._fork(after=self._keeper)
-            self._send()
-        return self._successor() or self._launched.wait(messages.Launched, _LAUNCH_S)
+            after = self._keeper  # it was killed before it forked, and another is on its way
+        self._let_go()
+        self._fork(after)
+        self._send()
 
     def _successor(self) -> messages.Launched | None:
         """A shim killed right behind the program's start leaves a container that runs: what another takes over."""
@@ -183,7 +197,12 @@ def fork_shim(core: Core, container: Container, keeper: Channel) -> tuple[Channe
     """Ask the keeper for a shim and return the channel to it at once, before it exists."""
     channel, theirs = core.links.pair(f"the shim of {container.name}")
     listen(core, container, channel)
-    forked = keeper.post(messages.ForkShim(id=container.id), (theirs.fileno(),))
+
+    def answered(answer: messages.Message) -> None:
+        if isinstance(answer, messages.Refused):
+            channel.close()
+
+    forked = keeper.post(messages.ForkShim(id=container.id), (theirs.fileno(),), then=answered)
     theirs.close()
     container.shim = channel
     return channel, forked
@@ -381,17 +400,3 @@ def settle(core: Core, container: Container) -> None:
     container.shim = None
     remains.see_off(core, container.id, remains.forget(channel))
     channel.close()
-
-
-def must_run(container: Container, verb: Verb) -> Channel:
-    """Return the channel to the shim of a running container, or raise what the table says.
-
-    A shim that was killed is being replaced: its successor is waited for.
-    """
-    lifecycle.check(verb, container.state, container.id)
-    container.wait_until(lambda: container.shim is not None or not container.running, _SHIM_S)
-    lifecycle.check(verb, container.state, container.id)
-    channel = container.shim
-    if channel is None:
-        raise Failed(f"can't {verb} {container.name}: its shim was killed and no other has come", "try again later")
-    return channel

@@ -76,13 +76,14 @@ class Pending:
 
 
 class Channel:
-    """One connection to a keeper, shim or worker. `gone` is set once its other end is."""
+    """One connection to a keeper, shim or worker. `gone` is set once its other end is, `failed` when that is clear."""
 
     def __init__(
         self, links: Links, sock: socket.socket, who: str, on_event: Callable[[messages.Message], None] | None = None
     ) -> None:
         self.who = who
         self.gone = False
+        self.failed = False
         self.on_event = on_event
         self.on_gone: Callable[[Channel], None] | None = None
         self._links = links
@@ -109,6 +110,10 @@ class Channel:
             try:
                 messages.send(self._sock, message, number, fds)
             except OSError as e:
+                # It is gone, or has read nothing for long, and half a frame may be on its way: the end in any case.
+                self.failed = True
+                with contextlib.suppress(OSError):
+                    self._sock.shutdown(socket.SHUT_RDWR)
                 if self._pending.pop(number, None):
                     pending.set(Failed(f"can't reach {self.who}: {(e.strerror or str(e)).lower()}"))
         return pending
@@ -155,7 +160,7 @@ class Channel:
         with self._sending:
             if self.gone:
                 return
-            self.gone = True
+            self.gone = self.failed = True
             waiting = list(self._pending.values())
             self._pending.clear()
             self._sock.close()

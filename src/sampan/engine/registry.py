@@ -40,6 +40,7 @@ class Container:
         self.changed = threading.Condition(threading.Lock())
         self.exits = 0  # how often it has ended since this server began: what "next-exit" waits for
         self.removed = False
+        self.doomed = False  # `rm -f` is tired of waiting: who holds `lock` gives up
         self.last_exit = (state.exit_code, state.error)
         self.spec: Spec | None = None  # as made at creation, until the first start has used it
         self.shim: Channel | None = None

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sampan.engine import lifecycle, remains
-from sampan.engine.launch import release_attaching
+from sampan.engine.core import now_ns
+from sampan.engine.launch import exited, release_attaching
 from sampan.engine.lifecycle import Verb
 from sampan.engine.stopping import send_signal, wait_ended
 from sampan.errors import Conflict, Failed, InvalidInput, SampanError, doing
 from sampan.kernel.trees import remove_tree
 from sampan.spec.state import Status
+from sampan.supervise import messages
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sampan.engine.core import Core
     from sampan.engine.registry import Container
 
+_PATIENCE_S = 3.0
+_ANSWER_S = 5
 _KILL_TIMEOUT_S = 10
 _TREE_S = 0.05
 """How long an answer waits for the files to be gone: usually they are few. The rest goes on behind it."""
@@ -25,13 +33,12 @@ _TREE_S = 0.05
 
 def remove(core: Core, container: Container, *, force: bool, volumes: bool) -> None:
     """Remove a container; with `force` one that runs, after SIGKILL; with `volumes` its anonymous volumes too."""
-    if force and container.running:
-        _kill(container)
-    with container.lock:
+    answers = not force or _kill(container)
+    with _locked(core, container, force=force):
         if container.removed:
             return
-        if force and container.running:  # somebody has started it again meanwhile
-            _kill(container)
+        if force and not (answers and _kill(container)):  # also once more: somebody may have started it again
+            _kill_by_force(core, container)
         try:
             lifecycle.check(Verb.REMOVE, container.state, container.id)
         except Conflict as e:
@@ -39,13 +46,41 @@ def remove(core: Core, container: Container, *, force: bool, volumes: bool) -> N
         discard(core, container, volumes=volumes or container.body.host_config.auto_remove)
 
 
-def _kill(container: Container) -> None:
+@contextmanager
+def _locked(core: Core, container: Container, *, force: bool) -> Iterator[None]:
+    """Take the lock; with `force` from a verb that waits for processes which don't answer, by killing those."""
+    got = container.lock.acquire(timeout=_PATIENCE_S if force else -1)
     try:
-        send_signal(container, 9)
+        while not got:
+            container.doomed = True
+            remains.kill(core, container.id)
+            if channel := container.shim:
+                channel.close()
+            got = container.lock.acquire(timeout=_PATIENCE_S)
+        yield
+    finally:
+        container.doomed = False
+        if got:
+            container.lock.release()
+
+
+def _kill(container: Container) -> bool:
+    """Have its shim kill it, if it runs; False where it runs on, or the shim does not answer."""
+    try:
+        if container.running:
+            send_signal(container, signal.SIGKILL, _ANSWER_S)
     except Conflict:
-        return
-    if not wait_ended(container, _KILL_TIMEOUT_S):
-        raise Failed(f'cannot remove container "/{container.name}": it has not ended after SIGKILL')
+        return True
+    except SampanError:
+        return False
+    return wait_ended(container, _KILL_TIMEOUT_S)
+
+
+def _kill_by_force(core: Core, container: Container) -> None:
+    """Kill it, and its shim, without asking anybody. With the lock held."""
+    with doing(f'cannot remove container "/{container.name}"'):
+        remains.kill(core, container.id)
+    exited(core, container, messages.Exited(exit_code=128 + signal.SIGKILL, finished_at_ns=now_ns()))
 
 
 def discard(core: Core, container: Container, *, volumes: bool = True) -> None:

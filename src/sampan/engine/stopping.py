@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal as signals
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sampan.engine import lifecycle
-from sampan.engine.launch import must_run, start
+from sampan.engine.launch import start
 from sampan.engine.lifecycle import Verb
+from sampan.engine.reaching import ask
 from sampan.errors import Conflict, Failed, SampanError
 from sampan.spec.state import Status
 from sampan.supervise import messages
@@ -34,25 +36,29 @@ def kill(core: Core, container: Container, signal: str | None) -> None:
         wait_ended(container, _KILL_TIMEOUT_S)
 
 
-def send_signal(container: Container, number: int) -> None:
+def send_signal(container: Container, number: int, timeout_s: float = _ANSWER_S) -> None:
     """Send a signal to the first process; a paused container is thawed for SIGKILL, which it could not take."""
-    channel = must_run(container, Verb.KILL)
     paused = container.state.status is Status.PAUSED
-    try:
-        channel.ask(messages.Signal(number=number), messages.Done, timeout_s=_ANSWER_S)
-    except Failed:
-        if not channel.gone:
-            raise
-        channel = must_run(container, Verb.KILL)  # it was killed at this very moment: ask its successor
-        channel.ask(messages.Signal(number=number), messages.Done, timeout_s=_ANSWER_S)
+    ask(container, Verb.KILL, messages.Signal(number=number), messages.Done, timeout_s=timeout_s)
     if paused and number == signals.SIGKILL:
-        thaw = channel.post(messages.Freeze(frozen=False), then=lambda answer: _thawed(container, answer))
-        thaw.wait_quietly(_ANSWER_S)
+        with suppress(SampanError):  # it may have ended meanwhile
+            _freeze(container, Verb.KILL, frozen=False, timeout_s=timeout_s)
 
 
-def _thawed(container: Container, answer: messages.Message) -> None:
-    if isinstance(answer, messages.Done) and container.state.status is Status.PAUSED:
-        container.update(status=Status.RUNNING)
+def _freeze(container: Container, verb: Verb, *, frozen: bool, timeout_s: float = _ANSWER_S) -> None:
+    """Have it frozen or thawed, and noted so before any event behind the answer."""
+    before, after = (Status.RUNNING, Status.PAUSED) if frozen else (Status.PAUSED, Status.RUNNING)
+
+    def done(answer: messages.Message) -> None:
+        if isinstance(answer, messages.Done) and container.state.status is before:
+            container.update(status=after)
+
+    was = container.state.status
+    try:
+        ask(container, verb, messages.Freeze(frozen=frozen), messages.Done, then=done, timeout_s=timeout_s)
+    except Conflict:
+        if was is after or container.state.status is not after:  # else a killed shim had done it
+            raise
 
 
 def stop(core: Core, container: Container, timeout_s: int | None, signal: str | None) -> bool:
@@ -102,14 +108,8 @@ def restart(core: Core, container: Container, timeout_s: int | None, signal: str
 def pause(core: Core, container: Container) -> None:
     """Freeze every process of it."""
     with container.lock:
-        channel = must_run(container, Verb.PAUSE)
-
-        def frozen(answer: messages.Message) -> None:
-            if isinstance(answer, messages.Done) and container.running:
-                container.update(status=Status.PAUSED)
-
         try:
-            channel.post(messages.Freeze(frozen=True), then=frozen).wait(messages.Done, _ANSWER_S)
+            _freeze(container, Verb.PAUSE, frozen=True)
         except SampanError as e:
             raise e.within(f"cannot pause container {container.id}") from e
         core.save(container)
@@ -119,15 +119,12 @@ def pause(core: Core, container: Container) -> None:
 def unpause(core: Core, container: Container) -> None:
     """Let it run again."""
     with container.lock:
-        channel = must_run(container, Verb.UNPAUSE)
-        thaw = channel.post(messages.Freeze(frozen=False), then=lambda answer: _thawed(container, answer))
-        thaw.wait(messages.Done, _ANSWER_S)
+        _freeze(container, Verb.UNPAUSE, frozen=False)
         core.save(container)
         core.tell(container, "unpause")
 
 
 def resize(core: Core, container: Container, rows: int, columns: int) -> None:
     """Set the terminal's size."""
-    channel = must_run(container, Verb.RESIZE)
-    channel.ask(messages.Resize(rows=rows, columns=columns), messages.Done, timeout_s=_ANSWER_S)
+    ask(container, Verb.RESIZE, messages.Resize(rows=rows, columns=columns), messages.Done)
     core.tell(container, "resize", {"height": str(rows), "width": str(columns)})

@@ -8,8 +8,8 @@ import shlex
 import time
 from typing import TYPE_CHECKING
 
-from sampan.engine.launch import must_run
 from sampan.engine.lifecycle import Verb
+from sampan.engine.reaching import ask
 from sampan.errors import Failed, InvalidInput, Unsupported
 from sampan.runtime import control
 from sampan.spec.docker import ContainerTopResponse
@@ -20,14 +20,12 @@ if TYPE_CHECKING:
     from sampan.engine.registry import Container
 
 _TITLES = ("UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD")
-_ANSWER_S = 30
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def top(core: Core, container: Container, ps_args: str | None) -> ContainerTopResponse:
     """Return the rows of `ps -ef`, read from /proc; with other arguments what the host's ps says."""
-    channel = must_run(container, Verb.TOP)
-    status = channel.ask(messages.Hello(), messages.Status, timeout_s=_ANSWER_S)
+    status = ask(container, Verb.TOP, messages.Hello(), messages.Status)
     pids = control.processes(status.cgroups)
     if not ps_args or ps_args == "-ef":
         rows = [row for pid in sorted(pids) if (row := _row(pid))]

@@ -149,6 +149,8 @@ def _make(
         # What the new process says of itself is the cause; a failure out here mostly follows from it.
         said = channel.receive(wait=False) if scene.pidfd >= 0 else None
         channel.close()
+        if isinstance(e, BrokenPipeError) and said is None:
+            said = _too_early(scene.pidfd)
         _undo(scene.pidfd, own)
         if isinstance(said, SampanError):
             raise said from e
@@ -219,10 +221,7 @@ def _born(plan: Plan, scene: Scene) -> Running:
             if isinstance(said, SampanError):
                 raise said
             if said is None:
-                raise Failed(
-                    f"can't start the container: its process {_end_of(scene.pidfd)} before it executed the program",
-                    "a memory limit that is very low does this",
-                )
+                raise _too_early(scene.pidfd)
             console = said
         if not scene.gated:
             last = scene.channel.receive()
@@ -240,12 +239,16 @@ def _born(plan: Plan, scene: Scene) -> Running:
     return running
 
 
-def _end_of(pidfd: int) -> str:
+def _too_early(pidfd: int) -> Failed:
+    how = "ended"
     with suppress(ChildProcessError):
         ended = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOWAIT)
         if ended is not None and ended.si_code != os.CLD_EXITED:
-            return f"was killed by signal {ended.si_status}"
-    return "ended"
+            how = f"was killed by signal {ended.si_status}"
+    return Failed(
+        f"can't start the container: its process {how} before it executed the program",
+        "a memory limit that is very low does this",
+    )
 
 
 def _read_filters(plan: Plan) -> dict[str, bytes]:

@@ -218,7 +218,10 @@ class Container:
     # ---------------------------------------------------------------------------------------------- execs
 
     def execute(self, message: m.Exec, fds: list[int]) -> m.Launched:
-        """Run another process in the container, with the restrictions that its plan carries."""
+        """Run another process in the container, with the restrictions that its plan carries.
+
+        It is noted before its program is executed: a shim that is killed meanwhile leaves none that nobody knows.
+        """
         init = self.process(None)
         if self.state.phase == "paused":
             raise Conflict(f"Container {self.id} is paused, unpause the container before exec")
@@ -227,7 +230,7 @@ class Container:
         ends, theirs = self._exec_ends(message, attached=bool(fds))
         try:
             plan, size = decode(message.plan), message.console_size
-            running = runtime.exec_process(plan, init.pidfd, theirs, console_size=size, gated=message.gated)
+            running = runtime.exec_process(plan, init.pidfd, theirs, console_size=size, gated=True)
         except BaseException:
             close_all(ends.values())
             raise
@@ -236,13 +239,14 @@ class Container:
         if running.console is not None:
             ends = {"terminal": running.console}
         process = Process(message.exec_id, running.pid, running.pidfd, running.start_time)
-        if message.gated:
-            process.gate = lambda: runtime.start(running)
+        process.gate = lambda: runtime.start(running)
         self._execs[process.name] = process
         process.inodes = inodes_of(ends)
         self._duplicates.hold(process, ends)
         self._supervise(process, ends, closes_stdin=True)
         self.change()
+        if not message.gated:
+            self.go(process.name)
         if fds:
             client = Client(self._loop, fds.pop(0), message.streams)
             keys, greeting = message.detach_keys, message.greeting
@@ -386,8 +390,10 @@ class Container:
         self._finished = {e.exec_id: e for e in state.execs if e.exit_code is not None}
         if state.log.path and state.phase != "exited":
             self._log = LogFile(state.log.path, state.log.max_bytes, state.log.max_files)
+        noted = {"", *(e.exec_id for e in state.execs)}
         for name, kept in held.items():
-            if state.exited or name in self._finished:  # it was killed after this was written, before the rest
+            # It was killed after the end was written, or before an exec was, whose program was not executed then.
+            if state.exited or name in self._finished or name not in noted:
                 kept.release(None)
                 continue
             process = Process(name, kept.pid, kept.pidfd, kept.start_time)

@@ -22,10 +22,11 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from sampan import dirs as paths
+from sampan.errors import Failed
 from sampan.kernel import process as kernel
-from sampan.supervise import messages as m, origin, parking, shim, state as facts, worker
+from sampan.supervise import launcher, messages as m, origin, parking, shim, state as facts, worker
 from sampan.supervise.loop import IN, Channel, Loop
-from sampan.supervise.nursery import Spares, be
+from sampan.supervise.nursery import Spare, Spares, be
 from sampan.supervise.process import Held
 from sampan.supervise.stderr import use_log
 
@@ -40,7 +41,7 @@ _QUICK_DEATHS = 7
 _REPLACEMENTS = 5
 _REPLACEMENTS_S = 10.0
 _SERVER_STOP_S = 10.0
-_LAST_CHILDREN_S = 1.0
+_LAST_CHILDREN_S = 3.0
 _LAST_WORKERS_S = 10.0
 
 
@@ -202,7 +203,7 @@ class Keeper:
             match message:
                 case m.ForkShim():
                     wanted = _Wanted(message.id, descriptors.pop(), channel, frame.seq)
-                    self._spares.take(lambda pid, sock: self._become(wanted, pid, sock))
+                    self._spares.take(lambda spare: self._become(wanted, spare))
                     answer = None
                 case m.ForkWorker():
                     answer = m.Forked(pid=self._fork_worker(descriptors.pop()))
@@ -351,14 +352,21 @@ class Keeper:
 
     # -------------------------------------------------------------------------------------------------- shims
 
-    def _become(self, wanted: _Wanted, pid: int, sock: socket.socket) -> None:
-        """Let a shim that was forked ahead become the one that is wanted."""
-        os.makedirs(self._dirs.shim(wanted.id), 0o700, exist_ok=True)
-        record = self._shims[wanted.id] = Shim(wanted.id, pid, is_child=True)
-        channel = self._talk_to(record, sock)
-        channel.send(m.Become(id=wanted.id), fds=(wanted.first,))
+    def _become(self, wanted: _Wanted, spare: Spare | None) -> None:
+        """Let a shim that was forked ahead become the one that is wanted, whose first channel ends where that fails."""
+        try:
+            if spare is None:
+                raise Failed("the keeper can't make a shim: its new processes end at once", "is there a limit on pids?")
+            os.makedirs(self._dirs.shim(wanted.id), 0o700, exist_ok=True)
+            pid, sock = spare
+            record = self._shims[wanted.id] = Shim(wanted.id, pid, is_child=True)
+            self._talk_to(record, sock).send(m.Become(id=wanted.id), fds=(wanted.first,))
+        except (Failed, OSError) as e:
+            answer: m.Message = launcher.refusal(e)
+        else:
+            answer = m.Forked(pid=pid)
         os.close(wanted.first)
-        wanted.channel.send(m.Forked(pid=pid), wanted.seq)
+        wanted.channel.send(answer, wanted.seq)
 
     def _fork_successor(self, id: str, left: shim.TakeOver) -> int:
         """Fork a shim in the place of a killed one, from this process: it holds what the shim goes on with."""

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from sampan.supervise.loop import Loop
 
 _SPARE_AFTER_S = 0.02
-_REOPEN_AFTER_S = 0.1
+_AGAIN_AFTER_S = 0.1
+_FAILURES = 8
+
+
+Spare = tuple[int, socket.socket]  # a shim's pid, and the keeper's end of its channel
 
 
 class Spares:
@@ -37,9 +41,10 @@ class Spares:
     def __init__(self, loop: Loop, shims: str) -> None:
         self._loop = loop
         self._shims = shims  # RUN/shims
-        self._ready: list[tuple[int, socket.socket]] = []  # (pid, the keeper's end of its channel)
-        self._takers: deque[Callable[[int, socket.socket], None]] = deque()
+        self._ready: list[Spare] = []
+        self._takers: deque[Callable[[Spare | None], None]] = deque()
         self._ordered = False
+        self._failures = 0
 
     def open(self) -> None:
         """Fork the nursery, and have a first shim made."""
@@ -53,10 +58,12 @@ class Spares:
         self._ordered = False
         self._order()
 
-    def take(self, taker: Callable[[int, socket.socket], None]) -> None:
-        """Call `taker(pid, sock)` with a shim: at once, or when the next is made."""
+    def take(self, taker: Callable[[Spare | None], None]) -> None:
+        """Call `taker` with a shim: at once, or when the next is made; with None where time and again none can be."""
         self._takers.append(taker)
-        self._ready = [spare for spare in self._ready if _lives(spare[0])]
+        for spare in tuple(self._ready):
+            if not _lives(spare[0]):
+                self._ready.remove(spare)
         if self._ready:
             self._give()
         else:
@@ -67,7 +74,7 @@ class Spares:
         for spare in self._ready:
             if pid == spare[0]:
                 self._ready.remove(spare)
-                self._order()
+                self._failed(self._order_spare)
                 return True
         return pid == self._pid
 
@@ -75,6 +82,8 @@ class Spares:
         """Let all of them end; return their pids."""
         self._loop.forget(self._sock.fileno())
         self._sock.close()
+        if _lives(self._pid):
+            os.kill(self._pid, signal.SIGKILL)  # it may be rehearsing still, and holds nothing
         for _, sock in self._ready:
             sock.close()
         return {self._pid, *(pid for pid, _ in self._ready)}
@@ -97,14 +106,34 @@ class Spares:
         if not pid:
             self._loop.forget(self._sock.fileno())
             self._sock.close()
-            self._loop.call_later(_REOPEN_AFTER_S, self.open)
+            self._failed(self._reopen)
             return
-        self._ready.append((int(pid), socket.socket(fileno=descriptors[0])))
+        spare = (int(pid), socket.socket(fileno=descriptors[0]))
+        if not _lives(spare[0]):  # killed at once: perhaps it was reaped before its birth was told
+            spare[1].close()
+            self._failed(self._order_spare)
+            return
+        self._failures = 0
+        self._ready.append(spare)
         if self._takers:
             self._give()
 
+    def _failed(self, again: Callable[[], None]) -> None:
+        """Try again in a while; who waits is told when it has failed too often."""
+        self._failures += 1
+        if self._failures >= _FAILURES:
+            while self._takers:
+                self._takers.popleft()(None)
+        self._loop.call_later(_AGAIN_AFTER_S, again)
+
+    def _reopen(self) -> None:
+        try:
+            self.open()
+        except OSError:
+            self._failed(self._reopen)
+
     def _give(self) -> None:
-        self._takers.popleft()(*self._ready.pop())
+        self._takers.popleft()(self._ready.pop())
         if self._takers:
             self._order()
         elif not self._ready:  # the next one in a while: what begins now has the processors for itself
@@ -116,7 +145,10 @@ class Spares:
 
 
 def _lives(child: int) -> bool:
-    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    try:
+        return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:  # it has ended, and was reaped
+        return False
 
 
 def _serve(sock: socket.socket, shims: str) -> None:
