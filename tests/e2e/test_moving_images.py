@@ -474,6 +474,41 @@ def test_a_server_that_is_killed_in_a_push_leaves_nothing_and_the_next_push_goes
     wait_until(lambda: len(instance.ours()) <= before, what="no worker is left")
 
 
+def test_a_reader_that_leaves_ends_its_save(instance: Sampan, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "big.tar", "w") as tar:
+        add(tar, "big", os.urandom(20_000_000))
+    instance("import", tmp_path / "big.tar", "big")
+    before = len(instance.ours())
+
+    save = instance.start("save", "big")
+    assert save.stdout is not None
+    assert len(save.stdout.read(100_000)) == 100_000
+    save.stdout.close()
+    _, err = save.communicate(timeout=30)
+    assert save.returncode == 1, err
+    wait_until(lambda: len(instance.ours()) <= before + 1 and not instance.leftovers(), what="no worker is left")
+    instance("save", "-o", tmp_path / "a.tar", "big")
+    assert (tmp_path / "a.tar").stat().st_size > 20_000_000
+
+
+def test_a_damaged_layer_is_never_in_an_archive(instance: Sampan, busybox_tar: Path, tmp_path: Path) -> None:
+    instance("import", busybox_tar, "b")
+    (layer,) = instance.inspect("b")["RootFS"]["Layers"]
+    file = instance.root / "layers" / layer.replace(":", "/") / "diff/etc/passwd"
+    file.write_text(file.read_text().replace("root", "toor", 1))
+    (tmp_path / "a.tar").write_text("precious")
+
+    for words in (
+        ("save", "-o", tmp_path / "a.tar", "b"),
+        ("save", "--format", "oci-archive", "-o", tmp_path / "a.tar", "b"),
+    ):
+        assert instance(*words, check=False).code != 0
+        assert (tmp_path / "a.tar").read_text() == "precious"
+    said = instance.fails(1, "copy", "store:b", f"docker-archive:{tmp_path}/a.tar").err
+    assert layer in said
+    assert os.listdir(tmp_path) == ["a.tar"]
+
+
 def test_a_client_that_leaves_ends_its_push(instance: Sampan, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "big.tar", "w") as tar:
         add(tar, "big", os.urandom(20_000_000))

@@ -1,7 +1,6 @@
 """Images leave the store: what keeps their digest, what changes it, and registries that break off, lie or refuse."""
 
 import gzip
-import io
 import json
 import os
 import random
@@ -28,7 +27,7 @@ from sampan.spec.distribution import AuthConfig, MediaType
 from sampan.spec.reference import Reference
 from support.fake_registry import FakeRegistry, digest_of
 from support.image_store import add, opened, tarball, wait_until_synced
-from support.layouts import HandMade
+from support.layouts import HandMade, Out
 
 NOISE = random.Random(1).randbytes(3_000_000)
 LOWER, UPPER = tarball(a=b"lower", big=NOISE), tarball(b=b"upper" * 1000)
@@ -381,13 +380,14 @@ def test_the_first_failure_stops_the_other_layers(images, target, sending, tmp_p
 def test_an_archive_of_a_pulled_image_keeps_its_digest_and_a_plain_one_its_id(images, where, hub, sending, tmp_path):
     digest = hub.put_image("app", "1", LOWER, UPPER)["digest"]
     image = fetch(images, hub)
-    oci, plain = io.BytesIO(), io.BytesIO()
+    oci, plain = Out(), Out()
 
     for out, options in ((oci, {"lengths": True}), (plain, {"lengths": False})):
         writer = ArchiveWriter(out, docker=True, scratch=str(tmp_path))
         sent = sending.to(image, writer.image([Reference.parse("app:1")]), compression=Compression("none"), **options)
         writer.close()
         assert (sent.document.digest == digest) == options["lengths"]
+    oci.getvalue()
     assert len(plain.getvalue()) > len(LOWER) + len(UPPER)
 
 

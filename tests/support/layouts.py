@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,25 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 NAME = "org.opencontainers.image.ref.name"
+
+
+class Out:
+    """What an archive is written to."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # getvalue closes it
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+
+    @contextmanager
+    def direct(self, size: int) -> Iterator[int]:
+        yield self._file.fileno()
+
+    def getvalue(self) -> bytes:
+        with self._file:
+            self._file.seek(0)
+            return self._file.read()
 
 
 def sha256(data: bytes) -> str:

@@ -20,7 +20,7 @@ from sampan.kernel.newfile import new_file
 from sampan.spec.distribution import Descriptor, MediaType, Platform
 from sampan.spec.location import Location, Transport
 from sampan.spec.reference import Reference
-from support.layouts import HandMade, packed, platforms, sha256, two_layers
+from support.layouts import HandMade, Out, packed, platforms, sha256, two_layers
 
 
 def silent(_):
@@ -396,7 +396,7 @@ def opened_archive(tmp_path, kind, name, file="a.tar"):
 
 
 def archive(tmp_path, layout, images, *, docker):
-    out = io.BytesIO()
+    out = Out()
     writer = ArchiveWriter(out, docker=docker, scratch=str(tmp_path))
     for name, references in images.items():
         sink = writer.image([Reference.parse(text) for text in references])
@@ -496,7 +496,7 @@ def test_an_archive_cut_anywhere_is_refused(layout, tmp_path):
 
 
 def test_a_blob_whose_size_is_not_known_is_written_too_and_a_wrong_one_refused(tmp_path):
-    out = io.BytesIO()
+    out = Out()
     writer = ArchiveWriter(out, docker=False, scratch=str(tmp_path))
 
     made = writer.image().put_blob(opener(b"0123456789"), None, None)
@@ -504,4 +504,5 @@ def test_a_blob_whose_size_is_not_known_is_written_too_and_a_wrong_one_refused(t
     assert (made.digest, made.size) == (sha256(b"0123456789"), 10)
     assert os.listdir(tmp_path) == []
     with pytest.raises(Failed):
-        writer.image().put_blob(opener(b"x"), sha256(b"y"), 1)
+        writer.image().put_blob(opener(b"x"), sha256(b"x"), 2)
+    out.getvalue()

@@ -231,13 +231,14 @@ class Response:
 
     def poll(self) -> bytes | None:
         """Return what there is of the body after at most one read: b"" at its end, None if nothing has come yet."""
-        if not self._ready and not self._body.done:
-            self._fill()
         if self._ready:
             data = bytes(self._ready)
             self._ready.clear()
             return data
-        return b"" if self._body.done else None
+        if self._body.done:
+            return b""
+        data = self._more()
+        return data if data or self._body.done else None
 
     def pieces(self) -> Iterator[bytes]:
         """Give the body as it arrives."""
@@ -304,13 +305,17 @@ class Response:
         return data[end + 4 :]
 
     def _fill(self) -> None:
+        self._ready += self._more()
+
+    def _more(self) -> bytes:
+        """Return what one read brings of the body, which may be nothing."""
         data = self._recv()
         if data:
-            self._ready += self._body.feed(data)
-        elif self._body.framed:
+            return self._body.feed(data)
+        if self._body.framed:
             raise ConnectionLost(f"lost the connection to unix://{self._path} in the middle of an answer")
-        else:
-            self._body.done = True
+        self._body.done = True
+        return b""
 
     def _recv(self) -> bytes:
         try:
@@ -353,6 +358,9 @@ class Body:
         return part
 
     def _feed_chunks(self, data: bytes) -> bytes:
+        if len(data) <= self._left - 2:  # in the middle of a large chunk nothing need be copied
+            self._left -= len(data)
+            return data
         out = []
         while data and not self.done:
             if self._left:

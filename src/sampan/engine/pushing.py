@@ -20,6 +20,7 @@ from sampan.spec.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from sampan.engine.core import Core
     from sampan.image.archive_write import Writable
@@ -142,6 +143,10 @@ class _Target:
     def write(self, data: bytes, /) -> object:
         """Pass it on."""
         return self.out.write(data)
+
+    def direct(self, size: int, /) -> AbstractContextManager[int]:
+        """Pass it on."""
+        return self.out.direct(size)
 
 
 def _silent(_: Progress) -> None:

@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 import time
+from contextlib import contextmanager
 from email.utils import formatdate
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -349,6 +350,15 @@ class Stream:
         if not data:
             return
         self._channel._send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+
+    @contextmanager
+    def direct(self, size: int) -> Iterator[int]:
+        """Give the descriptor to which somebody else writes the next `size` bytes, no more and no less."""
+        if self._chunked:
+            self._channel._send(b"%x\r\n" % size)
+        yield self._channel.client.fileno()
+        if self._chunked:
+            self._channel._send(b"\r\n")
 
     def end(self) -> None:
         """Say that this was all."""

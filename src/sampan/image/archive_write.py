@@ -7,7 +7,6 @@ clock, so the same images make the same bytes.
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 import threading
 from typing import TYPE_CHECKING, Protocol
@@ -23,7 +22,8 @@ from sampan.image.transfer import Found
 from sampan.spec.distribution import Descriptor, Index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from sampan.image.manifest import Document
     from sampan.image.transfer import Opener
@@ -37,6 +37,9 @@ class Writable(Protocol):
 
     def write(self, data: bytes, /) -> object:
         """Write all of it."""
+
+    def direct(self, size: int, /) -> AbstractContextManager[int]:
+        """Give a descriptor to which somebody else, a worker, writes the next `size` bytes."""
 
 
 class _Item(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
@@ -85,9 +88,19 @@ class ArchiveWriter:
                 return self.blob(lambda at: files.pieces_of(file, at), made.digest, made.size)
         with self._lock:
             if digest not in self._blobs:
-                self._stream(_path(digest), open(0), digest, size)
+                self._stream(_path(digest), open(0), size)
                 self._blobs.add(digest)
         return Descriptor(media_type="", digest=digest, size=size)
+
+    def blob_by(self, write: Callable[[int], object], digest: str, size: int) -> None:
+        """Have somebody else write a blob, to the descriptor that it is given."""
+        with self._lock:
+            if digest not in self._blobs:
+                self._out.write(_header(_path(digest), size))
+                with self._out.direct(size) as fd:
+                    write(fd)
+                self._out.write(padding(size))
+                self._blobs.add(digest)
 
     def add(self, document: Document, references: Sequence[Reference], name: str) -> None:
         """Note an image, all of which was written."""
@@ -113,15 +126,14 @@ class ArchiveWriter:
     def _member(self, name: str, data: bytes) -> None:
         self._out.write(_header(name, len(data)) + data + padding(len(data)))
 
-    def _stream(self, name: str, pieces: Iterable[bytes], digest: str, size: int) -> None:
-        hash, count = hashlib.new(digest.partition(":")[0]), 0
+    def _stream(self, name: str, pieces: Iterable[bytes], size: int) -> None:
+        count = 0
         self._out.write(_header(name, size))
         for piece in pieces:
-            hash.update(piece)
             count += len(piece)
             self._out.write(piece)
-        if count != size or f"{hash.name}:{hash.hexdigest()}" != digest:
-            raise Failed(f"can't write {name}: it has {count} bytes of {hash.hexdigest()}, and should have {size}")
+        if count != size:
+            raise Failed(f"can't write {name}: it has {count} bytes and should have {size}")
         self._out.write(padding(size))
 
 
@@ -145,6 +157,12 @@ class ArchiveImage:
         """Write a blob."""
         with doing("can't write the archive"):
             return self._writer.blob(open, digest, size)
+
+    def put_blob_by(self, write: Callable[[int], object], digest: str, size: int) -> Descriptor:
+        """Have a blob of known digest and size written by somebody else, to the descriptor that it is given."""
+        with doing("can't write the archive"):
+            self._writer.blob_by(write, digest, size)
+        return Descriptor(media_type="", digest=digest, size=size)
 
     def put_manifest(self, document: Document) -> None:
         """Write a manifest, which is a blob like others."""

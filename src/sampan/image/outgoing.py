@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
-from sampan.errors import InvalidInput, SampanError, doing
+from sampan.errors import Failed, InvalidInput, NotFound, SampanError, doing
 from sampan.ids import short
+from sampan.image.archive_write import ArchiveImage
 from sampan.image.compression import Compression
 from sampan.image.feed import packed
 from sampan.image.manifest import Document, Format, image_manifest, image_of, kind_of_layer, layer_type
@@ -246,13 +247,39 @@ class Outgoing:
             return self._pack(layer, way.again)
 
     def _pack(self, layer: _Layer, again: Descriptor | None) -> Descriptor:
-        """Compress it anew. Where the sink asks for bytes again, it is done again: they are the same ones."""
+        """Compress it anew, as `again` is, or as the options say."""
         compression = self._options.compression
         if again is not None:
             compression = compression_like(kind_of_layer(again), compression)
-        plain = compression.kind == "none"
-        record = self._images.layers.find(layer.diff_id)
+        sink = self._mover.sink
+        if compression.kind == "none" and isinstance(sink, ArchiveImage):
+            sent = self._plain(layer, sink)
+        else:
+            sent = self._packed(layer, compression)
+        if again is not None:
+            if sent.digest == again.digest:
+                return again
+            self.why = f"layer {layer.title} compresses to other bytes now"
+        media_type = layer_type(self._format, compression.kind)
+        return Descriptor(media_type=media_type, digest=sent.digest, size=sent.size)
+
+    def _plain(self, layer: _Layer, sink: ArchiveImage) -> Descriptor:
+        """Have the worker write the tar straight into the archive: through this process it takes a third more time."""
+        directory, size = self._ways.layer(layer.diff_id), self._size(layer)
+
+        def write(fd: int) -> None:
+            packed = self._ways.pack(directory, fd, compression=Compression("none"))
+            if packed.size != size:
+                raise Failed(f"it has {packed.size} bytes and should have {size}")
+
+        sent = sink.put_blob_by(write, layer.diff_id, size)
+        self._mover.say("Copied", layer.title)
+        return sent
+
+    def _packed(self, layer: _Layer, compression: Compression) -> Descriptor:
+        """Send what a worker packs. Where the sink asks for bytes again, it is done again: they are the same ones."""
         directory = self._ways.layer(layer.diff_id)
+        known = (layer.diff_id, self._size(layer)) if compression.kind == "none" else (None, None)
         with ExitStack() as cleanup:
 
             def open(offset: int) -> Iterator[bytes]:
@@ -260,18 +287,13 @@ class Outgoing:
                 packing = cleanup.enter_context(packed(self._ways.pack, directory, compression))
                 return after(iter(packing), offset)
 
-            sent = self._mover.send(
-                layer.title,
-                open,
-                layer.diff_id if plain else None,
-                record.tar_bytes if plain and record is not None else None,
-            )
-        if again is not None:
-            if sent.digest == again.digest:
-                return again
-            self.why = f"layer {layer.title} compresses to other bytes now"
-        media_type = layer_type(self._format, compression.kind)
-        return Descriptor(media_type=media_type, digest=sent.digest, size=sent.size)
+            return self._mover.send(layer.title, open, *known)
+
+    def _size(self, layer: _Layer) -> int:
+        record = self._images.layers.find(layer.diff_id)
+        if record is None:
+            raise NotFound("it is missing or damaged", "pull or load its image again")
+        return record.tar_bytes
 
     def _document(self, blobs: list[Descriptor]) -> Document:
         own, annotations = self._own, dict(self._options.annotations or {})

@@ -67,7 +67,10 @@ class Sink(Protocol):
         """Whether a blob is there, or can be had from these repositories without being sent."""
 
     def put_blob(self, open: Opener, digest: str | None, size: int | None) -> Descriptor:
-        """Take a blob; with a digest it is refused if it is another. The descriptor's media type is empty."""
+        """Take a blob; return what it is, without a media type.
+
+        Where the digest is given, the caller sees to it that the bytes are that: `open` fails if they are not.
+        """
 
     def put_manifest(self, document: Document) -> None:
         """Take a manifest that an index names. What it names is here."""
