@@ -116,3 +116,18 @@ def test_prunes_are_events(stocked: Sampan) -> None:
 
     (event,) = [event for event in map(json.loads, rows) if event["Action"] == "prune"]
     assert (event["Type"], event["Actor"]["Attributes"]) == ("image", {"reclaimed": "0"})
+
+
+def test_an_image_is_either_pruned_or_used(stocked: Sampan, busybox_tar: Path) -> None:
+    for number in range(12):
+        stocked("import", busybox_tar, "contended")
+        creating = stocked.start("create", "--name", f"c{number}", "--pull", "never", "contended", "true")
+        pruning = stocked.start("image", "prune", "-af")
+        _, said = creating.communicate(timeout=60)
+        pruning.communicate(timeout=60)
+
+        if creating.returncode:
+            assert b"No such image" in said
+        else:
+            assert stocked("start", "-a", f"c{number}").code == 0
+            stocked("rm", f"c{number}")

@@ -19,6 +19,7 @@ from sampan.spec.image import LayerRecord
 from support.child import in_child
 
 OPAQUE = "trusted.overlay.opaque"
+WHITEOUT = "trusted.overlay.whiteout"
 
 
 @pytest.fixture
@@ -47,6 +48,10 @@ def make_layer(path, operations, opaque_root=False):
                 os.mkdir(target)
             elif what == "whiteout":
                 os.mknod(target, stat.S_IFCHR, 0)
+            elif what == "whiteout file":  # as on a store that lies on overlayfs
+                os.close(os.open(target, os.O_CREAT | os.O_EXCL))
+                os.setxattr(target, WHITEOUT, b"y")
+                os.setxattr(os.path.dirname(target), OPAQUE, b"x", os.XATTR_CREATE)
             elif what == "opaque" and stat.S_ISDIR(os.lstat(target).st_mode):
                 os.setxattr(target, OPAQUE, b"y")
         except OSError:
@@ -61,8 +66,16 @@ def write_record(path, **fields):
         file.write(msgspec.json.encode(record))
 
 
-def is_whiteout(status):
-    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+def xattr(path, name):
+    try:
+        return os.getxattr(path, name, follow_symlinks=False)
+    except OSError:
+        return None
+
+
+def is_whiteout(path, status):
+    marked = xattr(os.path.dirname(path), OPAQUE) == b"x" and stat.S_ISREG(status.st_mode) and xattr(path, WHITEOUT)
+    return bool(marked) or (stat.S_ISCHR(status.st_mode) and status.st_rdev == 0)
 
 
 class Naive:
@@ -71,33 +84,34 @@ class Naive:
     def __init__(self, layers):
         self.trees = []
         for layer in layers:
-            found = {}
+            found, opaque, whiteouts = {}, set(), set()
             root = f"{layer}/diff"
             for directory, directories, files in os.walk(root):
                 for name in (*directories, *files):
-                    path = os.path.join(directory, name)
-                    found[os.path.relpath(path, root)] = os.lstat(path)
+                    path, shown = os.path.join(directory, name), os.path.relpath(f"{directory}/{name}", root)
+                    found[shown] = os.lstat(path)
+                    if is_whiteout(path, found[shown]):
+                        whiteouts.add(shown)
+                    if stat.S_ISDIR(found[shown].st_mode) and xattr(path, OPAQUE) == b"y":
+                        opaque.add(shown)
             with open(f"{layer}/layer.json", "rb") as file:
-                opaque = {"."} if msgspec.json.decode(file.read(), type=LayerRecord).opaque_root else set()
-            for path, status in found.items():
-                if stat.S_ISDIR(status.st_mode) and OPAQUE in os.listxattr(f"{root}/{path}", follow_symlinks=False):
-                    opaque.add(path)
-            self.trees.append((found, opaque))
+                if msgspec.json.decode(file.read(), type=LayerRecord).opaque_root:
+                    opaque.add(".")
+            self.trees.append((found, opaque, whiteouts))
 
     def hider(self, layer, path):
         """The first layer above that takes `path` from view, and how."""
         parts = path.split("/")
         above = ["/".join(parts[:count]) for count in range(1, len(parts))]
         for number in range(layer + 1, len(self.trees)):
-            found, opaque = self.trees[number]
-            replaced = path in found and not is_whiteout(found[path])
+            found, opaque, whiteouts = self.trees[number]
+            replaced = path in found and path not in whiteouts
             for directory in above:
                 status = found.get(directory)
-                replaced |= status is not None and not stat.S_ISDIR(status.st_mode) and not is_whiteout(status)
+                replaced |= status is not None and not stat.S_ISDIR(status.st_mode) and directory not in whiteouts
             if replaced:
                 return number, OVERWRITTEN
-            gone = any(p in found and is_whiteout(found[p]) for p in (*above, path))
-            if gone or opaque & {".", *above}:
+            if whiteouts & {*above, path} or opaque & {".", *above}:
                 return number, DELETED
         return None
 
@@ -105,9 +119,9 @@ class Naive:
         """(directory, layer, hider) → bytes and number of files."""
         sizes, counts = Counter(), Counter()
         inodes, size = {}, {}
-        for layer, (found, _) in enumerate(self.trees):
+        for layer, (found, _, whiteouts) in enumerate(self.trees):
             for path, status in found.items():
-                if stat.S_ISREG(status.st_mode):
+                if stat.S_ISREG(status.st_mode) and path not in whiteouts:
                     inodes.setdefault((layer, status.st_ino), []).append((path, self.hider(layer, path)))
                     size[layer, status.st_ino] = status.st_size
         for inode, names in inodes.items():
@@ -137,7 +151,7 @@ OPERATION = st.one_of(
     st.tuples(st.just("link"), NAMES, NAMES),
     st.tuples(st.just("symlink"), NAMES, NAMES),
     st.tuples(st.just("directory"), NAMES, st.none()),
-    st.tuples(st.just("whiteout"), NAMES, st.none()),
+    st.tuples(st.sampled_from(["whiteout", "whiteout file"]), NAMES, st.none()),
     st.tuples(st.just("opaque"), NAMES, st.none()),
 )
 LAYER = st.tuples(st.lists(OPERATION, max_size=12), st.sampled_from([False, False, False, True]))

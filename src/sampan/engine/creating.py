@@ -49,6 +49,7 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
         core.registry.add(container)
         undo.callback(container.vanish)
         undo.callback(core.registry.remove, container)
+        core.images.resolve(image.id)  # from here on it is in use; was it removed before that?
         rootfs = core.snapshots.prepare(container.id, image)
         undo.callback(core.snapshots.remove, container.id)
         given = _surroundings(core, container, rootfs, joins)

@@ -11,7 +11,6 @@ from sampan.image import archive
 from sampan.spec import docker
 from sampan.spec.distribution import Platform
 from sampan.spec.image import Use
-from sampan.spec.reference import Reference
 from sampan.supervise import messages
 
 if TYPE_CHECKING:
@@ -111,8 +110,7 @@ def response_item(removal: Removal) -> docker.ImageDeleteResponseItem:
 def untag(core: Core, name: str, names: tuple[str, ...]) -> list[docker.ImageDeleteResponseItem]:
     """Take names of an image away, all of them if none is given; unlike `remove` this leaves the image."""
     image = core.images.resolve(name)
-    wanted = tuple(map(Reference.parse, names or (*image.repo_tags, *image.repo_digests)))
-    core.images.untag(image, wanted)
+    wanted = core.images.untag(image, names)
     for reference in wanted:
         core.bus.tell("image", "untag", image.id, {"name": reference.familiar()})
     return [docker.ImageDeleteResponseItem(untagged=reference.familiar()) for reference in wanted]

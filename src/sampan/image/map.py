@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 OVERWRITTEN, DELETED = 0, 1
-_OPAQUE_XATTR = "trusted.overlay.opaque"
+_OPAQUE_XATTR = "trusted.overlay.opaque"  # y: it hides what is below; x: whiteouts in it may be files (image/extract)
+_WHITEOUT_XATTR = "trusted.overlay.whiteout"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _BENEATH = int(RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS)
 _LONGEST = 4000  # less than PATH_MAX
@@ -53,6 +54,16 @@ class _Part(NamedTuple):
 
     layer: int
     hider: int
+
+
+class _Here(NamedTuple):
+    """A directory that is being looked at in one layer. `marked`: whiteouts in it may be files."""
+
+    fd: int
+    directory: int
+    layer: int
+    hider: int
+    marked: bool
 
 
 class _Above:
@@ -131,9 +142,10 @@ class Walk:
         for number, part in enumerate(parts, 1):
             fd = _open(self._roots[part.layer], path)
             try:
-                here = _Part(part.layer, min(part.hider, nearest))
-                self._entries(fd, directory, here, above, lowest=number == len(parts))
-                if number < len(parts) and self._is_opaque(fd, directory, part.layer):
+                mark = _xattr(fd, _OPAQUE_XATTR)
+                here = _Here(fd, directory, part.layer, min(part.hider, nearest), marked=mark == b"x")
+                self._entries(here, above, lowest=number == len(parts))
+                if self._opaque_roots[part.layer] if directory == 0 else mark == b"y":
                     nearest = hider_of(part.layer, DELETED)
             finally:
                 os.close(fd)
@@ -141,46 +153,54 @@ class Walk:
             if state.directories:
                 self._push(directory, name, state.directories)
 
-    def _entries(self, fd: int, directory: int, part: _Part, above: dict[bytes, _Above], *, lowest: bool) -> None:
-        with os.scandir(fd) as entries:
+    def _entries(self, here: _Here, above: dict[bytes, _Above], *, lowest: bool) -> None:
+        with os.scandir(here.fd) as entries:
             for entry in entries:
                 name = os.fsencode(entry.name)
                 state = above.get(name)
                 if state is None and not lowest:
                     state = above[name] = _Above(self.seen)
                 if entry.is_dir(follow_symlinks=False):
-                    hider = min(part.hider, state.hides_directory) if state else part.hider
+                    hider = min(here.hider, state.hides_directory) if state else here.hider
                     if state is None:
-                        self._push(directory, name, (_Part(part.layer, hider),))
+                        self._push(here.directory, name, (_Part(here.layer, hider),))
                     else:
-                        state.directories += (_Part(part.layer, hider),)
-                        state.hides_file = hider_of(part.layer, OVERWRITTEN)
+                        state.directories += (_Part(here.layer, hider),)
+                        state.hides_file = hider_of(here.layer, OVERWRITTEN)
                     continue
-                how = OVERWRITTEN
-                if entry.is_file(follow_symlinks=False):
-                    hider = min(part.hider, state.hides_file) if state else part.hider
-                    self._file(fd, entry, File(0, directory, name, part.layer, hider))
-                elif _is_whiteout(entry):
-                    how = DELETED
+                hider = min(here.hider, state.hides_file) if state else here.hider
+                how = self._other(here, entry, name, hider)
                 if state is not None:
-                    state.hides_file = state.hides_directory = hider_of(part.layer, how)
+                    state.hides_file = state.hides_directory = hider_of(here.layer, how)
+
+    def _other(self, here: _Here, entry: os.DirEntry[str], name: bytes, hider: int) -> int:
+        """Note what is no directory; return what it does to the same name below."""
+        if entry.is_symlink():
+            return OVERWRITTEN
+        status = entry.stat(follow_symlinks=False)
+        if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
+            return DELETED
+        if not stat.S_ISREG(status.st_mode):
+            return OVERWRITTEN
+        if here.marked and not status.st_size and _xattr(b"/proc/self/fd/%d/%s" % (here.fd, name), _WHITEOUT_XATTR):
+            return DELETED
+        file = File(_content_bytes(here.fd, name, status), here.directory, name, here.layer, hider)
+        if status.st_nlink == 1:
+            self._count(file)
+        else:
+            self._link(file, status.st_ino)
+        return OVERWRITTEN
 
     def _push(self, parent: int, name: bytes, parts: Sequence[_Part]) -> None:
         self._pending.append((len(self.names), parts))
         self.parents.append(parent)
         self.names.append(name)
 
-    def _file(self, fd: int, entry: os.DirEntry[str], file: File) -> None:
-        status = entry.stat(follow_symlinks=False)
-        file = file._replace(size=_content_bytes(fd, file.name, status))
-        if status.st_nlink == 1:
-            self._count(file)
-            return
-        # Its bytes are wasted when no name is seen any more, by the last layer that took one away.
-        key = (file.layer, status.st_ino)
-        known = self._linked.get(key)
+    def _link(self, file: File, inode: int) -> None:
+        """Keep one of a file's names. Its bytes are wasted when none is seen any more: the last that went counts."""
+        known = self._linked.get((file.layer, inode))
         if known is None or (file.hider, self._path_of(known)) > (known.hider, self._path_of(file)):
-            self._linked[key] = file
+            self._linked[file.layer, inode] = file
 
     def _path_of(self, file: File) -> bytes:
         return self.path(file.directory, file.name)
@@ -199,14 +219,6 @@ class Walk:
         elif heap and file.size > heap[0].size:
             heappushpop(heap, file)
 
-    def _is_opaque(self, fd: int, directory: int, layer: int) -> bool:
-        if directory == 0:
-            return self._opaque_roots[layer]
-        try:
-            return os.getxattr(fd, _OPAQUE_XATTR) == b"y"
-        except OSError:
-            return False
-
 
 def _open(root: int, path: bytes) -> int:
     """Open a directory below `root` without following anything, however long its path is."""
@@ -223,11 +235,12 @@ def _open(root: int, path: bytes) -> int:
         fd = below
 
 
-def _is_whiteout(entry: os.DirEntry[str]) -> bool:
-    if entry.is_symlink():
-        return False
-    status = entry.stat(follow_symlinks=False)
-    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+def _xattr(file: int | bytes, name: str) -> bytes | None:
+    try:
+        # With a descriptor the option is refused.
+        return os.getxattr(file, name) if isinstance(file, int) else os.getxattr(file, name, follow_symlinks=False)
+    except OSError:
+        return None
 
 
 def _content_bytes(directory: int, name: bytes, status: os.stat_result) -> int:

@@ -105,15 +105,19 @@ class Images:
             self._database.name(image.id, [str(reference)], time.time_ns())
             self._load()
 
-    def untag(self, image: Image, references: Sequence[Reference]) -> None:
-        """Take names of an image away; it stays, even without any."""
+    def untag(self, image: Image, names: Sequence[str]) -> tuple[Reference, ...]:
+        """Take names of an image away, all if none is given; it stays, even without any. Return what went."""
         own = self._builtins[image.id].repo_tags if image.id in self._builtins else ()
         with self._lock:
-            for reference in references:
-                if self._by_name.get(str(reference)) != image.id or reference.familiar() in own:
+            known = [Reference.parse(name) for name, id in self._by_name.items() if id == image.id]
+            known = [reference for reference in known if reference.familiar() not in own]
+            wanted = [self._lookup_reference(name) for name in names] or known
+            for reference in wanted:
+                if reference not in known:
                     raise NotFound(f"can't untag {reference.familiar()}: it is no name of image {short(image.id)}")
-            self._database.remove(image.id, [str(reference) for reference in references], delete=False)
+            self._database.remove(image.id, [str(reference) for reference in wanted], delete=False)
             self._load()
+        return tuple(wanted)
 
     def layers_of_all(self) -> dict[str, dict[str, int]]:
         """The layers of each image and their bytes; also of images that are kept for their containers only."""
@@ -465,7 +469,9 @@ def _is_id(name: str, id: str) -> bool:
 
 def _shown(reference: Reference, named: Reference | None, typed: str) -> str:
     """The name that was given is repeated with the tag it may have had beside its digest, as Docker does."""
-    return (Reference.parse(typed) if reference == named else reference).familiar()
+    if reference == named and reference.digest is not None:
+        reference = msgspec.structs.replace(reference, tag=Reference.parse(typed).tag)
+    return reference.familiar()
 
 
 def _without_tag_of_digest(reference: Reference) -> Reference:

@@ -45,7 +45,7 @@
   // What fills a rectangle: colours and their shares, from above; lower layers, which are hidden more often, are below.
   function bands(node) {
     const part = node.size ? node.wasted / node.size : 0;
-    if (colouring === "waste") return [["var(--kept)", 1 - part], ["var(--mark)", part]];
+    if (colouring === "waste") return [["var(--kept)", 1 - part], ["var(--wasted)", part]];
     const ordered = [...node.layers].sort((a, b) => b[0] - a[0]);
     return ordered.map(([layer, size]) => [shade(layer), size / node.size]);
   }
