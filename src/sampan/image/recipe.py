@@ -28,7 +28,7 @@ from sampan.kernel.path import RESOLVE, openat2
 from sampan.spec.image import LayerRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import BinaryIO
 
 RECIPE = "recipe"
@@ -39,6 +39,7 @@ _RECORD = struct.Struct("<cIQ")
 _REGION = struct.Struct("<QQ")
 _LEVEL = 3
 _AT_ONCE = 1 << 18
+_LARGEST = 1 << 62
 _BENEATH = RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS | RESOLVE.NO_MAGICLINKS
 _AGAIN = "pull or load its image again"
 
@@ -120,10 +121,9 @@ def tar_of(layer: str) -> Iterator[bytes]:
     with doing(f"can't write the tar of layer {diff_id}"):
         digest = hashlib.sha256()
         with _Files(layer) as files:
-            for record in _records(layer):
-                for piece in files.pieces(record):
-                    digest.update(piece)
-                    yield piece
+            for piece in _joined(files.pieces(_records(layer))):
+                digest.update(piece)
+                yield piece
         if f"sha256:{digest.hexdigest()}" != diff_id:
             raise Failed(f"it is damaged: {layer} was changed", f"{_AGAIN}, after `sampan rmi`")
 
@@ -157,7 +157,7 @@ def _records(layer: str) -> Iterator[_Record]:
                 kind, length, number = _RECORD.unpack(head)
                 text = read(length)
                 regions = tuple(_REGION.iter_unpack(read(number * _REGION.size))) if kind == b"S" else ()
-                if max(number, *map(sum, regions), 0) >= 1 << 62 or (kind != b"T" and b"\0" in text):
+                if kind != b"T" and (b"\0" in text or max(number, *map(sum, regions), 0) >= _LARGEST):
                     raise Failed(f"{file.name} is damaged", _AGAIN)
                 yield _Record(kind, text, number, regions)
         except zstandard.ZstdError as e:
@@ -206,20 +206,21 @@ class _Files:
         if self._parent_fd >= 0:
             os.close(self._parent_fd)
 
-    def pieces(self, record: _Record) -> Iterator[bytes]:
-        """Give what one record stands for."""
-        if record.kind == b"T":
-            yield record.text
-        elif record.kind in {b"F", b"S"}:
-            path = self._moves.find(record.text, self._count)
-            self._count += 1
-            with doing(path.decode(errors="backslashreplace")):
-                fd = self._open(path)
-                try:
-                    for offset, length in record.regions if record.kind == b"S" else ((0, record.number),):
-                        yield from _region(fd, offset, length)
-                finally:
-                    os.close(fd)
+    def pieces(self, records: Iterable[_Record]) -> Iterator[bytes]:
+        """Give what the records stand for."""
+        for kind, text, number, regions in records:
+            if kind == b"T":
+                yield text
+            elif kind != b"M":
+                path = self._moves.find(text, self._count) if self._moves else b"diff/" + text
+                self._count += 1
+                with doing(path.decode(errors="backslashreplace")):
+                    fd = self._open(path)
+                    try:
+                        for offset, length in regions if kind == b"S" else ((0, number),):
+                            yield from _region(fd, offset, length)
+                    finally:
+                        os.close(fd)
 
     def _open(self, path: bytes) -> int:
         parent, _, name = path.rpartition(b"/")
@@ -249,11 +250,14 @@ class _Moves:
             elif record.kind != b"T":
                 contents += 1
 
+    def __bool__(self) -> bool:
+        return bool(self._by_path)
+
     def find(self, path: bytes, index: int) -> bytes:
         """Return where the content with this index is, that was written to `path`, below the layer's directory."""
         first: tuple[int, bytes] | None = None
         above, below = path, b""
-        while above and self._by_path:
+        while above:
             for contents, number in self._by_path.get(above, ()):
                 if contents > index and (first is None or number < first[0]):
                     first = number, below
@@ -262,6 +266,19 @@ class _Moves:
         if first is None:
             return b"diff/" + path
         return b"%s/%d%s" % (REPLACED.encode(), *first)
+
+
+def _joined(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Put small pieces together."""
+    waiting: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        waiting.append(piece)
+        size += len(piece)
+        if size >= _AT_ONCE:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    yield b"".join(waiting)
 
 
 def _region(fd: int, offset: int, length: int) -> Iterator[bytes]:
