@@ -19,6 +19,8 @@ from sampan.errors import SampanError
 from sampan.image import challenge, tar
 from sampan.image.compression import decompressed
 from sampan.image.recipe import tar_of
+from sampan.image.referrers import read_index
+from sampan.image.refusals import errors_of
 from sampan.image.unpack import unpack_layer
 from sampan.spec.distribution import decode_manifest
 from sampan.spec.image import LayerLimits, decode_config
@@ -71,6 +73,15 @@ def read_config(data: bytes) -> None:
 def read_challenge(data: bytes) -> None:
     for found in challenge.parse(data.decode("latin-1")):
         assert found.scheme
+
+
+def read_refusal(data: bytes) -> None:
+    for error in errors_of(data):
+        assert str(error) is not None
+
+
+def read_list(data: bytes) -> None:
+    read_index(data)
 
 
 def decompress(data: bytes) -> None:
@@ -204,6 +215,10 @@ TARGETS = {
     ),
     "manifest": Target(read_manifest, [_json(_MANIFEST), _json(_INDEX)], _JSON_WORDS),
     "config": Target(read_config, [_json(_CONFIG)], _JSON_WORDS),
+    "referrers": Target(read_list, [_json(_INDEX)], _JSON_WORDS),
+    "refusal": Target(
+        read_refusal, [b'{"errors":[{"code":"DENIED","message":"no","detail":1}]}', b'{"details":"no"}'], _JSON_WORDS
+    ),
     "challenge": Target(
         read_challenge,
         [b'Bearer realm="https://a/token",service="b",scope="repository:c:pull"', b'Basic realm="x", Bearer realm=y'],

@@ -34,6 +34,7 @@ from sampan.spec.distribution import (
     choose,
     decode_manifest,
 )
+from sampan.spec.document import UNREADABLE
 from sampan.spec.image import ExecutionConfig, HistoryEntry, Image, ImageConfig, RootFS, decode_config
 from sampan.spec.reference import Reference
 from sampan.units import format_timestamp
@@ -254,7 +255,7 @@ def _docker_images(contents: _Contents) -> list[_Found]:
     with doing("manifest.json"):
         try:
             items = msgspec.json.decode(document, type=tuple[_DockerItem, ...])
-        except msgspec.DecodeError as e:
+        except UNREADABLE as e:
             raise InvalidInput(str(e)) from e
         found = []
         for item in items:

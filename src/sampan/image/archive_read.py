@@ -23,6 +23,7 @@ from sampan.image.layout import select
 from sampan.image.manifest import Document, Format, image_manifest, layer_type
 from sampan.image.transfer import LARGEST_DOCUMENT
 from sampan.spec.distribution import Descriptor, Index, decode_manifest
+from sampan.spec.document import UNREADABLE
 from sampan.spec.image import decode_config
 from sampan.spec.location import Transport
 from sampan.spec.reference import Reference
@@ -166,7 +167,7 @@ class DockerArchive:
     def _item(self, name: str) -> _Item:
         try:
             items = msgspec.json.decode(self._members.document("manifest.json"), type=tuple[_Item, ...])
-        except msgspec.DecodeError as e:
+        except UNREADABLE as e:
             raise InvalidInput(f"manifest.json: {e}") from e
         names = [tag for item in items for tag in item.repo_tags or ()]
         if name.startswith("@") and name[1:].isdecimal() and int(name[1:]) < len(items):

@@ -14,6 +14,7 @@ import msgspec
 from sampan.errors import Failed, InvalidInput, doing, from_os_error
 from sampan.spec import credentials
 from sampan.spec.distribution import AuthConfig
+from sampan.spec.document import UNREADABLE
 
 _HELPER_TIMEOUT_S = 30
 _URL_SAFE = str.maketrans("-_", "+/")
@@ -63,7 +64,7 @@ def _read(path: str) -> dict[str, Any]:
         return {}
     except OSError as e:
         raise from_os_error(e).within("can't read credentials") from e
-    except (msgspec.DecodeError, RecursionError) as e:
+    except UNREADABLE as e:
         raise InvalidInput(f"can't read {path}: {e}") from e
 
 
@@ -97,6 +98,6 @@ def _ask(helper: str, server: str) -> dict[str, str] | None:
             raise Failed(said or f"it ended with status {done.returncode}")
         try:
             answer = msgspec.json.decode(done.stdout, type=_HelperAnswer)
-        except msgspec.DecodeError as e:
+        except UNREADABLE as e:
             raise Failed(f"its answer can't be read: {e}") from e
     return credentials.told_by_helper(answer.username, answer.secret)

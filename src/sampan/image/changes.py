@@ -14,6 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from sampan.errors import InvalidInput, SampanError
+from sampan.spec.document import UNREADABLE
 from sampan.spec.image import ExecutionConfig, HealthCheck
 from sampan.units import parse_duration, parse_signal
 
@@ -135,7 +136,7 @@ def _json(text: str) -> tuple[str, ...] | None:
     """The words of the JSON form, None where it is not in that form: then it is for the shell, as in Docker."""
     try:
         return msgspec.json.decode(text, type=tuple[str, ...])
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
 
 

@@ -20,6 +20,7 @@ from sampan.image.manifest import Document, encode_index
 from sampan.image.transfer import LARGEST_DOCUMENT, Found
 from sampan.kernel.newfile import new_file
 from sampan.spec.distribution import Descriptor, Index, Platform, choose, decode_manifest
+from sampan.spec.document import UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -148,7 +149,7 @@ class Layout:
             mark = msgspec.json.decode(files.read_document(f"{self._path}/oci-layout", LARGEST_DOCUMENT), type=_Mark)
         except FileNotFoundError:
             raise NotFound("it has no file oci-layout", "name the directory that has it") from None
-        except msgspec.DecodeError as e:
+        except UNREADABLE as e:
             raise InvalidInput(f"oci-layout: {e}") from e
         if not mark.image_layout_version.startswith("1."):
             raise InvalidInput(f"it is of version {mark.image_layout_version[:20]}, and only 1.x is understood")

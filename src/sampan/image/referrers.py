@@ -9,6 +9,7 @@ import msgspec
 
 from sampan.errors import InvalidInput
 from sampan.spec.distribution import Descriptor, Index, MediaType
+from sampan.spec.document import UNREADABLE
 
 
 class _Artifact(msgspec.Struct, frozen=True, rename="camel"):
@@ -59,12 +60,12 @@ def read_index(raw: bytes) -> Index:
     """Read a list of referrers."""
     try:
         return msgspec.json.decode(raw, type=Index)
-    except (msgspec.DecodeError, RecursionError) as e:
+    except UNREADABLE as e:
         raise InvalidInput(f"can't read the list of referrers: {e}") from e
 
 
 def _read(raw: bytes) -> _Artifact:
     try:
         return msgspec.json.decode(raw, type=_Artifact)
-    except (msgspec.DecodeError, RecursionError) as e:
+    except UNREADABLE as e:
         raise InvalidInput(f"can't read manifest: {e}") from e

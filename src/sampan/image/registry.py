@@ -20,6 +20,7 @@ from sampan.image.endpoint import DELETE, PUSH, Endpoint
 from sampan.image.transport import Request
 from sampan.image.upload import Upload
 from sampan.spec.distribution import Descriptor, MediaType
+from sampan.spec.document import UNREADABLE
 from sampan.spec.reference import DEFAULT_REGISTRY
 from sampan.spec.settings import DEFAULT_REGISTRIES, DOCKER_HUB, Registries
 
@@ -272,5 +273,5 @@ def _next_link(header: str) -> str | None:
 def _read_tags(answer: Answer) -> tuple[str, ...]:
     try:
         return msgspec.json.decode(answer.document(_LARGEST_LIST, "the list of tags"), type=_Tags).tags or ()
-    except (msgspec.DecodeError, RecursionError) as e:
+    except UNREADABLE as e:
         raise Failed(f"can't read the list of tags: {e}") from e

@@ -22,6 +22,7 @@ from sampan.image.address import leads_to
 from sampan.image.connections import unreachable
 from sampan.image.refusals import errors_of
 from sampan.image.transport import Request
+from sampan.spec.document import UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -189,7 +190,7 @@ def _read(answer: Answer, host: str) -> _Answer:
         raise Failed(f"can't authenticate at {host}: HTTP status {answer.status}")
     try:
         return msgspec.json.decode(body, type=_Answer)
-    except (msgspec.DecodeError, RecursionError) as e:
+    except UNREADABLE as e:
         raise Failed(f"can't authenticate at {host}: {e}") from e
 
 
