@@ -90,6 +90,7 @@ def test_podmans_filters_select(images: Sampan) -> None:
     assert listed(images, "-f", "label!=a", "-f", "readonly=false", "--sort", "repository") == ["first", "small"]
     assert listed(images, "-f", "unused-for=1h") == ["host"]
     assert "invalid filter 'nosuch'" in images.fails(1, "images", "-f", "nosuch=1").err
+    assert "invalid filter 'id='" in images.fails(1, "images", "-f", "id=").err
     assert "invalid filter 'containers=[x]'" in images.fails(1, "images", "-f", "containers=x").err
 
 

@@ -56,8 +56,13 @@ def test_a_moment_is_a_date_or_a_duration_back():
 
 def test_the_longest_duration_counts():
     assert duration_ns(("1h", "2h"), "unused-for") == 7200 * 10**9
-    with pytest.raises(InvalidInput, match="invalid filter 'unused-for=x'"):
-        duration_ns(("x",), "unused-for")
+    assert duration_ns((), "unused-for") == 0
+
+
+@pytest.mark.parametrize("text", ["x", "", "-1h", "30d"])
+def test_what_is_no_duration_or_negative_is_refused(text):
+    with pytest.raises(InvalidInput, match=f"invalid filter 'unused-for={text}'"):
+        duration_ns((text,), "unused-for")
 
 
 def test_an_unknown_filter_is_named():

@@ -44,8 +44,8 @@ def test_the_nearest_is_the_parent():
 def test_a_nameless_parent_is_intermediate():
     base, middle = image("base", "a", FROM, tags=()), image("middle", "ab", FROM, RUN, tags=())
 
-    assert intermediate([base, middle]) == {"base"}
-    assert intermediate([BASE, middle]) == set()
+    assert intermediate([base, middle], {"middle": "base"}) == {"base"}
+    assert intermediate([BASE, middle], {"middle": "base"}) == set()
 
 
 def test_with_an_image_go_the_parents_that_nothing_else_keeps():

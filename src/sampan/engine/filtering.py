@@ -69,8 +69,12 @@ def duration_ns(values: Iterable[str], name: str) -> int:
     """Return the greatest of the durations that a filter names; 0 where there are none."""
     greatest = 0
     for text in values:
+        hint = "it is a duration and not negative: 720h"
         try:
-            greatest = max(greatest, parse_duration(text))
+            duration = parse_duration(text)
         except InvalidInput as e:
-            raise InvalidInput(f"invalid filter '{name}={text}'", e.hint) from None
+            duration, hint = -1, e.hint
+        if duration < 0:
+            raise InvalidInput(f"invalid filter '{name}={text}'", hint)
+        greatest = max(greatest, duration)
     return greatest

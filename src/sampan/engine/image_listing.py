@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from sampan.engine.filtering import check, duration_ns, labels_pass, moment_ns, truth
+from sampan.errors import InvalidInput
 from sampan.ids import short
 from sampan.image import lineage
 from sampan.spec import docker
@@ -48,11 +49,12 @@ def surroundings(core: Core) -> Surroundings:
         users[container.image_id].append(container.id)
         if container.running:
             running.add(container.image_id)
+    parents = lineage.parents(images)
     return Surroundings(
         users=users,
         running=frozenset(running),
-        parents=lineage.parents(images),
-        intermediate=lineage.intermediate(images),
+        parents=parents,
+        intermediate=lineage.intermediate(images, parents),
         images_of_layer=Counter(diff_id for image in images for diff_id in set(image.diff_ids)),
     )
 
@@ -192,12 +194,16 @@ def _media_type(document: bytes) -> str:
 def _test(core: Core, around: Surroundings, name: str, filters: Filters) -> Test:
     """Return what an image must pass because of one filter."""
     values = filters[name]
+    if name in ("id", "digest") and "" in values:
+        raise InvalidInput(f"invalid filter '{name}='", "it is an id or a digest, or the beginning of one")
     yes = truth(filters, name) is True if name in _YES_OR_NO else False
     match name:
         case "label" | "label!":
             return lambda image: labels_pass({name: values}, image.config.execution.labels)
+        case "dangling" if yes:
+            return lambda image: not image.repo_tags and image.id not in around.intermediate
         case "dangling":
-            return lambda image: not image.repo_tags if yes else bool(image.repo_tags or image.repo_digests)
+            return lambda image: bool(image.repo_tags or image.repo_digests)
         case "intermediate":
             return lambda image: (image.id in around.intermediate) is yes
         case "readonly":

@@ -45,10 +45,10 @@ def _parent(image: Image, known: Mapping[Making, str]) -> str | None:
     return None
 
 
-def intermediate(images: Iterable[Image]) -> frozenset[str]:
+def intermediate(images: Iterable[Image], parents: Mapping[str, str]) -> frozenset[str]:
     """Return the images without a name from which another was made: they go with the last of these."""
     nameless = {image.id for image in images if not image.repo_tags and not image.repo_digests and not image.host}
-    return frozenset(nameless & set(parents(images).values()))
+    return frozenset(nameless & set(parents.values()))
 
 
 def orphans(id: str, parents: Mapping[str, str], is_kept: Callable[[str], bool]) -> list[str]:

@@ -180,6 +180,10 @@ _HEADERS = {
     "LastUsed": "LAST USED",
 }
 
+_FILTERS = (
+    "before, containers, dangling, digest, id, intermediate, label, label!, readonly, reference, since, until or "
+    "unused-for"
+)
 COMMAND = Command(
     "images [OPTIONS] [REPOSITORY[:TAG]]",
     "List images",
@@ -187,7 +191,7 @@ COMMAND = Command(
     flags=(
         Flag("all", "bool", "Show all", short="a"),
         Flag("digests", "bool", "Show digests"),
-        Flag("filter", "filter", "Show those that match: NAME=VALUE", short="f"),
+        Flag("filter", "filter", f"Show those that match: NAME=VALUE, with {_FILTERS}", short="f"),
         Flag("format", "string", "table, table TEMPLATE, json or a Go template"),
         Flag("no-trunc", "bool", "Show ids whole"),
         Flag("quiet", "bool", "Show ids only", short="q"),
