@@ -14,6 +14,7 @@ from support.sampan import PROGRAM, Sampan, new_root
 COMMANDS = [
     # what the user types, exit code, what the first line must contain
     (["busybox", "nosuchprogram"], 127, 'exec: "nosuchprogram": executable file not found in $PATH'),
+    (["busybox", ""], 127, 'exec: "": executable file not found in $PATH'),
     (["busybox", "/no/such/program"], 127, "no such file or directory"),
     (["busybox", "/etc"], 126, "is a directory"),
     (["busybox", "/etc/passwd"], 126, "permission denied"),
@@ -161,6 +162,7 @@ def test_exec_has_the_same_codes(sampan: Sampan) -> None:
     sampan("run", "-d", "--name", "web", "busybox", "sleep", "100")
 
     assert "executable file not found in $PATH" in sampan.fails(127, "exec", "web", "nosuchprogram").err
+    assert 'exec: "": executable file not found in $PATH' in sampan.fails(127, "exec", "web", "").err
     assert "permission denied" in sampan.fails(126, "exec", "web", "/etc/passwd").err
     assert sampan.fails(126, "exec", "-u", "nosuchuser", "web", "true").err
     sampan("stop", "-t", "0", "web")

@@ -125,10 +125,10 @@ class ExecSession:
     def run(self, fd: int | None, already_read: bytes) -> None:
         """Have the shim run it; return when it is being executed."""
         core, exec = self._core, self._exec
-        message = self._message(plan_of(core, exec), fd, already_read)
-        must_run(exec.container, Verb.EXEC)
-        core.tell(exec.container, f"exec_start: {' '.join(exec.config.cmd or ())}", {"execID": exec.id})
         try:
+            message = self._message(plan_of(core, exec), fd, already_read)
+            must_run(exec.container, Verb.EXEC)
+            core.tell(exec.container, f"exec_start: {' '.join(exec.config.cmd or ())}", {"execID": exec.id})
             self._launch(message, () if fd is None else (fd,))
         except SampanError as e:
             exec.code = e.exit_status if e.exit_status in (126, 127) else 126

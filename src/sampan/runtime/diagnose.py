@@ -34,7 +34,7 @@ def find(name: str, path: str) -> str:
     """Find a program as execvp does: a name with a slash is a path, others are looked for in `path`."""
     if "/" in name:
         return name
-    for directory in path.split(":"):
+    for directory in path.split(":") if name else ():
         candidate = f"{directory or '.'}/{name}"
         try:
             mode = os.stat(candidate).st_mode

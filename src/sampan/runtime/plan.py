@@ -347,6 +347,11 @@ def _filter(spec: oci.Spec, capabilities: oci.Capabilities) -> ops.SetFilter | N
         return None
     if profile != "default":
         return ops.SetFilter(profile)
-    # The shipped forms are few; where none fits and the engine compiled none, a narrower one holds.
-    narrower = "default" if "CAP_SYS_CHROOT" in capabilities.bounding else "none"
-    return ops.SetFilter(profile, seccomp.variant(capabilities.bounding) or narrower)
+    variant = seccomp.variant(capabilities.bounding)
+    if variant is None:
+        judged = ", ".join(sorted(seccomp.JUDGED & frozenset(capabilities.bounding)))
+        raise Unsupported(
+            f"can't set the default seccomp filter: none is compiled for the capabilities {judged or '(none)'}",
+            "put a profile into linux.seccomp, or give the default capabilities, all or none",
+        )
+    return ops.SetFilter(profile, variant)

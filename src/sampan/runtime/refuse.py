@@ -48,7 +48,7 @@ def _refuse_linux(linux: Linux) -> None:
 
 def refuse_process(process: Process, host: Host) -> None:
     """Raise Unsupported or InvalidInput for what a process asks for and a plan can't do."""
-    if not process.args or not process.args[0]:
+    if not process.args:
         raise InvalidInput("can't make a container: no command is specified")
     if not process.cwd.startswith("/"):
         raise InvalidInput(f"can't change to {process.cwd!r}: the working directory must be an absolute path")
