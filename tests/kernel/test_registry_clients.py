@@ -128,10 +128,36 @@ def test_podman_and_skopeo_log_in(tmp_path: Path, podman: list[str], layout: str
         assert (anonymous == "") is bool(options), anonymous
 
 
-def test_sampan_pulls(registry: OwnRegistry, layout: str, instance: Sampan) -> None:
-    copy(layout, f"docker://{registry.address}/team/app:v1")
+def test_sampan_pushes_pulls_copies_lists_and_deletes(
+    registry: OwnRegistry, busybox_image: str, instance: Sampan
+) -> None:
+    name = f"{registry.address}/team/app:v1"
+    instance("tag", busybox_image, name)
 
-    instance("pull", f"{registry.address}/team/app:v1")
-
+    instance("push", name)
     digest = registry.ask("HEAD", "/v2/team/app/manifests/v1").headers["docker-content-digest"]
+    instance("rmi", name, busybox_image)
+    instance("pull", name)
     assert digest in instance("images", "--digests").out
+    instance("push", name)
+    assert registry.ask("HEAD", "/v2/team/app/manifests/v1").headers["docker-content-digest"] == digest
+    instance("copy", f"docker://{name}", f"docker://{registry.address}/other/app:v2")
+    assert "mount=sha256" in registry.log()
+    assert instance("list-tags", f"docker://{registry.address}/other/app").json()["Tags"] == ["v2"]
+    instance("delete", f"docker://{registry.address}/other/app:v2")
+    assert registry.ask("GET", "/v2/other/app/tags/list").json()["tags"] == []
+
+
+@pytest.mark.parametrize("options", [(), ("--anonymous-pull",)])
+def test_sampan_gives_a_password(tmp_path: Path, layout: str, instance: Sampan, options: tuple) -> None:
+    file = tmp_path / "htpasswd"
+    run("htpasswd", "-cBb", "-C", "5", file, "alice", "secret")
+
+    with serving(tmp_path / "data", tmp_path / "log", "--htpasswd", str(file), *options) as registry:
+        target = f"docker://{registry.address}/app:v1"
+        assert instance("copy", layout, target, check=False).code != 0
+        assert instance("copy", layout, target, "--dest-creds", "alice:wrong", check=False).code != 0
+        instance("copy", layout, target, "--dest-creds", "alice:secret")
+        instance("copy", target, f"dir:{tmp_path}/out", "--src-creds", "alice:secret")
+        anonymous = instance("pull", f"{registry.address}/app:v1", check=False)
+        assert (anonymous.code == 0) is bool(options), anonymous

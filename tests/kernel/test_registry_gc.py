@@ -177,5 +177,7 @@ def _churn(registry: OwnRegistry, rounds: int, delete_blobs: bool, name: str) ->
         digest = registry.push_image(name, "kept", b"shared", f"{name}-{number}".encode())
         if number < rounds - 1:
             registry.ask("DELETE", f"/v2/{name}/manifests/{digest}")
+            passing = registry.push_blob(name, f"{name} {number}, in passing".encode())["digest"]
+            registry.ask("DELETE", f"/v2/{name}/blobs/{passing}")
             if delete_blobs:
                 registry.ask("DELETE", f"/v2/{name}/blobs/{digest_of(b'shared')}")

@@ -41,6 +41,11 @@ class Call:
         return self.store.repositories
 
     @property
+    def method(self) -> str:
+        """GET or HEAD, where both have one handler."""
+        return self._request.method
+
+    @property
     def path(self) -> str:
         """The request's path, without the query."""
         return self._request.path

@@ -9,7 +9,6 @@ they have been left alone for `older_s`, and a client that asks whether the blob
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -82,9 +81,9 @@ def _sweep(
     for digest, entry in store.blobs.all():
         if digest in marked or not is_digest(digest):
             continue
-        with store.removing(), contextlib.suppress(FileNotFoundError):
-            status = os.lstat(entry.path)
-            if status.st_mtime >= before:
+        with store.removing():
+            status = _status(entry.path)
+            if status is None or status.st_mtime >= before:
                 continue
             if not settings.dry_run:
                 os.unlink(entry.path)
@@ -92,6 +91,13 @@ def _sweep(
         count += 1
         size += status.st_size
     return count, size
+
+
+def _status(path: str) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except FileNotFoundError:  # it was deleted meanwhile
+        return None
 
 
 class _Pruning:
@@ -162,11 +168,11 @@ class _Pruning:
 
     def _remove_link(self, name: str, digest: str, entry: os.DirEntry[str]) -> bool:
         with self._store.removing():
-            try:
-                if os.stat(entry.path).st_mtime >= self._before:
-                    return False
-            except FileNotFoundError:  # it was deleted meanwhile
+            status = _status(entry.path)
+            if status is None:
                 return True
+            if status.st_mtime >= self._before:
+                return False
             if not self._settings.dry_run:
                 os.unlink(entry.path)
         self._say(f"link {name}@{digest}")

@@ -66,6 +66,7 @@ class Directory:
     """The repositories under the store's repositories/: see store.Repositories."""
 
     def __init__(self, store: Store) -> None:
+        self._store = store
         self._root = f"{store.root}/repositories"
         self._tmp = f"{store.private}/tmp"
 
@@ -99,7 +100,8 @@ class Directory:
             durable.write(self._path(name, "_blobs", digest), b"", self._tmp)
 
     def unlink_blob(self, name: str, digest: str) -> bool:
-        return durable.remove(self._path(name, "_blobs", digest))
+        with self._store.linking():
+            return durable.remove(self._path(name, "_blobs", digest))
 
     def blobs(self, name: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         """Give the digests of the repository's blobs with the links' directory entries."""

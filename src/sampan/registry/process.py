@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.errors import InvalidInput, SampanError, doing, from_os_error
+from sampan.errors import Failed, InvalidInput, SampanError, doing, from_os_error
 from sampan.http11.acceptor import STACK, Acceptor
 from sampan.http11.channel import Channel
 from sampan.registry import durable, server
@@ -84,6 +84,8 @@ def main(arguments: list[str]) -> int:
         return _complain(from_os_error(e))
     except SampanError as e:
         return _complain(e)
+    except Exception as e:
+        return _complain(Failed(f"this should not have happened: {type(e).__name__}: {e}"))
 
 
 def _complain(error: SampanError) -> int:
@@ -209,9 +211,10 @@ def listen(text: str) -> socket.socket:
         found = socket.getaddrinfo(host or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as e:
         raise InvalidInput(f"{host} is no address of this machine: {e.strerror}") from e
-    # Where no host is named, one socket takes both IPv6 and IPv4.
-    family, _, _, _, where = next((one for one in found if not host and one[0] == socket.AF_INET6), found[0])
-    dual = not host and family == socket.AF_INET6
+    # Where no host is named, one socket takes both IPv6 and IPv4; a kernel may be without IPv6.
+    dual = not host and socket.has_dualstack_ipv6()
+    wanted = (socket.AF_INET6 if dual else socket.AF_INET) if not host else found[0][0]
+    family, _, _, _, where = next(one for one in found if one[0] == wanted)
     return socket.create_server(where[:2], family=family, backlog=_QUEUE, dualstack_ipv6=dual)
 
 

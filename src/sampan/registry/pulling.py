@@ -17,7 +17,7 @@ def get_blob(call: Call) -> None:
     """Send a blob, or the part that a Range header asks for; for HEAD only what would be said of it."""
     digest = call.last
     # HEAD is how a client finds that it need not push a blob: it counts on it now.
-    used = not call.policy.read_only
+    used = call.method == "HEAD" and not call.policy.read_only
     if not call.repositories.has_blob(call.name, digest, used=used):
         raise blob_unknown(digest)
     with call.store.blobs.open(digest) as found:

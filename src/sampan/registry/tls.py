@@ -113,10 +113,10 @@ class TlsChannel(Channel):
         return super().next()
 
     def pending(self) -> bool:
-        """Tell whether bytes have come that nobody has read."""
+        """Tell whether bytes have come that nobody has read. Asked by another thread: OpenSSL's part is left alone."""
         try:
             flags = socket.MSG_PEEK | socket.MSG_DONTWAIT
-            return bool(self.client.pending() or socket.socket.recv(self.client, 1, flags))
+            return bool(socket.socket.recv(self.client, 1, flags))
         except OSError:
             return False
 
