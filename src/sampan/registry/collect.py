@@ -18,7 +18,7 @@ from sampan.registry.directory import Directory
 from sampan.registry.layout import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from sampan.registry.store import Store
 
@@ -100,6 +100,14 @@ def _status(path: str) -> os.stat_result | None:
         return None
 
 
+class _Needs(NamedTuple):
+    """What a manifest names: all of it, the manifests of an index, the subject."""
+
+    needs: tuple[str, ...]
+    children: tuple[str, ...]
+    subject: str | None
+
+
 class _Pruning:
     """Removes what no manifest of its repository needs, and marks what is left."""
 
@@ -116,44 +124,48 @@ class _Pruning:
         self._say = say
 
     def prune(self, name: str) -> None:
-        documents = {digest: self._document(digest) for digest, _ in self._directory.manifests(name)}
+        manifests = {digest: self._look_into(digest) for digest, _ in self._directory.manifests(name)}
         if self._settings.untagged:
-            for digest in set(documents) - self._tagged(name, documents):
+            for digest in set(manifests) - self._tagged(name, manifests):
                 if self._remove_manifest(name, digest):
-                    del documents[digest]
-        needed: set[str] = set()
-        for found in documents.values():
-            needed.update(_names(found) if found else ())
-        whole = all(documents.values())  # of a manifest whose bytes are gone nobody knows what it needs
+                    del manifests[digest]
+        needed = {digest for found in manifests.values() if found for digest in found.needs}
+        whole = all(manifests.values())  # of a manifest whose bytes are gone nobody knows what it needs
         for digest, entry in list(self._directory.blobs(name)):
             if digest in needed or not whole or not self._remove_link(name, digest, entry):
                 self.marked.add(digest)
-        self.marked.update(documents)
+        self.marked.update(manifests)
         if not self._settings.dry_run:
             with self._store.removing():
                 self._directory.tidy(name)
 
-    def _document(self, digest: str) -> document.Document | None:
+    def _look_into(self, digest: str) -> _Needs | None:
         data = self._store.blobs.read(digest, document.LONGEST)
-        return None if data is None else document.references(data)
+        if data is None:
+            return None
+        found = document.references(data)
+        blobs = (found.config, *(found.layers or ()), *(found.blobs or ()))
+        children = tuple(child.digest for child in found.manifests or ())
+        needs = (*children, *(blob.digest for blob in blobs if blob))
+        return _Needs(needs, children, found.subject.digest if found.subject else None)
 
-    def _tagged(self, name: str, documents: dict[str, document.Document | None]) -> set[str]:
+    def _tagged(self, name: str, manifests: dict[str, _Needs | None]) -> set[str]:
         """Return the manifests that a tag leads to: itself, those in its index, and what is attached to one of them."""
         tags = (self._directory.manifest(name, tag) for tag in self._directory.tags(name))
         kept: set[str] = set()
         waiting = [stored.digest for stored in tags if stored]
         attached: dict[str, list[str]] = {}
-        for digest, found in documents.items():
+        for digest, found in manifests.items():
             if found and found.subject:
-                attached.setdefault(found.subject.digest, []).append(digest)
+                attached.setdefault(found.subject, []).append(digest)
         while waiting:
             digest = waiting.pop()
             if digest in kept:
                 continue
             kept.add(digest)
             waiting += attached.get(digest, ())
-            if found := documents.get(digest):
-                waiting += (child.digest for child in found.manifests or ())
+            if found := manifests.get(digest):
+                waiting += found.children
         return kept
 
     def _remove_manifest(self, name: str, digest: str) -> bool:
@@ -178,9 +190,3 @@ class _Pruning:
         self._say(f"link {name}@{digest}")
         self.links += 1
         return True
-
-
-def _names(found: document.Document) -> Iterator[str]:
-    for one in (found.config, *(found.layers or ()), *(found.blobs or ()), *(found.manifests or ())):
-        if one is not None:
-            yield one.digest

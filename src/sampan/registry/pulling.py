@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from sampan.registry import ranges
@@ -18,8 +19,9 @@ def get_blob(call: Call) -> None:
     digest = call.last
     # HEAD is how a client finds that it need not push a blob: it counts on it now.
     used = call.method == "HEAD" and not call.policy.read_only
-    if not call.repositories.has_blob(call.name, digest, used=used):
-        raise blob_unknown(digest)
+    with call.store.linking() if used else contextlib.nullcontext():
+        if not call.repositories.has_blob(call.name, digest, used=used):
+            raise blob_unknown(digest)
     with call.store.blobs.open(digest) as found:
         if found is None:
             raise blob_unknown(digest)

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.errors import SampanError
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -34,7 +32,7 @@ _STATUS = {
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class Refusal(SampanError):
+class Refusal(Exception):
     """A request is answered with one of the specification's error codes."""
 
     def __init__(
@@ -47,6 +45,7 @@ class Refusal(SampanError):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
+        self.message = message
         self.code = code
         self.status = status or _STATUS[code]
         self.detail = detail
