@@ -218,7 +218,10 @@ def printf(form: str, *values: Any) -> str:
         elif not rest:
             out.append(f"%!{verb}(MISSING)")
         else:
-            out.append(_padded(_verb(verb, rest.pop(0), flags, precision), flags, width))
+            value = rest.pop(0)
+            if isinstance(value, str):  # Go's fmt: zeros pad only numbers
+                flags = flags.replace("0", "")
+            out.append(_padded(_verb(verb, value, flags, precision), flags, width))
     if rest:
         from sampan.cli.template_values import type_name
 
