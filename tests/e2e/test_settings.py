@@ -92,3 +92,11 @@ def test_a_mistake_is_named_with_its_file_and_its_key(sampan: Sampan, configure)
         "  hint: did you mean mirrors?",
     ]
     assert f"WARNING: can't use {file}: " in sampan("info").err
+
+
+def test_docker_hub_is_meant_where_it_is_named(sampan: Sampan, server: FakeRegistry, configure) -> None:
+    configure(f'[registries]\ndefault = "nowhere.invalid"\n[registries."docker.io"]\nlocation = "{server.address}"\n')
+
+    assert sampan("pull", "-q", "docker.io/tiny").line == "docker.io/library/tiny:latest"
+    assert sampan.json("pull", "--plan", "--format", "json", "docker.io/tiny")
+    sampan("rmi", "docker.io/tiny")

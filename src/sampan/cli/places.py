@@ -46,7 +46,9 @@ def auth_for(session: Session, location: Location, creds: str = "") -> dict[str,
         return {}
 
     try:
-        registry = Reference.parse(location.name).registry
+        reference = Reference.parse(location.name)
     except SampanError as e:
         raise Failure(e.message, e.hint) from None
-    return headers_of(creds, registry) if creds else headers_for(session, registry)
+    if creds:
+        return headers_of(creds, reference.registry)
+    return headers_for(session, reference.registry, reference.repository)

@@ -23,11 +23,12 @@ def inspect(call: Call) -> int:
     name, image = call.arguments[0], call.arguments[1] if len(call.arguments) > 1 else ""
     verbose = call.options["verbose"]
     try:
-        registry = Reference.parse(name).registry
+        reference = Reference.parse(name)
     except SampanError as e:
         raise Failure(e.message, e.hint) from None
     target = list_path(name, query(image=image, verbose=verbose))
-    found = call.session.ask("GET", target, None, headers_for(call.session, registry)).json()
+    headers = headers_for(call.session, reference.registry, reference.repository)
+    found = call.session.ask("GET", target, None, headers).json()
     if verbose:
         each = found["Manifests"]
         say(_indented(each if found["IsList"] else each[0], "\t"))

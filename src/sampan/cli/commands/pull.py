@@ -49,7 +49,7 @@ def _pull(call: Call, name: str, mode: str) -> None:
     tell = mode not in ("quiet", "rawjson")
     if tell and whole and reference.digest is None and reference.familiar() != name and str(reference) != name:
         say(f"Using default tag: {reference.tag}")
-    target = (reference.familiar_name(), (reference.digest or reference.tag) if whole else None)
+    target = (reference.name, (reference.digest or reference.tag) if whole else None)
     request(call.session, reference, target, platform=options["platform"], policy=options["policy"], mode=mode)
     if mode != "rawjson":
         say(str(reference) if whole else reference.name)
@@ -74,7 +74,7 @@ def check_policy(policy: str) -> None:
 def pull_image(session: Session, name: str, *, platform: str, quiet: bool, policy: str = "always") -> None:
     """Pull an image for a container, and show progress on standard error."""
     reference = named(session, name)
-    target = (reference.familiar_name(), reference.digest or reference.tag)
+    target = (reference.name, reference.digest or reference.tag)
     mode = "quiet" if quiet else "auto"
     request(session, reference, target, platform=platform, policy=policy, mode=mode, stream=2)
 

@@ -35,7 +35,7 @@ def push(call: Call) -> int:
         compressionLevel=options["compression-level"] or None,
         forceCompressionFormat=options["force-compression"],
     )
-    target = f"/images/{quote(reference.familiar_name())}/push{parameters}"
+    target = f"/images/{quote(reference.name)}/push{parameters}"
     answer = call.session.ask("POST", target, b"", headers_for(call.session, reference.registry, reference.repository))
     pushed = show(answer.lines(), quiet=options["quiet"])
     if options["digestfile"] and pushed:
