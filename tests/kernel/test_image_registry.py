@@ -10,7 +10,10 @@ from sampan.errors import NotFound, Unsupported
 from sampan.image.registry import Repository
 from sampan.spec.distribution import AuthConfig, Descriptor
 from sampan.spec.reference import Reference
+from sampan.spec.settings import Registries
+from support.cutting_proxy import CuttingProxy
 from support.fake_registry import CONFIG, LAYER, MANIFEST, digest_of
+from support.own_registry import serving
 from support.registry import Registry
 
 pytestmark = pytest.mark.skipif(not shutil.which("docker-registry"), reason="docker-registry is not installed")
@@ -97,3 +100,43 @@ def test_a_registry_that_deletes_nothing_says_so(server):
         Unsupported, match="the registry does not support it: unsupported: The operation is unsupported"
     ):
         target.delete(digest)
+
+
+CUTS = (6_000_000, 5_000_000)
+
+
+def push_through(proxy, name):
+    target = Repository(Reference.parse(f"{proxy.address}/{name}"), AuthConfig(), registries=Registries(wait_s=0.01))
+    return target.upload_blob(source(LARGE))
+
+
+def test_an_upload_to_our_own_registry_goes_on_where_it_broke(tmp_path):
+    with serving(tmp_path / "data", tmp_path / "log") as registry:
+        proxy = CuttingProxy(registry.address, *CUTS)
+        try:
+            assert push_through(proxy, "app").digest == digest_of(LARGE)
+            assert repository(registry, "app").has_blob(digest_of(LARGE)) == len(LARGE)
+            assert proxy.sent < len(LARGE) * 1.3
+        finally:
+            proxy.end()
+
+
+def test_an_upload_that_docker_registry_does_not_take_up_again_begins_anew(server):
+    proxy = CuttingProxy(server.address, *CUTS)
+    try:
+        assert push_through(proxy, "broken").digest == digest_of(LARGE)
+        assert repository(server, "broken").has_blob(digest_of(LARGE)) == len(LARGE)
+    finally:
+        proxy.end()
+
+
+def test_a_blob_is_read_on_where_it_broke(server):
+    put_image(repository(server, "read"), "1")
+    proxy = CuttingProxy(server.address, 1)  # the request gets through, and no more
+    try:
+        target = Repository(Reference.parse(f"{proxy.address}/read"), AuthConfig(), registries=Registries(wait_s=0.01))
+        layer = Descriptor(media_type=LAYER, digest=digest_of(LARGE), size=len(LARGE))
+
+        assert b"".join(target.blob(layer)) == LARGE
+    finally:
+        proxy.end()
