@@ -431,6 +431,10 @@ def test_a_redirects_target_that_asks_who_we_are_learns_nothing(server, asks):
         ("http://127.0.0.1:5000/", "https://b.example/", "https://b.example/"),
         ("https://a.example/", "http://a.example/", None),
         ("https://a.example/", "https://127.0.0.1/", None),
+        ("https://a.example/", "https://127.1/", None),
+        ("https://a.example/", "https://2130706433/", None),
+        ("https://a.example/", "https://0.0.0.0/", None),
+        ("https://a.example/", "https://[::]/", None),
         ("https://a.example/", "https://a.example:99999/", None),
         ("http://127.0.0.1/", "file:///etc/passwd", None),
         ("http://127.0.0.1/", "unix:///run/docker.sock", None),
@@ -444,3 +448,17 @@ def test_it_is_not_followed_to_where_it_is_less_safe(source, location, target):
             leads_to(source, location)
     else:
         assert leads_to(source, location) == target
+
+
+def test_a_secret_of_an_address_is_not_in_a_message():
+    with pytest.raises(Failed) as caught:
+        leads_to("https://a.example/", "http://b.example/blob?signature=secret")
+    assert "signature" not in caught.value.message
+
+
+def test_what_would_end_a_header_is_not_sent(server):
+    with pytest.raises(InvalidInput, match="Invalid header value"):
+        repository(server).put_manifest("1", RAW, "a/b\r\nX: y")
+    with pytest.raises(InvalidInput, match="Invalid header value"):
+        repository(server, AuthConfig(registry_token="a\r\nX: y")).manifest("1")
+    assert server.requests == []

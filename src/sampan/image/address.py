@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from urllib.parse import urljoin, urlsplit
 
 from sampan.errors import Failed
@@ -23,6 +24,20 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def _is_here(host: str) -> bool:
+    """Like `is_loopback`, for what somebody else names: 0.0.0.0 leads here too, and there are odd spellings."""
+    try:
+        first = socket.inet_aton(host)[0]  # 127.1, 2130706433, 0x7f000001
+    except OSError:
+        return is_loopback(host) or host == "::"
+    return first in (0, 127)
+
+
+def shown(url: str) -> str:
+    """Return an address for a message: without a query, which may be a secret."""
+    return url.partition("?")[0][:200]
 
 
 def origin(url: str) -> tuple[str, str | None, int | None]:
@@ -47,11 +62,11 @@ def leads_to(source: str, location: str) -> str:
         cause = "that is no address to go to"
     elif old.scheme == "https" and new.scheme != "https":
         cause = "it leads from https to http"
-    elif is_loopback(new.netloc) and not is_loopback(old.netloc):
+    elif _is_here(new.hostname) and not is_loopback(old.netloc):
         cause = "it leads from another machine to this one's loopback"
     if cause:
         raise Failed(
-            f"can't follow {old.netloc} to {target[:200]}: {cause}",
+            f"can't follow {old.netloc} to {shown(target)}: {cause}",
             "a proxy before the registry may have to be told to set X-Forwarded-Proto and X-Forwarded-Host",
         )
     return target

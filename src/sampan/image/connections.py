@@ -15,9 +15,9 @@ import urllib3
 from urllib3.exceptions import HTTPError, InsecureRequestWarning, MaxRetryError, NewConnectionError, SSLError
 
 from sampan import __version__
-from sampan.errors import Failed, Unsupported
+from sampan.errors import Failed, InvalidInput, Unsupported
 from sampan.image import trust
-from sampan.image.address import is_loopback
+from sampan.image.address import is_loopback, shown
 from sampan.image.proxies import proxy_for
 
 if TYPE_CHECKING:
@@ -61,16 +61,21 @@ class Connections:
     def request(
         self, method: str, url: str, body: bytes | Iterable[bytes] | None, headers: Mapping[str, str], timeout_s: float
     ) -> BaseHTTPResponse:
-        """Send one request, follow nothing. Raises urllib3's HTTPError."""
-        return self._pool(url).request(
-            method,
-            url,
-            body=body,
-            headers={**_AGENT, **headers},
-            timeout=urllib3.Timeout(connect=min(_CONNECT_S, timeout_s), read=timeout_s),
-            preload_content=False,
-            redirect=False,
-        )
+        """Send one request, follow nothing. Raises urllib3's HTTPError; InvalidInput for what no header may have."""
+        try:
+            return self._pool(url).request(
+                method,
+                url,
+                body=body,
+                headers={**_AGENT, **headers},
+                timeout=urllib3.Timeout(connect=min(_CONNECT_S, timeout_s), read=timeout_s),
+                preload_content=False,
+                redirect=False,
+            )
+        except HTTPError:
+            raise
+        except ValueError as e:
+            raise InvalidInput(f"can't {method} {shown(url)}: {e}") from e
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         parts = urlsplit(url)

@@ -14,7 +14,7 @@ import msgspec
 from sampan.errors import Failed, InvalidInput, NotFound, NotPermitted, SampanError
 from sampan.ids import check_digest
 from sampan.image import auth as credentials, fetch, mirrors, referrers
-from sampan.image.address import leads_to
+from sampan.image.address import leads_to, shown
 from sampan.image.blobs import digest_of
 from sampan.image.endpoint import DELETE, PUSH, Endpoint
 from sampan.image.transport import Request
@@ -176,7 +176,7 @@ class Repository:
                 return
             path = leads_to(answer.url, following)
             if not self._own.transport.is_own(path):
-                raise Failed(f"can't read {what}: its next page is at another server, {path[:200]}")
+                raise Failed(f"can't read {what}: its next page is at another server, {shown(path)}")
             if path in seen:
                 raise Failed(f"can't read {what}: its pages go in a circle")
             seen.add(path)

@@ -135,7 +135,8 @@ class Authorizer:
         realm = parameters["realm"]
         host = urlsplit(realm).netloc
         texts = [f"{resource}:{','.join(sorted(actions))}" for resource, actions in sorted(scopes.items())]
-        ask = self._ask_with_identity if self.identity_token else self._ask_with_password
+        given = self._auth.identity_token if self._auth is not None else ""
+        ask = self._ask_with_identity if given else self._ask_with_password
         try:
             answer = ask(realm, parameters.get("service", ""), texts)
         except HTTPError as e:

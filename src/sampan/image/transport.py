@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, SSLError
 
 from sampan.errors import Failed, InvalidInput
-from sampan.image.address import is_loopback, leads_to, origin
+from sampan.image.address import is_loopback, leads_to, origin, shown
 from sampan.image.connections import Connections
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Request(NamedTuple):
     patience: float = 1  # how many times longer than usual to wait for the answer
 
     def __str__(self) -> str:
-        return f"{self.method} {self.path[:200]}"
+        return f"{self.method} {shown(self.path)}"
 
     def follows(self, status: int) -> bool:
         """Tell whether it may be sent again to where a redirect leads."""
