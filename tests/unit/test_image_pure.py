@@ -13,7 +13,7 @@ import zstandard
 from hypothesis import given, settings, strategies as st
 
 from sampan.errors import Conflict, InvalidInput, Unsupported
-from sampan.image import auth, challenge, changes
+from sampan.image import auth, challenge, changes, compression
 from sampan.image.address import is_loopback
 from sampan.image.compression import decompressed
 from sampan.image.extract import split
@@ -68,6 +68,37 @@ def test_several_members_are_one_stream(kind):
 def test_a_cut_stream_is_an_error(kind):
     with pytest.raises(InvalidInput, match=f"can't decompress {kind} data: it is cut short"):
         list(decompressed(io.BytesIO(COMPRESSORS[kind](CONTENT)[:-20])))
+
+
+def gzipped(flags, content):
+    """A member with the optional fields that RFC 1952 has."""
+    raw = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+    header = b"\x1f\x8b\x08" + bytes([flags]) + bytes(4) + b"\0\x03"
+    header += b"\x05\0extra" * bool(flags & 4) + b"name\0" * bool(flags & 8) + b"comment\0" * bool(flags & 16)
+    if flags & 2:
+        header += (zlib.crc32(header) & 0xFFFF).to_bytes(2, "little")
+    trailer = zlib.crc32(content).to_bytes(4, "little") + len(content).to_bytes(4, "little")
+    return header + raw.compress(content) + raw.flush() + trailer
+
+
+@pytest.mark.parametrize("library", ["ISA-L", "zlib"])
+@pytest.mark.parametrize("flags", range(32))
+def test_every_header_that_gzip_may_have_is_read_however_it_comes(monkeypatch, library, flags):
+    if library == "zlib":
+        monkeypatch.setattr(compression, "isal_zlib", None)
+    data = gzipped(flags, CONTENT[:3000]) + gzipped(flags, CONTENT[:3000])
+
+    for stream in (io.BytesIO(data), Trickle(data)):
+        assert b"".join(decompressed(stream)) == CONTENT[:3000] * 2
+
+
+@pytest.mark.parametrize("place", [-1, -8])
+def test_a_gzip_member_whose_checksum_or_length_is_wrong_is_refused(place):
+    data = bytearray(gzip.compress(CONTENT))
+    data[place] ^= 1
+
+    with pytest.raises(InvalidInput, match="can't decompress gzip data"):
+        list(decompressed(io.BytesIO(data)))
 
 
 def test_zeros_after_the_last_gzip_member_are_padding_and_others_are_not():

@@ -35,6 +35,7 @@ _MAGIC = (
 _LONGEST_MAGIC = 6
 
 _GZIP = 16 + zlib.MAX_WBITS  # with gzip's header and trailer; the header has no time and no name: same bytes each time
+_GZIP_FLAGS, _HEADER_CHECKSUM = 3, 0x02  # RFC 1952, 2.3
 _STRONGEST_OF_ISAL = 3
 _MEMORY = 1 << 28  # that a stream may ask for to be decompressed; xz -9 takes 65 MiB, zstandard's own limit is 128
 _LEVELS = {"gzip": 9, "zstd": 22, "none": 0}
@@ -209,7 +210,11 @@ def _members(source: Readable, member: Callable[[Readable, bytes], Iterator[tupl
 
 
 def _gunzip(source: Readable, data: bytes) -> Iterator[tuple[bytes, _Ended]]:
-    state = (isal_zlib or zlib).decompressobj(wbits=_GZIP)
+    while len(data) <= _GZIP_FLAGS:
+        data += _more(source, "gzip")
+    # ISA-L takes a header with a checksum of its own for broken where it comes in parts.
+    library = zlib if isal_zlib is None or data[_GZIP_FLAGS] & _HEADER_CHECKSUM else isal_zlib
+    state = library.decompressobj(wbits=_GZIP)
     while True:
         yield state.decompress(data, OUT_PIECE), state
         if state.eof:
