@@ -574,3 +574,33 @@ def test_a_registry_may_keep_everything(tmp_path: Path) -> None:
         for path in ("manifests/v1", f"manifests/{digest}", f"blobs/{digest_of(b'x')}"):
             assert registry.ask("DELETE", f"/v2/a/{path}").codes == ["UNSUPPORTED"]
         assert registry.ask("DELETE", start(registry, "a")).status == 204
+
+
+def test_every_get_has_its_head(registry: OwnRegistry, name: str) -> None:
+    digest = registry.push_image(name, "v1", b"x")
+
+    for path in ("/v2/", "/v2/_catalog", f"/v2/{name}/tags/list", f"/v2/{name}/referrers/{digest}"):
+        got, head = registry.ask("GET", path), registry.ask("HEAD", path)
+        assert (head.status, head.body) == (200, b"")
+        assert head.headers["content-length"] == str(len(got.body))
+        assert head.headers["content-type"] == got.headers["content-type"]
+
+
+def test_an_artifact_of_any_kind_is_kept_as_it_is(registry: OwnRegistry, name: str) -> None:
+    subject = registry.push_image(name, "v1", b"x")
+    kind = "application/vnd.oci.artifact.manifest.v1+json"
+    document = {
+        "mediaType": kind,
+        "artifactType": "application/vnd.example.chart",
+        "blobs": [{**registry.push_blob(name, b"chart"), "mediaType": "text/x-chart"}],
+        "subject": {"mediaType": MANIFEST, "digest": subject, "size": 1},
+        "annotations": {"org.example": "ü"},
+        "unknown": [1, {"a": None}],
+    }
+
+    assert registry.push_manifest(name, "chart", document).status == 201
+
+    got = registry.ask("GET", f"/v2/{name}/manifests/chart")
+    assert (got.headers["content-type"], got.body) == (kind, encode(document))
+    (listed,) = registry.ask("GET", f"/v2/{name}/referrers/{subject}").json()["manifests"]
+    assert (listed["mediaType"], listed["artifactType"]) == (kind, "application/vnd.example.chart")

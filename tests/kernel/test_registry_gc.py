@@ -146,6 +146,22 @@ def test_garbage_in_a_layout_goes_too(tmp_path: Path) -> None:
         assert registry.ask("GET", "/v2/images/manifests/v1").status == 200
 
 
+@pytest.mark.parametrize("content", [b" " * (5 << 20) + b"{}", b"[]", b'{"layers": 1}'])
+def test_what_a_manifest_needs_that_is_not_understood_is_not_guessed(tmp_path: Path, content: bytes) -> None:
+    layout = make_layout(tmp_path / "images")
+    for data in (content, b"layer"):
+        (layout / "blobs/sha256" / digest_of(data)[7:]).write_bytes(data)
+    (layout / "index.json").write_bytes(encode({"schemaVersion": 2, "manifests": [descriptor(content, MANIFEST)]}))
+
+    done = subprocess.run(
+        [PROGRAM, "registry", "gc", layout, *ALL], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.returncode == 125
+    assert "nothing can tell what sha256:" in done.stderr
+    assert digest_of(b"layer")[7:] in blobs(layout)
+
+
 @pytest.mark.parametrize("form", ["directory", "layout"])
 def test_pushes_and_deletions_meanwhile_lose_nothing(tmp_path: Path, form: str) -> None:
     data = tmp_path / "data" if form == "directory" else make_layout(tmp_path / "data")

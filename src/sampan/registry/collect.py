@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from sampan.errors import Failed
 from sampan.ids import is_digest, new_id
 from sampan.registry import document
 from sampan.registry.directory import Directory
@@ -58,8 +59,11 @@ def collect(store: Store, settings: Settings, say: Callable[[str], None]) -> Col
         return Collected(blobs, size, pruning.links, pruning.manifests, uploads)
     assert isinstance(repositories, Layout)
     manifests = repositories.remove_untagged(before, dry_run=settings.dry_run) if settings.untagged else 0
+    view = repositories.view()
+    if view.unread:
+        raise Failed(f"nothing can tell what {min(view.unread)} needs: it is no manifest that is understood")
     # There are no links in a layout: a blob whose manifest is still on its way is known by its age only.
-    blobs, size = _sweep(store, repositories.view().needed, before, settings, say)
+    blobs, size = _sweep(store, view.needed, before, settings, say)
     return Collected(blobs, size, 0, manifests, uploads)
 
 
@@ -141,9 +145,9 @@ class _Pruning:
 
     def _look_into(self, digest: str) -> _Needs | None:
         data = self._store.blobs.read(digest, document.LONGEST)
-        if data is None:
+        found = document.references(data) if data is not None else None
+        if found is None:
             return None
-        found = document.references(data)
         blobs = (found.config, *(found.layers or ()), *(found.blobs or ()))
         children = tuple(child.digest for child in found.manifests or ())
         needs = (*children, *(blob.digest for blob in blobs if blob))

@@ -82,12 +82,12 @@ def listed(document: Document, media_type: str, digest: str, size: int) -> Descr
     )
 
 
-def references(data: bytes) -> Document:
-    """Return what a stored manifest names, of any kind: nothing where it can't be read."""
+def references(data: bytes) -> Document | None:
+    """Return what a stored manifest names, of any kind; None where it can't be read."""
     try:
         return msgspec.json.decode(data, type=Document)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return Document()
+        return None
 
 
 def _media_type(document: Document, content_type: str) -> str:

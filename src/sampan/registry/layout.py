@@ -56,6 +56,7 @@ class _View:
         self.tags: dict[str, dict[str, str]] = {}
         self.manifests: dict[str, dict[str, Stored]] = {}
         self.needed: set[str] = set()  # digests that some manifest leads to
+        self.unread: set[str] = set()  # what may lead to more, and can't be understood
         self.listed: dict[tuple[str, str], dict[str, Descriptor]] = {}  # repository and subject to referrers
 
     def repository(self, name: str) -> dict[str, Stored]:
@@ -156,7 +157,7 @@ class Layout:
         return stored
 
     def put_manifest(self, name: str, manifest: Manifest) -> None:
-        if _is_host(name.partition("/")[0]) and "/" in name:
+        if name != self._default and "/" in name and _is_host(name.partition("/")[0]):
             raise Refusal("NAME_INVALID", "a layout can't hold a name that begins like a registry's host")
         with self._lock:
             entries = self._entries()
@@ -291,6 +292,7 @@ class Layout:
             name, tag = self._place(entry)
             one = msgspec.convert(entry, Descriptor)
             if not is_digest(one.digest):
+                view.unread.add(one.digest)
                 continue
             view.repository(name)
             if tag:
@@ -301,15 +303,22 @@ class Layout:
     def _follow(self, view: _View, name: str, one: Descriptor, deepest: int) -> None:
         """Put down a manifest, and those that it leads to."""
         manifests = view.repository(name)
-        if one.digest in manifests or deepest == 0 or not is_digest(one.digest):
+        if one.digest in manifests:
             return
-        data = self._store.blobs.read(one.digest, document.LONGEST)
-        if data is None:
+        if deepest == 0 or not is_digest(one.digest):
+            view.unread.add(one.digest)
+            return
+        view.needed.add(one.digest)
+        if self._store.blobs.size(one.digest) is None:  # an index may name what is elsewhere
             return
         manifests[one.digest] = Stored(one.digest, one.media_type)
-        found = document.references(data)
+        data = self._store.blobs.read(one.digest, document.LONGEST)
+        found = document.references(data) if data is not None else None
+        if data is None or found is None:
+            view.unread.add(one.digest)
+            return
         blobs = (found.config, *(found.layers or ()), *(found.blobs or ()), *(found.manifests or ()))
-        view.needed |= {one.digest, *(blob.digest for blob in blobs if blob)}
+        view.needed.update(blob.digest for blob in blobs if blob)
         if found.subject:
             listed = document.listed(found, one.media_type, one.digest, len(data))
             view.listed.setdefault((name, found.subject.digest), {})[one.digest] = listed
