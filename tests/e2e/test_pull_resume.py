@@ -202,6 +202,7 @@ def test_no_more_than_a_few_wait(instance: Sampan, fake: StallingRegistry) -> No
         wait_until(lambda tar=tar: fake.sent[digest_of(packed(tar))] == 150_000)
         client.send_signal(signal.SIGINT)
         client.communicate(timeout=10)
+        wait_until(lambda number=number: interrupted(instance, f"{fake.address}/many:{number}"))
 
     wait_until(lambda: len(workers(instance)) == MOST)
     fake.hold_at.clear()
