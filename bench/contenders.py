@@ -91,8 +91,8 @@ class Sampan(Contender):
 class Docker(Contender):
     name = "docker"
 
-    def __init__(self, base: Path, tar: Path) -> None:
-        self.docker = Dockerd(base / "d", "sampan-bench-docker")
+    def __init__(self, base: Path, tar: Path, daemon: Dockerd | None = None) -> None:
+        self.docker = daemon or Dockerd(base / "d", "sampan-bench-docker")
         self.docker("import", tar, "busybox", check=True)
         self.runner = Runner("sampan-bench-docker", {"DOCKER_HOST": f"unix://{self.docker.socket}"})
         self.groups = (self.runner.group,)

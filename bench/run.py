@@ -1,6 +1,7 @@
 """Do the same work with sampan, docker, podman, runc and crun, in turns, and print what each needed.
 
     python bench/run.py [quick] [--only NAME,...] [--json FILE]
+    python bench/run.py images …                                   pull, push, save, load, commit: bench/images.py
 
 Wall times are medians of interleaved turns and least values; CPU is the total of client, servers, shims and containers,
 from a cpuacct group around all of them (cgroup v1). Everything is private and under /dev/shm, so that no contender is
@@ -34,6 +35,10 @@ LOGGED_LINES = 100_000
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["images"]:
+        import images
+
+        return images.main(sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("quick", nargs="?", choices=["quick"], help="few turns, ten containers instead of fifty")
     parser.add_argument("--only", default="", help="contenders, with commas")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -299,18 +298,3 @@ def test_the_progress_of_a_layer_that_another_pull_fetches_is_told(instance: Sam
     numbers = [json.loads(line).get("progressDetail", {}).get("current") for line in out.splitlines()]
     assert any(numbers), out
     assert fake.starts[BLOB] == [0]
-
-
-def test_the_real_docker_client_pulls(instance: Sampan, fake: StallingRegistry) -> None:
-    instance("ps")
-    fake.hold_at.clear()
-    env = {**os.environ, "DOCKER_HOST": f"unix://{instance.socket}", "DOCKER_CONFIG": str(instance.root / "docker")}
-    done = subprocess.run(
-        ["docker", "pull", f"{fake.address}/app:1"], env=env, capture_output=True, text=True, check=False, timeout=60
-    )
-
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0] == "1: Pulling from app"
-    assert done.stdout.splitlines()[-2:] == [
-        f"Status: Downloaded newer image for {fake.address}/app:1", f"{fake.address}/app:1",
-    ]  # fmt: skip

@@ -21,7 +21,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 class Docker:
     """A dockerd with all its state in one directory, and the real client pointed at a socket."""
 
-    def __init__(self, directory: Path, cgroup: str) -> None:
+    def __init__(self, directory: Path, cgroup: str, *, own_network: bool = True) -> None:
         self.directory, self.cgroup = directory, cgroup
         self.socket = directory / "docker.sock"
         self._plugins = Path("/run/docker/plugins").exists()
@@ -30,8 +30,9 @@ class Docker:
         # Its own network namespace: it would set forwarding and firewall rules in ours.
         options = ("--bridge=none", "--iptables=false", "--ip-forward=false", f"--cgroup-parent={cgroup}")
         self.server = subprocess.Popen(
-            ["unshare", "-n", "dockerd", "--data-root", directory / "data", "--exec-root", directory / "exec",
-             "--pidfile", directory / "pid", "--host", f"unix://{self.socket}", *options],
+            [*(("unshare", "-n") if own_network else ()), "dockerd", "--data-root", directory / "data",
+             "--exec-root", directory / "exec", "--pidfile", directory / "pid", "--host", f"unix://{self.socket}",
+             *options],
             stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         wait_until(lambda: client(self.socket, directory, "version").code == 0, timeout=60, what="dockerd answers")
