@@ -160,14 +160,15 @@ class Database:
         """The blobs of one layer, or of all, the newest first."""
         origins: dict[str, list[str]] = {}
         for digest, repository in self._db.execute(
-            "SELECT digest, repository FROM origin JOIN blob USING (digest) WHERE ?1 IS NULL OR diff_id = ?1"
+            "SELECT digest, repository FROM origin JOIN blob USING (digest) WHERE :layer IS NULL OR diff_id = :layer"
             " ORDER BY origin.rowid DESC",
-            (diff_id,),
+            {"layer": diff_id},
         ):
             origins.setdefault(digest, []).append(repository)
         rows = self._db.execute(
-            "SELECT digest, diff_id, size, media_type FROM blob WHERE ?1 IS NULL OR diff_id = ?1 ORDER BY rowid DESC",
-            (diff_id,),
+            "SELECT digest, diff_id, size, media_type FROM blob WHERE :layer IS NULL OR diff_id = :layer"
+            " ORDER BY rowid DESC",
+            {"layer": diff_id},
         )
         return tuple(
             BlobFact(
@@ -222,9 +223,9 @@ class Database:
     def _note(self, blobs: Sequence[BlobFact]) -> None:
         # Not OR REPLACE, which deletes the old row, and its origins with it.
         self._db.executemany(
-            "INSERT INTO blob (digest, diff_id, size, media_type) SELECT ?1, ?2, ?3, ?4"
-            " WHERE ?2 IN (SELECT diff_id FROM layer) ON CONFLICT (digest) DO NOTHING",
-            [(blob.digest, blob.diff_id, blob.size, blob.media_type) for blob in blobs],
+            "INSERT INTO blob (digest, diff_id, size, media_type) SELECT ?, diff_id, ?, ? FROM layer"
+            " WHERE diff_id = ? ON CONFLICT (digest) DO NOTHING",
+            [(blob.digest, blob.size, blob.media_type, blob.diff_id) for blob in blobs],
         )
         self._db.executemany(
             "INSERT OR REPLACE INTO origin (digest, repository) SELECT digest, ? FROM blob WHERE digest = ?",
