@@ -17,6 +17,10 @@ from sampan.kernel.trees import remove_tree
 from support.child import in_child
 from support.tars import archive, device, directory, hardlink, member, pax, symlink, written
 
+ACL = struct.pack("<I", 2) + b"".join(
+    struct.pack("<HHI", tag, 7, id)
+    for tag, id in ((1, 2**32 - 1), (2, 1000), (4, 2**32 - 1), (16, 2**32 - 1), (32, 2**32 - 1))
+)
 CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)  # cap_net_bind_service=ep
 
 
@@ -114,23 +118,21 @@ def test_nothing_gets_the_group_of_a_set_group_id_directory_that_it_is_in(layer)
     assert (os.lstat(top / "d").st_gid, stat.S_IMODE(os.lstat(top / "d").st_mode)) == (50, 0o2775)
 
 
-def test_a_store_in_a_set_group_id_directory_passes_nothing_on(tmp_path):
+def test_a_store_in_a_set_group_id_directory_with_an_access_list_passes_nothing_on(tmp_path):
     os.chown(tmp_path, 0, 50)
     os.chmod(tmp_path, 0o2755)
+    os.setxattr(tmp_path, "system.posix_acl_default", ACL)
 
     unpack(tmp_path, archive(member("d/file")))
 
     for path in ("diff", "diff/d", "diff/d/file"):
         status = os.lstat(tmp_path / "layer" / path)
-        assert (status.st_gid, status.st_mode & stat.S_ISGID) == (0, 0)
+        assert (status.st_gid, status.st_mode & 0o7777) == (0, 0o755)
+        assert os.listxattr(tmp_path / "layer" / path) == []
 
 
 def test_nothing_gets_the_default_access_list_of_the_directory_that_it_is_in(tmp_path):
-    acl = struct.pack("<I", 2) + b"".join(
-        struct.pack("<HHI", tag, 7, id)
-        for tag, id in ((1, 2**32 - 1), (2, 1000), (4, 2**32 - 1), (16, 2**32 - 1), (32, 2**32 - 1))
-    )
-    record = pax([(b"SCHILY.xattr.system.posix_acl_default", acl)])
+    record = pax([(b"SCHILY.xattr.system.posix_acl_default", ACL)])
     data = record + written(*directory("d")) + archive(member("d/a", mode=0o644), directory("d/b", mode=0o700))
 
     unpack(tmp_path, data)

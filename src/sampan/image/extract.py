@@ -217,7 +217,7 @@ class Extractor:
             return
         try:
             self._make_whiteout(dirfd, name, first=not directory.whiteouts)
-            directory.whiteouts.add(name)
+            directory.add_whiteout(name)
         except FileExistsError:
             if stat.S_ISDIR(os.lstat(name, dir_fd=dirfd).st_mode):
                 self._make_opaque(dirfd, name, _join(real, name))
@@ -249,7 +249,7 @@ class Extractor:
         try:
             for whiteout in directory.whiteouts:
                 os.unlink(whiteout, dir_fd=fd)
-            directory.whiteouts.clear()
+            directory.whiteouts = frozenset()
             if path:
                 inode.mark(fd, _OPAQUE_XATTR, b"y")
             else:
@@ -322,7 +322,7 @@ class Extractor:
                 self._recipe.move(dirfd, name, path)
             else:
                 os.unlink(name, dir_fd=dirfd)
-                self._tree.at(path.rpartition(b"/")[0]).whiteouts.discard(name)
+                self._tree.at(path.rpartition(b"/")[0]).drop_whiteout(name)
             if stat.S_ISLNK(status.st_mode):
                 self._retire_all()  # what was found through it is elsewhere now
             return

@@ -10,8 +10,11 @@ if TYPE_CHECKING:
     from sampan.image.tar import Entry
 
 
+_NONE: frozenset[bytes] = frozenset()
+
+
 class Directory:
-    """One directory. `below` are those in it that something is known of."""
+    """One directory. `below` are those in it that something is known of. There may be millions; few have whiteouts."""
 
     __slots__ = ("below", "entry", "implied", "opaque", "whiteouts")
 
@@ -19,8 +22,20 @@ class Directory:
         self.below: dict[bytes, Directory] = {}
         self.implied = False  # no member describes it
         self.opaque = False  # it hides what is below, so there are no whiteouts in it
-        self.whiteouts: set[bytes] = set()
+        self.whiteouts: set[bytes] | frozenset[bytes] = _NONE
         self.entry: Entry | None = None  # what it is to be like when nothing is written in it any more
+
+    def add_whiteout(self, name: bytes) -> None:
+        """Put down that it has a whiteout of this name."""
+        if isinstance(self.whiteouts, set):
+            self.whiteouts.add(name)
+        else:
+            self.whiteouts = {name}
+
+    def drop_whiteout(self, name: bytes) -> None:
+        """Put down that it has none of this name any more."""
+        if isinstance(self.whiteouts, set):
+            self.whiteouts.discard(name)
 
     def describe(self, entry: Entry) -> None:
         """Put down what it is to be like; of attributes it keeps those that it had to get."""

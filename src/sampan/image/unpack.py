@@ -11,6 +11,7 @@ import hashlib
 import os
 import queue
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 import msgspec
@@ -106,8 +107,7 @@ def _write(reader: Reader, target: str, recipe: Recorder, limits: LayerLimits) -
     extractor = Extractor(root, recipe)
     entries = 0
     try:
-        os.fchown(root, 0, 0)  # of a set-group-ID directory it would have got the group, and passed it on
-        os.fchmod(root, 0o755)
+        _disinherit(root)
         while (entry := reader.next_entry()) is not None:
             entries += 1
             if entries > limits.max_layer_entries:
@@ -127,6 +127,15 @@ def _write(reader: Reader, target: str, recipe: Recorder, limits: LayerLimits) -
     finally:
         extractor.close()
         os.close(root)
+
+
+def _disinherit(root: int) -> None:
+    """Take off what a new directory gets of the one that it is in, and would pass on: group and access lists."""
+    os.fchown(root, 0, 0)
+    for name in ("system.posix_acl_default", "system.posix_acl_access"):
+        with suppress(OSError):  # there is none, or no filesystem that has any
+            os.removexattr(root, name)
+    os.fchmod(root, 0o755)
 
 
 def _fault(error: OSError, name: bytes) -> SampanError:
