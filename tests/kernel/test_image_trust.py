@@ -11,6 +11,7 @@ from sampan.spec.distribution import AuthConfig
 from sampan.spec.reference import Reference
 from sampan.spec.settings import Registries, Registry
 from support.certificates import Authority
+from support.connect_proxy import ConnectProxy
 from support.fake_registry import MANIFEST, FakeRegistry, digest_of
 
 pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed")
@@ -213,3 +214,20 @@ def test_a_key_that_wants_a_password_asks_nobody(serve, authority, tmp_path):
 
     with pytest.raises((Failed, NotPermitted), match="can't use client certificate"):
         repository(server.address, trusted).manifest("1")
+
+
+def test_a_proxy_leads_to_a_registry_that_is_verified_all_the_same(serve, authority, stranger, tmp_path, monkeypatch):
+    server = serve(authority.server(f"DNS:{OUTSIDE}"))  # a name that only the proxy can resolve
+    proxy = ConnectProxy(server.address)
+    monkeypatch.setenv("https_proxy", f"http://me:secret@{proxy.address}")
+    try:
+        with pytest.raises(Failed, match="certificate signed by unknown authority"):
+            repository(OUTSIDE).manifest("1")
+        trusted = trusting(tmp_path, OUTSIDE, ("ca.crt", authority.certificate))
+
+        assert repository(OUTSIDE, trusted).manifest("1")[0] == RAW
+        assert proxy.asked[-1].startswith(f"CONNECT {OUTSIDE}:443 HTTP/1")
+        assert "proxy-authorization: basic bwu6c2vjcmv0" in proxy.asked[-1].lower()
+        assert "secret" not in str(server.requests)
+    finally:
+        proxy.end()
