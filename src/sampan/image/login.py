@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from urllib3.exceptions import HTTPError
 
 from sampan.errors import Failed, InvalidInput, NotPermitted
 from sampan.image.connections import unreachable
+from sampan.image.refusals import phrase
 from sampan.image.tokens import Authorizer, NoCredentials
 from sampan.image.transport import Request, Transport
 
@@ -42,7 +42,7 @@ def log_in(registry: str, auth: AuthConfig, registries: Registries) -> str:
     except HTTPError as e:
         raise unreachable(place.host, e) from e
     answer.discard()
-    if answer.status != HTTPStatus.OK:
+    if answer.status != 200:
         raise _refusal(answer.url, answer.status)
     return who.identity_token
 
@@ -59,6 +59,5 @@ def _answered(transport: Transport, who: Authorizer, answer: Answer) -> Answer:
 
 
 def _refusal(url: str, status: int) -> Failed | Unauthorized:
-    phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
-    message = f"login attempt to {url} failed with status: {status} {phrase}".rstrip()
+    message = f"login attempt to {url} failed with status: {status} {phrase(status)}".rstrip()
     return Unauthorized(message, "check the name and the password") if status in (401, 403) else Failed(message)

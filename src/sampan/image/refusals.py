@@ -66,7 +66,7 @@ def explain(answer: Answer, reference: Reference, doing: str) -> SampanError:
             f"can't {doing} {reference.familiar()}: the registry does not support it: {words or _plain(status)}"
         )
     cls = InvalidInput if status in (400, 413, 416, 422) else Failed
-    unexpected = f"received unexpected HTTP status: {status} {_phrase(status)}".rstrip()
+    unexpected = f"received unexpected HTTP status: {status} {phrase(status)}".rstrip()
     return cls(f"can't {doing} {reference.familiar()}: {words or unexpected}")
 
 
@@ -92,10 +92,11 @@ def denied(reference: Reference, doing: str, cause: str) -> NotPermitted:
 def _plain(status: int) -> str:
     if status == 401:
         return "unauthorized: authentication required"
-    return "denied" if status == 403 else f"HTTP status {status} {_phrase(status)}".rstrip()
+    return "denied" if status == 403 else f"HTTP status {status} {phrase(status)}".rstrip()
 
 
-def _phrase(status: int) -> str:
+def phrase(status: int) -> str:
+    """Return what a status is called, "" for one that has no name."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:
