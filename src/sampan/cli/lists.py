@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from sampan.cli.failure import Failure, UsageError
+from sampan.cli.failure import UsageError
 from sampan.cli.flags import Flag
 from sampan.client.wire import quote
-from sampan.errors import SampanError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,19 +54,19 @@ def list_path(name: str, rest: str = "") -> str:
 
 
 def auths(session: Session, names: Iterable[str], creds: str = "") -> dict[str, str]:
-    """Return the credentials for the registries of all names: `creds` where they are given, else config.json's."""
+    """Return the credentials for the repositories of all names: `creds` where given, else config.json's."""
     from sampan.cli.credentials import headers_for, headers_of
-    from sampan.spec.reference import Reference
+    from sampan.cli.references import named
 
     found = {}
     for name in names:
-        try:
-            registry = Reference.parse(name.removeprefix("docker://")).registry
-        except SampanError as e:
-            if name.startswith(("store:", "containers-storage:", "docker-daemon:")):
-                continue
-            raise Failure(e.message, e.hint) from None
-        headers = headers_of(creds, registry) if creds else headers_for(session, registry)
+        if name.startswith(("store:", "containers-storage:", "docker-daemon:")):
+            continue
+        reference = named(session, name.removeprefix("docker://"))
+        if creds:
+            headers = headers_of(creds, reference.registry)
+        else:
+            headers = headers_for(session, reference.registry, reference.repository)
         if headers:
-            found[registry] = headers["X-Registry-Auth"]
+            found[reference.name] = headers["X-Registry-Auth"]
     return found

@@ -44,7 +44,6 @@ def auth_for(session: Session, location: Location, creds: str = "") -> dict[str,
 
     if location.transport is not Transport.REGISTRY:
         return {}
-
     try:
         reference = Reference.parse(location.name)
     except SampanError as e:

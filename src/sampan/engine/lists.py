@@ -36,7 +36,7 @@ _lock = threading.Lock()  # held while a list is read, changed and kept
 
 def create(core: Core, request: lists.ListRequest) -> str:
     """Make a list, or with `amend` add to it; return its name."""
-    name = Reference.parse(request.name)
+    name = core.reference(request.name)
     lists.check_new(_read(core, name) is not None, request.amend)
     entries = _entries(core, request)
     with _lock:
@@ -56,30 +56,30 @@ def add(core: Core, request: lists.ListRequest) -> str:
 
 def annotate(core: Core, name: str, request: lists.AnnotateRequest) -> None:
     """Say something else of an image of a list."""
-    _changed(core, name, lambda known: known.changed(_find(known, request.image, name), request.change))
+    _changed(core, name, lambda known: known.changed(_find(core, known, request.image, name), request.change))
 
 
 def remove(core: Core, name: str, image: str) -> str:
     """Take an image out of a list; return the digest that it would have now."""
-    return _document(_changed(core, name, lambda known: known.without(_find(known, image, name)))).digest
+    return _document(_changed(core, name, lambda known: known.without(_find(core, known, image, name)))).digest
 
 
 def delete(core: Core, name: str) -> None:
     """Forget a list."""
-    if not core.images.drop_list(Reference.parse(name)):
+    if not core.images.drop_list(core.reference(name)):
         raise _no_list(name)
 
 
 def inspect(core: Core, name: str, auth: AuthConfig | None, *, image: str, verbose: bool) -> lists.InspectedList:
     """Describe a list, or with `image` an image of it; where there is no such list, what the registry has."""
-    reference = Reference.parse(name)
+    reference = core.reference(name)
     known = _read(core, reference)
     if known is None:
         if image:
             raise _no_list(name)
         return _inspect_remote(core, reference, auth, verbose=verbose)
     if image:
-        entry = _find(known, image, name)
+        entry = _find(core, known, image, name)
         one = lists.inspected(entry.reference, entry.descriptor, entry.manifest)
         return lists.InspectedList(document=msgspec.Raw(entry.manifest), manifests=(one,))
     found = tuple(lists.inspected(e.reference, e.descriptor, e.manifest) for e in known.entries)
@@ -108,7 +108,7 @@ def _inspect_remote(core: Core, reference: Reference, auth: AuthConfig | None, *
 
 def exists(core: Core, name: str) -> None:
     """Raise NotFound if there is no such list."""
-    if _read(core, Reference.parse(name)) is None:
+    if _read(core, core.reference(name)) is None:
         raise _no_list(name)
 
 
@@ -125,7 +125,7 @@ def _found(core: Core, text: str, request: lists.ListRequest) -> Iterator[Entry]
     if location.transport is Transport.STORE:
         yield _stored(core, core.images.resolve(location.name), location.name)
         return
-    reference = Reference.parse(location.name)
+    reference = core.reference(location.name)
     source = registries.image(core, reference, _auth(request.auths, reference))
     with doing(f"can't add {reference.familiar()}"):
         document = source.document()
@@ -188,10 +188,10 @@ def _platform(source: Source, document: Document) -> Platform:
 
 def push(core: Core, name: str, request: lists.PushListRequest, progress: OnProgress) -> str:
     """Push a list, and its images with it; return its digest."""
-    known = _read(core, Reference.parse(name))
+    known = _read(core, core.reference(name))
     if known is None:
         raise _no_list(name)
-    target = Reference.parse(request.destination.removeprefix("docker://") or name)
+    target = core.reference(request.destination.removeprefix("docker://") or name)
     format = Format.parse(request.format)
     with doing(f"can't push {target.familiar()}"):
         repository = registries.repository(core, target, _auth(request.auths, target))
@@ -211,7 +211,7 @@ def push(core: Core, name: str, request: lists.PushListRequest, progress: OnProg
         made = manifests.index(entries, format or _family(entries), known.annotations)
         RemoteImage(repository, target).finish(made)
     if request.purge:
-        core.images.drop_list(Reference.parse(name))
+        core.images.drop_list(core.reference(name))
     progress(Progress(status=made.digest))
     return made.digest
 
@@ -231,7 +231,7 @@ def _send(
         image = core.images.resolve(location.name)
         mover = transfer.Mover(sink, progress, transfer.Words("Pushing", "Pushed"))
         return outgoing(core, image, Options(format=format), mover, auth, target).send(target.name).document
-    reference = Reference.parse(location.name)
+    reference = core.reference(location.name)
     source = registries.image(core, reference, _auth(auths, reference))
     return transfer.copy(source, sink, transfer.Choice(format=format), progress).document
 
@@ -254,7 +254,7 @@ def _keep(core: Core, name: Reference, made: ManifestList) -> None:
 
 
 def _changed(core: Core, name: str, how: Callable[[ManifestList], ManifestList]) -> ManifestList:
-    reference = Reference.parse(name)
+    reference = core.reference(name)
     with _lock:
         known = _read(core, reference)
         if known is None:
@@ -269,8 +269,8 @@ def _document(known: ManifestList) -> Document:
     return manifests.index(entries, _family(entries), known.annotations)
 
 
-def _find(known: ManifestList, image: str, name: str) -> Entry:
-    return known.find(image, image if is_digest(image) else Reference.parse(image).familiar(), name)
+def _find(core: Core, known: ManifestList, image: str, name: str) -> Entry:
+    return known.find(image, image if is_digest(image) else core.reference(image).familiar(), name)
 
 
 def _no_list(name: str) -> NotFound:
@@ -278,4 +278,4 @@ def _no_list(name: str) -> NotFound:
 
 
 def _auth(auths: Mapping[str, str], reference: Reference) -> AuthConfig | None:
-    return registries.given_auth(auths.get(reference.registry, ""))
+    return registries.given_auth(auths.get(reference.name, ""))

@@ -30,7 +30,10 @@ def inspect(core: Core, text: str, auth: AuthConfig | None, platform: str | None
         manifest = image_of(chosen(source, top, Platform.parse(platform) if platform else None))
         config = decode_config(small(source, manifest.config))
         repository = Reference.parse(location.name) if location.transport is Transport.REGISTRY else None
-        names = tuple(registries.repository(core, repository, auth).tags()) if repository is not None and tags else ()
+        names: tuple[str, ...] = ()
+        if repository is not None and tags:
+            with doing("its registry does not list the tags", "--no-tags leaves them out"):
+                names = tuple(registries.repository(core, repository, auth).tags())
     return RemoteImage(
         name=repository.name if repository is not None else "",
         digest=top.digest,

@@ -119,7 +119,7 @@ def check_new(exists: bool, amend: bool) -> None:
 
 
 class ListRequest(Given, frozen=True, kw_only=True):
-    """Make a list, or add to one. `auths` are X-Registry-Auth headers by registry."""
+    """Make a list, or add to one. `auths` are X-Registry-Auth headers by registry/repository."""
 
     name: str = ""
     images: tuple[str, ...] = ()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from sampan.cli.command import Call, Command
 from sampan.cli.credentials import headers_for
-from sampan.cli.failure import Failure
 from sampan.cli.flags import Flag
 from sampan.cli.lists import INSECURE, list_path
 from sampan.cli.output import say
+from sampan.cli.references import named
 from sampan.client.wire import query
-from sampan.errors import SampanError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,14 +17,9 @@ if TYPE_CHECKING:
 
 def inspect(call: Call) -> int:
     """Print it as Docker's client does."""
-    from sampan.spec.reference import Reference
-
     name, image = call.arguments[0], call.arguments[1] if len(call.arguments) > 1 else ""
     verbose = call.options["verbose"]
-    try:
-        reference = Reference.parse(name)
-    except SampanError as e:
-        raise Failure(e.message, e.hint) from None
+    reference = named(call.session, name)
     target = list_path(name, query(image=image, verbose=verbose))
     headers = headers_for(call.session, reference.registry, reference.repository)
     found = call.session.ask("GET", target, None, headers).json()
