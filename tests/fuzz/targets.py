@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -11,24 +12,31 @@ import shutil
 import struct
 import tarfile
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import zstandard
 
 from sampan.errors import SampanError
-from sampan.image import challenge, tar
+from sampan.image import archive_read, challenge, tar
+from sampan.image.archive_write import ArchiveWriter
 from sampan.image.compression import decompressed
+from sampan.image.layout import Layout
 from sampan.image.recipe import tar_of
 from sampan.image.referrers import read_index
 from sampan.image.refusals import errors_of
+from sampan.image.transfer import Choice, copy
 from sampan.image.unpack import unpack_layer
-from sampan.spec.distribution import decode_manifest
+from sampan.spec.distribution import Descriptor, decode_manifest
 from sampan.spec.image import LayerLimits, decode_config
+from sampan.spec.location import Location, Transport
 from sampan.spec.reference import Reference
 from support import tars
+from support.image_store import tarball
+from support.layouts import HandMade, Out
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 DIGEST = "sha256:" + "0a" * 32
 
@@ -58,6 +66,54 @@ def read_reference(data: bytes) -> None:
     reference = Reference.parse(data.decode("latin-1"))
     assert Reference.parse(str(reference)) == reference
     assert Reference.parse(reference.familiar()) == reference
+
+
+def read_location(data: bytes) -> None:
+    """What is accepted is read again from its own text as the same."""
+    location = Location.parse(data.decode("latin-1"))
+    assert Location.parse(str(location)) == location
+
+
+class _Nowhere:
+    """A sink that reads everything and keeps nothing."""
+
+    at_once = 1
+    holds_indexes = True
+
+    def find(self, blob: object, origins: object = ()) -> None:
+        """Nothing is here."""
+
+    def put_blob(self, open: Callable[[int], Iterator[bytes]], digest: str | None, size: int | None) -> Descriptor:
+        return Descriptor(media_type="", digest=digest or DIGEST, size=size or sum(map(len, open(0))))
+
+    def put_manifest(self, document: object) -> None:
+        """It is read already."""
+
+    finish = put_manifest
+
+
+def copy_archive(data: bytes) -> None:
+    """All that an archive has, read as either kind."""
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
+        with open(f"{scratch}/a", "wb") as file:
+            file.write(data)
+        for transport in (Transport.OCI_ARCHIVE, Transport.DOCKER_ARCHIVE):
+            for name in ("", "@0", "app:1"):
+                with contextlib.suppress(SampanError):
+                    with archive_read.opened(Location(transport, f"{scratch}/a", name), scratch) as archive:
+                        copy(archive, _Nowhere(), Choice(), lambda _: None)  # type: ignore[arg-type]
+
+
+def _image_archive() -> bytes:
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
+        layout = HandMade(Path(scratch) / "layout")
+        layout.name(layout.image(tarball(a=b"content")), "x")
+        out = Out()
+        writer = ArchiveWriter(out, docker=True, scratch=scratch)
+        sink = writer.image([Reference.parse("app:1")])
+        copy(Layout.opened(str(layout.path)), sink, Choice(), lambda _: None)
+        writer.close()
+        return out.getvalue()
 
 
 def read_manifest(data: bytes) -> None:
@@ -213,6 +269,12 @@ TARGETS = {
         [b"debian", b"localhost:5000/a/b_c:tag", b"x/y:1@" + DIGEST.encode(), b"[::1]:5000/a", b"h.example/a--b:T"],
         (*(b"@", b":", b"/", b"//", b"..", b"\0"), b"library/", b"docker.io/", b"index.docker.io/", b"a" * 300),
     ),
+    "location": Target(
+        read_location,
+        [b"docker://debian:12", b"oci:/a/b:1.0", b"oci-archive:/a:x", b"docker-archive:a:@1", b"dir:/a", b"store:a"],
+        (b":", b"//", b"[", b"@", b"\0", b"docker-daemon:", b"containers-storage:", b"a" * 300),
+    ),
+    "archive": Target(copy_archive, [_image_archive()], (*_TAR_WORDS, *_JSON_WORDS), _mend_headers),
     "manifest": Target(read_manifest, [_json(_MANIFEST), _json(_INDEX)], _JSON_WORDS),
     "config": Target(read_config, [_json(_CONFIG)], _JSON_WORDS),
     "referrers": Target(read_list, [_json(_INDEX)], _JSON_WORDS),

@@ -262,10 +262,10 @@ def dir_transport():
 
 
 def test_an_image_of_skopeos_directories_is_loaded_with_its_manifest(images):
-    assert load(images, tarball(**dir_transport())) == [f"Loaded image ID: sha256:{sha256(CONFIG)}"]
+    files = dir_transport()
 
-    image = images.resolve(sha256(CONFIG))
-    assert image.manifest_digest == f"sha256:{sha256(dir_transport()['manifest.json'])}"
+    assert load(images, tarball(**files)) == [f"Loaded image ID: sha256:{sha256(CONFIG)}"]
+    assert images.resolve(sha256(CONFIG)).manifest_digest == f"sha256:{sha256(files['manifest.json'])}"
 
 
 def test_a_name_that_is_a_tag_only_names_nothing(images):

@@ -34,8 +34,8 @@ from sampan.spec.distribution import (
     choose,
     decode_manifest,
 )
-from sampan.spec.document import UNREADABLE
-from sampan.spec.image import ExecutionConfig, HistoryEntry, Image, ImageConfig, RootFS, decode_config
+from sampan.spec.document import decode_document
+from sampan.spec.image import ExecutionConfig, HistoryEntry, Image, ImageConfig, RootFS, SavedImage, decode_config
 from sampan.spec.reference import Reference
 from sampan.units import format_timestamp
 
@@ -242,21 +242,12 @@ class _Contents:
         self._documents[name] = start + b"".join(body)
 
 
-class _DockerItem(msgspec.Struct, frozen=True, rename="pascal"):
-    config: str
-    layers: tuple[str, ...] | None = None
-    repo_tags: tuple[str, ...] | None = None
-
-
 def _docker_images(contents: _Contents) -> list[_Found]:
     document = contents.document("manifest.json")
     if document is None or not document.lstrip().startswith(b"["):
         return []
+    items = decode_document(document, tuple[SavedImage, ...], "manifest.json")
     with doing("manifest.json"):
-        try:
-            items = msgspec.json.decode(document, type=tuple[_DockerItem, ...])
-        except UNREADABLE as e:
-            raise InvalidInput(str(e)) from e
         found = []
         for item in items:
             config = contents.document(item.config)

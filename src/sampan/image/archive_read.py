@@ -13,8 +13,6 @@ import tempfile
 from contextlib import ExitStack, contextmanager
 from typing import IO, TYPE_CHECKING
 
-import msgspec
-
 from sampan.errors import InvalidInput, NotFound, doing
 from sampan.ids import check_digest
 from sampan.image import files, tar
@@ -23,8 +21,8 @@ from sampan.image.layout import select
 from sampan.image.manifest import Document, Format, image_manifest, layer_type
 from sampan.image.transfer import LARGEST_DOCUMENT
 from sampan.spec.distribution import Descriptor, Index, decode_manifest
-from sampan.spec.document import UNREADABLE
-from sampan.spec.image import decode_config
+from sampan.spec.document import decode_document
+from sampan.spec.image import SavedImage, decode_config
 from sampan.spec.location import Transport
 from sampan.spec.reference import Reference
 
@@ -35,12 +33,6 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 16
 _MOST_MEMBERS = 100_000
-
-
-class _Item(msgspec.Struct, frozen=True, rename="pascal"):
-    config: str
-    layers: tuple[str, ...] | None = None
-    repo_tags: tuple[str, ...] | None = None
 
 
 class _Members:
@@ -164,11 +156,9 @@ class DockerArchive:
             else:
                 yield from self._members.pieces(self._names[blob.digest], offset)
 
-    def _item(self, name: str) -> _Item:
-        try:
-            items = msgspec.json.decode(self._members.document("manifest.json"), type=tuple[_Item, ...])
-        except UNREADABLE as e:
-            raise InvalidInput(f"manifest.json: {e}") from e
+    def _item(self, name: str) -> SavedImage:
+        document = self._members.document("manifest.json")
+        items = decode_document(document, tuple[SavedImage, ...], "manifest.json")
         names = [tag for item in items for tag in item.repo_tags or ()]
         if name.startswith("@") and name[1:].isdecimal() and int(name[1:]) < len(items):
             return items[int(name[1:])]

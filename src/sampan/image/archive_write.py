@@ -20,6 +20,7 @@ from sampan.image.manifest import encode_index, image_of
 from sampan.image.tarwrite import END, header, padding
 from sampan.image.transfer import Found
 from sampan.spec.distribution import Descriptor, Index
+from sampan.spec.image import SavedImage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -42,12 +43,6 @@ class Writable(Protocol):
         """Give a descriptor to which somebody else, a worker, writes the next `size` bytes."""
 
 
-class _Item(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    config: str
-    repo_tags: tuple[str, ...] | None
-    layers: tuple[str, ...]
-
-
 class ArchiveWriter:
     """An archive that images are written to, one after another. `scratch` is a directory for blobs of unknown size."""
 
@@ -58,7 +53,7 @@ class ArchiveWriter:
         self._lock = threading.Lock()
         self._blobs: set[str] = set()
         self._entries: list[Descriptor] = []
-        self._items: list[_Item] = []
+        self._items: list[SavedImage] = []
         self._repositories: dict[str, dict[str, str]] = {}
 
     def image(self, references: Sequence[Reference] = (), name: str = "") -> ArchiveImage:
@@ -116,7 +111,9 @@ class ArchiveWriter:
         manifest = image_of(document)
         layers = tuple(layer.digest for layer in manifest.layers)
         tags = tuple(reference.familiar() for reference in references)
-        item = _Item(config=_path(manifest.config.digest), repo_tags=tags or None, layers=tuple(map(_path, layers)))
+        item = SavedImage(
+            config=_path(manifest.config.digest), repo_tags=tags or None, layers=tuple(map(_path, layers))
+        )
         self._items.append(item)
         for reference in references:
             if layers and reference.tag:

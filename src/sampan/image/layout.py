@@ -20,7 +20,7 @@ from sampan.image.manifest import Document, encode_index
 from sampan.image.transfer import LARGEST_DOCUMENT, Found
 from sampan.kernel.newfile import new_file
 from sampan.spec.distribution import Descriptor, Index, Platform, choose, decode_manifest
-from sampan.spec.document import UNREADABLE
+from sampan.spec.document import decode_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -146,11 +146,10 @@ class Layout:
 
     def _check(self) -> None:
         try:
-            mark = msgspec.json.decode(files.read_document(f"{self._path}/oci-layout", LARGEST_DOCUMENT), type=_Mark)
+            raw = files.read_document(f"{self._path}/oci-layout", LARGEST_DOCUMENT)
         except FileNotFoundError:
             raise NotFound("it has no file oci-layout", "name the directory that has it") from None
-        except UNREADABLE as e:
-            raise InvalidInput(f"oci-layout: {e}") from e
+        mark = decode_document(raw, _Mark, "oci-layout")
         if not mark.image_layout_version.startswith("1."):
             raise InvalidInput(f"it is of version {mark.image_layout_version[:20]}, and only 1.x is understood")
 

@@ -149,6 +149,14 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
         return self.config.os
 
 
+class SavedImage(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """One image of a docker-archive: what its manifest.json says. All but the names are names of members."""
+
+    config: str
+    repo_tags: tuple[str, ...] | None = None
+    layers: tuple[str, ...] | None = None
+
+
 class HistoryRow(msgspec.Struct, frozen=True, kw_only=True):
     """One row of `sampan history`, topmost first. `id` is the image's own on the top row, `<missing>` below."""
 
