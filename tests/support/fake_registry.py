@@ -54,6 +54,7 @@ class FakeRegistry:
         self.break_upload_after: list[int] = []  # bytes after which the next uploads' connections break
         self.forgets_broken_uploads = False
         self.takes_no_streams = False
+        self.least_chunk: int | None = None
         self.mounts = True
         self.location_at: str | None = None  # scheme and host of the locations of uploads; relative where None
         self.said_range: str | None = None
@@ -233,7 +234,12 @@ class FakeRegistry:
 
     def _session(self, repository: str, id: str) -> dict[str, str]:
         said = self.said_range or f"0-{max(0, len(self.sessions[id]) - 1)}"
-        return {"Location": f"{self.location_at or ''}/v2/{repository}/blobs/uploads/{id}?state=1", "Range": said}
+        least = {"OCI-Chunk-Min-Length": str(self.least_chunk)} if self.least_chunk else {}
+        return {
+            "Location": f"{self.location_at or ''}/v2/{repository}/blobs/uploads/{id}?state=1",
+            "Range": said,
+            **least,
+        }
 
     # ---------------------------------------------------------------------------------------- who is there
 

@@ -117,6 +117,16 @@ def test_a_registry_without_streams_gets_chunks(server):
     assert len(server.asked("PATCH")) == 4
 
 
+def test_chunks_are_as_long_as_the_registry_wants_them(server):
+    server.takes_no_streams, server.least_chunk = True, 17_000_000
+    data = LARGE * 6
+
+    repository(server).upload_blob(Bytes(data))
+
+    assert server.documents[f"app/blobs/{digest_of(data)}"][1] == data
+    assert len(server.asked("PATCH")) == 3  # the refused stream, 17 MB, and the rest
+
+
 def test_a_registry_that_says_it_has_less_gets_the_rest(server):
     def lose(handler):
         del server.scripts["PATCH /v2/app/blobs/uploads/session1"]

@@ -50,7 +50,8 @@ class Upload:
         self._failures = 0
         self._furthest = 0
         self._location = ""
-        self._in_chunks = 0  # their size, for a registry that takes no stream
+        self._chunk = _CHUNK
+        self._in_chunks = False  # for a registry that takes no stream
 
     def run(self, session: Answer | None) -> Descriptor:
         """Upload it all, in a session that was begun already if there is one."""
@@ -83,8 +84,8 @@ class Upload:
         if location:
             self._location = leads_to(answer.url, location)
         least = answer.header("OCI-Chunk-Min-Length")
-        if least.isdigit() and self._in_chunks:
-            self._in_chunks = max(self._in_chunks, min(int(least[:12]), _LARGEST_CHUNK))
+        if least.isascii() and least.isdigit():
+            self._chunk = max(self._chunk, min(int(least[:12]), _LARGEST_CHUNK))
 
     # ---------------------------------------------------------------------------------------- the bytes
 
@@ -111,7 +112,7 @@ class Upload:
         return self._send(at, headers, lambda: self._source.read(at))
 
     def _send_chunk(self, at: int) -> int:
-        data = self._source.take(at, self._in_chunks)
+        data = self._source.take(at, self._chunk)
         if not data:  # the end was at the last one's end
             return at
         headers = {**_OCTETS, "Content-Length": str(len(data)), "Content-Range": f"{at}-{at + len(data) - 1}"}
@@ -126,7 +127,7 @@ class Upload:
             self._failed(e)
             return self._where()
         if answer.status in _NO_STREAMS and self._size is None and not self._in_chunks:
-            self._in_chunks = _CHUNK
+            self._in_chunks = True
             answer.discard()
             self._follow(answer)
             return at
