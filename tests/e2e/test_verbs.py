@@ -272,7 +272,7 @@ def test_several_arguments_go_on_after_one_that_fails(web: Sampan) -> None:
 
 
 def test_cp_and_others_not_built_yet_say_so(web: Sampan) -> None:
-    for verb in ("build", "commit", "push"):
+    for verb in ("build", "cp", "stats"):
         assert "unsupported" in web.fails(125, verb, "web").err
 
 

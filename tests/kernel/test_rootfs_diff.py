@@ -239,8 +239,8 @@ def test_a_tree_that_changes_while_it_is_read_leads_nowhere_and_ends(overlay, tm
                 for change in changes(stack, Metadata()):
                     opened = stack.open(0, change.path) if change.path else None
                     if opened is not None:
-                        assert os.read(opened, 10) == b"x"
-                        os.close(opened)
+                        assert os.read(opened[0], 10) == b"x"
+                        os.close(opened[0])
     finally:
         stop.set()
         thread.join()

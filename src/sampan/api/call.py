@@ -126,12 +126,12 @@ class Call:
         return self._request.headers.get(name, "")
 
     def body(self, type: type[B]) -> B:
-        """Read the request's JSON body; an absent one is an empty object. Raises InvalidInput."""
+        """Read the request's JSON body; an absent one, or null, is an empty object. Raises InvalidInput."""
         data = self._channel.body()
         content_type = self.header("content-type")
         if (data or content_type) and content_type.partition(";")[0].strip().lower() != JSON:
             raise InvalidInput(f"unsupported Content-Type header ({content_type[:100]}): must be '{JSON}'")
-        return docker.decode(type, data) if data else type()
+        return docker.decode(type, data) if data and data.strip() != b"null" else type()
 
     def archive(self) -> BodyReader:
         """Return the request's body as a stream to read from."""

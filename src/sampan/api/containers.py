@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import struct
+from contextlib import closing
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from sampan.api import versions
 from sampan.api.call import JSON, MULTIPLEXED, RAW
-from sampan.engine.requests import AttachQuery, LogsQuery
+from sampan.engine.requests import AttachQuery, CommitQuery, LogsQuery
 from sampan.errors import InvalidInput, SampanError
 from sampan.spec import docker
 
@@ -52,6 +55,47 @@ def changes(call: Call) -> None:
     for piece in pieces:
         stream.write(piece)
     stream.end()
+
+
+def export(call: Call) -> None:
+    """GET /containers/{id}/export: a tar, begun when the first of it is there."""
+    with closing(call.engine.export(call.path["id"])) as pieces:
+        piece = next(pieces)
+        stream = call.stream("application/octet-stream")
+        stream.write(piece)
+        for piece in pieces:
+            stream.write(piece)
+        stream.end()
+
+
+def commit(call: Call) -> None:
+    """POST /commit: an image of a container."""
+    _commit(call, _commit_query(call))
+
+
+def commit_more(call: Call) -> None:
+    """POST /sampan/commit: the same with what Docker has not: `squash`, and `epoch` of SOURCE_DATE_EPOCH."""
+    epoch_s = call.integer("epoch")
+    if epoch_s is not None and not 0 <= epoch_s < 1 << 33:
+        raise InvalidInput(f"invalid value {epoch_s} of the parameter epoch: it must be seconds since 1970")
+    _commit(call, msgspec.structs.replace(_commit_query(call), squash=call.flag("squash"), epoch_s=epoch_s))
+
+
+def _commit_query(call: Call) -> CommitQuery:
+    repository, tag = call.text("repo"), call.text("tag")
+    return CommitQuery(
+        reference=f"{repository}:{tag}" if repository and tag else repository,
+        author=call.text("author"),
+        comment=call.text("comment"),
+        pause=call.flag("pause", default=True),
+        changes=call.texts("changes"),
+    )
+
+
+def _commit(call: Call, query: CommitQuery) -> None:
+    given = call.body(docker.ContainerConfig)
+    id = call.engine.commit(call.text("container"), query, given if given != docker.ContainerConfig() else None)
+    call.answer(docker.IdResponse(id=id), 201)
 
 
 def start(call: Call) -> None:

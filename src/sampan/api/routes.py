@@ -43,6 +43,8 @@ ROUTES = (
     Route("GET", "/containers/{id}/top", containers.top),
     Route("GET", "/containers/{id}/logs", containers.logs),
     Route("GET", "/containers/{id}/changes", containers.changes),
+    Route("GET", "/containers/{id}/export", containers.export),
+    Route("POST", "/commit", containers.commit),
     Route("POST", "/containers/{id}/start", containers.start),
     Route("POST", "/containers/{id}/stop", containers.stop),
     Route("POST", "/containers/{id}/restart", containers.restart),
@@ -97,6 +99,7 @@ ROUTES = (
     Route("GET", "/sampan/images/{name}/map", images.image_map),
     Route("GET", "/sampan/images/plan", images.plan_pull),
     Route("POST", "/sampan/images/{name}/untag", images.untag),
+    Route("POST", "/sampan/commit", containers.commit_more),
     Route("POST", "/sampan/containers/{id}/explain", containers.explain),
     Route("POST", "/sampan/containers/{id}/start", containers.start_explained),
     Route("POST", "/sampan/exec/{id}/explain", containers.exec_explain),
@@ -104,14 +107,12 @@ ROUTES = (
 """What is built."""
 
 _NOT_BUILT = """
-GET /containers/{id}/export
 GET /containers/{id}/stats
 GET /containers/{id}/attach/ws
 GET /containers/{id}/archive
 HEAD /containers/{id}/archive
 PUT /containers/{id}/archive
 POST /containers/{id}/update
-POST /commit
 POST /build
 POST /build/cancel
 GET /images/search

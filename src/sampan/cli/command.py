@@ -51,7 +51,7 @@ class Command:
             return f"requires {_count(self.least)}"
         if self.least == 0:
             return f"requires at most {_count(self.most)}"
-        return f"requires between {self.least} and {_count(self.most)}"
+        return f"requires at least {self.least} and at most {_count(self.most)}"
 
 
 def _count(number: int) -> str:

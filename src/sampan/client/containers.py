@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Unpack
 
+    from sampan.client.images import Image
     from sampan.client.sdk import Api
 
 __all__ = ["Container", "Containers", "ExecResult", "ProgramFailed", "RunOptions", "RunResult"]
@@ -338,6 +339,43 @@ class Container:
     def changes(self) -> list[docker.PathChange]:
         """Return what it has changed in its image's files: kind 0 is changed, 1 added, 2 deleted."""
         return self._api.get_list(docker.PathChange, f"{self._path}/changes")
+
+    def commit(
+        self,
+        reference: str = "",
+        *,
+        message: str = "",
+        author: str = "",
+        changes: Sequence[str] = (),
+        pause: bool = True,
+        squash: bool = False,
+        epoch_s: int | None = None,
+    ) -> Image:
+        """Make an image of what it is now; with `squash` of one layer. `changes` are instructions of a Dockerfile.
+
+        `epoch_s`, as SOURCE_DATE_EPOCH, is when the image says it was made, and no file in its layer is later.
+        """
+        from sampan.client.images import Images, split_tag
+
+        name, tag = split_tag(reference)
+        parameters = query(
+            container=self.id,
+            repo=name,
+            tag=tag,
+            comment=message,
+            author=author,
+            changes=list(changes),
+            pause=str(int(pause)),
+            squash=squash,
+            epoch=_number(epoch_s),
+        )
+        made = docker.decode_answer(docker.IdResponse, self._api.post(f"/sampan/commit{parameters}"))
+        return Images(self._api).get(made.id)
+
+    def export(self) -> Iterator[bytes]:
+        """Give all its files as a tar, in pieces. It is whole if no error is raised."""
+        with self._api.exchange("GET", f"{self._path}/export") as answer:
+            yield from answer.pieces()
 
     def top(self, ps_args: str | None = None) -> docker.ContainerTopResponse:
         """Return its processes."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sampan.engine.core import Core
     from sampan.engine.registry import Container
 
-_WORK_S = 24 * 3600
+WORK_S = 24 * 3600
 _PIECE = 1 << 16
 
 
@@ -28,7 +28,7 @@ def changes(core: Core, container: Container) -> Iterator[bytes]:
         with doing(f"can't tell what {container.name} has changed"), closing(core.worker()) as channel:
             root = core.snapshots.root(rootfs)
             job = messages.Changes(layers=rootfs.layers, root=root, own=own_mounts(core, container))
-            channel.ask(job, messages.Done, (fd,), timeout_s=_WORK_S)
+            channel.ask(job, messages.Done, (fd,), timeout_s=WORK_S)
     except BaseException:
         os.close(fd)
         raise

@@ -12,9 +12,11 @@ from sampan import ids
 from sampan.engine import (
     attaching,
     changing,
+    committing,
     creating,
     execs,
     explaining,
+    exporting,
     image_inspecting,
     image_listing,
     imaging,
@@ -38,7 +40,7 @@ from sampan.engine.moving import Moving
 from sampan.errors import Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from sampan.dirs import Dirs
     from sampan.engine.core import Core
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from sampan.engine.registry import Container
     from sampan.engine.requests import (
         AttachQuery,
+        CommitQuery,
         EventsQuery,
         Filters,
         ImagesQuery,
@@ -158,6 +161,14 @@ class Engine:
     def changes(self, ref: str) -> Iterator[bytes]:
         """Return what the container has changed in its image's files: the text of a JSON array, in pieces."""
         return changing.changes(self._core, self._find(ref))
+
+    def commit(self, ref: str, query: CommitQuery, config: docker.ContainerConfig | None = None) -> str:
+        """Make an image of what the container is now; return its id. `config` is completed by the container's own."""
+        return committing.commit(self._core, self._find(ref), query, config)
+
+    def export(self, ref: str) -> Generator[bytes]:
+        """Return all the container's files as a tar, in pieces; to be closed."""
+        return exporting.export(self._core, self._find(ref))
 
     def top(self, ref: str, ps_args: str | None = None) -> docker.ContainerTopResponse:
         """Return the processes of a container."""

@@ -32,7 +32,7 @@ def inspect(core: Core, name: str, *, platform: str | None, manifests: bool) -> 
         repo_tags=image.repo_tags,
         repo_digests=image.repo_digests,
         parent=around.parents.get(image.id, ""),
-        comment=config.comment or next((e.comment for e in reversed(config.history or ()) if e.comment), ""),
+        comment=config.comment or (config.history[-1].comment if config.history else "") or "",
         created=config.created or "",
         docker_version=config.docker_version or "",
         author=config.author or "",

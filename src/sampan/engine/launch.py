@@ -32,6 +32,7 @@ _LAUNCH_S = 120
 _FORK_S = 10
 _SUCCESSOR_S = 1.0
 _DETACH_KEYS = b"\x10\x11"  # ctrl-p ctrl-q
+_COMMIT_S = 0.2
 _SETTLE_S = 0.05
 """How long an exit waits to be written down: most containers that end are removed at once, which is one commit less.
 The shim keeps the fact meanwhile."""
@@ -380,6 +381,10 @@ def exited(core: Core, container: Container, event: messages.Exited) -> None:
 
 
 def _after_exit(core: Core, container: Container) -> None:
+    if container.committing:
+        what = f"record the end of {container.name}"
+        core.janitor.later(what, lambda: _after_exit(core, container), _COMMIT_S)
+        return
     with container.lock:
         if container.removed or container.running:
             return

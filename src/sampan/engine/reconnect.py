@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sampan.engine import execs, launch
 from sampan.engine.core import now_ns
+from sampan.engine.stopping import thaw_soon
 from sampan.errors import SampanError
 from sampan.spec.state import Status
 from sampan.supervise import messages, state as shim_state
@@ -71,6 +72,8 @@ def _learn(core: Core, container: Container, status: messages.Status) -> None:
             start_time=status.start_time or 0,
             started_at_ns=status.started_at_ns or container.state.started_at_ns,
         )
+        if container.state.thaw and not container.committing:
+            thaw_soon(core, container)
 
 
 def _reconnect(core: Core, container: Container) -> None:

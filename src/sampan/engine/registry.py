@@ -46,6 +46,7 @@ class Container:
         self.shim: Channel | None = None
         self.attaching: list[tuple[int, Attach]] = []  # connections (ours to close) that wait for the start
         self.execs: set[str] = set()
+        self.committing = False  # and `lock` is held as long as that takes
         self.written: dict[str, str] = {}  # its own files, as this server has written them
         self.mounts: tuple[Wanted, ...] = ()
         self.on_change: set[Callable[[], None]] = (

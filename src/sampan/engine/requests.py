@@ -66,6 +66,18 @@ class MapQuery(msgspec.Struct, frozen=True, kw_only=True):
     nodes: int = 0
 
 
+class CommitQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What a commit's image is to be, beside the container's configuration."""
+
+    reference: str = ""
+    author: str = ""
+    comment: str = ""
+    pause: bool = True
+    changes: tuple[str, ...] = ()
+    squash: bool = False
+    epoch_s: int | None = None  # SOURCE_DATE_EPOCH: when it is made, and no file is later
+
+
 class Session(Protocol):
     """A checked attach or exec that waits for the client's connection.
 

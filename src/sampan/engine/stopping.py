@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal as signals
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from sampan.engine import lifecycle
@@ -16,6 +16,8 @@ from sampan.supervise import messages
 from sampan.units import parse_signal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sampan.engine.core import Core
     from sampan.engine.registry import Container
 
@@ -71,8 +73,9 @@ def stop(core: Core, container: Container, timeout_s: int | None, signal: str | 
         timeout_s = body.stop_timeout if body.stop_timeout is not None else _STOP_TIMEOUT_S
     container.update(stopped_by_user=True)
     _signal_if_running(core, container, number)
-    if container.state.status is Status.PAUSED:
-        unpause(core, container)
+    with container.lock:  # a commit has it frozen no longer than it holds this
+        if container.state.status is Status.PAUSED:
+            unpause(core, container)
     if not wait_ended(container, None if timeout_s < 0 else timeout_s):
         _signal_if_running(core, container, signals.SIGKILL)
         if not wait_ended(container, _KILL_TIMEOUT_S):
@@ -122,6 +125,43 @@ def unpause(core: Core, container: Container) -> None:
         _freeze(container, Verb.UNPAUSE, frozen=False)
         core.save(container)
         core.tell(container, "unpause")
+
+
+@contextmanager
+def still(core: Core, container: Container) -> Iterator[None]:
+    """Freeze every process in the block, with the container's lock held, if they run and are not frozen already.
+
+    That it is to be undone is on the disk before: should this server be killed, the next one does it.
+    """
+    if container.state.status is not Status.RUNNING:
+        yield
+        return
+    container.update(thaw=True)
+    core.save(container)
+    try:
+        with suppress(Conflict):  # it has just ended
+            pause(core, container)
+        yield
+    finally:
+        container.update(thaw=False)
+        try:
+            unpause(core, container)
+        except Conflict:  # ended meanwhile, or killed, which thaws it
+            core.save(container)
+
+
+def thaw_soon(core: Core, container: Container) -> None:
+    """Undo, behind what is done now, what `still` of a server has done that was killed."""
+
+    def thaw() -> None:
+        with container.lock:
+            container.update(thaw=False)
+            if container.state.status is Status.PAUSED:
+                unpause(core, container)
+            else:
+                core.save(container)
+
+    core.janitor.later(f"let {container.name} go on", thaw)
 
 
 def resize(core: Core, container: Container, rows: int, columns: int) -> None:

@@ -1,7 +1,8 @@
 """Apply Dockerfile instructions to an image's configuration: `--change` of import (and commit). Pure.
 
 The forms are the Dockerfile reference's: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER,
-VOLUME, WORKDIR.
+VOLUME, WORKDIR. Variables of the image's environment are replaced where a Dockerfile has them replaced. Docker itself
+knows no STOPSIGNAL here, Podman no HEALTHCHECK.
 """
 
 from __future__ import annotations
@@ -19,16 +20,21 @@ from sampan.spec.image import ExecutionConfig, HealthCheck
 from sampan.units import parse_duration, parse_signal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 _SHELL = ("/bin/sh", "-c")
 _PORT = re.compile(r"(\d+)(?:-(\d+))?(?:/(tcp|udp|sctp))?", re.IGNORECASE)
-_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_VARIABLE = re.compile(r"\$(?:\{(\w+)(?::([-+])([^}]*))?\}|(\w+))")
+_CONTINUED = re.compile(r"\\[ \t]*\n")
 
 
 def apply(config: ExecutionConfig, changes: Iterable[str]) -> ExecutionConfig:
-    """Return the configuration after the instructions, one or several lines each. Raises InvalidInput with the line."""
-    for line in (line.strip() for change in changes for line in change.splitlines()):
+    """Return the configuration after the instructions, one or several lines each. Raises InvalidInput with the line.
+
+    An ENTRYPOINT does away with the command of before, unless a CMD is among the changes: it was for another program.
+    """
+    cmd_given = False
+    for line in (line.strip() for line in _CONTINUED.sub("", "\n".join(changes)).splitlines()):
         if not line or line.startswith("#"):
             continue
         word, _, rest = line.partition(" ")
@@ -41,6 +47,9 @@ def apply(config: ExecutionConfig, changes: Iterable[str]) -> ExecutionConfig:
             config = instruction(config, rest.strip())
         except SampanError as e:
             raise InvalidInput(f"can't apply {line!r}: {e.message}", e.hint) from e
+        cmd_given = cmd_given or instruction is _cmd
+        if instruction is _entrypoint and not cmd_given:
+            config = replace(config, cmd=None)
     return config
 
 
@@ -53,20 +62,18 @@ def _entrypoint(config: ExecutionConfig, text: str) -> ExecutionConfig:
 
 
 def _env(config: ExecutionConfig, text: str) -> ExecutionConfig:
-    variables = dict(variable.partition("=")[::2] for variable in config.env or ())
-    before = dict(variables)
-    for key, value in _pairs(text):
-        variables[key] = _expand(value, before)
+    variables = _variables(config)
+    variables.update(_pairs(config, text))
     return replace(config, env=tuple(f"{key}={value}" for key, value in variables.items()))
 
 
 def _label(config: ExecutionConfig, text: str) -> ExecutionConfig:
-    return replace(config, labels={**(config.labels or {}), **dict(_pairs(text))})
+    return replace(config, labels={**(config.labels or {}), **dict(_pairs(config, text))})
 
 
 def _expose(config: ExecutionConfig, text: str) -> ExecutionConfig:
     ports = dict(config.exposed_ports or {})
-    for word in _words(text):
+    for word in _words(config, text):
         match = _PORT.fullmatch(word)
         if match is None or not 0 < int(match[1]) <= int(match[2] or match[1]) < 65536:
             raise InvalidInput(f"invalid containerPort: {word}", "like 80, 53/udp or 8000-8010")
@@ -76,23 +83,26 @@ def _expose(config: ExecutionConfig, text: str) -> ExecutionConfig:
 
 
 def _user(config: ExecutionConfig, text: str) -> ExecutionConfig:
-    return replace(config, user=text)
+    return replace(config, user=_word(config, text))
 
 
 def _volume(config: ExecutionConfig, text: str) -> ExecutionConfig:
     paths = _json(text)
     if paths is None:
-        paths = tuple(_words(text))
+        paths = tuple(_words(config, text))
     return replace(config, volumes={**(config.volumes or {}), **{path: {} for path in paths}})
 
 
 def _workdir(config: ExecutionConfig, text: str) -> ExecutionConfig:
-    return replace(config, working_dir=posixpath.normpath(posixpath.join(config.working_dir or "/", text)))
+    return replace(
+        config, working_dir=posixpath.normpath(posixpath.join(config.working_dir or "/", _word(config, text)))
+    )
 
 
 def _stopsignal(config: ExecutionConfig, text: str) -> ExecutionConfig:
-    parse_signal(text)
-    return replace(config, stop_signal=text)
+    signal = _word(config, text)
+    parse_signal(signal)
+    return replace(config, stop_signal=signal)
 
 
 def _onbuild(config: ExecutionConfig, text: str) -> ExecutionConfig:
@@ -140,14 +150,14 @@ def _json(text: str) -> tuple[str, ...] | None:
         return None
 
 
-def _pairs(text: str) -> list[tuple[str, str]]:
+def _pairs(config: ExecutionConfig, text: str) -> list[tuple[str, str]]:
     """`key=value …`, or the old form of one `key value`."""
-    words = _words(text)
+    words = _words(config, text)
     if "=" not in words[0]:
         key, _, value = text.partition(" ")
         if not value.strip():
             raise InvalidInput(f"{key} must be followed by = and a value")
-        return [(key, value.strip())]
+        return [(key, _word(config, value.strip()))]
     pairs = []
     for word in words:
         key, equals, value = word.partition("=")
@@ -157,34 +167,60 @@ def _pairs(text: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def _words(text: str) -> list[str]:
-    """Split at blanks outside quotes; a backslash keeps the next character. Inside single quotes it is itself."""
+def _words(config: ExecutionConfig, text: str) -> list[str]:
+    """Split at blanks outside quotes."""
     words: list[str] = []
     word: list[str] | None = None
-    quote = ""
-    characters = iter(text)
-    for character in characters:
-        if character == "\\" and quote != "'":
-            word = [*(word or ()), next(characters, "\\")]
-        elif quote:
-            quote, word = ("", word) if character == quote else (quote, [*(word or ()), character])
-        elif character in "'\"":
-            quote, word = character, word or []
-        elif character.isspace():
-            if word is not None:
-                words.append("".join(word))
+    for piece in _pieces(text, _variables(config)):
+        if piece is not None:
+            word = [*(word or ()), piece]
+        elif word is not None:
+            words.append("".join(word))
             word = None
+    return words if word is None else [*words, "".join(word)]
+
+
+def _word(config: ExecutionConfig, text: str) -> str:
+    """Take quotes away and replace variables, but keep blanks."""
+    return "".join(" " if piece is None else piece for piece in _pieces(text, _variables(config)))
+
+
+def _pieces(text: str, variables: dict[str, str]) -> Iterator[str | None]:
+    """Give the text in pieces, None for a blank outside quotes.
+
+    A backslash keeps the next character, and variables are replaced; inside single quotes both are themselves.
+    """
+    quote = ""
+    at = 0
+    while at < len(text):
+        character = text[at]
+        at += 1
+        if character == "\\" and quote != "'":
+            yield text[at : at + 1] or "\\"
+            at += 1
+        elif character == "$" and quote != "'" and (match := _VARIABLE.match(text, at - 1)):
+            yield _value(match, variables)
+            at = match.end()
+        elif character == quote:
+            quote = ""
+        elif character in "'\"" and not quote:
+            quote = character
+            yield ""
         else:
-            word = [*(word or ()), character]
+            yield None if character.isspace() and not quote else character
     if quote:
         raise InvalidInput(f"a {quote} is not closed")
-    if word is not None:
-        words.append("".join(word))
-    return words
 
 
-def _expand(value: str, variables: dict[str, str]) -> str:
-    return _VARIABLE.sub(lambda match: variables.get(match[1] or match[2], ""), value)
+def _value(match: re.Match[str], variables: dict[str, str]) -> str:
+    value = variables.get(match[1] or match[4], "")
+    if match[2] == "-":
+        return value or match[3]
+    return (match[3] if value else "") if match[2] == "+" else value
+
+
+def _variables(config: ExecutionConfig) -> dict[str, str]:
+    return dict(variable.partition("=")[::2] for variable in config.env or ())
 
 
 _INSTRUCTIONS: dict[str, Callable[[ExecutionConfig, str], ExecutionConfig]] = {

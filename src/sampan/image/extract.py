@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from sampan.image.recipe import Recorder
 
+    Source = tar.Reader | Callable[[int], None]  # of a member's content: an archive, or what writes it to a descriptor
+
 WHITEOUT_PREFIX = b".wh."
 OPAQUE_MARK = b".wh..wh..opq"
 _AUFS_PREFIX = b".wh..wh."  # other marks of aufs, which mean nothing to anybody else
@@ -38,7 +40,7 @@ _AUFS_PREFIX = b".wh..wh."  # other marks of aufs, which mean nothing to anybody
 _OPAQUE_XATTR = "trusted.overlay.opaque"  # y: it hides what is below; x: whiteouts in it may be files
 _WHITEOUT_XATTR = "trusted.overlay.whiteout"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _KEPT_OPEN = 64  # directories
 _MAX_LINKS = 40  # as many as the kernel follows in one path; path_resolution(7)
 _DEEPEST = 256  # directories that no member describes
@@ -72,8 +74,8 @@ class Extractor:
         self._set_later = _umask() | 0o7000  # bits of a mode that open(2) does not give a file
         self._content_bytes = 0
 
-    def write(self, entry: tar.Entry, reader: tar.Reader) -> None:
-        """Make what `entry` describes, with its content from `reader`.
+    def write(self, entry: tar.Entry, source: Source) -> None:
+        """Make what `entry` describes, with its content from `source`.
 
         Raises InvalidInput for what no honest layer has, OSError for what disks do.
         """
@@ -88,7 +90,7 @@ class Extractor:
         path = _join(real, name)
         match entry.kind:
             case tar.REGULAR:
-                self._regular(dirfd, name, path, entry, reader)
+                self._regular(dirfd, name, path, entry, source)
             case tar.DIRECTORY:
                 if path:
                     self._mkdir(dirfd, name, path)
@@ -136,7 +138,7 @@ class Extractor:
         while self._retired:
             os.close(self._retired.pop())
 
-    def _regular(self, dirfd: int, name: bytes, path: bytes, entry: tar.Entry, reader: tar.Reader) -> None:
+    def _regular(self, dirfd: int, name: bytes, path: bytes, entry: tar.Entry, source: Source) -> None:
         made_with_mode = not entry.mode & self._set_later
         mode = entry.mode if made_with_mode else 0o600
         try:
@@ -145,16 +147,21 @@ class Extractor:
             self._vacate(dirfd, name, path)
             fd = os.open(name, _CREATE, mode, dir_fd=dirfd)
         try:
-            if entry.regions is not None:
+            if not isinstance(source, tar.Reader):
+                source(fd)
+                self._content_bytes += entry.size
+                if entry.size:
+                    self._recipe.content(path, entry.size)
+            elif entry.regions is not None:
                 os.ftruncate(fd, entry.size)
-                inode.write_regions(fd, entry.regions, reader.body())
+                inode.write_regions(fd, entry.regions, source.body())
                 self._content_bytes += sum(length for _, length in entry.regions)
                 self._recipe.content(path, entry.size, entry.regions)
             elif entry.size:
-                if (whole := reader.whole_body()) is not None:
+                if (whole := source.whole_body()) is not None:
                     inode.write_all(fd, whole)
                 else:
-                    for piece in reader.body():
+                    for piece in source.body():
                         inode.write_all(fd, piece)
                 self._content_bytes += entry.size
                 self._recipe.content(path, entry.size)

@@ -62,6 +62,10 @@ class Recorder:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close it, whole or not."""
         self._file.close()
         if self._replaced_fd >= 0:
             os.close(self._replaced_fd)

@@ -89,7 +89,7 @@ def unpack_layer(
             _compare("diff id", result.diff_id, diff_id)
             if keep_blob and result.digest == result.diff_id:
                 os.unlink(f"{target}/{BLOB}")
-            _record(target, result, facts)
+            write_record(target, result, facts)
         except BaseException:
             remove_tree(target)
             raise
@@ -162,7 +162,8 @@ def _compare(what: str, found: str, wanted: str | None) -> None:
         )
 
 
-def _record(target: str, result: LayerResult, facts: Facts) -> None:
+def write_record(target: str, result: LayerResult, facts: Facts) -> None:
+    """Write layer.json of the layer in the directory `target`, with which it is whole."""
     record = LayerRecord(
         diff_id=result.diff_id,
         tar_bytes=result.tar_bytes,

@@ -1,4 +1,4 @@
-"""File descriptors: close many, make files in memory."""
+"""File descriptors: close many, make files in memory, share blocks."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import fcntl
 import os
 from ctypes import c_uint
 
-from sampan.kernel.libc import Syscall
+from sampan.kernel.libc import Syscall, ioctl_number
 
 CLOSE_RANGE_CLOEXEC = 4
 LAST = 0xFFFFFFFF
+_FICLONE = ioctl_number("w", 0x94, 9, 4)
 
 _close_range = Syscall("close_range", c_uint, c_uint, c_uint)
 
@@ -17,6 +18,11 @@ _close_range = Syscall("close_range", c_uint, c_uint, c_uint)
 def close_range(first: int, last: int = LAST, *, cloexec: bool = False) -> None:
     """Close the descriptors from `first` to `last`, or only mark them close-on-exec (Linux 5.11)."""
     _close_range(first, last, CLOSE_RANGE_CLOEXEC if cloexec else 0)
+
+
+def clone_file(target: int, source: int) -> None:
+    """Have the file `target` share all blocks of `source`, where their filesystem can; ioctl_ficlone(2)."""
+    fcntl.ioctl(target, _FICLONE, source)
 
 
 def memfd(name: str, content: bytes, *, executable: bool = False) -> int:

@@ -187,15 +187,15 @@ class _Walk:
             if ours is None or theirs is None:
                 return False
             while True:
-                piece = os.read(ours, _PIECE)
-                if piece != os.read(theirs, _PIECE):
+                piece = os.read(ours[0], _PIECE)
+                if piece != os.read(theirs[0], _PIECE):
                     return False
                 if not piece:
                     return True
         finally:
-            for fd in (ours, theirs):
-                if fd is not None:
-                    os.close(fd)
+            for opened in (ours, theirs):
+                if opened is not None:
+                    os.close(opened[0])
 
 
 def _described(status: os.stat_result) -> tuple[int, int, int, int]:

@@ -18,20 +18,26 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from sampan.errors import InvalidInput
-from sampan.kernel.mount import AT_FDCWD, OPEN_TREE, open_tree
+from sampan.kernel.mount import AT, AT_FDCWD, MOUNT_ATTR, OPEN_TREE, mount_setattr, open_tree
 from sampan.kernel.path import RESOLVE, openat2
 from sampan.rootfs.overlay import OPAQUE_XATTR, OVERLAY_XATTRS, WHITEOUT_XATTR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    Xattrs = tuple[tuple[str, bytes], ...]
+
 DIRECTORY, WHITEOUT, OTHER = "directory", "whiteout", "other"
 
+_NOT_OURS = (*OVERLAY_XATTRS, "security.selinux")
 _INSIDE = int(RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS | RESOLVE.NO_XDEV)
+_CAREFUL = int(MOUNT_ATTR.RDONLY | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NOATIME)
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _KEPT_OPEN = 64  # directories
 _MAX_LINKS = 40  # as many as the kernel follows in one path; path_resolution(7)
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+_NO_FILE = _GONE | {errno.EACCES, errno.ENXIO}  # what opening a device, a FIFO or a socket gives
 _NO_ATTRIBUTE = frozenset({errno.ENODATA, errno.EOPNOTSUPP, errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
@@ -55,11 +61,14 @@ class Stack:
 
     def __init__(self, layers: Sequence[str]) -> None:
         self._roots: list[int] = []
+        self._no_devices = True
         self._open: OrderedDict[tuple[int, str], int] = OrderedDict()
         self.all = tuple(range(len(layers)))
         try:
             for path in layers:
-                self._roots.append(_open_root(path))
+                fd, no_devices = _open_root(path)
+                self._roots.append(fd)
+                self._no_devices = self._no_devices and no_devices
         except BaseException:
             self.close()
             raise
@@ -106,22 +115,28 @@ class Stack:
                 return None
             raise
 
-    def open(self, layer: int, path: str) -> int | None:
-        """Open a regular file to read; None if it's gone, or something else has taken its place.
-
-        The file is looked at before it is opened: to open a device may be an action, and a FIFO waits.
-        """
+    def open(self, layer: int, path: str) -> tuple[int, os.stat_result] | None:
+        """Open a regular file to read; None if it's gone, or something else has taken its place."""
         parent, name = split(path)
         try:
-            fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.directory(layer, parent))
+            fd = self._open_file(name, self.directory(layer, parent))
         except OSError as e:
-            if e.errno in _GONE:
+            if e.errno in _NO_FILE:
                 return None
             raise
+        status = os.fstat(fd)
+        if stat.S_ISREG(status.st_mode):
+            return fd, status
+        os.close(fd)
+        return None
+
+    def _open_file(self, name: str, dirfd: int) -> int:
+        if self._no_devices:
+            return os.open(name, _FILE, dir_fd=dirfd)
+        # To open a device may be an action, of a watchdog for example: look first, then open what was looked at.
+        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dirfd)
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                return None
-            return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+            return os.open(f"/proc/self/fd/{fd}", _FILE & ~os.O_NOFOLLOW) if _is_regular(fd) else os.dup(fd)
         finally:
             os.close(fd)
 
@@ -135,14 +150,19 @@ class Stack:
                 return ""
             raise
 
-    def xattrs(self, layer: int, path: str) -> tuple[tuple[str, bytes], ...]:
-        """Return the extended attributes in the order of their names, less overlayfs's own."""
-        parent, name = split(path)
+    def xattrs(self, layer: int, path: str, fd: int | None = None) -> Xattrs:
+        """Return the extended attributes in the order of their names, less overlayfs's own and this host's labels.
+
+        `fd` is the file, if it is open.
+        """
         try:
+            if fd is not None:
+                names = os.listxattr(fd)
+                return tuple((n, os.getxattr(fd, n)) for n in sorted(names) if _is_ours(n)) if names else ()
+            parent, name = split(path)
             where = f"/proc/self/fd/{self.directory(layer, parent)}/{name}"
             names = os.listxattr(where, follow_symlinks=False)
-            mine = sorted(name for name in names if not name.startswith(OVERLAY_XATTRS))
-            return tuple((name, os.getxattr(where, name, follow_symlinks=False)) for name in mine)
+            return tuple((n, os.getxattr(where, n, follow_symlinks=False)) for n in sorted(names) if _is_ours(n))
         except OSError as e:
             if e.errno in _NO_ATTRIBUTE:
                 return ()
@@ -284,11 +304,28 @@ def is_whiteout(status: os.stat_result) -> bool:
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
-def _open_root(path: str) -> int:
-    """Open a layer. Of `/`, which is one for the image `host`, only that filesystem shows, without what is mounted."""
-    if path == "/":
-        return open_tree(AT_FDCWD, path, OPEN_TREE.CLONE)
-    return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+def _open_root(path: str) -> tuple[int, bool]:
+    """Open a layer as a mount of its own through which nothing is written; tell whether devices can't be opened there.
+
+    Of `/`, which is a layer for the image `host`, it shows that filesystem alone, without what is mounted in it.
+    """
+    fd = open_tree(AT_FDCWD, path, OPEN_TREE.CLONE)
+    try:
+        mount_setattr(fd, "", AT.EMPTY_PATH, set=_CAREFUL, clear=MOUNT_ATTR.ATIME)
+    except OSError as e:
+        if e.errno != errno.ENOSYS:  # before Linux 5.12
+            os.close(fd)
+            raise
+        return fd, False
+    return fd, True
+
+
+def _is_regular(fd: int) -> bool:
+    return stat.S_ISREG(os.fstat(fd).st_mode)
+
+
+def _is_ours(xattr: str) -> bool:
+    return not xattr.startswith(_NOT_OURS)
 
 
 def _kind(entry: os.DirEntry[str], dirfd: int, *, marked: bool) -> str:

@@ -37,6 +37,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str = ""  # why the last start failed
     stopped_by_user: bool = False
     restart_count: int = 0
+    thaw: bool = False  # it is frozen for a commit only: a server that finds it so lets it go on
 
     @property
     def alive(self) -> bool:

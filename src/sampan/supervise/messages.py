@@ -377,6 +377,23 @@ class Map(Message, frozen=True, kw_only=True, tag="map"):
     nodes: int
 
 
+class Compose(Message, frozen=True, kw_only=True, tag="compose"):
+    """Make a layer of what a container has changed, or with `whole` of all its files. Answered by `Unpacked`."""
+
+    target: str  # the directory to make, which must not exist: …/tmp/X, renamed by the server
+    layers: tuple[str, ...]  # these three as in `Changes`
+    root: tuple[int, int, int, tuple[tuple[str, bytes], ...]]
+    own: tuple[str, ...] = ()
+    newest_ns: int | None = None  # later times of files become this
+    whole: bool = False
+
+
+class Export(Message, frozen=True, kw_only=True, tag="export"):
+    """Write all files of a container as a tar to the descriptor beside it. Answered by `Done`."""
+
+    layers: tuple[str, ...]  # topmost first
+
+
 class Remove(Message, frozen=True, kw_only=True, tag="remove"):
     """Remove a directory tree of a container's or a layer's, following nothing out of it. Answered by `Done`."""
 
@@ -386,7 +403,7 @@ class Remove(Message, frozen=True, kw_only=True, tag="remove"):
 Request = (
     ForkShim | ForkWorker | Leave | Restart
     | Hello | Launch | Go | Exec | Attach | Resize | Signal | Freeze | Update | Forget
-    | Unpack | Pack | Position | Feed | Map | Remove | Changes
+    | Unpack | Pack | Position | Feed | Map | Remove | Changes | Compose | Export
     | Keep | Hold | Release | Become
 )  # fmt: skip
 Answer = Forked | Launched | Done | Refused | Status | Unpacked | Packed | Parked

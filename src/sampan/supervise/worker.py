@@ -35,7 +35,7 @@ def run(sock: socket.socket) -> None:
     if isinstance(frame.message, m.Unpack) and frame.message.size is not None:
         _unpack_patiently(sock, frame.seq, frame.message, frame.fds)
     else:
-        m.send(sock, _answer(lambda: _do(frame)), frame.seq)
+        m.send(sock, _answer(lambda: _do(frame, sock)), frame.seq)
 
 
 def _answer(do: Callable[[], m.Message]) -> m.Message:
@@ -45,14 +45,14 @@ def _answer(do: Callable[[], m.Message]) -> m.Message:
         return refusal(e)
 
 
-def _do(frame: m.Frame) -> m.Message:
+def _do(frame: m.Frame, sock: socket.socket) -> m.Message:
     match frame.message:
         case m.Unpack():
             return _unpack(frame.message, frame.fds[0])
         case m.Pack():
             return _pack(frame.message, frame.fds[0])
-        case m.Changes():
-            return _changes(frame.message, frame.fds[0])
+        case m.Changes() | m.Compose() | m.Export():
+            return _compose(frame.message, frame.fds, sock)
         case m.Map():
             return _map(frame.message, frame.fds[0])
         case m.Remove(path=path):
@@ -64,13 +64,14 @@ def _do(frame: m.Frame) -> m.Message:
             raise InvalidInput(f"a worker can't do {type(frame.message).__name__}")
 
 
-def _changes(job: m.Changes, fd: int) -> m.Done:
-    _check_installed("compare")
-    from sampan.rootfs.diff import report
-    from sampan.rootfs.overlay import Metadata
+def _compose(job: m.Changes | m.Compose | m.Export, fds: tuple[int, ...], sock: socket.socket) -> m.Message:
+    _check_installed("read the container's files")
+    from sampan.supervise import composing
 
-    report(job.layers, Metadata(*job.root), job.own, fd)
-    return m.Done()
+    composing.end_with(sock)
+    if isinstance(job, m.Compose):
+        return composing.compose(job)
+    return composing.export(job, fds[0]) if isinstance(job, m.Export) else composing.tell_changes(job, fds[0])
 
 
 def _unpack(job: m.Unpack, fd: int, more: Callable[[int], int] | None = None) -> m.Unpacked:

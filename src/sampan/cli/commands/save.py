@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import stat
-
+from sampan.cli import outfile
 from sampan.cli.command import Call, Command
 from sampan.cli.failure import Failure, UsageError
 from sampan.cli.flags import Flag
-from sampan.cli.output import warn, write_all
+from sampan.cli.output import warn
 from sampan.client.wire import query
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from sampan.client.wire import Response
-
+_VERB = "save image"
 _ARCHIVES = ("docker-archive", "oci-archive")
 _DIRECTORIES = {"oci-dir": "oci", "docker-dir": "dir"}
 
@@ -29,11 +24,7 @@ def save(call: Call) -> int:
         raise UsageError(f"unknown format {format!r}", "there are docker-archive, oci-archive, oci-dir and docker-dir")
     if options["compress"] and format == "docker-archive":
         raise UsageError("--compress is not for docker-archive: its layers are plain", "sampan save IMAGE | gzip")
-    output = options["output"]
-    if not output and os.isatty(1):
-        raise Failure("cowardly refusing to save to a terminal. Use the -o flag or redirect")
-    if output:
-        _check_output(output)
+    outfile.check(options["output"], _VERB)
     parameters = query(
         names=call.arguments,
         platform=options["platform"],
@@ -43,38 +34,8 @@ def save(call: Call) -> int:
     answer = call.session.ask("GET", f"/images/get{parameters}")
     if answer.headers.get("sampan-notes"):
         warn(answer.headers["sampan-notes"])
-    if output:
-        _write_file(answer, output)
-    else:
-        for piece in answer.pieces():
-            write_all(1, piece)
+    outfile.write(answer, options["output"], _VERB)
     return 0
-
-
-def _check_output(output: str) -> None:
-    """Refuse before anything is done, in Docker's words."""
-    directory = os.path.dirname(output) or "."
-    if not os.path.isdir(directory):
-        raise Failure(f"failed to save image: invalid output path: stat {directory}: no such file or directory")
-    if os.path.isdir(output):
-        raise Failure("failed to save image: cannot write to a directory", "--format oci-dir writes one")
-
-
-def _write_file(answer: Response, output: str) -> None:
-    from sampan.kernel.newfile import new_file
-
-    path = os.path.realpath(output)
-    try:
-        if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
-            with open(path, "wb", buffering=0) as file:  # a device or a pipe: nothing can take its place
-                for piece in answer.pieces():
-                    write_all(file.fileno(), piece)
-            return
-        with new_file(path, 0o600) as new:
-            for piece in answer.pieces():
-                new.write(piece)
-    except OSError as e:
-        raise Failure(f"failed to save image: write {output}: {(e.strerror or '').lower()}") from None
 
 
 def _save_directory(call: Call) -> int:

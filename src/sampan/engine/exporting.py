@@ -1,0 +1,38 @@
+"""`export`: all files of a container as a tar, running or not. Volumes and what else is mounted are not its own."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from sampan.engine.changing import WORK_S, rootfs_of
+from sampan.errors import Conflict, doing
+from sampan.spec.state import Status
+from sampan.supervise import messages
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from sampan.engine.core import Core
+    from sampan.engine.registry import Container
+
+_PIECE = 1 << 18
+
+
+def export(core: Core, container: Container) -> Generator[bytes]:
+    """Give the archive in pieces; it is whole if this ends without an error. A worker reads while they are sent."""
+    rootfs = rootfs_of(core, container)
+    with doing(f"can't export {container.name}"), closing(core.worker()) as channel:
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        with open(reading, "rb", buffering=0) as pipe:
+            try:
+                done = channel.post(messages.Export(layers=rootfs.layers), (writing,))
+            finally:
+                os.close(writing)
+            while piece := pipe.read(_PIECE):
+                yield piece
+            done.wait(messages.Done, WORK_S)
+    if container.removed or container.state.status is Status.REMOVING:
+        raise Conflict(f"can't export {container.name}: it was removed meanwhile")
+    core.tell(container, "export")

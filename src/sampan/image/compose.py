@@ -1,0 +1,199 @@
+"""Make a layer of files that are here: its directory, its recipe and the digest of its tar, in one pass over them.
+
+The tar itself is never anywhere. What it would be is hashed while the files are copied, in a thread of its own: header
+by header as `tarwrite` makes them, and each content as it is written. Where the filesystem can, the layer's files
+share their blocks with those they are made of; holes stay holes (in the tar they are zeros).
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import queue
+import threading
+from typing import TYPE_CHECKING, Self
+
+from sampan.errors import doing
+from sampan.image import tarwrite
+from sampan.image.extract import Extractor
+from sampan.image.inode import show
+from sampan.image.recipe import Recorder
+from sampan.image.unpack import CONTENT, write_record
+from sampan.kernel.fds import clone_file
+from sampan.spec.image import LayerResult
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sampan.image.tar import Entry
+
+_PIECE = 1 << 18
+_ZEROS = bytes(_PIECE)
+_BATCH = 1 << 18
+_AHEAD = 16  # pieces that the hash may be behind
+_NO_SHARING = frozenset({errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM})
+
+
+class Composer:
+    """Makes the new directory `target` a layer: diff/, recipe, and layer.json at last. What fails leaves no layer.
+
+    with Composer(target) as composer:
+        composer.add(entry)                   # directories before what is in them
+        composer.add(entry, source_fd)        # a regular file of `entry.size` bytes
+        result = composer.finish()
+    """
+
+    def __init__(self, target: str) -> None:
+        os.mkdir(target, 0o711)
+        os.mkdir(f"{target}/{CONTENT}", 0o755)
+        self._target = target
+        self._root = os.open(f"{target}/{CONTENT}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.fchmod(self._root, 0o755)  # whatever the umask is
+        self._recipe = Recorder(target)
+        self._extractor = Extractor(self._root, self._recipe)
+        self._digest = _Digest()
+        self._shares = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._digest.stop()
+        self._extractor.close()
+        self._recipe.close()
+        os.close(self._root)
+
+    def add(self, entry: Entry, source: int | None = None) -> None:
+        """Take in one member. A source that is shorter than `entry.size`, since somebody writes to it, ends in zeros.
+
+        Raises InvalidInput for what no layer may have: see Extractor.
+        """
+        with doing(show(entry.name)[:300]):
+            self._text(tarwrite.header(entry))
+            if source is None:
+                self._extractor.write(entry, _nothing)
+            else:
+                self._extractor.write(entry, lambda fd: self._fill(fd, source, entry.size))
+                self._text(tarwrite.padding(entry.size))
+
+    def finish(self) -> LayerResult:
+        """Write the rest: the layer is whole."""
+        self._text(tarwrite.END)
+        self._recipe.finish()
+        facts = self._extractor.finish()
+        digest, size = self._digest.finish()
+        result = LayerResult(
+            digest=digest, diff_id=digest, compressed_bytes=size, tar_bytes=size, content_bytes=facts.content_bytes
+        )
+        write_record(self._target, result, facts)
+        return result
+
+    def _text(self, data: bytes) -> None:
+        if data:
+            self._recipe.text(data)
+            self._digest.update(data)
+
+    def _fill(self, fd: int, source: int, size: int) -> None:
+        """Make the file `fd` what `source` is, and hash what it became: somebody may write to `source`."""
+        shared = self._share(fd, source)
+        if shared:
+            os.ftruncate(fd, size)
+            source = fd
+        at = 0
+        for start, end in _data(source, size):
+            self._digest.zeros(start - at)
+            at = start
+            while at < end and (piece := os.pread(source, min(_PIECE, end - at), at)):
+                self._digest.update(piece)
+                if not shared:
+                    _write_at(fd, piece, at)
+                at += len(piece)
+        if at < size:
+            self._digest.zeros(size - at)
+            os.ftruncate(fd, size)
+
+    def _share(self, fd: int, source: int) -> bool:
+        if self._shares:
+            try:
+                clone_file(fd, source)
+            except OSError as e:
+                if e.errno not in _NO_SHARING:
+                    raise
+                self._shares = False
+        return self._shares
+
+
+class _Digest:
+    """Hashes in a thread what it is given: the interpreter's lock is free meanwhile."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._count = 0
+        self._small: list[bytes] = []
+        self._small_size = 0
+        self._queue: queue.Queue[bytes] = queue.Queue(_AHEAD)
+        self._thread = threading.Thread(target=self._work, name="digest", daemon=True)
+        self._thread.start()
+
+    def update(self, data: bytes) -> None:
+        self._count += len(data)
+        self._small.append(data)
+        self._small_size += len(data)
+        if self._small_size >= _BATCH:
+            self._flush()
+
+    def zeros(self, count: int) -> None:
+        while count > 0:
+            self.update(_ZEROS[:count])
+            count -= _PIECE
+
+    def finish(self) -> tuple[str, int]:
+        """Return the digest, and of how many bytes it is."""
+        self._flush()
+        self.stop()
+        return f"sha256:{self._hash.hexdigest()}", self._count
+
+    def stop(self) -> None:
+        """End the thread."""
+        if self._thread.is_alive():
+            self._queue.put(b"")
+            self._thread.join()
+
+    def _flush(self) -> None:
+        if self._small:
+            self._queue.put(b"".join(self._small))
+            self._small.clear()
+            self._small_size = 0
+
+    def _work(self) -> None:
+        while data := self._queue.get():
+            self._hash.update(data)
+
+
+def _nothing(_fd: int) -> None:
+    """Write no content: a mark of deletion is an empty file in the tar, and none in the layer."""
+
+
+def _data(fd: int, size: int) -> Iterator[tuple[int, int]]:
+    """Give start and end of what is no hole in the first `size` bytes of a file."""
+    if os.fstat(fd).st_blocks * 512 >= size:
+        yield 0, size
+        return
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(fd, end, os.SEEK_DATA)
+            end = os.lseek(fd, start, os.SEEK_HOLE)
+        except OSError as e:
+            if e.errno == errno.ENXIO:  # only a hole is left; lseek(2)
+                return
+            raise
+        if start < size:
+            yield start, min(end, size)
+
+
+def _write_at(fd: int, data: bytes, offset: int) -> None:
+    written = os.pwrite(fd, data, offset)
+    while written < len(data):
+        written += os.pwrite(fd, data[written:], offset + written)

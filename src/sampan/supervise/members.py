@@ -1,0 +1,119 @@
+"""Files of a container as members of an archive or a layer: where what rootfs reads meets what image writes."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from sampan.errors import InvalidInput
+from sampan.image import tar
+from sampan.image.extract import OPAQUE_MARK, WHITEOUT_PREFIX
+from sampan.rootfs.diff import CHANGED, changes
+from sampan.rootfs.overlay import Metadata
+from sampan.rootfs.union import join, split
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from sampan.rootfs.union import Stack, Xattrs
+
+    Member = tuple[tar.Entry, int | None]  # with a descriptor of a regular file's content
+
+_KINDS = {
+    stat.S_IFREG: tar.REGULAR,
+    stat.S_IFDIR: tar.DIRECTORY,
+    stat.S_IFLNK: tar.SYMLINK,
+    stat.S_IFCHR: tar.CHARACTER,
+    stat.S_IFBLK: tar.BLOCK_DEVICE,
+    stat.S_IFIFO: tar.FIFO,
+}
+"""A socket is no member of an archive, as in Docker: it means nothing without who listens."""
+
+
+class Members:
+    """Makes members of the files of a stack. Times later than `newest_ns` are told as that."""
+
+    def __init__(self, stack: Stack, newest_ns: int | None = None) -> None:
+        self._stack = stack
+        self._newest_ns = newest_ns
+        self._names: dict[tuple[int, int], bytes] = {}  # of files with several: device and inode → the first one told
+
+    def of_changes(self, root: Metadata, own: Collection[str]) -> Iterator[Member]:
+        """Give what a layer of the topmost layer's changes has, as `rootfs.diff` tells them."""
+        for change in changes(self._stack, root, own):
+            if not change.member:
+                continue
+            if split(change.path)[1].startswith(".wh."):
+                raise InvalidInput(
+                    f"/{change.path} can't be in a layer: names that begin with .wh. are its marks of what is deleted",
+                    "remove or rename it in the container",
+                )
+            if change.status is None or stat.S_ISSOCK(change.status.st_mode):
+                if change.status is None or change.kind == CHANGED:
+                    yield _mark(change.path, WHITEOUT_PREFIX), None
+                continue
+            yield from self._member(change.path, 0, change.status)
+            if change.anew:
+                yield _mark(join(change.path, ""), OPAQUE_MARK), None
+
+    def of_all(self) -> Iterator[Member]:
+        """Give all that shows. The root itself is left out if it is as roots are: others' archives have none."""
+        for node in self._stack.walk():
+            if node.path or not self._is_plain(node.layer, node.status):
+                yield from self._member(node.path, node.layer, node.status)
+
+    def _is_plain(self, layer: int, root: os.stat_result) -> bool:
+        found = Metadata(stat.S_IMODE(root.st_mode), root.st_uid, root.st_gid, self._stack.xattrs(layer, ""))
+        return found == Metadata()
+
+    def _member(self, path: str, layer: int, status: os.stat_result) -> Iterator[Member]:
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+        if kind is None:
+            return
+        first = self._names.get((status.st_dev, status.st_ino)) if status.st_nlink > 1 else None
+        if first is not None and kind != tar.DIRECTORY:
+            yield self._entry(path, tar.LINK, status, link=first), None
+        elif kind == tar.REGULAR:
+            yield from self._file(path, layer)
+        else:
+            entry = self._entry(path, kind, status)
+            if kind == tar.SYMLINK:
+                entry.link = os.fsencode(self._stack.link(layer, path))
+            elif kind in {tar.CHARACTER, tar.BLOCK_DEVICE}:
+                entry.device = (os.major(status.st_rdev), os.minor(status.st_rdev))
+            entry.xattrs = _encoded(self._stack.xattrs(layer, path))
+            yield entry, None
+
+    def _file(self, path: str, layer: int) -> Iterator[Member]:
+        opened = self._stack.open(layer, path)
+        if opened is None:
+            return
+        fd, status = opened
+        try:
+            entry = self._entry(path, tar.REGULAR, status)
+            entry.size = status.st_size
+            entry.xattrs = _encoded(self._stack.xattrs(layer, path, fd))
+            yield entry, fd
+        finally:
+            os.close(fd)
+
+    def _entry(self, path: str, kind: bytes, status: os.stat_result, *, link: bytes = b"") -> tar.Entry:
+        name = os.fsencode(path) or b"."
+        if status.st_nlink > 1 and kind != tar.DIRECTORY:
+            self._names.setdefault((status.st_dev, status.st_ino), name)
+        mtime_ns = status.st_mtime_ns if self._newest_ns is None else min(status.st_mtime_ns, self._newest_ns)
+        whole_seconds = mtime_ns - mtime_ns % 1_000_000_000
+        mode = stat.S_IMODE(status.st_mode)
+        return tar.Entry(name, kind, mode, status.st_uid, status.st_gid, 0, whole_seconds, link)
+
+
+def _encoded(xattrs: Xattrs) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple((os.fsencode(name), value) for name, value in xattrs) if xattrs else ()
+
+
+def _mark(path: str, prefix: bytes) -> tar.Entry:
+    """Return the mark that `path` is deleted, or with a slash at its end that the directory hides what is below."""
+    parent, name = split(path)
+    mark = os.fsencode(join(parent, "")) + prefix + os.fsencode(name) if parent else prefix + os.fsencode(name)
+    return tar.Entry(name=mark, kind=tar.REGULAR, mode=0o600, uid=0, gid=0, size=0, mtime_ns=0)
