@@ -9,6 +9,7 @@ import io
 import json
 import os
 import shutil
+import socket
 import struct
 import tarfile
 import tempfile
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import zstandard
 
 from sampan.errors import SampanError
+from sampan.http11.channel import Channel, ClientGone
 from sampan.image import archive_read, challenge, tar
 from sampan.image.archive_write import ArchiveWriter
 from sampan.image.compression import decompressed
@@ -27,6 +29,11 @@ from sampan.image.referrers import read_index
 from sampan.image.refusals import errors_of
 from sampan.image.transfer import Choice, copy
 from sampan.image.unpack import unpack_layer
+from sampan.registry.access import Open
+from sampan.registry.call import Policy
+from sampan.registry.log import Log
+from sampan.registry.server import PATIENCE, Registry
+from sampan.registry.store import open_store
 from sampan.spec.distribution import Descriptor, decode_manifest
 from sampan.spec.image import LayerLimits, decode_config
 from sampan.spec.location import Location, Transport
@@ -190,6 +197,71 @@ def follow_recipe(data: bytes) -> None:
         shutil.rmtree(base)
 
 
+def serve_registry(data: bytes) -> None:
+    """Whatever a client sends is answered, and what is then in the directory is what its name says."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as base:
+        store = open_store(f"{base}/data")
+        server = Registry(store, Policy(), Open(), Log(quiet=True))
+        ours, client = socket.socketpair()
+        with client:
+            client.sendall(data[:65536])
+            client.shutdown(socket.SHUT_WR)
+            client.settimeout(10)
+            channel = Channel(ours, "", PATIENCE)
+            try:
+                server.serve(channel)
+            except ClientGone:
+                pass
+            channel.close()
+            answer = b"".join(iter(lambda: client.recv(65536), b""))
+        assert b"HTTP/1.1 500" not in answer, answer
+        assert os.listdir(base) == ["data"]
+        for digest, entry in store.blobs.all():
+            with open(entry.path, "rb") as file:
+                assert f"{hashlib.file_digest(file, digest[:6]).hexdigest()}" == entry.name
+
+
+def _requests() -> list[bytes]:
+    """Two pushes and what else there is to ask, each as one connection's bytes."""
+    blob = _diff_id(b"{}")
+    manifest = _json({**_MANIFEST, "config": {"mediaType": "a/b", "digest": blob, "size": 2}, "layers": []})
+    kind = "application/vnd.oci.image.manifest.v1+json"
+
+    def request(line: str, body: bytes = b"", *headers: str) -> bytes:
+        lines = (f"{line} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *headers)
+        return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+    push = request(f"POST /v2/a/blobs/uploads/?digest={blob}", b"{}")
+    put = request("PUT /v2/a/manifests/v1", manifest, f"Content-Type: {kind}")
+    chunked = "POST /v2/a/blobs/uploads/?digest=" + blob + " HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return [
+        push + put + request("GET /v2/a/tags/list?n=1&last=a") + request("DELETE /v2/a/manifests/v1"),
+        push + request(f"GET /v2/a/blobs/{blob}", b"", "Range: bytes=0-0", 'If-None-Match: "x"'),
+        push + request(f"POST /v2/b/blobs/uploads/?mount={blob}&from=a") + request("GET /v2/_catalog"),
+        chunked.encode() + b"1\r\n{\r\n1\r\n}\r\n0\r\n\r\n" + request("HEAD /v2/a/blobs/" + blob),
+        push + put + request(f"GET /v2/a/referrers/{blob}?artifactType=x") + request(f"DELETE /v2/a/blobs/{blob}"),
+        request("POST /v2/a/blobs/uploads/") + request("PATCH /v2/a/blobs/uploads/" + "0" * 48, b"x"),
+    ]
+
+
+_HTTP_WORDS = (
+    *(
+        b"\r\n",
+        b"..",
+        b"/",
+        b"%2f",
+        b"%00",
+        b"?",
+        b"&digest=",
+        b"a" * 300,
+        b"Content-Range: 0-1\r\n",
+        b"HEAD",
+        b"PATCH",
+    ),
+    *(b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n", b"sha512:", b"_tags", b"sha256:..", b"\xff"),
+)
+
+
 def _scratch() -> str:
     return tempfile.mkdtemp(prefix="sampan-fuzz-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
 
@@ -281,6 +353,7 @@ TARGETS = {
     "refusal": Target(
         read_refusal, [b'{"errors":[{"code":"DENIED","message":"no","detail":1}]}', b'{"details":"no"}'], _JSON_WORDS
     ),
+    "registry": Target(serve_registry, _requests(), _HTTP_WORDS),
     "challenge": Target(
         read_challenge,
         [b'Bearer realm="https://a/token",service="b",scope="repository:c:pull"', b'Basic realm="x", Bearer realm=y'],

@@ -276,6 +276,8 @@ def test_a_registry_that_can_t_start_says_why(tmp_path: Path, pki: SimpleNamespa
         ((data, "--tls-cert", pki.cert, "--tls-key", pki.key, "--client-ca", str(tmp_path / "md5")), "can't use"),
         ((data, "--htpasswd", "/no/such"), "no such file or directory: /no/such"),
         ((data, "--htpasswd", str(tmp_path / "md5")), "not bcrypt's"),
+        ((data, "--max-connections", "0"), "must be 1 or more"),
+        ((data, "--max-connections", "1000000"), "they need 3000050 open files"),
         ((data, "--anonymous-pull"), "only beside --htpasswd"),
     ):
         assert message in fails("serve", "--listen", "127.0.0.1:0", *words)

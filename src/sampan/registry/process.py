@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc as collector
 import os
+import resource
 import signal
 import socket
 import sys
@@ -96,6 +97,9 @@ def _complain(error: SampanError) -> int:
 
 def serve(options: Serve) -> int:
     """Serve until a signal says to end; then requests that have begun are finished."""
+    if options.connections < 1:
+        raise InvalidInput("can't serve so: --max-connections must be 1 or more")
+    _raise_limit(options.connections)
     log = Log(quiet=options.quiet)
     store = open_store(options.directory, name=options.name, create=not options.read_only)
     if not options.read_only:
@@ -115,6 +119,19 @@ def serve(options: Serve) -> int:
     acceptor.run()
     listener.close()
     return signals.finish(log)
+
+
+def _raise_limit(connections: int) -> None:
+    """Let the process open what so many connections need: a socket, a file and a lock each. Raises InvalidInput."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = 3 * connections + 50
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise InvalidInput(
+            f"can't serve {connections} connections: they need {needed} open files, and the limit is {hard}",
+            "raise it (ulimit -Hn), or take fewer: --max-connections",
+        )
+    if soft != resource.RLIM_INFINITY and needed > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def _give_up_stale(store: Store, log: Log) -> None:
