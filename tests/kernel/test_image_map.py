@@ -275,6 +275,13 @@ def test_bytes_of_a_hard_link_are_wasted_when_its_last_name_is_gone(where):
     assert [(file.path, file.by, file.how) for file in every.wasted_files] == [("/b/x", 3, "deleted")]
 
 
+def test_an_image_without_layers_has_a_root_and_nothing_in_it():
+    found = report([], (), Wanted(nodes=5))
+
+    assert (found.size, found.files, found.layers, found.directories) == (0, 0, (), ())
+    assert [node.name for node in found.nodes] == ["/"]
+
+
 def test_holes_are_no_bytes(where):
     layer = make_layer(where / "1", [("file", "plain", 70_000)])
     with open(f"{layer}/diff/sparse", "wb") as file:
