@@ -189,8 +189,8 @@ def test_a_root_filesystem_is_told_from_an_image_at_once(images):
 
 def test_compressed_layers_of_docker_archives_are_loaded(images):
     files = {
-        f"{sha256(LAYER)}.tar.gz": gzip.compress(LAYER),
-        "u.tar.gz": gzip.compress(UPPER),
+        f"{sha256(LAYER)}.tar.gz": gzip.compress(LAYER, mtime=0),
+        "u.tar.gz": gzip.compress(UPPER, mtime=0),
         "config": CONFIG,
         "manifest.json": docker_manifest("app:1", layers=(f"{sha256(LAYER)}.tar.gz", "u.tar.gz"), config="config"),
     }

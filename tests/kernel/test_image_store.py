@@ -1,5 +1,6 @@
 """The image store: names, removal, and what a crash leaves."""
 
+import contextlib
 import gzip
 import io
 import json
@@ -270,6 +271,28 @@ def test_a_failed_import_leaves_nothing(images, where):
 
     assert layers_of(where) == set()
     assert images.list() == (images.resolve("host"),)
+
+
+def test_an_image_that_is_made_while_its_layers_are_removed_has_them(images):
+    """The layers that a removal found unused may be another image's by the time that they are removed."""
+    end = threading.Event()
+
+    def remove():
+        while not end.is_set():
+            with contextlib.suppress(NotFound):
+                images.remove("app", nobody)
+
+    remover = threading.Thread(target=remove)
+    remover.start()
+    try:
+        for _ in range(200):
+            add(images, "app", a=b"1")
+            with images._lock:
+                missing = [d for image in images.list() for d in image.diff_ids if images.layers.find(d) is None]
+            assert missing == []
+    finally:
+        end.set()
+        remover.join()
 
 
 CRASH = """

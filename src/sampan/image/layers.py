@@ -225,16 +225,22 @@ class Layers:
 
     def remove(self, diff_id: str) -> bool:
         """Remove a layer unless it is pinned; return whether it is gone now and was here."""
+        trash = self.take_away(diff_id)
+        if trash is not None:
+            remove_tree(trash)
+        return trash is not None
+
+    def take_away(self, diff_id: str) -> str | None:
+        """Do the quick part of `remove`; return the directory that remains to be removed, None if there is none."""
         trash = f"{self._dirs.tmp}/{new_id()}"
         with self._lock:
             if self._pins[diff_id]:
-                return False
+                return None
             try:
                 os.rename(self._dirs.layer(check_digest(diff_id)), trash)
             except FileNotFoundError:
-                return False
-        remove_tree(trash)
-        return True
+                return None
+        return trash
 
     def keep_only(self, diff_ids: AbstractSet[str]) -> None:
         """Remove all others, less the pinned. What is no layer (a filesystem's lost+found) stays."""

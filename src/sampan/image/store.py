@@ -22,7 +22,7 @@ from sampan.image import lineage, removal, unfinished
 from sampan.image.blobs import Blobs
 from sampan.image.database import Database, Row
 from sampan.image.layers import Layers
-from sampan.kernel.trees import sync_filesystem
+from sampan.kernel.trees import remove_tree, sync_filesystem
 from sampan.spec.distribution import Manifest, Platform, decode_manifest, go_architecture
 from sampan.spec.image import BlobFact, Image, Removal, decode_config
 from sampan.spec.reference import DEFAULT_REGISTRY, Reference, has_registry
@@ -163,7 +163,7 @@ class Images:
         for gone in doomed:
             sizes = dict(zip(gone.diff_ids, gone.layer_sizes, strict=True))
             said.append(Removal("Deleted", gone.id))
-            said += [Removal("Deleted", d, sizes[d]) for d in reversed(unused[gone.id]) if self.layers.remove(d)]
+            said += [Removal("Deleted", d, sizes[d]) for d in reversed(unused[gone.id]) if self._discard(d)]
         return tuple(said)
 
     def _forget(self, image: Image, decision: removal.Decision, in_use: InUse) -> tuple[str, ...]:
@@ -189,7 +189,7 @@ class Images:
                 with self._lock:
                     unused = self._unused(mine)
                 for diff_id in unused:
-                    self.layers.remove(diff_id)
+                    self._discard(diff_id)
 
     def add(
         self,
@@ -286,7 +286,7 @@ class Images:
             unused = self._unused(layers)
             self._drop_documents()
         for diff_id in unused:
-            self.layers.remove(diff_id)
+            self._discard(diff_id)
 
     def sweep(self, in_use: InUse) -> tuple[str, ...]:
         """Remove what a crash has left, and images whose parts are damaged; return a sentence for each of these.
@@ -393,6 +393,14 @@ class Images:
                 with suppress(Failed):  # a full disk: not worth a word
                     self._database.used(self._used)
             self._used.clear()
+
+    def _discard(self, diff_id: str) -> bool:
+        """Remove a layer that nothing needed a moment ago: somebody may have made an image of it since."""
+        with self._lock:
+            trash = self.layers.take_away(diff_id) if self._unused((diff_id,)) else None
+        if trash is not None:
+            remove_tree(trash)
+        return trash is not None
 
     def _unused(self, diff_ids: Iterable[str]) -> tuple[str, ...]:
         used = {diff_id for row in self._database.rows() for diff_id, _ in row.layers}
