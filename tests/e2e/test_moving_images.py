@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from support.fake_registry import FakeRegistry, read_body
+from support.fake_registry import FakeRegistry
 from support.images import add
 from support.layouts import HandMade, platforms
 from support.registry import Registry
@@ -183,6 +183,8 @@ def test_archives_are_read_by_skopeo_and_podman_and_loaded_again(
 def test_several_images_are_saved_with_the_names_that_were_asked_for(sampan: Sampan, made: str, tmp_path: Path) -> None:
     sampan("tag", made, "several:1")
     sampan("tag", made, "several:2")
+    long = f"registry.example:5000/{'a/' * 40}long:{'t' * 60}"
+    sampan("tag", made, long)
     id = sampan.inspect("busybox")["Id"]
 
     sampan("save", "-o", tmp_path / "a.tar", "several", id, made)
@@ -192,7 +194,10 @@ def test_several_images_are_saved_with_the_names_that_were_asked_for(sampan: Sam
     with open(tmp_path / "b.tar", "wb") as file:
         subprocess.run([PROGRAM, "save", "several", id, made], env=sampan.env, stdout=file, check=True, timeout=60)
     assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
-    sampan("rmi", "several:1", "several:2")
+    sampan("save", "-o", tmp_path / "long.tar", long, f"docker.io/{made}")
+    sampan("rmi", "several:1", "several:2", long)
+    assert sampan("load", "-i", tmp_path / "long.tar").lines == [f"Loaded image: {long}", f"Loaded image: {made}"]
+    sampan("rmi", long)
     assert sampan("load", input=(tmp_path / "a.tar").read_bytes()).lines == [
         "Loaded image: several:1",
         "Loaded image: several:2",
@@ -439,12 +444,15 @@ class Stalling(FakeRegistry):
     def __init__(self) -> None:
         super().__init__()
         self.begun, self.released = threading.Event(), threading.Event()
+        self.stalls = True  # if not, the upload goes on where it was when it is released
 
     def _patch(self, handler: Any, repository: str, id: str) -> None:
-        next(read_body(handler), None)
         self.begun.set()
         self.released.wait(60)
-        handler.close_connection = True
+        if self.stalls:
+            handler.close_connection = True
+        else:
+            super()._patch(handler, repository, id)
 
 
 def test_a_server_that_is_killed_in_a_push_leaves_nothing_and_the_next_push_goes_through(
@@ -472,6 +480,33 @@ def test_a_server_that_is_killed_in_a_push_leaves_nothing_and_the_next_push_goes
     assert instance("push", "-q", f"{registry.address}/big").line == f"{registry.address}/big:latest"
     assert instance.leftovers() == []
     wait_until(lambda: len(instance.ours()) <= before, what="no worker is left")
+
+
+def test_an_image_that_is_removed_while_it_is_pushed_arrives_whole_and_is_gone_then(
+    instance: Sampan, registry: Registry, tmp_path: Path
+) -> None:
+    with tarfile.open(tmp_path / "big.tar", "w") as tar:
+        add(tar, "big", os.urandom(20_000_000))
+    instance("import", tmp_path / "big.tar", "big")
+    (layer,) = instance.inspect("big")["RootFS"]["Layers"]
+    stalling = Stalling()
+    try:
+        instance("tag", "big", f"{stalling.address}/big")
+        push = instance.start("push", f"{stalling.address}/big")
+        assert stalling.begun.wait(30)
+
+        instance("rmi", "big", f"{stalling.address}/big")
+        kept = instance.root / "layers" / layer.replace(":", "/")
+        assert kept.exists()
+        stalling.stalls = False
+    finally:
+        stalling.released.set()
+        out, err = push.communicate(timeout=60)
+        stalling.end()
+    assert push.returncode == 0, (out, err)
+    assert any(len(data) > 20_000_000 for _, data in stalling.documents.values())
+    assert "big" not in instance("images").out
+    wait_until(lambda: not kept.exists(), what="the layer is removed")
 
 
 def test_a_reader_that_leaves_ends_its_save(instance: Sampan, tmp_path: Path) -> None:

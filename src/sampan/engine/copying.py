@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sampan.engine import registries
-from sampan.engine.pushing import compression_of, outgoing
+from sampan.engine.pushing import compression_of, held, outgoing
 from sampan.engine.unpacking import Unpacker
 from sampan.errors import InvalidInput, doing
 from sampan.image import archive_read, incoming, transfer
@@ -101,7 +101,7 @@ def _out_of_store(
     )
     image = core.images.resolve(source.name, request.platform or None)
     check_host(image)
-    with _sink(core, destination, request) as sink:
+    with held(core, image), _sink(core, destination, request) as sink:
         auth = registries.given_auth(request.destination_auth)
         target = Reference.parse(destination.name) if destination.transport is Transport.REGISTRY else None
         mover = transfer.Mover(sink, progress, transfer.Words())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sampan.engine import copying, lists, pushing, registries, remote
+from sampan.engine import copying, lists, pushing, registries, remote, saving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ class Moving:
         self, names: Sequence[str], leaving: Leaving, *, docker: bool, out: Callable[[tuple[str, ...]], Writable]
     ) -> None:
         """Write images into an archive. `out` opens it, and gets sentences on digests that can't be kept."""
-        pushing.save(self._core, names, leaving, docker=docker, out=out)
+        saving.save(self._core, names, leaving, docker=docker, out=out)
 
     def copy(self, request: CopyRequest, progress: OnProgress) -> str:
         """Copy an image from place to place; return its digest there, in the store its id."""

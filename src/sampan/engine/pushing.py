@@ -1,7 +1,8 @@
-"""Images leave the store: `push` to a registry, `save` into an archive."""
+"""Images leave the store for a registry: `push`; and what every way out has in common."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,6 @@ import msgspec
 from sampan.engine import registries
 from sampan.engine.imaging import Packer
 from sampan.errors import InvalidInput, NotFound, doing
-from sampan.image.archive_write import ArchiveWriter
 from sampan.image.compression import Compression
 from sampan.image.files import pieces_of
 from sampan.image.outgoing import Options, Outgoing, Sent, Ways, check_host
@@ -19,11 +19,9 @@ from sampan.spec.distribution import Progress
 from sampan.spec.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator
 
     from sampan.engine.core import Core
-    from sampan.image.archive_write import Writable
     from sampan.image.remote import RemoteImage
     from sampan.image.transfer import OnProgress, Opener
     from sampan.spec.distribution import AuthConfig
@@ -63,10 +61,19 @@ def push(
         check_host(image)
     for one, image in zip(references, images, strict=True):
         remote = registries.image(core, one, auth)
-        with doing(f"can't push {one.familiar()}"):
+        with held(core, image), doing(f"can't push {one.familiar()}"):
             sent = outgoing(core, image, leaving.options, Mover(remote, progress, _PUSHING), auth, one).send(one.name)
         _told(core, image, one, sent, progress)
         pushed(PushResult(one.tag or "", sent.document.digest, len(sent.document.raw)))
+
+
+@contextlib.contextmanager
+def held(core: Core, image: Image) -> Iterator[None]:
+    """Keep an image's layers while it leaves, though it be removed meanwhile."""
+    with core.images.working() as pins:
+        for diff_id in image.diff_ids:
+            pins.add(diff_id)
+        yield
 
 
 def _tags(core: Core, reference: Reference, *, all: bool) -> list[Reference]:
@@ -91,101 +98,15 @@ def _told(core: Core, image: Image, reference: Reference, sent: Sent, progress: 
     digest, size = sent.document.digest, len(sent.document.raw)
     # The manifest that it came with stays: its blobs may be had again another time.
     manifest = sent.document.raw if image.manifest_digest is None else None
-    core.images.add(
-        image.raw_config, manifest=manifest, digests=(reference.with_digest(digest),), origin=reference.name
-    )
+    with contextlib.suppress(NotFound):  # it may have been removed meanwhile
+        core.images.resolve(image.id)
+        core.images.add(
+            image.raw_config, manifest=manifest, digests=(reference.with_digest(digest),), origin=reference.name
+        )
     if sent.before is not None:
         progress(Progress(status=f"The digest is not {sent.before} any more: {sent.why}"))
     progress(Progress(status=f"{reference.tag}: digest: {digest} size: {size}"))
     core.bus.tell("image", "push", reference.familiar(), {"name": reference.familiar_name()})
-
-
-# ------------------------------------------------------------------------------------------------------- save
-
-
-def save(
-    core: Core,
-    names: Sequence[str],
-    leaving: Leaving,
-    *,
-    docker: bool,
-    out: Callable[[tuple[str, ...]], Writable],
-) -> None:
-    """Write images into an archive, each with the names that were asked for.
-
-    `out` is called once it is known that it can be done, with sentences on images that can't keep their digests.
-    """
-    target = _Target()
-    writer = ArchiveWriter(target, docker=docker, scratch=core.dirs.tmp)
-    leaving_images: list[tuple[str, Image, Outgoing]] = []
-    notes: list[str] = []
-    for image, references in _chosen(core, names, leaving.platform):
-        name = references[0].familiar() if references else image.id
-        with doing(f"can't save {name}"):
-            mover = Mover(writer.image(references), _silent, Words())
-            one = outgoing(core, image, leaving.options, mover)
-            if (why := one.plan()) and leaving.options.lengths:
-                notes.append(f"{name}: the digest is not {image.manifest_digest} any more: {why}")
-        leaving_images.append((name, image, one))
-    target.out = out(tuple(notes))
-    for name, image, one in leaving_images:
-        with doing(f"can't save {name}"):
-            one.send()
-        core.bus.tell("image", "save", image.id, {"name": image.id})
-    writer.close()
-
-
-class _Target:
-    """What an archive goes to, which is opened when all is found."""
-
-    out: Writable
-
-    def write(self, data: bytes, /) -> object:
-        """Pass it on."""
-        return self.out.write(data)
-
-    def direct(self, size: int, /) -> AbstractContextManager[int]:
-        """Pass it on."""
-        return self.out.direct(size)
-
-
-def _silent(_: Progress) -> None:
-    pass
-
-
-def _chosen(core: Core, names: Sequence[str], platform: str | None) -> Iterator[tuple[Image, list[Reference]]]:
-    """Find the images, each once, with the names that they are saved under: a repository's name means all its tags."""
-    found: dict[str, tuple[Image, list[Reference]]] = {}
-    for name in names:
-        try:
-            named = tuple(_named(core, name, platform))
-        except NotFound as e:
-            known = e.message.startswith("No such image")
-            raise NotFound(f"No such image: {name}" if known else e.message, e.hint) from e
-        for image, reference in named:
-            check_host(image)
-            _, references = found.setdefault(image.id, (image, []))
-            if reference is not None and reference not in references:
-                references.append(reference)
-    yield from found.values()
-
-
-def _named(core: Core, name: str, platform: str | None) -> Iterator[tuple[Image, Reference | None]]:
-    if ":" not in name.rpartition("/")[2] and "@" not in name:
-        tags = [
-            (image, reference)
-            for image in core.images.list()
-            for reference in map(Reference.parse, image.repo_tags)
-            if name in (reference.familiar_name(), reference.name)
-        ]
-        if tags:
-            for _, reference in tags:
-                yield core.images.resolve(str(reference), platform), reference
-            return
-    image = core.images.resolve(name, platform)
-    named = [Reference.parse(tag) for tag in image.repo_tags]
-    wanted = Reference.parse(name) if "@" not in name and not name.startswith("sha256:") and len(name) < 64 else None
-    yield image, wanted if wanted in named else None
 
 
 def outgoing(

@@ -85,8 +85,9 @@ class Layout:
             elif os.listdir(path):
                 raise Conflict("the directory is no layout, and is not empty", "name another, or an empty one")
             os.makedirs(f"{path}/blobs/sha256", exist_ok=True)
-            layout._replace("oci-layout", MARK)
             with layout._locked():
+                if not os.path.exists(f"{path}/oci-layout"):
+                    layout._replace("oci-layout", MARK)
                 if not os.path.exists(f"{path}/index.json"):
                     layout._write_index(Index(schema_version=2))
         return layout
