@@ -34,8 +34,10 @@ def test_an_interactive_shell_has_a_terminal_and_ends_with_its_code(terminal: Te
 def test_control_c_interrupts_the_program_and_not_the_shell(terminal: Terminal) -> None:
     terminal.enter("sampan run -it --rm busybox sh")
     terminal.shows("/ #")
-    terminal.enter("sleep 100")
+    terminal.enter("echo be''gun; sleep 100")
+    terminal.shows("begun")
     terminal.type("", "C-c")
+    terminal.prompts("/ #")
     terminal.enter("echo still $((40+2))")
 
     terminal.shows("still 42")
@@ -58,10 +60,13 @@ def test_detaching_with_ctrl_p_ctrl_q_and_attaching_again(terminal: Terminal, sa
     terminal.shows("/ #")
     terminal.enter("X=kept")
     terminal.type("", "C-p", "C-q")
-    terminal.shows("host$")
+    terminal.prompts("host$")
     assert sampan("ps", "--format", "{{.Names}}").lines == ["web"]
 
     terminal.enter("clear; sampan attach web; echo code $?")
+    wait_until(lambda: "sampan" not in terminal.screen())
+    terminal.enter("")
+    terminal.prompts("/ #")
     terminal.enter("echo $X again")
     terminal.shows("kept again")
     terminal.enter("exit 3")
@@ -74,7 +79,7 @@ def test_other_detach_keys(terminal: Terminal, sampan: Sampan) -> None:
     terminal.type("", "C-x")
     terminal.type("q")
 
-    terminal.shows("host$")
+    terminal.prompts("host$")
     assert sampan("ps", "--format", "{{.Names}}").lines == ["web"]
 
 
@@ -92,9 +97,11 @@ def test_vi_draws_on_the_screen_and_saves(terminal: Terminal, sampan: Sampan) ->
     terminal.enter("sampan run -it --name web busybox vi /note")
     terminal.shows("/note")
     terminal.type("ihello from vi")
+    terminal.shows("I /note")
     terminal.type("", "Escape")
+    terminal.shows("- /note")  # no more I: what follows at once would belong to the Escape
     terminal.enter(":wq")
-    terminal.shows("host$")
+    terminal.prompts("host$")
 
     terminal.enter("clear; sampan start -a web >/dev/null & sampan ps -aq | wc -l")
     terminal.shows("1")
@@ -110,14 +117,17 @@ def test_job_control_in_bash(terminal: Terminal) -> None:
     terminal.shows("begun")
     terminal.type("", "C-z")
     terminal.shows("Stopped")
-    terminal.enter("jobs; fg")
+    terminal.prompts("in>")
+    terminal.enter("fg")
+    terminal.prompts("sh -c 'echo be''gun; exec sleep 100'")
     terminal.type("", "C-c")
-    terminal.enter("echo back $((1+1))")
+    terminal.prompts("in>")
+    terminal.enter("jobs; echo back $((1+1))")
 
     screen = terminal.shows("back 2")
     assert "no job control" not in screen
     terminal.enter("exit")
-    terminal.shows("host$")
+    terminal.prompts("host$")
 
 
 def test_a_terminal_is_refused_where_there_is_none(sampan: Sampan) -> None:

@@ -49,6 +49,11 @@ class Terminal:
         assert found, f"not on the screen: {text}\n{self.screen()}"
         return self.screen()
 
+    def prompts(self, prompt: str) -> None:
+        """Wait until the last line is this: what is typed while a shell sets the terminal's mode is lost."""
+        found = wait_until(lambda: self.screen().rpartition("\n")[2].rstrip() == prompt, timeout=15, fail=False)
+        assert found, f"no prompt: {prompt}\n{self.screen()}"
+
     def resize(self, columns: int, rows: int) -> None:
         self._tmux("resize-window", "-x", str(columns), "-y", str(rows))
 

@@ -97,12 +97,16 @@ class Conversation:
             return
         except OSError:  # a terminal that went away, a descriptor that was never open
             data = b""
+        detached = False
         if data:
-            self._pending += self._without_keys(data) if self._keys else data
+            typed, detached = self._without_keys(data) if self._keys else (data, False)
+            self._pending += typed
         else:
             self._stdin_ended = True
             poll.unregister(0)
         self._send(poll)
+        if detached:
+            raise Detached
 
     def _send(self, poll: select.poll) -> None:
         try:
@@ -134,8 +138,11 @@ class Conversation:
         except OSError:
             pass
 
-    def _without_keys(self, data: bytes) -> bytes:
-        """Return what to send of `data`: the detach keys' beginning is kept back until it is known not to be them."""
+    def _without_keys(self, data: bytes) -> tuple[bytes, bool]:
+        """Return what to send of `data`, and whether the detach keys came behind it.
+
+        Their beginning is kept back until it is known not to be them.
+        """
         out = bytearray()
         for byte in data:
             self._held += bytes((byte,))
@@ -143,8 +150,8 @@ class Conversation:
                 out.append(self._held[0])
                 self._held = self._held[1:]
             if self._held == self._keys:
-                raise Detached
-        return bytes(out)
+                return bytes(out), True
+        return bytes(out), False
 
 
 class Output:
