@@ -16,6 +16,7 @@ from sampan.image import archive
 from sampan.image.history import history
 from sampan.image.unpack import unpack_layer
 from sampan.spec.distribution import Platform
+from support.fake_registry import packed
 from support.image_store import layers_of, load, opened, sha256, silent, tarball, wait_until_synced
 
 
@@ -66,7 +67,7 @@ def descriptor(data, media_type, **more):
     return {"mediaType": media_type, "digest": f"sha256:{sha256(data)}", "size": len(data), **more}
 
 
-def oci_layout(compress=gzip.compress, name="docker.io/library/app:1", extra=()):
+def oci_layout(compress=packed, name="docker.io/library/app:1", extra=()):
     layers = [compress(LAYER), compress(UPPER)]
     manifest = json.dumps(
         {

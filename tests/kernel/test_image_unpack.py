@@ -284,15 +284,16 @@ def test_digests_are_verified_on_the_way(tmp_path, compress):
     import hashlib
 
     data = archive(member("a", b"content"))
-    digest, diff_id = (f"sha256:{hashlib.sha256(d).hexdigest()}" for d in (compress(data), data))
+    blob = compress(data)
+    digest, diff_id = (f"sha256:{hashlib.sha256(d).hexdigest()}" for d in (blob, data))
 
-    result = unpack(tmp_path, compress(data), digest=digest, diff_id=diff_id)
+    result = unpack(tmp_path, blob, digest=digest, diff_id=diff_id)
 
     assert (result.digest, result.diff_id) == (digest, diff_id)
     remove_tree(str(tmp_path / "layer"))
     for wrong in ({"digest": f"sha256:{'0' * 64}"}, {"diff_id": f"sha256:{'0' * 64}"}):
         with pytest.raises(InvalidInput, match="does not match"):
-            unpack(tmp_path, compress(data), **wrong)
+            unpack(tmp_path, blob, **wrong)
         assert not (tmp_path / "layer").exists()
 
 
