@@ -1,4 +1,5 @@
 import pytest
+from hypothesis import given, strategies as st
 
 from sampan.errors import InvalidInput
 from sampan.spec import settings
@@ -141,3 +142,27 @@ def test_docker_hub_goes_by_any_of_its_names():
     found = parse('[registries."index.docker.io"]\nmirrors = ["registry-1.docker.io"]').registries
 
     assert [place.host for place in found.places("docker.io", "a/b")] == ["registry-1.docker.io"] * 2
+
+
+TABLES = ("[store]", "[limits]", "[registries]", "[registries.'a.io']", "[registries.b]", "[[registries]]", "['']")
+KEYS = (
+    "keep-blobs", "max-layer-bytes", "max-layer-entries", "default", "tries", "wait", "timeout", "mirrors", "location",
+    "insecure", "blocked", "known", "'docker.io'", "a.b",
+)  # fmt: skip
+VALUES = (
+    "true", "1", "-1", "0x7fffffffffffffff", "1e400", "nan", "1979-05-27", "''", "'a.io'", "'5m'", "'5g'", "'-1s'",
+    "[]", "['a.io/b']", "['http://a.io', 1]", "{}", "{insecure = 1}", "'a.io/B'",
+)  # fmt: skip
+lines = st.sampled_from(TABLES) | st.builds("{} = {}".format, st.sampled_from(KEYS), st.sampled_from(VALUES))
+
+
+@given(st.lists(lines, max_size=6).map("\n".join) | st.text(max_size=40))
+def test_any_text_is_read_or_refused_with_its_file(text):
+    try:
+        found = parse(text)
+    except InvalidInput as e:
+        refused = e.message
+    else:
+        refused = "file0"
+        assert found.registries.wait_s >= 0
+    assert "file0" in refused
