@@ -58,6 +58,8 @@ def check_consistent(sampan: Sampan) -> None:
         inside = [pid for pid, _ in sampan.contained() if line in Path(f"/proc/{pid}/cgroup").read_text()]
         if not state["Running"]:
             assert not inside, (state, inside)
+        else:
+            wait_until(lambda line=line: sampan.inspect(line)["State"]["Status"] != "paused")
         sampan("rm", "-f", line)
     assert settled(sampan) == []
     assert "Traceback" not in sampan.log()
@@ -89,6 +91,7 @@ CASES = {
     "shim, exec": (its_shim, ("exec", "web", "echo", "in"), True),
     "keeper, run": (all_of("keeper"), RUN, False),
     "server, rm": (all_of("server"), ("rm", "-f", "web"), True),
+    "server, commit": (all_of("server"), ("commit", "web", "mine:1"), True),
 }
 
 

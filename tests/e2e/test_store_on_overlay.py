@@ -63,6 +63,19 @@ def test_a_container_runs_and_keeps_what_it_wrote_until_it_is_removed(sampan: Sa
     assert not [found for name in writable() - before for found in os.listdir(f"/dev/shm/{name}")]
 
 
+def test_what_was_written_can_be_told_and_made_an_image(sampan: Sampan) -> None:
+    sampan("run", "--name", "app", "busybox", "sh", "-c", "rm /etc/group; rm -r /home; mkdir /home; echo 1 > /etc/new")
+    sampan("commit", "app", "mine:1")
+    sampan("run", "--name", "next", "mine:1", "sh", "-c", "rm /etc/passwd; ls /etc")
+    sampan("commit", "next", "mine:2")
+
+    assert sampan("diff", "app").lines == ["C /etc", "D /etc/group", "A /etc/new", "C /home", "D /home/user"]
+    assert sampan("diff", "next").lines == ["C /etc", "D /etc/passwd"]
+    look = "ls -A /home; cd /etc; ls -d group passwd new hostname; true"
+    shown = sampan("run", "--rm", "mine:2", "sh", "-c", look)
+    assert shown.lines == ["hostname", "new"]
+
+
 def test_what_was_written_to_memory_and_is_gone_is_missed_with_a_word(sampan: Sampan) -> None:
     sampan("create", "--name", "app", "busybox", "true")
     (there,) = sampan.root.glob("containers/*")

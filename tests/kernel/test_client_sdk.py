@@ -1,9 +1,11 @@
 """The Python client at a running instance."""
 
+import io
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sampan import __version__, errors
-from sampan.client import Client, ProgramFailed
+from sampan.client import Client, ProgramFailed, wire
 from support.registry import Registry
 from support.sampan import Sampan, wait_until
 
@@ -309,3 +311,46 @@ def _answers(client: Client) -> bool:
         return client.info().containers == 0
     except errors.SampanError:
         return False
+
+
+def test_a_container_is_told_committed_and_exported(client: Client) -> None:
+    container = client.containers.create("busybox", ["sh", "-c", "echo new > /new; rm /etc/group"])
+    with container:
+        container.start()
+        container.wait()
+
+        assert [(change.path, change.kind) for change in container.changes()] == [
+            *(("/etc", 0), ("/etc/group", 2), ("/new", 1))
+        ]
+        image = container.commit("mine:1", message="m", author="a", changes=["CMD cat /new"], epoch_s=1_700_000_000)
+        with tarfile.open(fileobj=io.BytesIO(b"".join(container.export()))) as archive:
+            names = archive.getnames()
+
+    assert image.tags == ("mine:1",)
+    assert (image.attributes.author, image.attributes.created) == ("a", "2023-11-14T22:13:20Z")
+    assert client.containers.run("mine:1").stdout == b"new\n"
+    assert "new" in names
+    assert "etc/group" not in names
+    image.remove(force=True)
+
+
+def test_a_commit_by_the_api_completes_the_configuration_it_is_given(client: Client, sampan: Sampan) -> None:
+    sampan("create", "--name", "one", "-e", "A=own", "-e", "B=own", "busybox", "sh")
+    connection = wire.Connection(str(sampan.socket))
+
+    def post(target: str, body: bytes = b"", type: str = "application/json") -> tuple[int, dict[str, object]]:
+        answer = connection.request("POST", target, body, {"Content-Type": type} if body else {})
+        return answer.status, answer.json()
+
+    status, made = post("/commit?container=one&repo=mine&tag=2&changes=LABEL+a%3Db", b'{"Env": ["A=given"]}')
+    nothing, _ = post("/commit?container=one&pause=0", b"null")
+    refused, said = post("/sampan/commit?container=one&epoch=-1")
+    absent, _ = post("/commit?container=nosuch")
+    connection.close()
+
+    assert (status, nothing, refused, absent) == (201, 201, 400, 404)
+    config = client.images.get("mine:2").attributes.config
+    assert config.env == ("A=given", "B=own")
+    assert config.labels == {"a": "b"}
+    assert client.images.get("mine:2").id == made["Id"]
+    assert "epoch" in str(said["message"])

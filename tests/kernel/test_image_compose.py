@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
-from sampan.errors import InvalidInput
+from sampan.errors import InvalidInput, Unsupported
 from sampan.image.recipe import tar_of
 from sampan.image.unpack import read_record, unpack_layer
 from sampan.kernel import mount
@@ -23,7 +23,7 @@ from sampan.rootfs.overlay import Metadata
 from sampan.rootfs.union import Stack
 from sampan.supervise import composing, messages
 from support.child import in_child
-from support.overlays import Overlay, actions, perform, tree
+from support.overlays import Overlay, actions, perform, populate, tree
 
 ROOT = (0o755, 0, 0, ())
 
@@ -69,12 +69,12 @@ def whole_seconds(shown):
 
 
 @settings(max_examples=25, deadline=None)
-@given(actions, actions, actions)
-def test_the_layer_over_the_image_is_what_the_container_shows(tmp_path_factory, first, second, third):
+@given(actions, actions)
+def test_the_layer_over_the_image_is_what_the_container_shows(tmp_path_factory, first, second):
     overlay = Overlay(tmp_path_factory.mktemp("o"))
+    overlay.add(populate)
     overlay.add(lambda: perform(first))
     overlay.add(lambda: perform(second))
-    overlay.add(lambda: perform(third))
     wanted = whole_seconds(without_sockets(overlay.again(tree)))
     target, result = compose(overlay)
     told = _members_told(overlay)
@@ -113,6 +113,7 @@ def _members_told(overlay):
 @given(actions, actions)
 def test_all_files_as_one_layer_are_what_the_container_shows(tmp_path_factory, first, second):
     overlay = Overlay(tmp_path_factory.mktemp("o"))
+    overlay.add(populate)
     overlay.add(lambda: perform(first))
     overlay.add(lambda: perform(second))
     target, _ = compose(overlay, whole=True)
@@ -121,6 +122,22 @@ def test_all_files_as_one_layer_are_what_the_container_shows(tmp_path_factory, f
     fresh.layers = [str(target / "diff")]
     fresh.add()
     assert whole_seconds(fresh.again(tree)) == whole_seconds(without_sockets(overlay.again(tree)))
+
+
+def test_a_directory_made_anew_hides_what_was_in_it_and_keeps_what_is_as_before(overlay):
+    overlay.add(lambda: (put("d/gone"), put("d/same"), os.utime("d/same", (5, 5))))
+    overlay.add(lambda: (shutil.rmtree("d"), put("d/same"), os.utime("d/same", (5, 5))))
+
+    assert set(members(compose(overlay)[0])) == {"d", "d/.wh..wh..opq", "d/same"}
+
+
+def test_a_file_that_got_another_name_is_in_the_layer_with_both(overlay):
+    overlay.add(lambda: put("f"))
+    overlay.add(lambda: os.link("f", "g"))
+
+    found = members(compose(overlay)[0])
+
+    assert {name: member.linkname for name, member in found.items()} == {"f": "", "g": "f"}
 
 
 def test_the_same_changes_are_the_same_layer_whatever_way_they_came_about(overlay, tmp_path):
@@ -164,7 +181,7 @@ def test_nothing_of_overlayfs_or_of_this_host_is_in_the_layer(overlay):
     overlay.add(lambda: (put("d/f"), put("g")))
     overlay.add(lambda: (shutil.rmtree("d"), put("d/new"), put("g", "y")))
     upper = overlay.layers[0]
-    for name in ("origin", "impure", "redirect", "metacopy", "nlink", "uuid", "protattr"):
+    for name in ("origin", "impure", "nlink", "uuid", "protattr"):
         os.setxattr(f"{upper}/g", f"trusted.overlay.{name}", b"y")
     os.setxattr(f"{upper}/g", "user.overlay.opaque", b"y")
     os.setxattr(f"{upper}/g", "user.mine", b"kept")
@@ -173,6 +190,15 @@ def test_nothing_of_overlayfs_or_of_this_host_is_in_the_layer(overlay):
 
     assert b"overlay" not in data
     assert b"user.mine=kept" in data
+
+
+@pytest.mark.parametrize("option", ["metacopy=on", "redirect_dir=on"])
+def test_what_only_a_mount_could_read_is_refused(overlay, option):
+    overlay.add(lambda: (put("d/f", "content"), put("e/f")))
+    overlay.add(lambda: (os.chmod("d/f", 0o600), os.rename("e", "moved")), option)
+
+    with pytest.raises(Unsupported, match="metacopy or redirect_dir"):
+        compose(overlay)
 
 
 def test_capabilities_are_kept(overlay):

@@ -34,25 +34,26 @@ class Overlay:
         self.directory = directory
         self.layers: list[str] = []  # topmost first
 
-    def add(self, do: Callable[[], Any] = lambda: None) -> Any:
+    def add(self, do: Callable[[], Any] = lambda: None, *options: str) -> Any:
         """Mount a new layer over those that are there, call `do` in the root; return what it returned."""
         number = len(self.layers)
         for kind in ("upper", "work", "merged"):
             (self.directory / f"{kind}{number}").mkdir()
         below = tuple(self.layers)
         self.layers.insert(0, str(self.directory / f"upper{number}"))
-        return self._mounted(number, below, do)
+        return self._mounted(number, below, do, options)
 
     def again(self, do: Callable[[], Any]) -> Any:
         """Mount the topmost layer over the others once more, call `do` in the root."""
         return self._mounted(len(self.layers) - 1, tuple(self.layers[1:]), do)
 
-    def _mounted(self, number: int, below: Sequence[str], do: Callable[[], Any]) -> Any:
+    def _mounted(self, number: int, below: Sequence[str], do: Callable[[], Any], options: Sequence[str] = ()) -> Any:
         merged = str(self.directory / f"merged{number}")
 
         def inside() -> Any:
             if below:
-                _mount(merged, below, str(self.directory / f"upper{number}"), str(self.directory / f"work{number}"))
+                upper, work = (str(self.directory / f"{kind}{number}") for kind in ("upper", "work"))
+                _mount(merged, [f"lowerdir+={d}" for d in below] + [f"upperdir={upper}", f"workdir={work}", *options])
                 os.chdir(merged)
             else:
                 os.chdir(self.directory / f"upper{number}")
@@ -61,14 +62,23 @@ class Overlay:
         return in_child(inside)
 
 
-def _mount(target: str, lower: Sequence[str], upper: str, work: str) -> None:
+def _mount(target: str, options: Sequence[str]) -> None:
     fd = mount.fsopen("overlay")
-    for directory in lower:
-        mount.fsconfig_string(fd, "lowerdir+", directory)
-    mount.fsconfig_string(fd, "upperdir", upper)
-    mount.fsconfig_string(fd, "workdir", work)
+    for option in options:
+        key, _, value = option.partition("=")
+        mount.fsconfig_string(fd, key, value)
     mount.fsconfig_create(fd)
     mount.move_mount(mount.fsmount(fd), "", mount.AT_FDCWD, target, mount.MOVE_MOUNT.F_EMPTY_PATH)
+
+
+def populate() -> None:
+    """Make a tree in the current directory in which most of `actions` find something to do."""
+    for base in ("a", "b"):
+        os.makedirs(f"{base}/c")
+        for path in ("a", "b", "c/a", "c/b"):
+            Path(f"{base}/{path}").write_text(f"{base}/{path}")
+    os.link("a/a", "b/d")
+    os.symlink("a", "c")
 
 
 def perform(things: Sequence[Do]) -> None:

@@ -244,6 +244,15 @@ def test_the_overlay_is_the_first_mount_with_its_layers_topmost_first() -> None:
     assert "BindRoot" not in kinds(story)
 
 
+def test_what_overlayfs_would_do_by_itself_is_turned_off() -> None:
+    host = msgspec.structs.replace(V1, overlay_off=("metacopy=off",))
+    overlay = Mount(destination="/", type="overlay", options=("lowerdir+=/a", "volatile"))
+
+    story = inside(made(spec(mounts=(overlay,)), host))
+
+    assert ops.MountOverlay("/r", ("/a",), options=("volatile", "metacopy=off")) in story
+
+
 def test_devices_of_a_bound_dev_are_left_alone() -> None:
     bound = made(spec(mounts=(Mount(destination="/dev", type="bind", source="/dev", options=("rbind",)),)))
 

@@ -6,8 +6,9 @@ import os
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from sampan.errors import doing
+from sampan.errors import Conflict, doing
 from sampan.spec.image import Rootfs
+from sampan.spec.state import Status
 from sampan.supervise import messages
 
 if TYPE_CHECKING:
@@ -29,10 +30,17 @@ def changes(core: Core, container: Container) -> Iterator[bytes]:
             root = core.snapshots.root(rootfs)
             job = messages.Changes(layers=rootfs.layers, root=root, own=own_mounts(core, container))
             channel.ask(job, messages.Done, (fd,), timeout_s=WORK_S)
+            check_there(container)
     except BaseException:
         os.close(fd)
         raise
     return _pieces(fd)
+
+
+def check_there(container: Container) -> None:
+    """Raise Conflict where a container was removed while its files were read: not all of them were there any more."""
+    if container.removed or container.state.status is Status.REMOVING:
+        raise Conflict("it was removed meanwhile")
 
 
 def rootfs_of(core: Core, container: Container) -> Rootfs:

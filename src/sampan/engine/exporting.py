@@ -6,9 +6,8 @@ import os
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from sampan.engine.changing import WORK_S, rootfs_of
-from sampan.errors import Conflict, doing
-from sampan.spec.state import Status
+from sampan.engine.changing import WORK_S, check_there, rootfs_of
+from sampan.errors import doing
 from sampan.supervise import messages
 
 if TYPE_CHECKING:
@@ -33,6 +32,5 @@ def export(core: Core, container: Container) -> Generator[bytes]:
             while piece := pipe.read(_PIECE):
                 yield piece
             done.wait(messages.Done, WORK_S)
-    if container.removed or container.state.status is Status.REMOVING:
-        raise Conflict(f"can't export {container.name}: it was removed meanwhile")
+        check_there(container)
     core.tell(container, "export")

@@ -30,6 +30,7 @@ class Features(NamedTuple):
     selinux: bool
     mqueue: bool
     overlay_lower_plus: bool
+    overlay_off: tuple[str, ...]
     new_mount_api: bool
     mount_setattr: bool
     rlimits: tuple[tuple[str, int], ...]
@@ -60,6 +61,7 @@ def probe() -> Features:
         selinux=any(m.fstype == "selinuxfs" for m in mounts),
         mqueue="mqueue" in _read("/proc/filesystems").split(),
         overlay_lower_plus=_overlay_lower_plus(),
+        overlay_off=_overlay_off(),
         new_mount_api=_is_there(lambda: mount.fsopen("")),
         mount_setattr=_is_there(lambda: mount.mount_setattr(-1, "")),
         rlimits=_rlimits(),
@@ -129,6 +131,17 @@ def _overlay_lower_plus() -> bool:
     finally:
         os.close(fd)
     return False
+
+
+def _overlay_off() -> tuple[str, ...]:
+    """Return the options that turn off what this kernel's overlayfs does unless told otherwise.
+
+    With any of these a directory that was written to says only under its mount what is in it;
+    Documentation/filesystems/overlayfs.rst, "redirect_dir" and "Metadata only copy up".
+    """
+    parameters = "/sys/module/overlay/parameters"
+    names = ("index", "metacopy", "redirect_dir")
+    return tuple(f"{name}=off" for name in names if _read(f"{parameters}/{name}").strip() != "N")
 
 
 def _rlimits() -> tuple[tuple[str, int], ...]:

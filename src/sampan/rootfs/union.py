@@ -17,7 +17,7 @@ import stat
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from sampan.errors import InvalidInput
+from sampan.errors import InvalidInput, Unsupported
 from sampan.kernel.mount import AT, AT_FDCWD, MOUNT_ATTR, OPEN_TREE, mount_setattr, open_tree
 from sampan.kernel.path import RESOLVE, openat2
 from sampan.rootfs.overlay import OPAQUE_XATTR, OVERLAY_XATTRS, WHITEOUT_XATTR
@@ -31,6 +31,7 @@ DIRECTORY, WHITEOUT, OTHER = "directory", "whiteout", "other"
 
 _NOT_OURS = (*OVERLAY_XATTRS, "security.selinux")
 _INSIDE = int(RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS | RESOLVE.NO_XDEV)
+_ELSEWHERE = frozenset({"trusted.overlay.metacopy", "trusted.overlay.redirect"})
 _CAREFUL = int(MOUNT_ATTR.RDONLY | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NOATIME)
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -157,12 +158,12 @@ class Stack:
         """
         try:
             if fd is not None:
-                names = os.listxattr(fd)
-                return tuple((n, os.getxattr(fd, n)) for n in sorted(names) if _is_ours(n)) if names else ()
+                names = _readable(os.listxattr(fd), path)
+                return tuple((n, os.getxattr(fd, n)) for n in names)
             parent, name = split(path)
             where = f"/proc/self/fd/{self.directory(layer, parent)}/{name}"
-            names = os.listxattr(where, follow_symlinks=False)
-            return tuple((n, os.getxattr(where, n, follow_symlinks=False)) for n in sorted(names) if _is_ours(n))
+            names = _readable(os.listxattr(where, follow_symlinks=False), path)
+            return tuple((n, os.getxattr(where, n, follow_symlinks=False)) for n in names)
         except OSError as e:
             if e.errno in _NO_ATTRIBUTE:
                 return ()
@@ -181,6 +182,7 @@ class Stack:
         """Return the names in a directory with the kind of each; none if it's gone."""
         try:
             fd = self.directory(layer, path)
+            _readable(os.listxattr(fd), path)
             marked = self.opacity(layer, path) == b"x"
             with os.scandir(fd) as found:
                 return {entry.name: _kind(entry, fd, marked=marked) for entry in found}
@@ -324,8 +326,16 @@ def _is_regular(fd: int) -> bool:
     return stat.S_ISREG(os.fstat(fd).st_mode)
 
 
-def _is_ours(xattr: str) -> bool:
-    return not xattr.startswith(_NOT_OURS)
+def _readable(xattrs: list[str], path: str) -> list[str]:
+    """Return the attributes that are a file's own, sorted; refuse a file whose content is elsewhere."""
+    if not xattrs:
+        return xattrs
+    if not _ELSEWHERE.isdisjoint(xattrs):
+        raise Unsupported(
+            f"/{path} was written with overlayfs's metacopy or redirect_dir on: only its mount can tell what it is",
+            "this version turns them off, in a container that is made anew",
+        )
+    return sorted(name for name in xattrs if not name.startswith(_NOT_OURS))
 
 
 def _kind(entry: os.DirEntry[str], dirfd: int, *, marked: bool) -> str:

@@ -79,7 +79,7 @@ def overlay(spec: Spec, host: Host, *, detached: bool = False) -> list[ops.Mount
                 lowerdirs=tuple(v for k, v in pairs if k == "lowerdir+"),
                 upperdir=next((v for k, v in pairs if k == "upperdir"), ""),
                 workdir=next((v for k, v in pairs if k == "workdir"), ""),
-                options=tuple(o for o in mount.options if o.partition("=")[0] not in _LAYERS),
+                options=(*(o for o in mount.options if o.partition("=")[0] not in _LAYERS), *host.overlay_off),
                 one_by_one=host.overlay_lower_plus,
                 detached=detached,
             )

@@ -32,6 +32,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     selinux: bool = False
     mqueue: bool = True  # the filesystem types that may be missing
     overlay_lower_plus: bool = True  # fsconfig "lowerdir+", Linux 6.8
+    overlay_off: tuple[str, ...] = ()  # options against what overlayfs would do by itself: metacopy=off
     new_mount_api: bool = True  # fsopen, fsmount, move_mount: 5.2
     mount_setattr: bool = True  # 5.12
     rlimits: tuple[tuple[str, int], ...] = ()  # (RLIMIT_…, this process's hard limit)
