@@ -74,7 +74,7 @@ def test_after_a_network_that_was_down_for_long(instance: Sampan, fake: Stalling
     _, err = client.communicate(timeout=60)
 
     assert client.returncode == 1
-    assert b"can't pull layer" in err
+    assert b"can't get layer" in err
     goes_on(instance, fake)
 
 
@@ -90,7 +90,7 @@ def test_after_another_layer_has_failed(instance: Sampan, fake: StallingRegistry
     fake.documents[f"app/blobs/{other}"] = (media_type, data)
 
     assert client.returncode == 1
-    assert f"can't pull layer {other[7:19]}" in err.decode()
+    assert f"can't get layer {other[7:19]}" in err.decode()
     goes_on(instance, fake, "app:2")
 
 
@@ -158,6 +158,18 @@ def test_a_worker_that_waited_long_gives_up(instance: Sampan, fake: StallingRegi
     kill(instance.info("ServerPid"))
     client.communicate(timeout=10)
 
+    wait_until(lambda: not workers(instance))
+    assert not list((instance.root / "tmp").iterdir())
+
+
+def test_a_prune_gives_back_what_was_interrupted(instance: Sampan, fake: StallingRegistry) -> None:
+    client = begun(instance, fake)
+    kill(instance.info("ServerPid"))
+    client.communicate(timeout=10)
+    instance("image", "prune", "-f", "--filter", "until=1h")
+    assert workers(instance)
+
+    assert "Total reclaimed space: 1." in instance("image", "prune", "-f").out
     wait_until(lambda: not workers(instance))
     assert not list((instance.root / "tmp").iterdir())
 

@@ -264,7 +264,7 @@ def test_a_layer_that_is_not_what_the_manifest_says_is_refused(images, server, w
     server.put_image("app", "1", LOWER, UPPER, compress=lambda data: gzip.compress(data, mtime=0))
     replaced(server, "blobs", packed, lie(packed))
 
-    with pytest.raises(SampanError, match="can't pull layer"):
+    with pytest.raises(SampanError, match="can't get layer"):
         fetch(images, server)
     assert nothing_is_left(images, where)
 
@@ -315,7 +315,7 @@ def described(server, change):
 
 @pytest.mark.parametrize(
     ("size", "message"),
-    [(-1, "its size is -1"), (0, "can't pull layer"), (10, "longer than 10"), (1 << 40, "broke off")],
+    [(-1, "its size is -1"), (0, "can't get layer"), (10, "longer than 10"), (1 << 40, "broke off")],
 )
 def test_a_layer_of_another_size_than_the_manifest_says_is_refused(images, server, where, size, message):
     server.put_image("app", "1", LOWER)

@@ -125,6 +125,7 @@ def _into_store(core: Core, request: CopyRequest, source: Location, progress: On
             image = core.images.resolve(source.name, request.platform or None)
             core.images.tag(image, reference)
         else:
+            unpacker = Unpacker(core)
             with opened(core, source, registries.given_auth(request.source_auth)) as origin:
                 document = transfer.chosen(origin, origin.document(), _platform(request))
                 image = incoming.take(
@@ -132,7 +133,8 @@ def _into_store(core: Core, request: CopyRequest, source: Location, progress: On
                     origin,
                     document,
                     tags=(reference,),
-                    unpack=Unpacker(core),
+                    unpack=unpacker,
+                    resume=unpacker.resume,
                     progress=progress,
                     keep=source.transport is not Transport.DOCKER_ARCHIVE,  # its manifest is one that was made up
                 )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sampan.engine import imaging, removing
 from sampan.engine.filtering import check, duration_ns, labels_pass, truth, until_ns
 from sampan.engine.image_listing import Surroundings, surroundings, unused_ns
+from sampan.engine.unpacking import Unpacker
 from sampan.errors import Conflict, NotFound
 from sampan.rootfs.snapshots import tree_bytes
 from sampan.spec import docker
@@ -63,6 +64,8 @@ def prune_images(core: Core, filters: Filters) -> docker.ImagePruneResponse:
         ):
             gone += _remove_image(core, image)
     reclaimed = sum(one.size for one in gone)
+    if not filters.keys() - {"dangling"}:
+        reclaimed += Unpacker(core).give_up()  # layers of pulls that were interrupted are nobody's image
     _tell(core, "image", reclaimed)
     items = tuple(imaging.response_item(one) for one in gone)
     return docker.ImagePruneResponse(images_deleted=items or None, space_reclaimed=reclaimed)

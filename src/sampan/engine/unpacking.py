@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from sampan.errors import SampanError
 from sampan.image.unfinished import SOCKET
+from sampan.rootfs.snapshots import tree_bytes
 from sampan.supervise import messages
 
 if TYPE_CHECKING:
@@ -63,14 +65,26 @@ class Unpacker:
             return Interrupted(channel, place, position.compressed_bytes)
         return None
 
+    def give_up(self) -> int:
+        """Let all give up that wait; return the bytes that they had unpacked."""
+        given_up = 0
+        for place in self._core.images.layers.waiting():
+            used = tree_bytes(place)
+            given_up += used if self._end(place) else 0
+        return given_up
+
     def _make_room(self) -> None:
         """Let those give up that have waited longest, so that one more is not too many."""
         waiting = self._core.images.layers.waiting()
         for place in waiting[: max(0, len(waiting) + 1 - _MOST_WAITING)]:
-            channel = _connect(self._core, place)
-            if channel is not None:
-                channel.post(messages.Forget()).wait_quietly(_FORGET_S)
-                channel.close()
+            self._end(place)
+
+    def _end(self, place: str) -> bool:
+        channel = _connect(self._core, place)
+        if channel is None:
+            return False
+        with closing(channel):
+            return channel.post(messages.Forget()).wait_quietly(_FORGET_S)
 
 
 class Interrupted:

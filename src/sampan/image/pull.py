@@ -1,35 +1,42 @@
-"""Pull images: manifest, configuration, then all missing layers at once, each from the socket into its unpacker."""
+"""Pull images: from a name to manifest and configuration, and its layers into the store."""
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.errors import InvalidInput, NotFound, SampanError, doing
-from sampan.ids import check_digest, short
-from sampan.image import unfinished
+from sampan.errors import NotFound, SampanError
+from sampan.ids import short
 from sampan.image.blobs import digest_of
-from sampan.image.feed import AT_ONCE, Feeder
+from sampan.image.incoming import Incoming, Step, hold, layers_of
 from sampan.image.manifest import image_of
 from sampan.image.remote import RemoteImage
 from sampan.image.transfer import chosen
-from sampan.spec.distribution import Descriptor, Platform, Progress, check_layer_type
+from sampan.spec.distribution import Descriptor, Platform, Progress
 from sampan.spec.image import ImageConfig, decode_config
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from sampan.image.layers import Pins, Resume, Unpacker
+    from sampan.image.layers import Resume, Unpacker
     from sampan.image.registry import Repository
     from sampan.image.store import Images
     from sampan.spec.image import Image
     from sampan.spec.reference import Reference
 
     OnProgress = Callable[[Progress], None]
+
+_WORDS = {
+    Step.HERE: "Already exists",
+    Step.MISSING: "Pulling fs layer",
+    Step.WAITING: "Waiting",
+    Step.MOVING: "Downloading",
+    Step.COME: "Verifying Checksum",
+    Step.UNPACKED: "Download complete",
+    Step.KEPT: "Pull complete",
+}
+"""Docker's."""
 
 
 class Remote(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,17 +62,7 @@ def look_up(repository: Repository, ref: Reference, platform: Platform | None) -
     manifest = image_of(document)
     config = repository.document(manifest.config)
     view = decode_config(config)
-    if len(view.diff_ids) != len(manifest.layers):
-        raise InvalidInput(
-            f"can't use manifest {document.digest}: {len(manifest.layers)} layers, {len(view.diff_ids)} diff ids"
-        )
-    for diff_id, layer in zip(view.diff_ids, manifest.layers, strict=True):
-        check_layer_type(layer)
-        check_digest(layer.digest)
-        check_digest(diff_id)
-        if layer.size < 0:
-            raise InvalidInput(f"can't use layer {layer.digest}: its size is {layer.size}")
-    layers = dict(zip(view.diff_ids, manifest.layers, strict=True))
+    layers = layers_of(document, manifest, view)
     return Remote(digest=top.digest, manifest=document.raw, config=config, view=view, layers=layers)
 
 
@@ -90,7 +87,7 @@ class Puller:
         self._repository = repository
         self._unpack = unpack
         self._resume = resume
-        self._progress = _serialized(progress)
+        self._progress = progress
         self._platform = platform
 
     def pull(self, ref: Reference) -> Image:
@@ -123,15 +120,38 @@ class Puller:
         self._progress(Progress(status=f"Pulling from {ref.repository}", id=name))
         before = _current(images, str(ref))
         with images.working() as pins:
-            known = _current(images, remote.id) is not None
-            _Layers(self._repository, images, pins, self._resume, self._progress).fetch(
-                remote, self._unpack, known=known
-            )
+            here = hold(pins, remote.layers)
+            if len(here) < len(remote.layers) or _current(images, remote.id) is None:
+                self._fetch(remote, here)
             tags = (ref,) if ref.digest is None else ()
             digests = (ref.with_digest(remote.digest),)
             image = images.add(remote.config, manifest=remote.manifest, tags=tags, digests=digests, origin=ref.name)
         self._say(f"Digest: {remote.digest}")
         return image, before != image.id
+
+    def _fetch(self, remote: Remote, here: set[str]) -> None:
+        sizes = {short(layer.digest): layer.size for diff_id, layer in remote.layers.items() if diff_id not in here}
+        self._progress(Progress(status="", sizes=sizes))
+        incoming = Incoming(
+            self._images.layers,
+            self._repository.blob,
+            unpack=self._unpack,
+            resume=self._resume,
+            say=self._step,
+            stop=self._repository.stop,
+        )
+        incoming.fetch(remote.layers, here)
+
+    def _step(self, step: Step, layer: Descriptor, count: int) -> None:
+        moving = step is Step.MOVING
+        self._progress(
+            Progress(
+                status=_WORDS[step],
+                id=short(layer.digest),
+                current=count if moving else None,
+                total=layer.size if moving else None,
+            )
+        )
 
     def _conclude(self, name: str, *, is_new: bool) -> None:
         self._say(f"Status: {'Downloaded newer image' if is_new else 'Image is up to date'} for {name}")
@@ -145,88 +165,3 @@ def _current(images: Images, name: str) -> str | None:
         return images.resolve(name).id
     except SampanError:
         return None
-
-
-class _Layers:
-    """Fetches the layers of one image."""
-
-    def __init__(
-        self, repository: Repository, images: Images, pins: Pins, resume: Resume, progress: OnProgress
-    ) -> None:
-        self._repository = repository
-        self._store = images.layers
-        self._pins = pins
-        self._resume = resume
-        self._progress = progress
-
-    def fetch(self, remote: Remote, unpack: Unpacker, *, known: bool) -> None:
-        """Get all that aren't here; of an image that is `known` and whole say nothing. The first failure stops all."""
-        here = {diff_id: self._pins.add(diff_id) is not None for diff_id in remote.layers}
-        missing = {diff_id: layer for diff_id, layer in remote.layers.items() if not here[diff_id]}
-        if known and not missing:
-            return
-        for diff_id, layer in remote.layers.items():
-            self._say("Already exists" if here[diff_id] else "Pulling fs layer", layer)
-        self._progress(Progress(status="", sizes={short(layer.digest): layer.size for layer in missing.values()}))
-        with Feeder(unpack) as feeder, ThreadPoolExecutor(AT_ONCE, thread_name_prefix="pull") as pool:
-            jobs = [pool.submit(self._fetch, feeder, diff_id, layer) for diff_id, layer in missing.items()]
-            for layer in list(missing.values())[AT_ONCE:]:
-                self._say("Waiting", layer)
-            try:
-                for job in as_completed(jobs):
-                    job.result()
-            except BaseException:
-                self._repository.stop()
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
-
-    def _fetch(self, feeder: Feeder, diff_id: str, layer: Descriptor) -> None:
-        with (
-            doing(f"can't pull layer {short(layer.digest)}"),
-            self._store.told(diff_id, lambda count: self._count(layer, count)),
-            self._store.making(diff_id) as here,
-        ):
-            if here is None:
-                self._make(feeder, diff_id, layer)
-        self._say("Pull complete", layer)
-
-    def _make(self, feeder: Feeder, diff_id: str, layer: Descriptor) -> None:
-        key = unfinished.key(layer, diff_id)
-        interrupted = self._resume(key)
-        offset = interrupted.offset if interrupted is not None else 0
-        with closing(interrupted) if interrupted else nullcontext(), self._store.place(key, interrupted) as target:
-            unpacked = feeder.feed(
-                self._pieces(diff_id, layer, offset),
-                target,
-                digest=layer.digest,
-                diff_id=diff_id,
-                size=layer.size,
-                by=interrupted,
-            )
-            self._say("Verifying Checksum", layer)  # what is still on its way to the disk is being hashed
-            result = unpacked.result()
-            self._say("Download complete", layer)
-            self._store.keep(target, diff_id, result)
-
-    def _pieces(self, diff_id: str, layer: Descriptor, count: int) -> Iterator[bytes]:
-        for piece in self._repository.blob(layer, count):
-            yield piece
-            count += len(piece)
-            self._store.tell(diff_id, count)
-
-    def _say(self, status: str, layer: Descriptor) -> None:
-        self._progress(Progress(status=status, id=short(layer.digest)))
-
-    def _count(self, layer: Descriptor, count: int) -> None:
-        """Say how much of a layer has come, here or where another pull fetches it."""
-        self._progress(Progress(status="Downloading", id=short(layer.digest), current=count, total=layer.size))
-
-
-def _serialized(progress: OnProgress) -> OnProgress:
-    lock = threading.Lock()
-
-    def report(event: Progress) -> None:
-        with lock:
-            progress(event)
-
-    return report
