@@ -249,6 +249,19 @@ def test_an_origin_that_breaks_off_for_good_has_the_layer_packed(images, hub, ta
     assert fetch(images, target).id == image.id
 
 
+def test_an_archive_of_what_an_origin_breaks_off_is_given_up(images, hub, sending, tmp_path):
+    hub.put_image("app", "1", LOWER)
+    image = fetch(images, hub)
+    hub.break_after = [1000, 1000] + [0] * 50
+    out = Out()
+    writer = ArchiveWriter(out, docker=False, scratch=str(tmp_path))
+
+    with pytest.raises(Failed, match="broke off after"):
+        sending.to(image, writer.image(), compression=Compression("none"))
+    assert sending.packed == []
+    out.getvalue()
+
+
 def test_an_origin_that_lies_is_found_out(images, hub, target, sending):
     hub.put_image("app", "1", LOWER, compress=lambda data: gzip.compress(data, 9))
     image = fetch(images, hub)

@@ -6,7 +6,7 @@ The configuration's bytes stay as they are, and with them the image's id.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -26,6 +26,9 @@ from sampan.spec.distribution import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+
+Kind = Literal["none", "gzip", "zstd"]
 
 
 class Format(enum.StrEnum):
@@ -100,7 +103,14 @@ _LAYER_TYPES = {
     (Format.DOCKER, "none"): MediaType.DOCKER_LAYER,
     (Format.DOCKER, "gzip"): MediaType.DOCKER_LAYER_GZIP,
 }
-_KINDS = {media_type: kind for (_, kind), media_type in _LAYER_TYPES.items()} | {MediaType.DOCKER_LAYER_ZSTD: "zstd"}
+_KINDS: dict[MediaType, Kind] = {
+    MediaType.OCI_LAYER: "none",
+    MediaType.OCI_LAYER_GZIP: "gzip",
+    MediaType.OCI_LAYER_ZSTD: "zstd",
+    MediaType.DOCKER_LAYER: "none",
+    MediaType.DOCKER_LAYER_GZIP: "gzip",
+    MediaType.DOCKER_LAYER_ZSTD: "zstd",
+}
 
 
 def layer_type(format: Format, kind: str) -> MediaType:
@@ -113,7 +123,7 @@ def layer_type(format: Format, kind: str) -> MediaType:
         ) from None
 
 
-def kind_of_layer(layer: Descriptor) -> str:
+def kind_of_layer(layer: Descriptor) -> Kind:
     """How a layer is compressed: `none`, `gzip`, `zstd`. Raises Unsupported where it is no layer."""
     check_layer_type(layer)
     return _KINDS[MediaType(layer.media_type)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from sampan.image.store import Images
     from sampan.image.transfer import Mover
     from sampan.spec.image import Image
-
-
-_KINDS: dict[str, Literal["gzip", "zstd", "none"]] = {"gzip": "gzip", "zstd": "zstd", "none": "none"}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -241,7 +238,8 @@ class Outgoing:
                     self._mover.send(layer.title, checked.open, way.known.digest, way.known.size)
                     return way.known
                 except SampanError as e:
-                    if not way.origin:
+                    # An archive has the beginning of it already.
+                    if not way.origin or isinstance(self._mover.sink, ArchiveImage):
                         raise
                     self.why = f"layer {layer.title} can't be fetched from {way.origin} again: {e.message}"
             return self._pack(layer, way.again)
@@ -249,8 +247,8 @@ class Outgoing:
     def _pack(self, layer: _Layer, again: Descriptor | None) -> Descriptor:
         """Compress it anew, as `again` is, or as the options say."""
         compression = self._options.compression
-        if again is not None:
-            compression = compression_like(kind_of_layer(again), compression)
+        if again is not None and compression.kind != kind_of_layer(again):
+            compression = Compression(kind_of_layer(again))
         sink = self._mover.sink
         if compression.kind == "none" and isinstance(sink, ArchiveImage):
             sent = self._plain(layer, sink)
@@ -312,11 +310,6 @@ class Outgoing:
         if sink.find(Descriptor(media_type="", digest=self._image.id, size=len(raw))) is None:
             with doing("can't send the configuration"):
                 sink.put_blob(lambda at: iter((raw[at:],)), self._image.id, len(raw))
-
-
-def compression_like(kind: str, compression: Compression) -> Compression:
-    """Return a compression of this kind, at the level of the other one if that is of the kind."""
-    return compression if compression.kind == kind else Compression(_KINDS[kind])
 
 
 def check_host(image: Image) -> None:
