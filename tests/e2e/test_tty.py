@@ -95,7 +95,7 @@ def test_exec_with_a_terminal_and_detaching_from_it(terminal: Terminal, sampan: 
 
 def test_vi_draws_on_the_screen_and_saves(terminal: Terminal, sampan: Sampan) -> None:
     terminal.enter("sampan run -it --name web busybox vi /note")
-    terminal.shows("/note")
+    terminal.shows("- /note")
     terminal.type("ihello from vi")
     terminal.shows("I /note")
     terminal.type("", "Escape")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from sampan import ids
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from sampan.spec.runtime import Process
 
 _LAUNCH_S = 60
-_ANSWER_S = 30
 _KEPT = 100
 """Ended execs that a container remembers."""
 
@@ -209,11 +208,11 @@ def learn(core: Core, container: Container, status: messages.Status) -> None:
 def inspect(core: Core, exec_id: str) -> ExecInspectResponse:
     """Return what is known of an exec."""
     exec = find(core, exec_id)
-    channel = exec.container.shim
-    if (exec.started or exec.running) and exec.code is None and channel is not None:
+    if (exec.started or exec.running) and exec.code is None:
         # A client asks when its stream has ended, which can be seen before the event, and even before the answer that
-        # it runs: both come before the answer to this.
-        channel.post(messages.Hello()).wait_quietly(_ANSWER_S)
+        # it runs: both come before the answer to this. Where the shim was killed its successor knows.
+        with suppress(SampanError):
+            learn(core, exec.container, ask(exec.container, Verb.TOP, messages.Hello(), messages.Status))
     if exec.running and not exec.container.running:  # its end went unseen with a killed shim's
         exec.running, exec.code = False, 137
     config = exec.config

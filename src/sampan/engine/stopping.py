@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sampan.engine import lifecycle
 from sampan.engine.launch import start
 from sampan.engine.lifecycle import Verb
-from sampan.engine.reaching import ask
+from sampan.engine.reaching import ask, must_run
 from sampan.errors import Conflict, Failed, SampanError
 from sampan.spec.state import Status
 from sampan.supervise import messages
@@ -111,6 +111,7 @@ def restart(core: Core, container: Container, timeout_s: int | None, signal: str
 def pause(core: Core, container: Container) -> None:
     """Freeze every process of it."""
     with container.lock:
+        must_run(container, Verb.PAUSE)
         try:
             _freeze(container, Verb.PAUSE, frozen=True)
         except SampanError as e:
