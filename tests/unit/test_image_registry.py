@@ -323,6 +323,22 @@ def test_a_token_that_is_not_taken_any_more_is_replaced(server):
     assert target.manifest("1")[0] == RAW
 
 
+def test_a_token_server_that_refuses_more_is_said_with_what_was_wanted(server):
+    server.asks, server.anonymous = "token", True
+    target = repository(server)
+    target.manifest("1")
+    server.anonymous = False
+
+    with pytest.raises(NotPermitted, match=rf"^push access denied for {server.address}/app: unauthorized: incorrect"):
+        target.put_manifest("2", RAW, MANIFEST)
+
+
+def test_a_token_server_may_be_named_by_its_path(server):
+    server.asks, server.realm = "token", "/token"
+
+    assert repository(server, ME).manifest("1")[0] == RAW
+
+
 def test_an_identity_token_is_exchanged_by_post(server):
     server.asks = "token"
 

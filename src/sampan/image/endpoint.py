@@ -85,7 +85,10 @@ class Endpoint:
 
     def ask_once(self, request: Request, doing: str, scopes: frozenset[str]) -> Answer:
         """Return the answer, whatever its status, after authentication. Raises HTTPError where the connection fails."""
-        authorization = self._authorizer.header(scopes)
+        try:
+            authorization = self._authorizer.header(scopes)
+        except NotPermitted as e:
+            raise refusals.denied(self._reference, doing, e.message) from e
         answer = self.transport.send(request, authorization)
         # A 401 of where a redirect led to is no business of ours: CVE-2020-15157.
         if answer.status != 401 or not self.transport.is_own(answer.url):

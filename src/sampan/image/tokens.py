@@ -98,12 +98,12 @@ class Authorizer:
         """
         for asked in challenge.parse(header):
             if asked.scheme == "bearer" and "realm" in asked.parameters:
-                self._check_realm(asked.parameters["realm"])
+                parameters = {**asked.parameters, "realm": self._checked_realm(asked.parameters["realm"])}
                 with self._lock:
-                    self._challenge = asked
+                    self._challenge = challenge.Challenge(asked.scheme, parameters)
                     self._tokens = [token for token in self._tokens if f"Bearer {token.value}" != refused]
-                    wanted = merged([*scopes, *asked.parameters.get("scope", "").split()])
-                    return f"Bearer {self._token(asked.parameters, wanted)}"
+                    wanted = merged([*scopes, *parameters.get("scope", "").split()])
+                    return f"Bearer {self._token(parameters, wanted)}"
             if asked.scheme == "basic":
                 if self._auth is None or not self._auth.username:
                     raise NoCredentials("no basic auth credentials")
@@ -112,14 +112,16 @@ class Authorizer:
                 return _basic(self._auth)
         return None
 
-    def _check_realm(self, realm: str) -> None:
+    def _checked_realm(self, realm: str) -> str:
         """Refuse a token server that must not learn the credentials: beyond the loopback, only https."""
-        parts = urlsplit(leads_to(self._transport.origin, realm))
+        address = leads_to(self._transport.origin, realm)
+        parts = urlsplit(address)
         if parts.scheme != "https" and not self._transport.may_be_plain(parts.netloc):
             raise Failed(
                 f"can't authenticate: the registry names an unsafe token server, {realm[:200]}",
                 f'to speak plain http to it, write insecure = true below [registries."{parts.netloc}"]',
             )
+        return address
 
     def _token(self, parameters: Mapping[str, str], scopes: Mapping[str, frozenset[str]]) -> str:
         now = time.monotonic()
