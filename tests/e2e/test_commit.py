@@ -319,6 +319,17 @@ def test_a_server_killed_during_it_leaves_nothing_and_the_container_goes_on(web:
     assert set((web.root / "layers/sha256").iterdir()) == kept
 
 
+def test_an_engine_that_is_stopped_during_it_lets_the_container_go_on(web: Sampan) -> None:
+    now = Path(web.inspect("one")["GraphDriver"]["Data"]["UpperDir"]) / "now"
+    with begun(web) as commit:
+        web("system", "stop", "--force")
+        stopped = time.time()
+        assert commit.wait(60) != 0
+
+    wait_until(lambda: now.stat().st_mtime > stopped)
+    assert status(web, "one") == "running"
+
+
 def test_a_worker_killed_during_it_is_an_error_and_the_container_goes_on(web: Sampan) -> None:
     with begun(web) as commit:
         for pid in _workers(web):

@@ -13,7 +13,6 @@ from sampan.engine.core import now_ns
 from sampan.errors import Conflict, InvalidInput, Unsupported, doing
 from sampan.image import changes as dockerfile
 from sampan.spec.image import ExecutionConfig, HealthCheck, HistoryEntry, ImageConfig, RootFS, decode_config
-from sampan.spec.reference import Reference
 from sampan.spec.state import Status
 from sampan.supervise import messages
 from sampan.units import format_timestamp
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from sampan.image.layers import Pins
     from sampan.spec.docker import ContainerConfig, ContainerCreate
     from sampan.spec.image import Rootfs
+    from sampan.spec.reference import Reference
 
 EMPTY_TAR = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
 """The digest of a tar of nothing: such a layer is left out, as Docker does."""
@@ -70,7 +70,7 @@ def commit(core: Core, container: Container, query: CommitQuery, given: Containe
 def _reference(core: Core, text: str) -> Reference | None:
     if not text:
         return None
-    reference = Reference.parse(text)
+    reference = core.reference(text)
     if reference.digest is not None:
         raise InvalidInput("cannot commit to digest reference", "give the image a name and a tag")
     core.images.check_name(reference)

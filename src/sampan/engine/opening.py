@@ -23,6 +23,7 @@ from sampan.engine.reconnect import connect
 from sampan.engine.registry import Container, Registry
 from sampan.engine.removing import discard
 from sampan.engine.settings import SettingsFiles
+from sampan.engine.stopping import thaw_all
 from sampan.engine.store import Store
 from sampan.engine.volumes import Volumes
 from sampan.errors import SampanError, doing
@@ -86,6 +87,7 @@ def _container(row: ContainerRow) -> Container:
 def close_core(core: Core) -> None:
     """Let go of everything; containers run on."""
     core.closing = True
+    thaw_all(core)
     core.janitor.close()
     core.links.close()
     # What lies outside of the root goes too, unless a container uses it; if it can't, the next start does it.

@@ -165,6 +165,13 @@ def thaw_soon(core: Core, container: Container) -> None:
     core.janitor.later(f"let {container.name} go on", thaw)
 
 
+def thaw_all(core: Core) -> None:
+    """Let go on what this server has frozen for a commit: it ends, and the next one may be long in coming."""
+    for container in core.registry:
+        if container.state.thaw and container.shim is not None:
+            container.shim.post(messages.Freeze(frozen=False)).wait_quietly(_ANSWER_S)
+
+
 def resize(core: Core, container: Container, rows: int, columns: int) -> None:
     """Set the terminal's size."""
     ask(container, Verb.RESIZE, messages.Resize(rows=rows, columns=columns), messages.Done)

@@ -9,6 +9,7 @@ from sampan.cli.each import container
 from sampan.cli.failure import Failure
 from sampan.cli.flags import Flag
 from sampan.cli.output import say
+from sampan.cli.references import named
 from sampan.client.jsontext import dumps
 from sampan.client.wire import query
 
@@ -16,7 +17,7 @@ from sampan.client.wire import query
 def commit(call: Call) -> int:
     """Have the image made and print its id."""
     options = call.options
-    repository, tag = _split(call.arguments[1]) if len(call.arguments) > 1 else ("", "")
+    repository, tag = _named(call, call.arguments[1]) if len(call.arguments) > 1 else ("", "")
     parameters = query(
         container=call.arguments[0],
         repo=repository,
@@ -35,6 +36,13 @@ def commit(call: Call) -> int:
     return 0
 
 
+def _named(call: Call, name: str) -> tuple[str, str]:
+    reference = named(call.session, name)
+    if reference.digest:
+        raise Failure("refusing to create a tag with a digest reference")
+    return reference.name, reference.tag or ""
+
+
 def _epoch() -> str:
     """Return SOURCE_DATE_EPOCH, "" if it is not set: reproducible-builds.org/specs/source-date-epoch."""
     text = os.environ.get("SOURCE_DATE_EPOCH", "")
@@ -47,12 +55,6 @@ def _volumes(call: Call) -> list[str]:
     """Return as instructions where the container has volumes and binds."""
     mounts = call.session.ask("GET", container(call.arguments[0], "/json")).json()["Mounts"] or ()
     return [f"VOLUME {dumps([mount['Destination']])}" for mount in mounts]
-
-
-def _split(reference: str) -> tuple[str, str]:
-    """Part a name from its tag; a colon before the last slash belongs to a port."""
-    name, colon, tag = reference.rpartition(":")
-    return (name, tag) if colon and "/" not in tag and "@" not in name else (reference, "")
 
 
 def _write(path: str, id: str) -> None:
