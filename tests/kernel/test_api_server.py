@@ -273,7 +273,7 @@ class _Guarded(http_server.BaseHTTPRequestHandler):
     ("user", "password", "status", "said"),
     [
         ("me", "secret", 200, "Login Succeeded"),
-        ("me", "wrong", 403, "unauthorized: incorrect username or password"),
+        ("me", "wrong", 401, "failed with status: 401 Unauthorized"),
         ("", "", 400, "no user name"),
     ],
 )

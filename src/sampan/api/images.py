@@ -97,7 +97,8 @@ def _pull(call: Call) -> None:
     )
     with progress(call) as lines, closing(pulling), call.if_client_leaves(pulling.close):
         for event in pulling:
-            lines.write(message(event))
+            if event.sizes is None or call.flag("sizes"):  # other clients take each line for one with a status
+                lines.write(message(event))
 
 
 def plan_pull(call: Call) -> None:

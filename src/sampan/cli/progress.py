@@ -65,9 +65,19 @@ def check_mode(mode: str) -> str:
     return mode
 
 
+def has_total(stream: int, mode: str) -> bool:
+    """Tell whether `show` draws a line of all that moves, for which it wants to be told the sizes."""
+    return _resolved(stream, mode) == "tty"
+
+
+def _resolved(stream: int, mode: str) -> str:
+    if mode != "auto":
+        return mode
+    return "tty" if os.isatty(stream) and os.environ.get("TERM") != "dumb" else "plain"
+
+
 def _screen(stream: int, mode: str) -> Plain:
-    if mode == "auto":
-        mode = "tty" if os.isatty(stream) and os.environ.get("TERM") != "dumb" else "plain"
+    mode = _resolved(stream, mode)
     return {"plain": Plain, "tty": Terminal, "quiet": Quiet, "rawjson": Raw}[mode](stream)
 
 

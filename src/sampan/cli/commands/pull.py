@@ -7,7 +7,7 @@ from sampan.cli.credentials import headers_for
 from sampan.cli.failure import Failure, UsageError
 from sampan.cli.flags import Flag
 from sampan.cli.output import say, warn
-from sampan.cli.progress import check_mode, show
+from sampan.cli.progress import check_mode, has_total, show
 from sampan.cli.references import named
 from sampan.client.wire import query
 
@@ -91,7 +91,13 @@ def request(
 ) -> None:
     """Have the server pull `target`, a repository's name with a tag or digest or without, and show its progress."""
     name, tag = target
-    parameters = query(fromImage=name, tag=tag, platform=platform, policy=policy if policy != "always" else None)
+    parameters = query(
+        fromImage=name,
+        tag=tag,
+        platform=platform,
+        policy=policy if policy != "always" else None,
+        sizes=has_total(stream, mode),
+    )
     headers = headers_for(session, reference.registry, reference.repository)
     answer = session.ask("POST", f"/images/create{parameters}", None, headers)
     try:
