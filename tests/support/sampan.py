@@ -199,8 +199,10 @@ class Sampan:
             ]:
                 for path in [*sorted((p for p in parent.rglob("*") if p.is_dir()), reverse=True), parent]:
                     wait_until(lambda path=path: _remove_group(path), what=f"{path} is empty")
-        # The cover of the `host` image (rootfs/host.py), which a killed server leaves.
-        shutil.rmtree(f"/dev/shm/sampan-{zlib.crc32(os.fsencode(os.path.realpath(self.root))):08x}", ignore_errors=True)
+        # The cover of the image `host` (rootfs/host.py), which a killed server leaves, and rootfs/writable.py's place.
+        base = f"/dev/shm/sampan-{zlib.crc32(os.fsencode(os.path.realpath(self.root))):08x}"
+        for path in (base, f"{base}-writable"):
+            shutil.rmtree(path, ignore_errors=True)
         shutil.rmtree(self.root, ignore_errors=True)
 
 
