@@ -59,6 +59,17 @@ def test_what_docker_saves_is_loaded_with_its_id(sampan: Sampan, layered: str) -
     assert sampan("run", "--rm", "layered:1").line == "copied by docker"
 
 
+def test_what_docker_saves_is_copied_with_its_links_between_layers(
+    sampan: Sampan, dockerd: Docker, layered: str, tmp_path: Path
+) -> None:
+    dockerd("save", "-o", tmp_path / "both.tar", "base", "layered:1", check=True)
+
+    sampan("copy", f"docker-archive:{tmp_path}/both.tar:layered:1", f"oci:{tmp_path}/layout:x")
+    sampan("copy", f"oci:{tmp_path}/layout:x", "store:copied:1")
+    assert sampan.inspect("copied:1")["Id"] == layered
+    assert sampan("run", "--rm", "copied:1").line == "copied by docker"
+
+
 @pytest.mark.parametrize("format", ["docker-archive", "docker-client"])
 def test_docker_loads_what_is_saved(
     sampan: Sampan, dockerd: Docker, docker: Client, layered: str, tmp_path: Path, format: str
