@@ -406,6 +406,10 @@ def test_what_can_not_be_copied_is_said(
         ((place, f"store:a@sha256:{'a' * 64}"), "no digest"),
         (("--format", "oci", place, "store:a"), "keeps images as they come"),
         (("--multi-arch", "some", place, f"dir:{tmp_path}/x"), "unknown multi-arch"),
+        ((place, "docker-archive:/dev/null"), "no regular file"),
+        ((place, f"docker-archive:{tmp_path}"), "no regular file"),
+        ((place, "docker-archive:/proc/version"), "can't write /proc/version"),
+        ((f"oci:{tmp_path}/\udc80", f"dir:{tmp_path}/x"), "not in UTF-8"),
         ((place, f"docker://{registry.address}/x@sha256:{'a' * 64}"), "its digest is"),
     ):
         assert said in sampan("copy", *words, check=False).err, words

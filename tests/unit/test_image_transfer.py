@@ -71,6 +71,7 @@ def test_places_are_written_as_skopeo_writes_them(text, location):
         ("dir:", "nothing is named"),
         ("oci::x", "nothing is named"),
         ("oci:a\0b", "nothing is named"),
+        ("oci:a\udc80", "not in UTF-8"),
         ("ostree:x@/y", "unsupported"),
         ("containers-storage:[vfs@/x]a", "unsupported"),
         ("", "expected colon-separated"),

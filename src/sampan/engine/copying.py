@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -189,7 +190,10 @@ def _archive(core: Core, location: Location) -> Iterator[Sink]:
     """An archive of one image, which takes the place of a file of its name once it is whole."""
     docker = location.transport is Transport.DOCKER_ARCHIVE
     references = (Reference.parse(location.name),) if docker and location.name else ()
-    with doing(f"can't write {location.path}"), new_file(location.path) as new:
+    path = os.path.realpath(location.path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InvalidInput(f"can't write {location.path}: it is no regular file", "`sampan save` writes to pipes and devices")
+    with doing(f"can't write {location.path}"), new_file(path) as new:
         writer = ArchiveWriter(new, docker=docker, scratch=core.dirs.tmp)
         yield writer.image(references, "" if docker else location.name)
         writer.close()

@@ -84,4 +84,6 @@ class Location(msgspec.Struct, frozen=True):
 def _given(rest: str, text: str) -> str:
     if not rest or "\0" in rest:
         raise InvalidInput(f'Invalid image name "{text[:300]}": nothing is named', _HINT)
+    if not rest.isascii() and rest != rest.encode(errors="replace").decode():
+        raise InvalidInput("Invalid image name: it is not in UTF-8", "rename the file, or give it a link")
     return rest
