@@ -192,7 +192,9 @@ def _archive(core: Core, location: Location) -> Iterator[Sink]:
     references = (Reference.parse(location.name),) if docker and location.name else ()
     path = os.path.realpath(location.path)
     if os.path.exists(path) and not os.path.isfile(path):
-        raise InvalidInput(f"can't write {location.path}: it is no regular file", "`sampan save` writes to pipes and devices")
+        raise InvalidInput(
+            f"can't write {location.path}: it is no regular file", "`sampan save` writes to pipes and devices"
+        )
     with doing(f"can't write {location.path}"), new_file(path) as new:
         writer = ArchiveWriter(new, docker=docker, scratch=core.dirs.tmp)
         yield writer.image(references, "" if docker else location.name)
