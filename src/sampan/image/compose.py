@@ -14,7 +14,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Self
 
-from sampan.errors import doing
+from sampan.errors import SampanError, doing
 from sampan.image import tarwrite
 from sampan.image.extract import Extractor
 from sampan.image.inode import show
@@ -54,6 +54,7 @@ class Composer:
         self._extractor = Extractor(self._root, self._recipe)
         self._digest = _Digest()
         self._shares = True
+        self._padding = b""  # of the last member
 
     def __enter__(self) -> Self:
         return self
@@ -64,22 +65,26 @@ class Composer:
         self._recipe.close()
         os.close(self._root)
 
-    def add(self, entry: Entry, source: int | None = None) -> None:
+    def add(self, entry: Entry, source: int | None = None, *, has_holes: bool = True) -> None:
         """Take in one member. A source that is shorter than `entry.size`, since somebody writes to it, ends in zeros.
 
-        Raises InvalidInput for what no layer may have: see Extractor.
+        With `has_holes` they are looked for. Raises InvalidInput for what no layer may have: see Extractor.
         """
-        with doing(show(entry.name)[:300]):
-            self._text(tarwrite.header(entry))
+        try:
+            self._text(self._padding + tarwrite.header(entry))
             if source is None:
                 self._extractor.write(entry, _nothing)
+                self._padding = b""
             else:
-                self._extractor.write(entry, lambda fd: self._fill(fd, source, entry.size))
-                self._text(tarwrite.padding(entry.size))
+                self._extractor.write(entry, lambda fd: self._fill(fd, source, entry.size, has_holes=has_holes))
+                self._padding = tarwrite.padding(entry.size)
+        except (OSError, SampanError):
+            with doing(show(entry.name)[:300]):
+                raise
 
     def finish(self) -> LayerResult:
         """Write the rest: the layer is whole."""
-        self._text(tarwrite.END)
+        self._text(self._padding + tarwrite.END)
         self._recipe.finish()
         facts = self._extractor.finish()
         digest, size = self._digest.finish()
@@ -90,18 +95,17 @@ class Composer:
         return result
 
     def _text(self, data: bytes) -> None:
-        if data:
-            self._recipe.text(data)
-            self._digest.update(data)
+        self._recipe.text(data)
+        self._digest.update(data)
 
-    def _fill(self, fd: int, source: int, size: int) -> None:
+    def _fill(self, fd: int, source: int, size: int, *, has_holes: bool) -> None:
         """Make the file `fd` what `source` is, and hash what it became: somebody may write to `source`."""
         shared = self._share(fd, source)
         if shared:
             os.ftruncate(fd, size)
             source = fd
         at = 0
-        for start, end in _data(source, size):
+        for start, end in _data(source, size) if has_holes else ((0, size),):
             self._digest.zeros(start - at)
             at = start
             while at < end and (piece := os.pread(source, min(_PIECE, end - at), at)):
@@ -177,9 +181,6 @@ def _nothing(_fd: int) -> None:
 
 def _data(fd: int, size: int) -> Iterator[tuple[int, int]]:
     """Give start and end of what is no hole in the first `size` bytes of a file."""
-    if os.fstat(fd).st_blocks * 512 >= size:
-        yield 0, size
-        return
     end = 0
     while end < size:
         try:

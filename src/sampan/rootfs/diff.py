@@ -120,7 +120,10 @@ class _Walk:
             change = self._directory(path, status, old, hidden=directory.hidden)
         else:
             change = self._file(path, status, old, hidden=directory.hidden)
-        if change.kind != SAME or change.member:
+        if directory.shown and directory.written:  # and so is all above it
+            if change.kind != SAME or change.member:
+                yield change
+        elif change.kind != SAME or change.member:
             yield from self._tell(change)
         if is_directory:
             self._enter(change, old, hidden=directory.hidden or change.anew)

@@ -36,8 +36,8 @@ def compose(job: m.Compose) -> m.Unpacked:
     try:
         with Stack(job.layers) as stack, Composer(job.target) as composer:
             members = Members(stack, job.newest_ns)
-            for entry, source in members.of_all() if job.whole else members.of_changes(Metadata(*job.root), job.own):
-                composer.add(entry, source)
+            for member in members.of_all() if job.whole else members.of_changes(Metadata(*job.root), job.own):
+                composer.add(member.entry, member.source, has_holes=member.has_holes)
             layer = composer.finish()
     except BaseException:
         remove_tree(job.target)
@@ -54,7 +54,7 @@ def compose(job: m.Compose) -> m.Unpacked:
 def export(job: m.Export, fd: int) -> m.Done:
     """Write the archive to `fd`."""
     with Stack(job.layers) as stack, open(fd, "wb", buffering=_PIECE, closefd=False) as file:
-        for entry, source in Members(stack).of_all():
+        for entry, source, _ in Members(stack).of_all():
             file.write(tarwrite.header(entry))
             if source is not None:
                 with doing(show(entry.name)[:300]):

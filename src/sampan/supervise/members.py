@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sampan.errors import InvalidInput
 from sampan.image import tar
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from sampan.rootfs.union import Stack, Xattrs
 
-    Member = tuple[tar.Entry, int | None]  # with a descriptor of a regular file's content
-
 _KINDS = {
     stat.S_IFREG: tar.REGULAR,
     stat.S_IFDIR: tar.DIRECTORY,
@@ -29,6 +27,14 @@ _KINDS = {
     stat.S_IFIFO: tar.FIFO,
 }
 """A socket is no member of an archive, as in Docker: it means nothing without who listens."""
+
+
+class Member(NamedTuple):
+    """One member. `source` has the content of a regular file, and is closed when the next member is asked for."""
+
+    entry: tar.Entry
+    source: int | None = None
+    has_holes: bool = False
 
 
 class Members:
@@ -51,52 +57,56 @@ class Members:
                 )
             if change.status is None or stat.S_ISSOCK(change.status.st_mode):
                 if change.status is None or change.kind == CHANGED:
-                    yield _mark(change.path, WHITEOUT_PREFIX), None
+                    yield Member(_mark(change.path, WHITEOUT_PREFIX))
                 continue
-            yield from self._member(change.path, 0, change.status)
+            member = self._member(change.path, 0, change.status)
+            if member is not None:
+                yield from _closed(member)
             if change.anew:
-                yield _mark(join(change.path, ""), OPAQUE_MARK), None
+                yield Member(_mark(join(change.path, ""), OPAQUE_MARK))
 
     def of_all(self) -> Iterator[Member]:
         """Give all that shows. The root itself is left out if it is as roots are: others' archives have none."""
         for node in self._stack.walk():
             if node.path or not self._is_plain(node.layer, node.status):
-                yield from self._member(node.path, node.layer, node.status)
+                member = self._member(node.path, node.layer, node.status)
+                if member is not None:
+                    yield from _closed(member)
 
     def _is_plain(self, layer: int, root: os.stat_result) -> bool:
         found = Metadata(stat.S_IMODE(root.st_mode), root.st_uid, root.st_gid, self._stack.xattrs(layer, ""))
         return found == Metadata()
 
-    def _member(self, path: str, layer: int, status: os.stat_result) -> Iterator[Member]:
+    def _member(self, path: str, layer: int, status: os.stat_result) -> Member | None:
         kind = _KINDS.get(stat.S_IFMT(status.st_mode))
         if kind is None:
-            return
+            return None
         first = self._names.get((status.st_dev, status.st_ino)) if status.st_nlink > 1 else None
         if first is not None and kind != tar.DIRECTORY:
-            yield self._entry(path, tar.LINK, status, link=first), None
-        elif kind == tar.REGULAR:
-            yield from self._file(path, layer)
-        else:
-            entry = self._entry(path, kind, status)
-            if kind == tar.SYMLINK:
-                entry.link = os.fsencode(self._stack.link(layer, path))
-            elif kind in {tar.CHARACTER, tar.BLOCK_DEVICE}:
-                entry.device = (os.major(status.st_rdev), os.minor(status.st_rdev))
-            entry.xattrs = _encoded(self._stack.xattrs(layer, path))
-            yield entry, None
+            return Member(self._entry(path, tar.LINK, status, link=first))
+        if kind == tar.REGULAR:
+            return self._file(path, layer)
+        entry = self._entry(path, kind, status)
+        if kind == tar.SYMLINK:
+            entry.link = os.fsencode(self._stack.link(layer, path))
+        elif kind in {tar.CHARACTER, tar.BLOCK_DEVICE}:
+            entry.device = (os.major(status.st_rdev), os.minor(status.st_rdev))
+        entry.xattrs = _encoded(self._stack.xattrs(layer, path))
+        return Member(entry)
 
-    def _file(self, path: str, layer: int) -> Iterator[Member]:
+    def _file(self, path: str, layer: int) -> Member | None:
         opened = self._stack.open(layer, path)
         if opened is None:
-            return
+            return None
         fd, status = opened
         try:
             entry = self._entry(path, tar.REGULAR, status)
             entry.size = status.st_size
             entry.xattrs = _encoded(self._stack.xattrs(layer, path, fd))
-            yield entry, fd
-        finally:
+        except BaseException:
             os.close(fd)
+            raise
+        return Member(entry, fd, status.st_blocks * 512 < status.st_size)
 
     def _entry(self, path: str, kind: bytes, status: os.stat_result, *, link: bytes = b"") -> tar.Entry:
         name = os.fsencode(path) or b"."
@@ -106,6 +116,15 @@ class Members:
         whole_seconds = mtime_ns - mtime_ns % 1_000_000_000
         mode = stat.S_IMODE(status.st_mode)
         return tar.Entry(name, kind, mode, status.st_uid, status.st_gid, 0, whole_seconds, link)
+
+
+def _closed(member: Member) -> Iterator[Member]:
+    """Give it, and close its descriptor then."""
+    try:
+        yield member
+    finally:
+        if member.source is not None:
+            os.close(member.source)
 
 
 def _encoded(xattrs: Xattrs) -> tuple[tuple[bytes, bytes], ...]:
