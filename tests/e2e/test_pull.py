@@ -124,6 +124,13 @@ def test_an_image_for_another_platform_is_kept_with_a_warning(instance: Sampan, 
     assert instance.json("inspect", name)[0]["Architecture"] == "arm64"
 
 
+def test_the_platform_may_be_in_the_environment(instance: Sampan, fake: StallingRegistry) -> None:
+    name = put(fake, "small:1", SMALL, architecture="arm64")
+
+    said = instance("pull", name, env={"DOCKER_DEFAULT_PLATFORM": "linux/riscv64"})
+    assert "wanted linux/riscv64, actual: linux/arm64" in said.out
+
+
 def test_an_index_without_the_platform_is_refused(instance: Sampan, fake: StallingRegistry) -> None:
     entry = fake.put_image("small", None, SMALL)
     document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}

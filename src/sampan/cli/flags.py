@@ -9,6 +9,8 @@ A verb with a command in its arguments (`run`, `exec`) stops at the first word t
 
 from __future__ import annotations
 
+import os
+
 from sampan.cli.failure import Unavailable, UsageError, quoted
 
 TYPE_CHECKING = False
@@ -24,7 +26,7 @@ _INT64 = 1 << 63
 class Flag:
     """One flag of a verb. `kind` says how its value is read and shown: see KINDS and cli/values."""
 
-    __slots__ = ("api", "default", "group", "help", "kind", "name", "short", "unsupported")
+    __slots__ = ("api", "default", "environment", "group", "help", "kind", "name", "short", "unsupported")
 
     def __init__(
         self,
@@ -37,7 +39,9 @@ class Flag:
         group: str = "",
         api: str = "",
         unsupported: str | None = None,
+        environment: str = "",
     ) -> None:
+        """`environment` names a variable that gives the value of a text that was not given."""
         self.name = name
         self.kind = kind
         self.help = help
@@ -46,6 +50,7 @@ class Flag:
         self.group = group
         self.api = api
         self.unsupported = unsupported
+        self.environment = environment
 
     @property
     def title(self) -> str:
@@ -60,7 +65,7 @@ class Flag:
             return False
         if self.kind in LISTS:
             return []
-        return ""
+        return os.environ.get(self.environment, "") if self.environment else ""
 
 
 LISTS = (

@@ -59,7 +59,7 @@ COMMAND = Command(
     flags=(
         Flag("change", "list", "Apply an instruction of a Dockerfile: 'CMD sh'", short="c"),
         Flag("message", "string", "Message in the image's history", short="m"),
-        Flag("platform", "string", "State the platform: OS[/ARCH[/VARIANT]]"),
+        Flag("platform", "string", "State the platform: OS[/ARCH[/VARIANT]]", environment="DOCKER_DEFAULT_PLATFORM"),
     ),
     arguments=(1, 2),
 )

@@ -117,7 +117,7 @@ COMMAND = Command(
         ),
         Flag("format", "string", "With --plan: json, or a template"),
         Flag("plan", "bool", "Say what would be fetched, and what is here, instead"),
-        Flag("platform", "string", "Choose an image by OS[/ARCH[/VARIANT]]"),
+        Flag("platform", "string", "Choose an image by OS[/ARCH[/VARIANT]]", environment="DOCKER_DEFAULT_PLATFORM"),
         Flag(
             "policy",
             "string",
