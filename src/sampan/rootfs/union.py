@@ -38,7 +38,6 @@ _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _KEPT_OPEN = 64  # directories
 _MAX_LINKS = 40  # as many as the kernel follows in one path; path_resolution(7)
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
-_NO_FILE = _GONE | {errno.EACCES, errno.ENXIO}  # what opening a device, a FIFO or a socket gives
 _NO_ATTRIBUTE = frozenset({errno.ENODATA, errno.EOPNOTSUPP, errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
@@ -122,7 +121,7 @@ class Stack:
         try:
             fd = self._open_file(name, self.directory(layer, parent))
         except OSError as e:
-            if e.errno in _NO_FILE:
+            if e.errno in _GONE or e.errno == errno.ENXIO or self._is_device(layer, path):
                 return None
             raise
         status = os.fstat(fd)
@@ -130,6 +129,10 @@ class Stack:
             return fd, status
         os.close(fd)
         return None
+
+    def _is_device(self, layer: int, path: str) -> bool:
+        status = self.status(layer, path)
+        return status is None or stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)
 
     def _open_file(self, name: str, dirfd: int) -> int:
         if self._no_devices:
