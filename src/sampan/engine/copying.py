@@ -126,8 +126,8 @@ def _into_store(core: Core, request: CopyRequest, source: Location, progress: On
             image = core.images.resolve(source.name, request.platform or None)
             core.images.tag(image, reference)
         else:
-            unpacker = Unpacker(core)
-            with opened(core, source, registries.given_auth(request.source_auth)) as origin:
+            auth = registries.given_auth(request.source_auth)
+            with Unpacker(core) as unpacker, opened(core, source, auth) as origin:
                 document = transfer.chosen(origin, origin.document(), _platform(request))
                 image = incoming.take(
                     core.images,

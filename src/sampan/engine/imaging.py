@@ -45,7 +45,8 @@ class Packer:
 def load(core: Core, stream: Readable, *, platform: str | None = None, progress: Report) -> list[str]:
     """Take in an archive of images; return the lines that Docker prints."""
     wanted = Platform.parse(platform) if platform else None
-    lines = archive.load(core.images, stream, unpack=Unpacker(core), progress=progress, platform=wanted)
+    with Unpacker(core) as unpacker:
+        lines = archive.load(core.images, stream, unpack=unpacker, progress=progress, platform=wanted)
     for line in lines:
         name = line.partition(": ")[2]
         core.bus.tell("image", "load", core.images.resolve(name).id, {"name": name})

@@ -82,16 +82,16 @@ class _Pull:
     def _pull(self, report: Report) -> None:
         from sampan.image.pull import Puller  # and urllib3, a third of all imports: done behind the server's start
 
-        unpacker = Unpacker(self._core)
-        puller = Puller(
-            self._core.images,
-            self.repository,
-            unpack=unpacker,
-            resume=unpacker.resume,
-            progress=report,
-            platform=self._platform,
-        )
-        images = puller.pull_all(self._reference) if self._all else (puller.pull(self._reference),)
+        with Unpacker(self._core) as unpacker:
+            puller = Puller(
+                self._core.images,
+                self.repository,
+                unpack=unpacker,
+                resume=unpacker.resume,
+                progress=report,
+                platform=self._platform,
+            )
+            images = puller.pull_all(self._reference) if self._all else (puller.pull(self._reference),)
         name = self._reference.familiar_name() if self._all else self._reference.familiar()
         for image in images:
             attributes = {"name": self._reference.familiar_name(), "image": image.id}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
@@ -23,10 +23,24 @@ _MOST_WAITING = 8
 
 
 class Unpacker:
-    """Unpacks a layer in a process of its own, which the keeper forks; several at once use as many processors."""
+    """Unpacks layers in processes of their own, which the keeper forks; several at once use as many processors.
+
+    In a `with`, a process that is done with a layer gets another one; at the end of the block they end.
+    """
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._entered = False
+        self._free: list[Channel] = []
+
+    def __enter__(self) -> Self:
+        self._entered = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._entered = False
+        while self._free:
+            self._free.pop().close()
 
     def __call__(
         self, fd: int, target: str, *, digest: str | None, diff_id: str | None, size: int | None = None
@@ -42,13 +56,27 @@ class Unpacker:
             size=size,
         )
         self._make_room()
-        channel = self._core.worker()
+        channel = self._worker()
         try:
-            return channel.ask(job, messages.Unpacked, (fd,), timeout_s=_UNPACK_S)
+            unpacked = channel.ask(job, messages.Unpacked, (fd,), timeout_s=_UNPACK_S)
         except SampanError:  # it may have been interrupted
+            channel.close()
             self._make_room()
             raise
-        finally:
+        if self._entered:
+            self._free.append(channel)
+        else:
+            channel.close()
+        return unpacked
+
+    def _worker(self) -> Channel:
+        while True:
+            try:
+                channel = self._free.pop()
+            except IndexError:
+                return self._core.worker()
+            if not channel.gone:
+                return channel
             channel.close()
 
     def resume(self, key: str) -> Interrupted | None:

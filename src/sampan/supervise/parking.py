@@ -91,6 +91,16 @@ class Parking:
             os.close(self._pipe)
         self._pipe = frame.fds[0]
 
+    @property
+    def undisturbed(self) -> bool:
+        """Whether the channel of the first request has served to the end."""
+        return self._pipe < 0
+
+    def close(self) -> None:
+        """Let go of the directory, of a layer that is whole."""
+        self._listening.close()
+        os.close(self._lock)
+
     def remove(self) -> None:
         """Remove the directory, of a layer that will not be."""
         remove_tree(self._place)

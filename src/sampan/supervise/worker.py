@@ -1,4 +1,7 @@
-"""The worker: forked by the keeper for one job that takes a core or a while; it answers and ends."""
+"""The worker: forked by the keeper for a job that takes a core or a while; it answers and ends.
+
+Only layers it may unpack several of, one after another.
+"""
 
 from __future__ import annotations
 
@@ -26,16 +29,27 @@ _INSTALLED = _installed()
 
 
 def run(sock: socket.socket) -> None:
-    """Do what the first request asks for."""
+    """Do what the first request asks for. After a layer that went well there may be another: half of it is starting."""
     gc.enable()
     decoder = m.Decoder()
-    frame = m.receive(sock, decoder)
-    if frame is None:
-        return
+    try:
+        while (frame := m.receive(sock, decoder)) and _serve(sock, frame):
+            pass
+    except OSError:  # its server has ended
+        pass
+
+
+def _serve(sock: socket.socket, frame: m.Frame) -> bool:
+    """Do a job and answer; return whether another may follow."""
     if isinstance(frame.message, m.Unpack) and frame.message.size is not None:
-        _unpack_patiently(sock, frame.seq, frame.message, frame.fds)
+        unpacked = _unpack_patiently(sock, frame.seq, frame.message, frame.fds[0])
     else:
-        m.send(sock, _answer(lambda: _do(frame, sock)), frame.seq)
+        answer = _answer(lambda: _do(frame, sock))
+        m.send(sock, answer, frame.seq)
+        unpacked = isinstance(answer, m.Unpacked)
+    for fd in frame.fds if unpacked else ():
+        os.close(fd)
+    return unpacked
 
 
 def _answer(do: Callable[[], m.Message]) -> m.Message:
@@ -129,19 +143,22 @@ def _check_installed(verb: str) -> None:
         raise Failed(f"can't {verb}: sampan was upgraded since its keeper started", "run the command once more")
 
 
-def _unpack_patiently(sock: socket.socket, seq: int, job: m.Unpack, fds: tuple[int, ...]) -> None:
-    """Unpack a layer whose input may come in several parts, from several servers."""
+def _unpack_patiently(sock: socket.socket, seq: int, job: m.Unpack, fd: int) -> bool:
+    """Unpack a layer whose input may come in several parts, from several servers; return whether all came from one."""
     try:
         parking = Parking(os.path.dirname(job.target), sock, seq)
     except OSError as e:
         m.send(sock, refusal(e), seq)
-        return
-    answer = _answer(lambda: _unpack(job, fds[0], parking.more))
+        return False
+    answer = _answer(lambda: _unpack(job, fd, parking.more))
     try:
         while isinstance(answer, m.Unpacked) and not parking.answer(answer):
             os.close(parking.wait(answer.compressed_bytes))  # its server was killed: the next one wants the layer
     except SampanError as e:
         answer = refusal(e)
-    if not isinstance(answer, m.Unpacked):
-        parking.remove()
-        parking.answer(answer)
+    if isinstance(answer, m.Unpacked):
+        parking.close()
+        return parking.undisturbed
+    parking.remove()
+    parking.answer(answer)
+    return False
