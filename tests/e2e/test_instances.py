@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +50,15 @@ def test_one_that_ends_takes_nothing_of_the_other_along(shared: Sampan, second: 
 
     assert shared("exec", "web", "echo", "here").line == "here"
     shared("rm", "-f", "web")
+
+
+def test_an_instance_whose_root_was_removed_ends_when_told_to(second: Sampan) -> None:
+    keeper, instance = second.info("KeeperPid"), second.instance
+    shutil.rmtree(second.root)
+    os.kill(keeper, signal.SIGTERM)
+
+    wait_until(lambda: not second.ours(), what="all its processes have ended")
+    assert list(Path("/sys/fs/cgroup").glob(f"**/sampan-{instance}")) == []
 
 
 def test_a_root_with_a_path_too_long_for_a_socket_works(busybox_tar, tmp_path) -> None:

@@ -118,6 +118,7 @@ class Keeper:
         assert options.listen_fd is not None
         self._dirs = dirs
         self._options = options
+        self._group = origin.group_name(dirs)  # now: its root may be removed while it runs
         self._loop = Loop()
         self._listening = socket.socket(fileno=options.listen_fd)
         self._server: Server | None = None
@@ -285,7 +286,7 @@ class Keeper:
             except FileNotFoundError:
                 pass
         self._dismiss()
-        origin.remove_cgroups(origin.group_name(self._dirs))
+        origin.remove_cgroups(self._group)
         self._loop.stop()
 
     def _dismiss(self) -> None:
