@@ -17,10 +17,11 @@ CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x20000, 0x1000, 0x4000, 1 << 18
 
 
 class Turn(NamedTuple):
-    """One run: wall milliseconds and what it exited with."""
+    """One run: wall milliseconds, what it exited with, and what it complained of."""
 
     wall_ms: float
     code: int
+    complaint: str
 
 
 class Runner:
@@ -51,8 +52,8 @@ class Runner:
             libc.unshare(CLONE_NEWNS)
             libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
             libc.mount(bytes(cover_unified), b"/sys/fs/cgroup/unified", None, MS_BIND, None)
-        null = os.open("/dev/null", os.O_RDWR)
-        actions = [(os.POSIX_SPAWN_DUP2, null, number) for number in (0, 1, 2)]
+        null, said = os.open("/dev/null", os.O_RDWR), os.memfd_create("said")
+        actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate((null, null, said))]
         settings = {**os.environ, **env}
         for line in channel.makefile("r"):
             if not (command := json.loads(line)):
@@ -61,14 +62,17 @@ class Runner:
             pid = os.posix_spawnp(command[0], command, settings, file_actions=actions)
             _, status = os.waitpid(pid, 0)
             wall = (time.perf_counter_ns() - begin) / 1e6
-            channel.sendall(f"{json.dumps([wall, os.waitstatus_to_exitcode(status)])}\n".encode())
+            complaint = os.pread(said, 4096, 0).decode(errors="replace") if status else ""
+            os.truncate(said, 0)
+            os.lseek(said, 0, os.SEEK_SET)
+            channel.sendall(f"{json.dumps([wall, os.waitstatus_to_exitcode(status), complaint])}\n".encode())
         os._exit(0)
 
     def __call__(self, *command: str | Path) -> Turn:
         self._ours.sendall(f"{json.dumps([str(word) for word in command])}\n".encode())
         turn = Turn(*json.loads(self._answers.readline()))
         if turn.code:
-            raise RuntimeError(f"{' '.join(map(str, command))}: exit code {turn.code}")
+            raise RuntimeError(f"{' '.join(map(str, command))}: exit code {turn.code}: {turn.complaint}")
         return turn
 
     def end(self) -> None:

@@ -39,7 +39,7 @@ def new_place(tmp: str, key: str) -> str:
 def hold(place: str) -> int:
     """Lock a layer's directory; return the descriptor that keeps the lock."""
     fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(fd, fcntl.LOCK_EX)  # somebody may just be looking, `is_held`
     return fd
 
 
@@ -50,7 +50,7 @@ def is_held(place: str) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:
