@@ -188,6 +188,23 @@ def test_a_root_filesystem_is_told_from_an_image_at_once(images):
     assert "sampan import" in caught.value.hint
 
 
+def test_members_and_documents_without_end_are_refused(images, monkeypatch):
+    monkeypatch.setattr(archive, "_MOST_MEMBERS", 10)
+    links = io.BytesIO()
+    with tarfile.open(fileobj=links, mode="w") as file:
+        for number in range(11):
+            info = tarfile.TarInfo(f"l{number}")
+            info.type, info.linkname = tarfile.SYMTYPE, "x"
+            file.addfile(info)
+    with pytest.raises(InvalidInput, match="too many members"):
+        load(images, gzip.compress(links.getvalue()))
+
+    monkeypatch.setattr(archive, "_ALL_DOCUMENTS", 9_000)
+    documents = {f"{number}.json": b"{" + b" " * 999 for number in range(10)}
+    with pytest.raises(InvalidInput, match="documents are too large"):
+        load(images, tarball(**documents))
+
+
 def test_compressed_layers_of_docker_archives_are_loaded(images):
     files = {
         f"{sha256(LAYER)}.tar.gz": gzip.compress(LAYER, mtime=0),

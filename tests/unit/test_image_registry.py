@@ -4,13 +4,14 @@ import json
 import re
 import threading
 import time
+from contextlib import suppress
 from email.utils import formatdate
 from types import SimpleNamespace
 
 import pytest
 
 from sampan.errors import Failed, InvalidInput, NotFound, NotPermitted, SampanError
-from sampan.image import tokens
+from sampan.image import tokens, transport
 from sampan.image.address import leads_to
 from sampan.image.registry import Repository
 from sampan.image.transport import Transport
@@ -169,6 +170,35 @@ def test_a_refusal_is_not_asked_again(server, status):
     with pytest.raises(SampanError):
         repository(server).manifest("1")
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [200, 307])
+def test_what_drips_is_not_waited_for_byte_by_byte(server, monkeypatch, status):
+    monkeypatch.setattr(transport, "_LONGEST_DOCUMENT_S", 0.1)
+    monkeypatch.setattr(transport, "_LONGEST_DISCARDED_S", 0.1)
+    left = threading.Event()
+
+    def drip(handler):
+        handler.send_response(status)
+        handler.send_header("Content-Length", "200")
+        if status == 307:
+            handler.send_header("Location", "/v2/app/manifests/1")
+        handler.end_headers()
+        handler.close_connection = True
+        with suppress(OSError):
+            for _ in range(200):
+                handler.wfile.write(b"x")
+                time.sleep(0.05)
+            return
+        left.set()
+
+    server.scripts["GET /v2/app/manifests/slow"] = drip
+    if status == 200:
+        with pytest.raises(Failed, match=r"it took more than 0\.1 s"):
+            repository(server).manifest("slow")
+    else:
+        assert repository(server).manifest("slow")[0] == RAW
+    assert left.wait(5)
 
 
 def stall(handler):
@@ -451,6 +481,12 @@ def test_a_redirects_target_that_asks_who_we_are_learns_nothing(server, asks):
         ("https://a.example/", "https://2130706433/", None),
         ("https://a.example/", "https://0.0.0.0/", None),
         ("https://a.example/", "https://[::]/", None),
+        ("https://a.example/", "https://[::1]/", None),
+        ("https://a.example/", "https://[::ffff:127.0.0.1]/", None),
+        ("https://a.example/", "https://[::ffff:0:0]/", None),
+        ("https://a.example/", "https://localhost./", None),
+        ("https://a.example/", "https://a.localhost/", None),
+        ("https://a.example/", "https://[2001:db8::1]/", "https://[2001:db8::1]/"),
         ("https://a.example/", "https://a.example:99999/", None),
         ("http://127.0.0.1/", "file:///etc/passwd", None),
         ("http://127.0.0.1/", "unix:///run/docker.sock", None),

@@ -220,6 +220,17 @@ def test_an_index_is_copied_whole_with_its_digest(layout, tmp_path):
     assert Layout.opened(f"{tmp_path}/t", "x").document().raw == Layout.opened(str(layout.path)).document().raw
 
 
+@pytest.mark.parametrize("wrong", [{"size": 7}, {"mediaType": MediaType.DOCKER_MANIFEST}])
+def test_an_index_that_is_wrong_about_its_manifest_is_refused_not_mended(layout, tmp_path, wrong):
+    layout.name(layout.index({**layout.image(two_layers()[0]), **wrong}))
+
+    with pytest.raises(InvalidInput, match=r"can't (use|copy) manifest sha256:.*: it (has .* should have 7|is )"):
+        copy(Layout.opened(str(layout.path)), Layout.made(f"{tmp_path}/t"), Choice(), silent)
+
+    with pytest.raises(NotFound, match="there are 0 images"):
+        Layout.opened(f"{tmp_path}/t").document()
+
+
 def test_one_platform_of_an_index_is_copied_alone(layout, tmp_path):
     platforms(layout)
     choice = Choice(platform=Platform.parse("linux/arm64"))

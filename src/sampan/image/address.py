@@ -28,11 +28,23 @@ def is_loopback(host: str) -> bool:
 
 def _is_here(host: str) -> bool:
     """Like `is_loopback`, for what somebody else names: 0.0.0.0 leads here too, and there are odd spellings."""
+    name = host.rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761, 6.3
+        return True
     try:
-        first = socket.inet_aton(host)[0]  # 127.1, 2130706433, 0x7f000001
+        first = socket.inet_aton(name)[0]  # 127.1, 2130706433, 0x7f000001
     except OSError:
-        return is_loopback(host) or host == "::"
+        return _is_here_by_ipv6(name)
     return first in (0, 127)
+
+
+def _is_here_by_ipv6(host: str) -> bool:
+    try:
+        address = ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped  # ::ffff:127.0.0.1 is connected to by IPv4
+    return address.is_loopback or address.is_unspecified or (mapped is not None and mapped.packed[0] in (0, 127))
 
 
 def shown(url: str) -> str:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 _LARGEST_DOCUMENT = 8 << 20
 _ALL_DOCUMENTS = 64 << 20
+_MOST_MEMBERS = 100_000
 _NAME_ANNOTATIONS = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 _BLOBS = "blobs/"
 _LAYER_NAMES = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.zstd", ".tar.xz", ".tar.bz2")
@@ -139,6 +140,7 @@ class _Contents:
         self._feeder = Feeder(unpack)
         self._cleanup = ExitStack()
         self._documents: dict[str, bytes] = {}
+        self._document_bytes = 0
         self._unpacking: dict[str, tuple[str, Future[Unpacked]]] = {}  # by name: the target, and what comes of it
         self._diff_ids: dict[str, str] = {}  # of layers that are in the store, by name
         self._links: dict[str, str] = {}
@@ -154,7 +156,14 @@ class _Contents:
     def read(self, stream: Readable) -> None:
         """Read the archive to its end."""
         reader = tar.Reader(decompressed(stream))
+        count = 0
         while (entry := reader.next_entry()) is not None:
+            count += 1
+            if count > _MOST_MEMBERS:
+                raise InvalidInput(
+                    "it has too many members to be an archive of images",
+                    "if it is a root filesystem, use `sampan import`",
+                )
             name = _normal(entry.name.decode(errors="backslashreplace"))
             target = entry.link.decode(errors="backslashreplace")
             match entry.kind:
@@ -237,7 +246,8 @@ class _Contents:
     def _keep(self, name: str, size: int, start: bytes, body: Iterator[memoryview]) -> None:
         if size > _LARGEST_DOCUMENT or start.lstrip()[:1] not in {b"{", b"["}:
             return
-        if size + sum(map(len, self._documents.values())) > _ALL_DOCUMENTS:
+        self._document_bytes += size
+        if self._document_bytes > _ALL_DOCUMENTS:
             raise InvalidInput(f"{name}: the archive's documents are too large")
         self._documents[name] = start + b"".join(body)
 

@@ -125,12 +125,18 @@ def chosen(source: Source, document: Document, platform: Platform | None) -> Doc
             raise NotFound(
                 f"no matching manifest for {wanted} in the manifest list entries", f"there is: {offered or 'nothing'}"
             )
-        document = source.document(check_digest(entry.digest))
-        if len(document.raw) != entry.size:
-            raise InvalidInput(
-                f"can't use manifest {entry.digest}: it has {len(document.raw)} bytes and should have {entry.size}"
-            )
+        document = _listed(source, entry)
     raise InvalidInput(f"can't use {document.digest}: indexes in indexes, {_DEEPEST_INDEX} deep")
+
+
+def _listed(source: Source, entry: Descriptor) -> Document:
+    """Read a manifest that an index names. Raises InvalidInput where it is not as long as the index says."""
+    document = source.document(check_digest(entry.digest))
+    if len(document.raw) != entry.size:
+        raise InvalidInput(
+            f"can't use manifest {entry.digest}: it has {len(document.raw)} bytes and should have {entry.size}"
+        )
+    return document
 
 
 class _Copy:
@@ -168,7 +174,12 @@ class _Copy:
     def _index(self, document: Document, view: Index, depth: int) -> Document:
         entries = []
         for entry in view.manifests:
-            child = self._source.document(check_digest(entry.digest))
+            child = _listed(self._source, entry)
+            if child.media_type != entry.media_type:
+                raise InvalidInput(
+                    f"can't copy manifest {entry.digest}: it is {child.media_type}, and its index says "
+                    f"{entry.media_type[:200]!r}"
+                )
             copied = self._with_content(child, depth + 1)
             self._sink.put_manifest(copied)
             entries.append(

@@ -31,6 +31,7 @@ PIECE = 1 << 18
 _REDIRECTS = 5
 _SENT_AT_ONCE = 1 << 17  # socket timeouts are for a whole sendall(): a slow line must get it out in time
 _DISCARDED = 1 << 16
+_LONGEST_DISCARDED_S = 5
 _LONGEST_DOCUMENT_S = 300
 _REPEATED = frozenset((307, 308))  # redirects that keep method and body; RFC 9110, 15.4
 _REDIRECTING = frozenset((301, 302, 303)) | _REPEATED
@@ -71,23 +72,22 @@ class Answer(NamedTuple):
         return self.response.headers.get(name, "")
 
     def discard(self) -> None:
-        """Be done with it; the connection is used again if little is left to read."""
+        """Be done with it; the connection is used again if little is left to read, and that comes soon."""
         try:
-            sum(map(len, pieces(self.response, _DISCARDED)))
-        except HTTPError:
+            sum(map(len, pieces(self.response, _DISCARDED, _LONGEST_DISCARDED_S)))
+        except (HTTPError, TimeoutError):
             self.response.close()
         self.response.release_conn()
 
     def document(self, limit: int, what: str) -> bytes:
         """Read it all. Raises InvalidInput where it is longer than `limit`, Failed where it breaks off."""
-        end = time.monotonic() + _LONGEST_DOCUMENT_S
         data = bytearray()
         try:
-            for piece in pieces(self.response, limit):
+            for piece in pieces(self.response, limit, _LONGEST_DOCUMENT_S):
                 data += piece
-                if time.monotonic() > end:
-                    self.response.close()
-                    raise Failed(f"can't read {what}: it took more than {_LONGEST_DOCUMENT_S} s")
+        except TimeoutError:
+            self.response.close()
+            raise Failed(f"can't read {what}: it took more than {_LONGEST_DOCUMENT_S} s") from None
         except HTTPError as e:
             raise Failed(f"can't read {what}: the connection broke off") from e
         if len(data) > limit:
@@ -95,15 +95,20 @@ class Answer(NamedTuple):
         return bytes(data)
 
 
-def pieces(response: BaseHTTPResponse, limit: int) -> Iterator[bytes]:
-    """Read a body piece by piece; the connection is closed, and the end is there, once it is longer than `limit`."""
+def pieces(response: BaseHTTPResponse, limit: int, seconds: float) -> Iterator[bytes]:
+    """Read a body piece by piece, each as it comes; the connection is closed, and the end is there, once it is longer
+    than `limit`. Raises TimeoutError where it takes too long: the socket's timeout is for each byte of one that drips.
+    """
+    end = time.monotonic() + seconds
     count = 0
-    for piece in response.stream(PIECE, decode_content=False):
+    while piece := response.read1(PIECE, decode_content=False):
         yield piece
         count += len(piece)
         if count > limit:
             response.close()
             return
+        if time.monotonic() > end:
+            raise TimeoutError
 
 
 class Transport:
