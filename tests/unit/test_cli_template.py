@@ -49,6 +49,14 @@ DATA = {
         ("{{\"}}\"}} {{`{{`}} {{'a'}}", "}} {{ 97"),
         ("a\n  {{- /* gone */ -}}\n  b", "ab"),
         ("{{.Name}}\n{{if .Yes}}\n{{end}}", "web\n\n"),
+        (
+            'a{{define "x"}}<{{.}}>{{end}}{{template "x" .Name}}{{range .List}}{{template "x" .}}{{end}}',
+            "a<web><x><y><z>",
+        ),
+        ('{{template "x"}}{{define "x"}}({{.}}{{$}}){{end}}', "(<nil><nil>)"),
+        ('{{block "x" .Nested}}{{.Inner.Deep}}{{$.Inner.Deep}}{{end}}{{template "x" .Nested}}', "dddd"),
+        ("{{$v := 1}}{{define `x`}}{{$v := 2}}{{$v}}{{end}}{{template `x`}}{{$v}}", "21"),
+        ('{{define "x"}} {{end}}{{define "x"}}b{{end}}{{define "x"}} {{end}}{{template "x"}}', "b"),
     ],
 )
 def test_a_template_gives(template, text):
@@ -76,7 +84,36 @@ def test_a_template_gives(template, text):
             "{{index .List 5}}",
             'template: :1:2: executing "" at <index .List 5>: error calling index: index out of range: 5',
         ),
-        ('{{template "x"}}', "template: :1: {{template}} is unsupported"),
+        (
+            '{{template "x"}}',
+            'template: :1:11: executing "" at <{{template "x"}}>: template "x" not defined',
+        ),
+        (
+            '{{define "a"}}{{template "a" .}}{{end}}{{template "a" .}}',
+            'template: :1:25: executing "a" at <{{template "a" .}}>: exceeded maximum template depth (100)',
+        ),
+        (
+            '{{define "x"}}{{$.Nope}}{{end}}{{template "x" .}}',
+            'template: :1:17: executing "x" at <$.Nope>: map has no entry for key "Nope"',
+        ),
+        (
+            '{{define "x"}}a{{end}}{{template "x" . .}}',
+            'template: :1:37: executing "" at <.>: can\'t give argument to non-function .',
+        ),
+        ("{{define x}}a{{end}}", 'template: :1: unexpected "x" in define clause'),
+        ("{{define}}a{{end}}", 'template: :1: unexpected "}}" in define clause'),
+        ("{{template x}}", 'template: :1: unexpected "x" in template clause'),
+        ('{{define "x" .}}a{{end}}', "template: :1: unexpected <.> in define clause"),
+        ('{{define "x"}}a', "template: :1: unexpected EOF"),
+        ('{{define "x"}}a{{else}}{{end}}', "template: :1: unexpected {{else}} in define clause"),
+        ('{{block "x" .}}a{{else}}b{{end}}', "template: :1: unexpected {{else}} in block clause"),
+        ('{{block "x"}}a{{end}}', "template: :1: missing value for block clause"),
+        ('{{if 1}}{{define "x"}}{{end}}{{end}}', "template: :1: unexpected <define> in command"),
+        ('{{range .List}}{{block "x" .}}{{break}}{{end}}{{end}}', "template: :1: {{break}} outside {{range}}"),
+        (
+            '{{define "x"}}a{{end}}{{define "x"}}b{{end}}',
+            'template: :1: template: multiple definition of template "x"',
+        ),
     ],
 )
 def test_a_wrong_template_is_told_in_gos_words(template, message):
@@ -88,7 +125,8 @@ def test_a_wrong_template_is_told_in_gos_words(template, message):
 
 _PART = st.sampled_from(
     ["{{", "}}", ".Name", " ", "|", "(", ")", '"', "`", "'", "range", "if", "else", "end", "with", "$x", ":=", "1", "-",
-     "printf", "index", "json", "/*", "*/", "\n", ".", ",", "{{.Name}}", "{{end}}", "nil", "true", "%", "="]
+     "printf", "index", "json", "/*", "*/", "\n", ".", ",", "{{.Name}}", "{{end}}", "nil", "true", "%", "=",
+     "define", "block", "template"]
 )  # fmt: skip
 
 

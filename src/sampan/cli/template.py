@@ -2,6 +2,7 @@
 
     {{.Name}}  {{json .State}}  {{range .Mounts}}…{{else}}…{{end}}  {{if eq .State "running"}}…{{end}}  {{with …}}
     {{$x := .ID}}  {{range $i, $e := .Env}}  {{break}}  {{(index .Mounts 0).Source}}  {{- .ID | printf "%.4s" -}}
+    {{define "x"}}…{{end}}  {{template "x" .State}}  {{block "x" .}}…{{end}}
 
 `Template(text)` parses, `execute(data)` returns text; both raise TemplateError in Go's words. Data is what JSON gives,
 or a `Row` of a table. This module parses; cli/template_values evaluates.
@@ -178,13 +179,17 @@ def unescape(source: str, token: Token) -> str:
 
 
 class Node:
-    """One part of a parsed template. `kind`: text, action, if, with, range, break, continue."""
+    """One part of a parsed template. `kind`: text, action, if, with, range, break, continue, template.
 
-    __slots__ = ("body", "kind", "otherwise", "pipe", "text")
+    Of a template, `text` is the name, and `position` where that is.
+    """
 
-    def __init__(self, kind: str, text: str = "", pipe: Pipe | None = None) -> None:
+    __slots__ = ("body", "kind", "otherwise", "pipe", "position", "text")
+
+    def __init__(self, kind: str, text: str = "", pipe: Pipe | None = None, position: int = 0) -> None:
         self.kind = kind
         self.text = text
+        self.position = position
         self.pipe = pipe
         self.body: list[Node] = []
         self.otherwise: list[Node] = []
@@ -207,7 +212,7 @@ class Template:
 
     def __init__(self, source: str) -> None:
         self.source = source
-        self.nodes = _Parser(source).parse()
+        self.nodes, self.named = _Parser(source).parse()
 
     def execute(self, data: Json, *, zero: dict[str, Json] | None = None, header: bool = False) -> str:
         """Return the text for `data`. `zero` has the values of fields that may be absent or null.
@@ -216,7 +221,7 @@ class Template:
         """
         from sampan.cli.template_values import Evaluation
 
-        return Evaluation(self.source, data, zero or {}, header=header).run(self.nodes)
+        return Evaluation(self.source, data, zero or {}, self.named, header=header).run(self.nodes)
 
 
 class _Parser:
@@ -225,15 +230,17 @@ class _Parser:
         self.pieces = pieces(source)
         self.at = 0
         self.loops = 0
+        self.named: dict[str, list[Node]] = {}
 
-    def parse(self) -> list[Node]:
-        nodes, ending = self._list()
+    def parse(self) -> tuple[list[Node], dict[str, list[Node]]]:
+        """Return what is executed, and the bodies of the templates that have a name."""
+        nodes, ending = self._list(top=True)
         if ending:
             raise fail(self.source, self.at, f"unexpected {{{{{ending[0]}}}}}")
-        return nodes
+        return nodes, self.named
 
-    def _list(self) -> tuple[list[Node], tuple[str, list[Token]] | None]:
-        """Return the nodes up to an `else` or `end`, and that."""
+    def _list(self, *, top: bool = False) -> tuple[list[Node], tuple[str, list[Token]] | None]:
+        """Return the nodes up to an `else` or `end`, and that. Only at the `top` may a template be defined."""
         nodes: list[Node] = []
         while self.at < len(self.pieces):
             piece = self.pieces[self.at]
@@ -253,7 +260,9 @@ class _Parser:
                     raise fail(self.source, 0, f"{{{{{word}}}}} outside {{{{range}}}}")
                 nodes.append(Node(word))
             elif word in ("define", "template", "block"):
-                raise fail(self.source, tokens[0].position, f"{{{{{word}}}}} is unsupported")
+                if word == "define" and not top:
+                    raise fail(self.source, tokens[0].position, "unexpected <define> in command")
+                nodes += self._named(word, tokens)
             else:
                 nodes.append(Node("action", pipe=self._pipe(tokens, "command")))
         return nodes, None
@@ -274,6 +283,36 @@ class _Parser:
             raise fail(self.source, len(self.source), "unexpected EOF")
         return node
 
+    def _named(self, word: str, tokens: list[Token]) -> list[Node]:
+        """Parse what defines a template, executes one, or both; return what is executed."""
+        given = [t for t in tokens[1:] if t.kind != " "]
+        unexpected = f'"{given[0].text}"' if given else '"}}"'
+        if not given or given[0].kind not in ("string", "raw"):
+            raise fail(self.source, tokens[0].position, f"unexpected {unexpected} in {word} clause")
+        name, rest = unescape(self.source, given[0]), _after(tokens, given[0])
+        pipe = self._pipe(rest, f"{word} clause") if (given[1:] and word != "define") or word == "block" else None
+        if word == "define" and given[1:]:
+            raise fail(self.source, given[1].position, f"unexpected <{given[1].text}> in define clause")
+        if word != "template":
+            self._define(name, word)
+        return [] if word == "define" else [Node("template", name, pipe, given[0].position)]
+
+    def _define(self, name: str, word: str) -> None:
+        """Parse a body up to its end. One that says nothing may be defined again, as in Go."""
+        loops, self.loops = self.loops, 0
+        body, ending = self._list()
+        self.loops = loops
+        if not ending:
+            raise fail(self.source, len(self.source), "unexpected EOF")
+        if ending[0] == "else":
+            raise fail(self.source, 0, f"unexpected {{{{else}}}} in {word} clause")
+        if _says(body):
+            if _says(self.named.get(name, [])):
+                raise fail(self.source, 0, f'template: multiple definition of template "{name}"')
+            self.named[name] = body
+        else:
+            self.named.setdefault(name, body)
+
     def _pipe(self, tokens: list[Token], context: str) -> Pipe:
         from sampan.cli.template_pipe import parse_pipe
 
@@ -283,6 +322,10 @@ class _Parser:
 def _matters(tokens: list[Token], index: int) -> bool:
     """White space parts operands: `.A .B` are two, `.A.B` is one."""
     return 0 < index < len(tokens) - 1 and tokens[index - 1].kind != " "
+
+
+def _says(nodes: list[Node]) -> bool:
+    return any(node.kind != "text" or node.text.strip(_SPACE) for node in nodes)
 
 
 def _after(tokens: list[Token], token: Token) -> list[Token]:

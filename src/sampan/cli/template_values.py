@@ -39,6 +39,10 @@ MAPS = (
 """Fields of Docker's objects that are maps."""
 
 
+MAX_DEPTH = 100
+"""How many templates may be executed within one another. Go's limit is 100,000; its stacks grow, Python's don't."""
+
+
 class Row:
     """One line of a table: `columns` has a function of the item for each name. A template sees the names as fields."""
 
@@ -78,9 +82,13 @@ class _Continue(Exception):
 class Evaluation:
     """One execution of a template."""
 
-    def __init__(self, source: str, data: Any, zero: dict[str, Any], *, header: bool = False) -> None:
+    def __init__(
+        self, source: str, data: Any, zero: dict[str, Any], named: dict[str, list[Node]], *, header: bool = False
+    ) -> None:
         self.source = source
         self.zero = zero
+        self.named = named
+        self.inside: list[str] = []  # names of the templates that are being executed
         self.header = header
         self.variables: list[tuple[str, Any]] = [("$", data)]
         self.out: list[str] = []
@@ -106,8 +114,24 @@ class Evaluation:
                         self.out.append(show(value, top=True))
                 case "range":
                     self._range(node, dot)
+                case "template":
+                    self._template(node, dot)
                 case _:
                     self._condition(node, dot)
+
+    def _template(self, node: Node, dot: Any) -> None:
+        """Execute a template by its name: it sees what it is given as dot and $, and no variable from here."""
+        whole = f'{{{{template "{node.text}"{f" {node.pipe.text}" if node.pipe else ""}}}}}'
+        if node.text not in self.named:
+            raise self._at(node.position, whole, f'template "{node.text}" not defined')
+        if len(self.inside) == MAX_DEPTH:
+            raise self._at(node.position, whole, f"exceeded maximum template depth ({MAX_DEPTH})")
+        value = self._pipe(node.pipe, dot) if node.pipe else None
+        variables, self.variables = self.variables, [("$", value)]
+        self.inside.append(node.text)
+        self._nodes(self.named[node.text], value)
+        self.inside.pop()
+        self.variables = variables
 
     def _condition(self, node: Node, dot: Any) -> None:
         assert node.pipe is not None
@@ -262,9 +286,13 @@ class Evaluation:
         raise self._error(operand, f"can't evaluate field {name} in type {type_name(value)}")
 
     def _error(self, operand: Operand, cause: str, text: str = "") -> TemplateError:
-        line = self.source.count("\n", 0, operand.position) + 1
-        column = operand.position - (self.source.rfind("\n", 0, operand.position) + 1)
-        return TemplateError(f'template: :{line}:{column}: executing "" at <{text or operand.text}>: {cause}')
+        return self._at(operand.position, text or operand.text, cause)
+
+    def _at(self, position: int, text: str, cause: str) -> TemplateError:
+        line = self.source.count("\n", 0, position) + 1
+        column = position - (self.source.rfind("\n", 0, position) + 1)
+        name = self.inside[-1] if self.inside else ""
+        return TemplateError(f'template: :{line}:{column}: executing "{name}" at <{text}>: {cause}')
 
 
 def _by_go_name(value: dict[str, Any], name: str) -> Any:
