@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from sampan.errors import Conflict
+from sampan.runtime import control
 from sampan.supervise import messages as m
 from support.faults import slowed
 from support.supervised import TINY_SERVER, World, until
@@ -154,6 +155,22 @@ def test_a_terminal_survives_its_shim(world):
         container.link.ask(m.Attach(streams=frozenset({"stdin", "stdout"})), [theirs.fileno()])
         ours.sendall(b"exit 8\n")
         assert container.link.event(m.Exited).exit_code == 8
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_shim_killed_between_freezing_and_writing_it_down_is_replaced_by_one_that_asks_the_kernel(world, frozen):
+    container = world.run("sh", "-c", CALM)
+    if not frozen:
+        container.link.ask(m.Freeze(frozen=True))
+    control.freeze(container.state()["cgroups"], frozen)
+
+    os.kill(container.shim_pid, signal.SIGKILL)
+
+    assert container.reconnect().phase == ("paused" if frozen else "running")
+    container.link.ask(m.Freeze(frozen=not frozen))
+    container.link.ask(m.Freeze(frozen=frozen))
+    container.link.ask(m.Signal(number=signal.SIGKILL, everyone=True))
+    assert container.link.event(m.Exited).exit_code == 137
 
 
 def test_a_killed_keeper_is_replaced_by_the_server_and_finds_the_shims(world):

@@ -70,6 +70,14 @@ def freeze(cgroups: Cgroups, frozen: bool) -> None:
     _until(done)
 
 
+def frozen(cgroups: Cgroups) -> bool:
+    """Whether the container's processes stand still, or are about to."""
+    if (group := dict(cgroups).get("")) is not None:
+        return cgroupfs.read(group, "cgroup.freeze").strip() == "1"
+    v1 = directory(cgroups, "freezer")
+    return v1 is not None and cgroupfs.read(v1, "freezer.state").strip() != "THAWED"
+
+
 def _until(done: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _FREEZE_WITHIN_S
     while not done():

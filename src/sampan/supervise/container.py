@@ -405,9 +405,18 @@ class Container:
             if process_found:
                 self._adopt(process_found, dict(reopen(task.pid, task.streams)))
         if self._init:
-            self.change()
+            self.change(phase=self._present_phase())
         else:
             self._bury()
+
+    def _present_phase(self) -> str:
+        """Ask the kernel: the shim may have been killed between freezing, or thawing, and writing it down."""
+        if self.state.phase not in {"running", "paused"}:
+            return self.state.phase
+        try:
+            return "paused" if control.frozen(self.state.cgroups) else "running"
+        except OSError:  # its groups have gone, and its end is next
+            return self.state.phase
 
     def _adopt(self, process: Process, ends: dict[str, int]) -> None:
         process.is_child = False
