@@ -12,7 +12,7 @@ import zstandard
 
 from sampan import dirs
 from sampan.errors import InvalidInput, NotFound
-from sampan.image import archive
+from sampan.image import archive, compression
 from sampan.image.history import history
 from sampan.image.unpack import unpack_layer
 from sampan.spec.distribution import Platform
@@ -203,6 +203,14 @@ def test_members_and_documents_without_end_are_refused(images, monkeypatch):
     documents = {f"{number}.json": b"{" + b" " * 999 for number in range(10)}
     with pytest.raises(InvalidInput, match="documents are too large"):
         load(images, tarball(**documents))
+
+
+def test_an_archive_that_is_a_bomb_is_refused_though_its_layers_are_plain(images, monkeypatch):
+    monkeypatch.setattr(compression, "NO_BOMB_BYTES", 1 << 20)
+    bomb = tarball(**{"l1/layer.tar": tarball(zeros=bytes(8 << 20))})
+
+    with pytest.raises(InvalidInput, match="decompression bomb"):
+        load(images, gzip.compress(bomb))
 
 
 def test_compressed_layers_of_docker_archives_are_loaded(images):

@@ -13,7 +13,7 @@ import pytest
 import zstandard
 
 from sampan.errors import InvalidInput, SampanError
-from sampan.image import unpack as unpacking
+from sampan.image import compression
 from sampan.image.recipe import tar_of
 from sampan.image.unpack import unpack_layer
 from sampan.spec.image import LayerLimits
@@ -26,7 +26,7 @@ END = bytes(1024)
 
 @pytest.fixture(autouse=True)
 def _bombs_are_small(monkeypatch):
-    monkeypatch.setattr(unpacking, "NO_BOMB_BYTES", 1 << 20)
+    monkeypatch.setattr(compression, "NO_BOMB_BYTES", 1 << 20)
 
 
 def unpack(base, data, **options):

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from sampan.errors import Failed, InvalidInput, NotFound, NotPermitted, SampanError
-from sampan.image import tokens, transport
+from sampan.image import registry, tokens, transport
 from sampan.image.address import leads_to
 from sampan.image.registry import Repository
 from sampan.image.transport import Transport
@@ -88,6 +88,30 @@ def test_a_repository_without_tags_has_none(server):
     tags_page(server, None, "null")
 
     assert list(repository(server).tags()) == []
+
+
+def test_pages_without_end_are_not_collected(server, monkeypatch):
+    monkeypatch.setattr(registry, "_MOST_TAGS", 30)
+    monkeypatch.setattr(registry, "_MOST_REFERRERS", 30)
+    pages = iter(range(1000))
+    entry = {"mediaType": MANIFEST, "digest": digest_of(b"x"), "size": 1}
+
+    def page(handler):
+        number = next(pages)
+        body = {
+            "schemaVersion": 2, "tags": [f"{number}-{at}" for at in range(10)], "mediaType": INDEX,
+            "manifests": [entry] * 10,
+        }  # fmt: skip
+        link = f'<{handler.path.partition("?")[0]}?last={number}>; rel="next"'
+        server.send(handler, 200, json.dumps(body).encode(), {"Link": link})
+
+    server.scripts["GET /v2/app/tags/list"] = page
+    server.scripts[f"GET /v2/app/referrers/{digest_of(RAW)}"] = page
+
+    with pytest.raises(Failed, match="the list of tags: it has more than 30"):
+        list(repository(server).tags())
+    with pytest.raises(Failed, match="the list of referrers: it has more than 30"):
+        repository(server).referrers(digest_of(RAW))
 
 
 def test_pages_in_a_circle_end(server):

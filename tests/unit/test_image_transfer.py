@@ -1,5 +1,6 @@
 """Copies between places that are files and directories; what is refused, and what a failure leaves."""
 
+import gzip
 import hashlib
 import io
 import json
@@ -10,7 +11,7 @@ import threading
 import pytest
 
 from sampan.errors import Conflict, Failed, InvalidInput, NotFound, SampanError, Unsupported
-from sampan.image import archive_read
+from sampan.image import archive_read, compression
 from sampan.image.archive_write import ArchiveWriter
 from sampan.image.directory import Directory
 from sampan.image.layout import Layout
@@ -471,6 +472,29 @@ def test_compressed_archives_are_read(layout, tmp_path, compress):
 
     with opened_archive(tmp_path, "oci-archive", "", "a") as source:
         assert copy(source, Layout.made(f"{tmp_path}/t"), Choice(), silent).document.digest == digest
+
+
+def test_an_archive_that_is_a_bomb_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(compression, "NO_BOMB_BYTES", 1 << 20)
+    (tmp_path / "bomb").write_bytes(gzip.compress(bytes(8 << 20)))
+
+    with (
+        pytest.raises(InvalidInput, match="decompression bomb") as caught,
+        archive_read.opened(Location(Transport.OCI_ARCHIVE, f"{tmp_path}/bomb"), str(tmp_path)),
+    ):
+        pass
+
+    assert "max-compression-ratio" in caught.value.hint
+    assert os.listdir(tmp_path) == ["bomb"]
+
+
+def test_a_layer_that_is_a_bomb_is_not_compressed_anew(layout, tmp_path, monkeypatch):
+    monkeypatch.setattr(compression, "NO_BOMB_BYTES", 1 << 20)
+    layout.name(layout.image(bytes(8 << 20)))
+    choice = Choice(compression=compression.Compression("zstd"), force=True)
+
+    with pytest.raises(InvalidInput, match="decompression bomb"):
+        copy(Layout.opened(str(layout.path)), Layout.made(f"{tmp_path}/t"), choice, silent)
 
 
 def test_links_in_an_archive_lead_to_its_own_members_only(layout, tmp_path):

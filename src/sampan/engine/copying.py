@@ -62,6 +62,7 @@ def _past_the_store(
     core: Core, request: CopyRequest, source: Location, destination: Location, progress: OnProgress
 ) -> Copied:
     choice = transfer.Choice(
+        limits=core.settings.read().limits,
         platform=_platform(request),
         all=request.all,
         format=_format(request, destination),
@@ -162,7 +163,7 @@ def opened(core: Core, location: Location, auth: AuthConfig | None) -> Iterator[
         case Transport.DIRECTORY:
             yield Directory.opened(location.path)
         case Transport.DOCKER_ARCHIVE | Transport.OCI_ARCHIVE:
-            with archive_read.opened(location, core.dirs.tmp) as archive:
+            with archive_read.opened(location, core.dirs.tmp, core.settings.read().limits) as archive:
                 yield archive
         case Transport.STORE:
             raise InvalidInput(f"can't use {location} here: it is in the store", "name it without store:")

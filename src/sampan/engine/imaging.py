@@ -46,7 +46,8 @@ def load(core: Core, stream: Readable, *, platform: str | None = None, progress:
     """Take in an archive of images; return the lines that Docker prints."""
     wanted = Platform.parse(platform) if platform else None
     with Unpacker(core) as unpacker:
-        lines = archive.load(core.images, stream, unpack=unpacker, progress=progress, platform=wanted)
+        limits = core.settings.read().limits
+        lines = archive.load(core.images, stream, unpack=unpacker, progress=progress, platform=wanted, limits=limits)
     for line in lines:
         name = line.partition(": ")[2]
         core.bus.tell("image", "load", core.images.resolve(name).id, {"name": name})

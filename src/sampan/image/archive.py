@@ -19,7 +19,7 @@ from sampan.errors import InvalidInput, NotFound, SampanError, doing
 from sampan.ids import check_digest, is_digest, short
 from sampan.image import changes as dockerfile, tar
 from sampan.image.blobs import digest_of
-from sampan.image.compression import decompressed, kind_of
+from sampan.image.compression import decompressed_within, kind_of
 from sampan.image.feed import Feeder
 from sampan.spec.distribution import (
     CONFIGS,
@@ -35,7 +35,16 @@ from sampan.spec.distribution import (
     decode_manifest,
 )
 from sampan.spec.document import decode_document
-from sampan.spec.image import ExecutionConfig, HistoryEntry, Image, ImageConfig, RootFS, SavedImage, decode_config
+from sampan.spec.image import (
+    ExecutionConfig,
+    HistoryEntry,
+    Image,
+    ImageConfig,
+    LayerLimits,
+    RootFS,
+    SavedImage,
+    decode_config,
+)
 from sampan.spec.reference import Reference
 from sampan.units import format_timestamp
 
@@ -59,7 +68,13 @@ _REPORT_EVERY = 1 << 20
 
 
 def load(
-    images: Images, stream: Readable, *, unpack: Unpacker, progress: OnProgress, platform: Platform | None = None
+    images: Images,
+    stream: Readable,
+    *,
+    unpack: Unpacker,
+    progress: OnProgress,
+    platform: Platform | None = None,
+    limits: LayerLimits = LayerLimits(),  # noqa: B008  # frozen
 ) -> list[str]:
     """Read images from an archive, compressed or not. Return a line for each: what was loaded, in Docker's words.
 
@@ -67,7 +82,7 @@ def load(
     """
     with images.working() as pins, _Contents(images, pins, unpack, progress) as contents:
         with doing("can't load images"):
-            contents.read(stream)
+            contents.read(decompressed_within(stream, limits))
             found = _docker_images(contents) or _oci_images(contents, platform)
             for one in found:
                 _check_platform(one, platform)
@@ -153,9 +168,9 @@ class _Contents:
             pass
         self._cleanup.close()
 
-    def read(self, stream: Readable) -> None:
+    def read(self, pieces: Iterator[bytes]) -> None:
         """Read the archive to its end."""
-        reader = tar.Reader(decompressed(stream))
+        reader = tar.Reader(pieces)
         count = 0
         while (entry := reader.next_entry()) is not None:
             count += 1

@@ -16,13 +16,13 @@ from typing import IO, TYPE_CHECKING
 from sampan.errors import InvalidInput, NotFound, doing
 from sampan.ids import check_digest
 from sampan.image import files, tar
-from sampan.image.compression import decompressed, kind_of
+from sampan.image.compression import decompressed_within, kind_of
 from sampan.image.layout import select
 from sampan.image.manifest import Document, Format, image_manifest, layer_type
 from sampan.image.transfer import LARGEST_DOCUMENT
 from sampan.spec.distribution import Descriptor, Index, decode_manifest
 from sampan.spec.document import decode_document
-from sampan.spec.image import SavedImage, decode_config
+from sampan.spec.image import LayerLimits, SavedImage, decode_config
 from sampan.spec.location import Transport
 from sampan.spec.reference import Reference
 
@@ -83,12 +83,16 @@ class _Members:
 
 
 @contextmanager
-def opened(location: Location, scratch: str) -> Iterator[OciArchive | DockerArchive]:
+def opened(
+    location: Location,
+    scratch: str,
+    limits: LayerLimits = LayerLimits(),  # noqa: B008  # frozen
+) -> Iterator[OciArchive | DockerArchive]:
     """Open the image of an archive. `scratch` is a directory for what a compressed one has in it."""
     path = location.path
     with ExitStack() as cleanup:
         with doing(f"can't read archive {path}"):
-            file = cleanup.enter_context(_plain(cleanup.enter_context(files.open_regular(path)), scratch))
+            file = cleanup.enter_context(_plain(cleanup.enter_context(files.open_regular(path)), scratch, limits))
             kind = DockerArchive if location.transport is Transport.DOCKER_ARCHIVE else OciArchive
             archive = kind(path, location.name, _Members(file))
         yield archive
@@ -208,12 +212,12 @@ class _SeekingReader(tar.Reader):
 
 
 @contextmanager
-def _plain(file: IO[bytes], scratch: str) -> Iterator[IO[bytes]]:
+def _plain(file: IO[bytes], scratch: str, limits: LayerLimits) -> Iterator[IO[bytes]]:
     if kind_of(os.pread(file.fileno(), 16, 0)) == "none":
         yield file
         return
     with tempfile.TemporaryFile(dir=scratch, buffering=0) as plain:
-        for piece in decompressed(file):
+        for piece in decompressed_within(file, limits):
             files.write_all(plain, piece)
         plain.seek(0)
         yield plain

@@ -23,6 +23,11 @@ except ImportError:
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from sampan.spec.image import LayerLimits
+
+NO_BOMB_BYTES = 1 << 30
+"""Up to here a stream may be compressed as well as it likes."""
+
 IN_PIECE = 1 << 16
 OUT_PIECE = 1 << 18  # larger ones cost page faults: twice the time of an unpacking at a megabyte
 
@@ -138,6 +143,38 @@ def decompressed(source: Readable) -> Iterator[bytes]:
         if isinstance(e, OSError) and e.errno is not None:
             raise
         raise InvalidInput(f"can't decompress {kind} data: {e}") from e
+
+
+def decompressed_within(source: Readable, limits: LayerLimits) -> Iterator[bytes]:
+    """As `decompressed`. Raises InvalidInput where more comes of it than is meant well."""
+    counted, count = _Counted(source), 0
+    for piece in decompressed(counted):
+        count += len(piece)
+        check_ratio(counted.count, count, limits)
+        yield piece
+
+
+def check_ratio(before: int, after: int, limits: LayerLimits) -> None:
+    """Raise InvalidInput for a decompression bomb: `before` bytes that became `after` so far."""
+    if after > NO_BOMB_BYTES and after > limits.max_compression_ratio * before:
+        raise InvalidInput(
+            f"{before} bytes became {after}, over {limits.max_compression_ratio} times as many: "
+            "that is a decompression bomb",
+            limits.hint("max-compression-ratio"),
+        )
+
+
+class _Counted:
+    """A stream, and how much of it was read."""
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+        self.count = 0
+
+    def read(self, size: int, /) -> bytes:
+        piece = self._source.read(size)
+        self.count += len(piece)
+        return piece
 
 
 def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:

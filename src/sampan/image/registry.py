@@ -38,6 +38,8 @@ _LARGEST_CONFIG = 8 << 20
 _LARGEST_LIST = 8 << 20
 _PAGE = 1000
 _MOST_PAGES = 1000
+_MOST_TAGS = 1_000_000
+_MOST_REFERRERS = 10_000
 _TRIES_OF_MIRRORS = 2
 
 
@@ -140,6 +142,8 @@ class Repository:
             found = _read_tags(answer)
             yield from (tag for tag in found if tag not in seen)
             seen.update(found)
+            if len(seen) > _MOST_TAGS:
+                raise Failed(f"can't read the list of tags: it has more than {_MOST_TAGS}")
 
     def referrers(self, digest: str, artifact_type: str | None = None) -> tuple[Descriptor, ...]:
         """Return the manifests that refer to another as their subject: all, or those of a type."""
@@ -153,6 +157,8 @@ class Repository:
             else:
                 raw = answer.document(fetch.LARGEST_MANIFEST, "the list of referrers")
                 found += referrers.read_index(raw).manifests
+            if len(found) > _MOST_REFERRERS:
+                raise Failed(f"can't read the list of referrers: it has more than {_MOST_REFERRERS}")
         return tuple(entry for entry in found if artifact_type in (None, entry.artifact_type))
 
     def _tagged_referrers(self, digest: str) -> tuple[Descriptor, ...]:

@@ -18,9 +18,10 @@ import msgspec
 from sampan.errors import Failed, InvalidInput, NotFound, doing
 from sampan.ids import check_digest, short
 from sampan.image import manifest as manifests
-from sampan.image.compression import Compression, compressed, decompressed
+from sampan.image.compression import Compression, compressed, decompressed_within
 from sampan.image.manifest import Document, Format
 from sampan.spec.distribution import CONFIGS, Descriptor, Index, Manifest, Platform, Progress, choose
+from sampan.spec.image import LayerLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -95,6 +96,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     compression: Compression | None = None  # of layers that are plain; None: they stay so
     force: bool = False  # of all layers
     preserve: bool = False  # refuse what would change a digest
+    limits: LayerLimits = LayerLimits()  # of layers that are compressed anew
 
 
 class Copied(msgspec.Struct, frozen=True):
@@ -219,7 +221,8 @@ class _Copy:
 
         def open(offset: int) -> Iterator[bytes]:
             checked = Checked(self._opener(layer), check_digest(layer.digest), layer.size)
-            return after(compressed(decompressed(_Readable(checked.open(0))), compression), offset)
+            plain = decompressed_within(_Readable(checked.open(0)), self._choice.limits)
+            return after(compressed(plain, compression), offset)
 
         with doing(f"can't copy {short(layer.digest)}"):
             sent = self._mover.send(short(layer.digest), open, None, None)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from sampan.errors import InvalidInput, SampanError, doing, from_os_error
-from sampan.image.compression import Peeked, decompressed
+from sampan.image.compression import Peeked, check_ratio, decompressed
 from sampan.image.extract import Extractor, Facts
 from sampan.image.inode import show, write_all
 from sampan.image.recipe import Recorder
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 RECORD = "layer.json"
 CONTENT = "diff"
 BLOB = "blob"
-
-NO_BOMB_BYTES = 1 << 30
-"""Up to here a layer may be compressed as well as it likes."""
 
 _AHEAD = 32  # pieces that a thread may be ahead of the next one
 
@@ -111,10 +108,12 @@ def _write(reader: Reader, target: str, recipe: Recorder, limits: LayerLimits) -
         while (entry := reader.next_entry()) is not None:
             entries += 1
             if entries > limits.max_layer_entries:
-                raise InvalidInput(f"it has more than {limits.max_layer_entries} files", _hint("max-layer-entries"))
+                raise InvalidInput(
+                    f"it has more than {limits.max_layer_entries} files", limits.hint("max-layer-entries")
+                )
             try:
                 if entry.size > limits.max_layer_bytes:
-                    raise InvalidInput(f"{show(entry.name)} claims {entry.size} bytes", _hint("max-layer-bytes"))
+                    raise InvalidInput(f"{show(entry.name)} claims {entry.size} bytes", limits.hint("max-layer-bytes"))
                 extractor.write(entry, reader)
             except OSError as e:
                 raise _fault(e, entry.name) from e
@@ -144,10 +143,6 @@ def _fault(error: OSError, name: bytes) -> SampanError:
     if error.errno in _LAYERS_FAULT:
         return InvalidInput(f"{shown}: {(error.strerror or '').lower()}")
     return from_os_error(error).within(shown)
-
-
-def _hint(key: str) -> str:
-    return f"if that is meant so, allow more: {key} in [limits] of config.toml"
 
 
 def _compare(what: str, found: str, wanted: str | None) -> None:
@@ -290,13 +285,8 @@ class _Tar:
         self.count += size
         limits = self._limits
         if self.count > limits.max_layer_bytes:
-            raise InvalidInput(f"its tar has more than {limits.max_layer_bytes} bytes", _hint("max-layer-bytes"))
-        if self.count > NO_BOMB_BYTES and self.count > limits.max_compression_ratio * self._source.count:
-            raise InvalidInput(
-                f"{self._source.count} bytes became {self.count}, over {limits.max_compression_ratio} times as many: "
-                "that is a decompression bomb",
-                _hint("max-compression-ratio"),
-            )
+            raise InvalidInput(f"its tar has more than {limits.max_layer_bytes} bytes", limits.hint("max-layer-bytes"))
+        check_ratio(self._source.count, self.count, limits)
 
     def _digest(self) -> None:
         while piece := self._to_hash.get():

@@ -200,6 +200,11 @@ class LayerLimits(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     max_layer_entries: _Positive = 4_000_000
     max_compression_ratio: _Positive = 400  # of its tar to what was transferred; gzip's greatest is 1,032
 
+    @staticmethod
+    def hint(key: str) -> str:
+        """Say what allows more."""
+        return f"if that is meant so, allow more: {key} in [limits] of config.toml"
+
 
 class LayerResult(msgspec.Struct, frozen=True, kw_only=True):
     """What unpacking one layer found out."""
