@@ -147,7 +147,13 @@ def from_os_error(error: OSError) -> SampanError:
         if error.filename is not None:
             name = error.filename.decode(errors="replace") if isinstance(error.filename, bytes) else error.filename
             message = f"{message}: {name}"
-    return cls(message, _HINTS.get(error.errno or 0, ""))
+    return cls(message, _hint(error))
+
+
+def _hint(error: OSError) -> str:
+    if error.errno in (errno.EROFS, errno.EACCES) and str(error.filename or "").startswith("/sys/fs/cgroup/"):
+        return "sampan needs control groups that it may write to: in a container that takes --privileged (cgroups(7))"
+    return _HINTS.get(error.errno or 0, "")
 
 
 class doing:  # noqa: N801

@@ -200,3 +200,31 @@ def test_without_the_rights_there_is_one_clear_error() -> None:
     assert "Traceback" not in said.stderr
     assert "root" in said.stderr.replace(str(root), "")
     assert not left
+
+
+EACH = "for m in $(findmnt -rno TARGET | grep ^/sys/fs/cgroup | sort -r); do"
+
+
+@pytest.mark.parametrize(
+    ("prepare", "cause", "hint"),
+    [
+        ("mount -o remount,bind,ro", "read-only file system", "needs control groups that it may write to"),
+        ("umount --lazy", "no control group for devices is mounted", "mount control groups at /sys/fs/cgroup"),
+    ],
+)
+def test_without_access_to_control_groups_there_is_one_clear_error_and_nothing_is_left(
+    prepare: str, cause: str, hint: str
+) -> None:
+    root = new_root()
+    sampan = Sampan(root / "r")
+    script = f'{EACH} {prepare} $m; done; exec "$@"'
+    words = ["unshare", "--mount", "sh", "-ec", script, "sh", PROGRAM, "run", "--rm", "host", "true"]
+    said = subprocess.run(words, env=sampan.env, capture_output=True, text=True, timeout=60, check=False, cwd="/")
+    containers = list((root / "r/containers").iterdir())
+    sampan.end()
+    shutil.rmtree(root)
+
+    assert said.returncode == 125, said
+    assert cause in said.stderr
+    assert hint in said.stderr
+    assert containers == []

@@ -100,6 +100,11 @@ def test_a_template_gives(template, text):
             '{{define "x"}}a{{end}}{{template "x" . .}}',
             'template: :1:37: executing "" at <.>: can\'t give argument to non-function .',
         ),
+        (
+            '{{define "a"}}' + "{{if 1}}" * 20 + '{{template "a" .}}' + "{{end}}" * 21 + '{{template "a" .}}',
+            "template: :1: exceeded maximum template depth",
+        ),
+        ("{{if 1}}" * 3000 + "{{end}}" * 3000, "template: :1: exceeded maximum nesting depth"),
         ("{{define x}}a{{end}}", 'template: :1: unexpected "x" in define clause'),
         ("{{define}}a{{end}}", 'template: :1: unexpected "}}" in define clause'),
         ("{{template x}}", 'template: :1: unexpected "x" in template clause'),

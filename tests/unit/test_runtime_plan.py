@@ -390,6 +390,7 @@ def test_the_reaper_comes_after_all_rights_are_given_up() -> None:
             Unsupported,
         ),
         (spec(linux={"resources": Resources(memory=Memory(swappiness=5))}), V2, Unsupported),
+        (spec(), msgspec.structs.replace(V1, cgroup_mode=CgroupMode.NONE, cgroup_mounts=()), Unsupported),
     ],
 )
 def test_what_can_not_be_done_as_asked_is_refused(what: Spec, host: Host, error: type[SampanError]) -> None:

@@ -212,7 +212,10 @@ class Template:
 
     def __init__(self, source: str) -> None:
         self.source = source
-        self.nodes, self.named = _Parser(source).parse()
+        try:
+            self.nodes, self.named = _Parser(source).parse()
+        except RecursionError:
+            raise fail(source, 0, "exceeded maximum nesting depth") from None
 
     def execute(self, data: Json, *, zero: dict[str, Json] | None = None, header: bool = False) -> str:
         """Return the text for `data`. `zero` has the values of fields that may be absent or null.
@@ -221,7 +224,10 @@ class Template:
         """
         from sampan.cli.template_values import Evaluation
 
-        return Evaluation(self.source, data, zero or {}, self.named, header=header).run(self.nodes)
+        try:
+            return Evaluation(self.source, data, zero or {}, self.named, header=header).run(self.nodes)
+        except RecursionError:
+            raise fail(self.source, 0, "exceeded maximum template depth") from None
 
 
 class _Parser:

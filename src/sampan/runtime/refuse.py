@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sampan.errors import InvalidInput, Unsupported
+from sampan.runtime.cgroups import device_rules
+from sampan.spec.host import CgroupMode, Host
+from sampan.spec.runtime import DeviceRule, Resources
 
 if TYPE_CHECKING:
-    from sampan.spec.host import Host
     from sampan.spec.runtime import Linux, Process, Spec
 
 # Spellings of /proc/PID/ns, where they are others.
@@ -27,6 +29,7 @@ def refuse(spec: Spec, host: Host) -> None:
     if spec.hooks is not None:
         raise Unsupported("can't run hooks yet")
     _refuse_linux(spec.linux)
+    _refuse_unguarded_devices(spec.linux.resources, host)
     refuse_process(spec.process, host)
     _refuse_namespaces(spec, host)
 
@@ -44,6 +47,16 @@ def _refuse_linux(linux: Linux) -> None:
     for what, value in asked.items():
         if value:
             raise Unsupported(f"can't {what} yet")
+
+
+def _refuse_unguarded_devices(resources: Resources | None, host: Host) -> None:
+    """Without a device controller, whoever may make nodes (or finds one in the image) could open the host's disks."""
+    guarded = host.cgroup_mode is CgroupMode.V2 or "devices" in dict(host.cgroup_mounts)
+    if not guarded and device_rules(resources) != (DeviceRule(allow=True),):
+        raise Unsupported(
+            "can't keep the container from the host's devices: no control group for devices is mounted",
+            "mount control groups at /sys/fs/cgroup (cgroups(7)), or allow all devices with --privileged",
+        )
 
 
 def refuse_process(process: Process, host: Host) -> None:
