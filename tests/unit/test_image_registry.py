@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from sampan.errors import Failed, InvalidInput, NotFound, NotPermitted, SampanError
-from sampan.image import registry, tokens, transport
+from sampan.image import connections, registry, tokens, transport
 from sampan.image.address import leads_to
 from sampan.image.registry import Repository
 from sampan.image.transport import Transport
@@ -222,6 +222,26 @@ def test_what_drips_is_not_waited_for_byte_by_byte(server, monkeypatch, status):
             repository(server).manifest("slow")
     else:
         assert repository(server).manifest("slow")[0] == RAW
+    assert left.wait(5)
+
+
+def test_the_head_of_an_answer_may_not_drip_either(server, monkeypatch):
+    monkeypatch.setattr(connections, "_LONGEST_HEAD_S", 0.1)
+    left = threading.Event()
+
+    def drip(handler):
+        handler.close_connection = True
+        with suppress(OSError):
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            for _ in range(200):
+                handler.wfile.write(b"x")
+                time.sleep(0.05)
+            return
+        left.set()
+
+    server.scripts["GET /v2/app/manifests/slow"] = drip
+    with pytest.raises(Failed, match="can't reach registry"):
+        repository(server, registries=Registries(tries=1, timeout_s=0.3)).manifest("slow")
     assert left.wait(5)
 
 

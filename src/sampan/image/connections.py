@@ -7,11 +7,15 @@ its insecurity do not: beyond the same host name, each server needs its own.
 from __future__ import annotations
 
 import os
+import socket
 import ssl
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, InsecureRequestWarning, MaxRetryError, NewConnectionError, SSLError
 
 from sampan import __version__
@@ -23,13 +27,14 @@ from sampan.image.proxies import proxy_for
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from urllib3.response import BaseHTTPResponse
+    from urllib3.response import BaseHTTPResponse, HTTPResponse
 
     from sampan.spec.settings import Place, Registries
 
 urllib3.disable_warnings(InsecureRequestWarning)  # who is not verified is said in the configuration
 
 _CONNECT_S = 15
+_LONGEST_HEAD_S = 30  # from its first byte on, at most; the socket's timeout is for each byte of one that drips
 _AGENT = {"User-Agent": f"sampan/{__version__}"}
 _UNKNOWN_AUTHORITY = frozenset((18, 19, 20, 21))  # OpenSSL, X509_V_ERR_*
 _NOT_NOW = frozenset((9, 10))
@@ -92,7 +97,56 @@ class Connections:
         return trust.context(dict.fromkeys(directories), ours=own, verify=not self.is_insecure(host))
 
 
+class _Head:
+    """The head of an answer that is waited for: it comes in time, or the connection is shut."""
+
+    def __init__(self, connection: HTTPConnection) -> None:
+        self._socket = connection.sock
+        self._timer = threading.Timer(float(connection.timeout or 0) + _LONGEST_HEAD_S, self._shut)
+        self._timer.daemon = True
+        self._late = False
+
+    def _shut(self) -> None:
+        self._late = True
+        with suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # of TLS, too, beneath it
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        if self._late:  # to http.client it may look whole
+            raise TimeoutError
+
+
+class _Connection(HTTPConnection):
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 has it
+        with _Head(self):
+            return super().getresponse()
+
+
+class _TlsConnection(HTTPSConnection):
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 has it
+        with _Head(self):
+            return super().getresponse()
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
 def _pool(proxy: str | None, tls: ssl.SSLContext | None) -> urllib3.PoolManager:
+    manager = _manager(proxy, tls)
+    manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+    return manager
+
+
+def _manager(proxy: str | None, tls: ssl.SSLContext | None) -> urllib3.PoolManager:
     if proxy is None:
         return urllib3.PoolManager(retries=False, maxsize=8, ssl_context=tls)
     parts = urlsplit(proxy)
