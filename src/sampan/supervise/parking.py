@@ -112,8 +112,11 @@ def end_all(tmp: str, timeout_s: float) -> None:
     for name in os.listdir(tmp) if os.path.isdir(tmp) else ():
         sock = connect(f"{tmp}/{name}", unfinished.SOCKET)
         if sock:
-            m.send(sock, m.Forget(), 1)
             waiting.append(sock)
+            try:
+                m.send(sock, m.Forget(), 1)
+            except OSError:  # it has just given up
+                continue
     end = time.monotonic() + timeout_s
     for sock in waiting:
         with sock:
