@@ -124,6 +124,25 @@ def test_push_has_dockers_and_podmans_options(sampan: Sampan, registry: Registry
     }
 
 
+def test_an_image_is_pushed_to_another_name_or_place_as_podman_does_it(
+    sampan: Sampan, registry: Registry, made: str, tmp_path: Path
+) -> None:
+    name = f"{registry.address}/destination"
+
+    sampan("push", "--digestfile", tmp_path / "digest", made, f"{name}:1")
+    assert sampan("push", "-q", made, f"docker://{name}").line == f"docker://{name}"
+    sampan("push", made, f"dir:{tmp_path}/dir")
+    sampan("push", made, f"oci:{tmp_path}/layout:x")
+
+    digest = (tmp_path / "digest").read_text()
+    assert sorted(sampan.json("list-tags", f"docker://{name}")["Tags"]) == ["1", "latest"]
+    for place in (f"docker://{name}:latest", f"dir:{tmp_path}/dir", f"oci:{tmp_path}/layout:x"):
+        assert json.loads(skopeo("inspect", "--tls-verify=false", place))["Digest"] == digest
+    assert name not in sampan("images").out
+    assert "--all-tags is not for a DESTINATION" in sampan.fails(125, "push", "-a", made, name).err
+    assert "No such image: nowhere" in sampan.fails(1, "push", "nowhere", name).err
+
+
 def test_what_can_not_be_pushed_is_said(sampan: Sampan, registry: Registry, made: str) -> None:
     name = f"{registry.address}/bad"
     assert f"An image does not exist locally with the tag: {name}" in sampan.fails(1, "push", f"{name}:1").err
@@ -436,6 +455,7 @@ def test_what_is_at_a_registry_is_looked_at_as_skopeo_does(
     assert sampan("inspect", "-f", "{{.Architecture}} {{.Digest}}", name).line == f"amd64 {multi[1]}"
     assert "does not support it" in sampan.fails(1, "delete", name).err
     assert "expected colon-separated" in sampan.fails(1, "delete", "look:1").err
+    assert "hint" not in sampan.fails(1, "delete", f"docker://{registry.address}/nope:1").err
     assert "for an image at its registry" in sampan.fails(125, "inspect", "--raw", made).err
 
 

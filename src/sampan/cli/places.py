@@ -36,6 +36,11 @@ def located(text: str, default: str = "") -> Location:
         raise Failure(e.message, e.hint) from None
 
 
+def named_place(text: str) -> Location:
+    """Read where a push goes, as Podman does: a transport wins over an image's name, and else it is a registry."""
+    return located(text, "" if text.startswith(_FILES) else "docker://")
+
+
 def auth_for(session: Session, location: Location, creds: str = "") -> dict[str, str]:
     """Return the header with the credentials for a place: the given `user:password`, else those of config.json."""
     from sampan.cli.credentials import headers_for, headers_of

@@ -80,7 +80,7 @@ def delete(core: Core, text: str, auth: AuthConfig | None) -> str:
     """Delete what a name means from its registry, with all its tags, as skopeo does; return its digest."""
     reference = _repository(place(text))
     repository = registries.repository(core, reference, auth)
-    with doing(f"can't delete {reference.familiar()}", "many registries don't allow it, or have to be told to"):
+    with doing(f"can't delete {reference.familiar()}"):
         digest = reference.digest or repository.resolve(reference.tag or "latest").digest
         repository.delete(digest)
     return digest

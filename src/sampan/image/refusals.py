@@ -63,7 +63,8 @@ def explain(answer: Answer, reference: Reference, doing: str) -> SampanError:
         )
     if status == 405 or first.code == "UNSUPPORTED":
         return Unsupported(
-            f"can't {doing} {reference.familiar()}: the registry does not support it: {words or _plain(status)}"
+            f"can't {doing} {reference.familiar()}: the registry does not support it: {words or _plain(status)}",
+            "many registries don't allow it, or have to be told to" if doing == "delete" else "",
         )
     cls = InvalidInput if status in (400, 413, 416, 422) else Failed
     unexpected = f"received unexpected HTTP status: {status} {phrase(status)}".rstrip()

@@ -1,4 +1,4 @@
-"""`sampan push`: an image, or all tags of a repository, to a registry."""
+"""`sampan push`: an image, or all tags of a repository, to a registry; or as Podman has it, an image to a place."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from sampan.client.wire import query, quote
 
 def push(call: Call) -> int:
     """Push and, with -q, print the whole name."""
+    if len(call.arguments) > 1:
+        return _to_destination(call)
     name, options = call.arguments[0], call.options
     reference = named(call.session, name)
     if reference.digest is not None:
@@ -45,8 +47,35 @@ def push(call: Call) -> int:
     return 0
 
 
+def _to_destination(call: Call) -> int:
+    from sampan.cli.commands.copy import copy_image
+    from sampan.cli.places import auth_for, located, named_place
+
+    options, destination = call.options, named_place(call.arguments[1])
+    for flag in ("all-tags", "annotation"):
+        if options[flag]:
+            raise UsageError(f"--{flag} is not for a DESTINATION", "tag the image with that name, and push the name")
+    digest = copy_image(
+        call.session,
+        located(f"store:{call.arguments[0]}"),
+        destination,
+        quiet=options["quiet"],
+        Platform=options["platform"],
+        Format=options["format"],
+        Compression=options["compression-format"],
+        CompressionLevel=options["compression-level"] or None,
+        ForceCompression=options["force-compression"],
+        DestinationAuth=auth_for(call.session, destination).get("X-Registry-Auth"),
+    )
+    if options["digestfile"]:
+        write_digest(options["digestfile"], digest)
+    if options["quiet"]:
+        say(str(destination))
+    return 0
+
+
 COMMAND = Command(
-    "push [OPTIONS] NAME[:TAG]",
+    "push [OPTIONS] NAME[:TAG] [DESTINATION]",
     "Upload an image to a registry",
     push,
     flags=(
@@ -58,5 +87,5 @@ COMMAND = Command(
         Flag("platform", "string", "Push it if it is for OS[/ARCH[/VARIANT]]"),
         Flag("quiet", "bool", "Print the name only", short="q"),
     ),
-    arguments=(1, 1),
+    arguments=(1, 2),
 )
