@@ -47,6 +47,7 @@ def test_short_names_go_to_the_default_registry(sampan: Sampan, server: FakeRegi
 
     assert pulled.lines[0] == "Using default tag: latest"
     assert pulled.line.endswith(f"\n{server.address}/tiny:latest")
+    assert "Using default tag" not in sampan("pull", "tiny:latest").out
     sampan("tag", "tiny", "mine:1")
     assert sampan("images", "--format", "{{.Repository}}:{{.Tag}}", "mine").lines == []
     assert sampan("image", "inspect", "-f", "{{.RepoTags}}", "tiny").line == (

@@ -16,6 +16,9 @@ from typing import Any
 
 import pytest
 
+from sampan.image.registry import Repository
+from sampan.spec.distribution import AuthConfig
+from sampan.spec.reference import Reference
 from support.own_registry import Answer, OwnRegistry, digest_of, fails, serving, wait_for_log
 from support.sampan import PROGRAM, wait_until
 
@@ -218,7 +221,16 @@ def test_it_serves_over_tls(tmp_path: Path, pki: SimpleNamespace) -> None:
         assert (pushed.status, pulled.status, pulled.body) == (201, 200, data)
         with registry.connect() as client:
             client.sendall(b"GET /v2/ HTTP/1.1\r\n")
-            assert b"speaks https" in client.recv(4096)
+            assert b"to an HTTPS server" in client.recv(4096)
+
+
+def test_our_client_that_tries_plain_http_on_the_loopback_comes_to_tls(tmp_path: Path, pki: SimpleNamespace) -> None:
+    with serving(tmp_path / "data", tmp_path / "log", "--tls-cert", pki.cert, "--tls-key", pki.key) as registry:
+        pushed = ask_tls(registry, pki.ca, "POST", f"/v2/a/blobs/uploads/?digest={digest_of(b'1')}", b"1")
+
+        assert pushed.status == 201
+        repository = Repository(Reference.parse(f"{registry.address}/a"), AuthConfig())
+        assert repository.has_blob(digest_of(b"1")) == 1
 
 
 def test_only_clients_with_a_certificate_come_in_where_that_is_asked(tmp_path: Path, pki: SimpleNamespace) -> None:

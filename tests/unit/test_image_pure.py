@@ -316,6 +316,13 @@ def test_what_is_in_use_stays(references, uses, named, force, message):
         decide(ID, references, uses, named=named, force=force)
 
 
+def test_one_is_told_how_an_image_with_names_elsewhere_is_removed():
+    with pytest.raises(Conflict) as caught:
+        decide(ID, [A1, B1], [], named=None, force=False)
+
+    assert "--force" in caught.value.hint
+
+
 def test_a_parent_stays_without_a_name_but_goes_by_its_id():
     assert decide(ID, [A1, AD], [], named=A1, force=False, parent=True) == Decision((A1, AD), delete=False)
     assert decide(ID, [A1, AD], [], named=None, force=False, parent=True) == Decision((A1, AD), delete=True)

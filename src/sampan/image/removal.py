@@ -76,10 +76,11 @@ def _check_by_id(id: str, references: Sequence[Reference], uses: Sequence[Use], 
     if force:
         return
     if not is_single(references):
-        raise _conflict(id, "must be forced", "image is referenced in multiple repositories")
+        hint = "remove it by a name, or `sampan rmi --force` takes all its names"
+        raise _conflict(id, "must be forced", "image is referenced in multiple repositories", hint)
     if uses:
         raise _conflict(id, "must be forced", f"image is being used by stopped container {short(uses[0].container_id)}")
 
 
-def _conflict(id: str, whether: str, why: str) -> Conflict:
-    return Conflict(f"conflict: unable to delete {short(id)} ({whether}) - {why}", "see `sampan ps -a`")
+def _conflict(id: str, whether: str, why: str, hint: str = "see `sampan ps -a`") -> Conflict:
+    return Conflict(f"conflict: unable to delete {short(id)} ({whether}) - {why}", hint)

@@ -184,7 +184,7 @@ class Transport:
                 if not _may_speak_otherwise(e):
                     break
                 continue
-            if scheme == schemes[-1] or not _wants_tls(answer):
+            if scheme == schemes[-1] or not _wants_tls(answer, request.method):
                 self._schemes = (scheme,)
                 return answer
         assert first is not None
@@ -227,9 +227,15 @@ def _may_speak_otherwise(error: HTTPError) -> bool:
     return isinstance(error, ProtocolError | SSLError | NewConnectionError)
 
 
-def _wants_tls(answer: Answer) -> bool:
+def _wants_tls(answer: Answer, method: str) -> bool:
     """Tell whether this is what a server says to plain http where it expects TLS; a registry's errors are JSON."""
     if answer.status != 400 or "json" in answer.header("Content-Type"):
         return False
-    text = answer.document(_DISCARDED, "the answer")
+    if method == "HEAD":  # what it says can't be read; if it does not speak TLS either, that is told
+        answer.discard()
+        return True
+    try:
+        text = answer.document(_DISCARDED, "the answer")
+    except Failed:  # net/http closes with the request unread: a reset comes right behind its words
+        return True
     return any(words in text for words in _WANTS_TLS)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from sampan.http11.channel import Request
     from sampan.registry.log import Log
 
-_NO_TLS = b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\n\r\nthis registry speaks https, not http\n"
+# The words are those of Go's net/http: clients that try plain http look for them.
+_NO_TLS = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
 _PIECE = 65536  # a TLS record holds 16 KiB; more at a time saves calls
 
 

@@ -44,10 +44,12 @@ def pull(call: Call) -> int:
 
 
 def _pull(call: Call, name: str, mode: str) -> None:
+    from sampan.spec.reference import is_whole
+
     options = call.options
     reference, whole = wanted(call.session, name, all_tags=options["all-tags"])
     tell = mode not in ("quiet", "rawjson")
-    if tell and whole and reference.digest is None and reference.familiar() != name and str(reference) != name:
+    if tell and whole and not is_whole(name):
         say(f"Using default tag: {reference.tag}")
     target = (reference.name, (reference.digest or reference.tag) if whole else None)
     request(call.session, reference, target, platform=options["platform"], policy=options["policy"], mode=mode)
