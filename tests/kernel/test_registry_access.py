@@ -225,6 +225,7 @@ def test_it_serves_over_tls(tmp_path: Path, pki: SimpleNamespace) -> None:
 
 
 def test_our_client_that_tries_plain_http_on_the_loopback_comes_to_tls(tmp_path: Path, pki: SimpleNamespace) -> None:
+    """And its connection, which stays open, does not keep the registry from ending."""
     with serving(tmp_path / "data", tmp_path / "log", "--tls-cert", pki.cert, "--tls-key", pki.key) as registry:
         pushed = ask_tls(registry, pki.ca, "POST", f"/v2/a/blobs/uploads/?digest={digest_of(b'1')}", b"1")
 

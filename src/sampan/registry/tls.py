@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import ssl
+import termios
 import threading
 from typing import TYPE_CHECKING
 
@@ -116,9 +118,9 @@ class TlsChannel(Channel):
     def pending(self) -> bool:
         """Tell whether bytes have come that nobody has read. Asked by another thread: OpenSSL's part is left alone."""
         try:
-            flags = socket.MSG_PEEK | socket.MSG_DONTWAIT
-            return bool(socket.socket.recv(self.client, 1, flags))
-        except OSError:
+            # Not recv: Python waits for a socket with a timeout to become readable, MSG_DONTWAIT or not.
+            return any(fcntl.ioctl(self.client.fileno(), termios.FIONREAD, bytes(4)))
+        except (OSError, ValueError):  # it is closed
             return False
 
     def _send(self, data: bytes, flags: int = 0) -> None:  # noqa: ARG002 a TLS socket takes none
