@@ -18,7 +18,7 @@ from sampan.spec.distribution import check_layer_type
 from sampan.spec.image import decode_config
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
     from sampan.image.layers import Layers, Pins, Resume, Unpacker
     from sampan.image.manifest import Document
@@ -153,9 +153,13 @@ class Incoming:
         key = unfinished.key(layer, diff_id)
         interrupted = self._resume(key)
         offset = interrupted.offset if interrupted is not None else 0
-        with closing(interrupted) if interrupted else nullcontext(), self._store.place(key, interrupted) as target:
+        with (
+            closing(interrupted) if interrupted else nullcontext(),
+            self._store.place(key, interrupted) as target,
+            closing(self._pieces(diff_id, layer, offset)) as pieces,  # and with it the connection that they come by
+        ):
             unpacked = feeder.feed(
-                self._pieces(diff_id, layer, offset),
+                pieces,
                 target,
                 digest=layer.digest,
                 diff_id=diff_id,
@@ -167,7 +171,7 @@ class Incoming:
             self._say(Step.UNPACKED, layer)
             self._store.keep(target, diff_id, result)
 
-    def _pieces(self, diff_id: str, layer: Descriptor, count: int) -> Iterator[bytes]:
+    def _pieces(self, diff_id: str, layer: Descriptor, count: int) -> Generator[bytes, None, None]:
         for piece in self._blob(layer, count):
             if self._failed:
                 raise Failed("another layer failed")
