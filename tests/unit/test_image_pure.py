@@ -365,7 +365,7 @@ def test_the_platform_that_runs_best_is_chosen(offered, wanted, chosen):
     assert found == (entries[chosen] if chosen is not None else None)
 
 
-@pytest.mark.parametrize("text", ["", "/", "linux/", "a/b/c/d", "//amd64"])
+@pytest.mark.parametrize("text", ["", "/", "linux/", "a/b/c/d", "//amd64", "bogus", "linux"])
 def test_bad_platforms_are_refused(text):
     with pytest.raises(InvalidInput):
         Platform.parse(text)

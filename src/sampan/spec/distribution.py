@@ -71,6 +71,8 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if not all(parts) or len(parts) > 3:
             raise InvalidInput(f"can't use platform {text!r}: it reads os/architecture[/variant]", "like linux/arm64")
         if len(parts) == 1:
+            if go_architecture(parts[0])[0] not in GO_ARCHITECTURES:
+                raise InvalidInput(f"can't use platform {text!r}: it names no architecture", "like linux/arm64")
             parts.insert(0, "linux")
         architecture, variant = go_architecture(parts[1])
         return cls(os=parts[0], architecture=architecture, variant=parts[2] if len(parts) == 3 else variant)
@@ -82,7 +84,16 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return cls(architecture=architecture, variant=variant)
 
 
-_GO_ARCHITECTURES: dict[str, tuple[str, str | None]] = {
+# What Go knows: `go tool dist list`.
+GO_SYSTEMS = frozenset((
+    "aix", "android", "darwin", "dragonfly", "freebsd", "illumos", "ios", "js", "linux", "netbsd", "openbsd", "plan9",
+    "solaris", "wasip1", "windows",
+))  # fmt: skip
+GO_ARCHITECTURES = frozenset((
+    "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le", "riscv64",
+    "s390x", "wasm",
+))  # fmt: skip
+_SPELLINGS: dict[str, tuple[str, str | None]] = {
     "x86_64": ("amd64", None),
     "x86-64": ("amd64", None),
     "i386": ("386", None),
@@ -104,7 +115,7 @@ _ARM_VARIANTS = ("v8", "v7", "v6", "v5")
 
 def go_architecture(machine: str) -> tuple[str, str | None]:
     """Go's word and variant for an architecture as uname(2), dpkg or Go itself calls it."""
-    return _GO_ARCHITECTURES.get(machine, (machine, None))
+    return _SPELLINGS.get(machine, (machine, None))
 
 
 class Descriptor(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -7,21 +7,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.errors import Conflict, InvalidInput, NotFound
-from sampan.spec.distribution import Descriptor, Platform, decode_manifest
+from sampan.spec.distribution import GO_ARCHITECTURES, GO_SYSTEMS, Descriptor, Platform, decode_manifest
 from sampan.spec.docker.body import Body, Given, always
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-# What Go knows: `go tool dist list`.
-_SYSTEMS = frozenset((
-    "aix", "android", "darwin", "dragonfly", "freebsd", "illumos", "ios", "js", "linux", "netbsd", "openbsd", "plan9",
-    "solaris", "wasip1", "windows",
-))  # fmt: skip
-_ARCHITECTURES = frozenset((
-    "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le", "riscv64",
-    "s390x", "wasm",
-))  # fmt: skip
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +89,9 @@ class PlatformChange(Given, frozen=True, kw_only=True):
             os_version=self.os_version or old.os_version,
             os_features=self.os_features or old.os_features,
         )
-        if (self.os or self.architecture) and not (platform.os in _SYSTEMS and platform.architecture in _ARCHITECTURES):
+        if (self.os or self.architecture) and not (
+            platform.os in GO_SYSTEMS and platform.architecture in GO_ARCHITECTURES
+        ):
             raise InvalidInput(
                 f"manifest entry for image has unsupported os/arch combination: {platform.os}/{platform.architecture}"
             )
