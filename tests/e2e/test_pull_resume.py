@@ -136,7 +136,16 @@ def test_a_killed_worker_leaves_nothing_and_the_layer_is_fetched_anew(instance: 
 
     assert "Downloaded newer image" in instance("pull", f"{fake.address}/app:1").out
     assert fake.starts[BLOB] == [0, 0]
+    assert not list((instance.root / "tmp").iterdir())
+
+
+def test_what_a_killed_worker_left_is_removed_by_the_next_server(instance: Sampan, fake: StallingRegistry) -> None:
+    client = begun(instance, fake)
     kill(instance.info("ServerPid"))
+    client.communicate(timeout=10)
+    kill(*workers(instance))
+    kill(instance.info("ServerPid"))
+
     instance("ps")
     assert not list((instance.root / "tmp").iterdir())
 

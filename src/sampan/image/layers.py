@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter, defaultdict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -181,10 +181,10 @@ class Layers:
     @contextmanager
     def place(self, key: str, interrupted: Interrupted | None = None) -> Iterator[str]:
         """A path to unpack to: a new one, or that of `interrupted`. At the end what no worker keeps is removed."""
-        place = interrupted.place if interrupted is not None else unfinished.new_place(self._dirs.tmp, key)
-        target = f"{place}/{unfinished.LAYER}"
         with self._lock:
+            place = interrupted.place if interrupted is not None else unfinished.new_place(self._dirs.tmp, key)
             self._places.add(place)
+        target = f"{place}/{unfinished.LAYER}"
         try:
             yield target
         finally:
@@ -194,10 +194,25 @@ class Layers:
                 self._places.discard(place)
 
     def waiting(self, key: str = "") -> list[str]:
-        """Return the places where interrupted unpackers wait, of one layer or of all; the longest first."""
+        """Return the places where interrupted unpackers wait, of one layer or of all; the longest first.
+
+        What killed ones have left is removed.
+        """
+        self._remove_remains()
         held = unfinished.held(self._dirs.tmp, key)
         with self._lock:
             return [place for place in held if place not in self._places]
+
+    def _remove_remains(self) -> None:
+        trash = []
+        with self._lock:
+            for place in unfinished.places(self._dirs.tmp):
+                if place not in self._places and not unfinished.is_held(place):
+                    trash.append(f"{self._dirs.tmp}/{new_id()}")
+                    with suppress(FileNotFoundError):  # it has given up, and removed it
+                        os.rename(place, trash[-1])
+        for path in trash:
+            remove_tree(path)
 
     def keep(self, target: str, diff_id: str, result: Unpacked) -> LayerRecord:
         """Keep an unpacked layer that must be `diff_id`."""

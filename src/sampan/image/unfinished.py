@@ -58,12 +58,16 @@ def is_held(place: str) -> bool:
     return False
 
 
+def places(tmp: str, key: str = "") -> list[str]:
+    """Return all such directories, held or not, of all layers or of one."""
+    return [f"{tmp}/{name}" for name in os.listdir(tmp) if name.startswith(f"{_PREFIX}{key}")]
+
+
 def held(tmp: str, key: str = "") -> list[str]:
     """Return the directories that workers hold, of all layers or of one; those first that were begun first."""
     found = []
-    for name in os.listdir(tmp):
-        place = f"{tmp}/{name}"
-        if name.startswith(f"{_PREFIX}{key}") and is_held(place):
+    for place in places(tmp, key):
+        if is_held(place):
             try:
                 found.append((os.stat(f"{place}/{SOCKET}").st_mtime_ns, place))
             except FileNotFoundError:  # it is just beginning, or ending
