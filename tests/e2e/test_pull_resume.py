@@ -78,6 +78,15 @@ def test_after_a_network_that_was_down_for_long(instance: Sampan, fake: Stalling
     goes_on(instance, fake)
 
 
+def test_after_a_registry_that_stalls(instance: Sampan, fake: StallingRegistry) -> None:
+    (instance.root / "config.toml").write_text('[registries]\ntimeout = "500ms"\ntries = 2\nwait = "10ms"\n')
+    fake.hold_at[BLOB] = HALF
+    said = instance.fails(1, "pull", f"{fake.address}/app:1")
+
+    assert f"broke off after {HALF} of {SIZE} bytes" in said.err
+    goes_on(instance, fake)
+
+
 def test_after_another_layer_has_failed(instance: Sampan, fake: StallingRegistry) -> None:
     other = digest_of(packed(OTHER))
     fake.put_image("app", "2", LAYER, OTHER, compress=packed)

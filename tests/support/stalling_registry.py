@@ -49,7 +49,7 @@ class StallingRegistry(FakeRegistry):
             handler.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
         handler.end_headers()
         hold = self.hold_at.get(digest, 0)
-        if start < hold:
+        if hold and start <= hold:
             self._write(handler, digest, data[start:hold])
             while self.hold_at.get(digest) == hold and not (self.down or self._ending.wait(0.02)):
                 pass
