@@ -33,7 +33,7 @@ from turns import CLONE_NEWNS, Runner, cpu_ms, pss_kib
 
 CLONE_NEWNET = 0x40000000
 CHANGED_FILES = 10_000
-WORK = ("pull", "push", "save", "load", "commit", "disk")
+WORK = ("pull", "push", "pack", "save", "load", "commit", "disk")
 
 
 class Found(NamedTuple):
@@ -66,6 +66,10 @@ class Mover:
 
     def push(self, name: str) -> float:
         return self("push", "-q", *self.insecure, name)
+
+    def local(self, name: str) -> str:
+        """Return the whole name of an image that came from no registry."""
+        return name if self.name != "podman" else f"docker.io/{name}"
 
     def remove(self, *names: str) -> None:
         self("rmi", "-f", *names)
@@ -257,6 +261,36 @@ class Bench:
             one.remove(name)
         return table(f"push: {image.title}", found)
 
+    def pack(self, image: Image) -> dict[str, Any]:
+        """Push what was loaded, and so is at no registry: all must compress it."""
+        archive, name = self._archive(image)
+        for one in self.movers:
+            one("load", "-q", "-i", archive)
+        with tempfile.TemporaryDirectory(dir=self.base) as directory:
+            targets = Targets(Path(directory))
+
+            def work(one: Mover) -> float:
+                target = targets.fresh(f"{image.name}-{one.name}")
+                one("tag", one.local(name), target)
+                return one.push(target)
+
+            def after(one: Mover) -> None:
+                targets.done(one)
+                one.remove(one.local(name))
+                one("load", "-q", "-i", archive)
+
+            found = turns_of(self.turns, self.movers, work, after)
+        for one in self.movers:
+            one.remove(one.local(name))
+        archive.unlink()
+        return table(f"push, never pulled: {image.title}", found)
+
+    def _archive(self, image: Image) -> tuple[Path, str]:
+        archive, name = self.base / "archive.tar", f"load/{image.name}:1"
+        command = ["skopeo", "copy", "-q", "--insecure-policy", f"oci:{image.layout}:it"]
+        subprocess.run([*command, f"docker-archive:{archive}:{name}"], check=True)
+        return archive, name
+
     def save(self, image: Image) -> dict[str, Any]:
         name = self.registry.push(f"oci:{image.layout}:it", f"{image.name}:1")
         archive = self.base / "saved.tar"
@@ -270,14 +304,12 @@ class Bench:
         return table(f"save: {image.title}", found)
 
     def load(self, image: Image) -> dict[str, Any]:
-        archive, name = self.base / "archive.tar", f"load/{image.name}:1"
-        command = ["skopeo", "copy", "-q", "--insecure-policy", f"oci:{image.layout}:it"]
-        subprocess.run([*command, f"docker-archive:{archive}:{name}"], check=True)
+        archive, name = self._archive(image)
         found = turns_of(
             self.turns,
             self.movers,
             lambda one: one("load", "-q", "-i", archive),
-            lambda one: one.remove(name if one.name != "podman" else f"docker.io/{name}"),
+            lambda one: one.remove(one.local(name)),
         )
         archive.unlink()
         return table(f"load: {image.title}", found)
@@ -363,7 +395,7 @@ def main(arguments: Sequence[str]) -> int:
         tar = busybox_tar(base / "busybox.tar")
         movers = [ending.enter_context(moving(name, base, tar)) for name in options.only.split(",")]
         bench = Bench(turns, base, registry, movers)
-        for kind in ("pull", "push", "save", "load"):
+        for kind in ("pull", "push", "pack", "save", "load"):
             if kind in work:
                 results[kind] = {image.name: getattr(bench, kind)(image) for image in chosen}
         if "commit" in work:
