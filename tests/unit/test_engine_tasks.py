@@ -33,12 +33,12 @@ def test_events_come_in_order_and_of_numbers_the_latest():
     assert [event.current for event in heard if event.id == "a"][-1] == 999
 
 
-def test_a_number_is_not_told_after_what_followed_it():
+def test_the_first_number_is_told_and_none_after_what_followed_it():
     def work(report):
         report(number("a", 1))
         report(Progress(status="done", id="a"))
 
-    assert [event.status for event in Task(work, lambda: None)][-1] == "done"
+    assert [event.status for event in Task(work, lambda: None)] == ["Downloading", "done"]
 
 
 def test_what_the_work_fails_with_is_raised_at_the_end():

@@ -22,7 +22,7 @@ _NUMBERS_EVERY_S = 0.1
 class Task:
     """Iterate over its progress; at its end what it failed with is raised.
 
-    Of the numbers of an id only the latest is told, and not too often.
+    Of the numbers of an id the first is told, and then only the latest, and not too often.
     """
 
     def __init__(self, work: Callable[[Report], object], stop: Callable[[], None]) -> None:
@@ -31,6 +31,7 @@ class Task:
         self._stop = stop
         self._changed = threading.Condition()
         self._events: deque[Progress] = deque()
+        self._begun: set[str] = set()  # ids of which there were numbers
         self._numbers: dict[str, Progress] = {}  # by id: the latest
         self._told = 0.0
         self._ended = False
@@ -74,9 +75,11 @@ class Task:
 
     def _report(self, event: Progress) -> None:
         with self._changed:
-            if event.id is not None and event.current is not None:
+            if event.id in self._begun and event.current is not None:
                 self._numbers[event.id] = event
             else:
                 self._numbers.pop(event.id or "", None)
                 self._events.append(event)
+                if event.id is not None and event.current is not None:
+                    self._begun.add(event.id)
             self._changed.notify()
