@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -147,6 +148,16 @@ def test_the_api_answers_404_for_what_is_not_there(instance: Sampan, fake: Stall
     answer = say(instance, request("POST", f"/v1.50/images/create?fromImage={fake.address}/nope&tag=1"))
     assert answer.startswith(b"HTTP/1.1 404 ")
     assert b"manifest unknown" in answer
+
+
+def test_a_registry_s_words_do_not_command_the_terminal(instance: Sampan, fake: StallingRegistry) -> None:
+    def refuse(handler: Any) -> None:
+        fake.send(handler, 404, b'{"errors":[{"code":"X\\u001b]0;title\\u0007","message":"\\u001b[31mred\\r"}]}', {})
+
+    fake.scripts["GET /v2/small/manifests/1"] = refuse
+
+    said = instance.fails(1, "pull", f"{fake.address}/small:1")
+    assert "x\\x1b]0;title\\x07: \\x1b[31mred\\x0d" in said.err
 
 
 # ------------------------------------------------------------------------------------------------------ plans

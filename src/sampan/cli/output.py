@@ -14,7 +14,14 @@ def say(text: str) -> None:
 
 def warn(text: str) -> None:
     """Write a line to standard error."""
-    write_all(2, f"{text}\n".encode("utf-8", "surrogateescape"))
+    write_all(2, f"{harmless(text)}\n".encode("utf-8", "surrogateescape"))
+
+
+def harmless(text: str) -> str:
+    """Show control characters instead of having a terminal obey them: a registry's words may be in a message."""
+    if text.isprintable():
+        return text
+    return "".join(c if c in "\n\t" or not (c < " " or "\x7f" <= c < "\xa0") else f"\\x{ord(c):02x}" for c in text)
 
 
 def write(text: str) -> None:

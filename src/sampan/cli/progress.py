@@ -9,7 +9,7 @@ import os
 import time
 
 from sampan.cli.failure import Failure
-from sampan.cli.output import write_all
+from sampan.cli.output import harmless, write_all
 from sampan.client.jsontext import loads
 
 TYPE_CHECKING = False
@@ -90,10 +90,10 @@ class Plain:
     def take(self, message: Message) -> None:
         """Show one message."""
         if message.get("stream"):
-            self._write(str(message["stream"]))
+            self._write(harmless(str(message["stream"])))
         elif message.get("status") and not (message.get("progressDetail") or {}).get("current"):
-            id = message.get("id")
-            self._write(f"{id}: {message['status']}\n" if id else f"{message['status']}\n")
+            id, status = message.get("id"), harmless(str(message["status"]))
+            self._write(f"{id}: {status}\n" if id else f"{status}\n")
 
     def hear(self, line: bytes) -> None:
         """Get a line as it came, before it is understood."""
@@ -145,14 +145,12 @@ class Terminal(Plain):
     def take(self, message: Message) -> None:
         """Redraw the line that a message is about; at most ten times a second where only a number changed."""
         id = message.get("id")
-        status = str(message.get("status", ""))
+        status = harmless(str(message.get("status", "")))
         if not id or message.get("stream") or status.startswith("Pulling from"):
             self._draw(whole=True)
             self._order, self._text, self._status, self._shown = [], {}, {}, 0
             super().take({**message, "progressDetail": None})
             return
-        if id not in self._text:
-            self._order.append(id)
         detail = message.get("progressDetail") or {}
         current, total = detail.get("current") or 0, detail.get("total") or 0
         if status in _MOVING:
@@ -161,6 +159,8 @@ class Terminal(Plain):
             self._total.complete(id)
         self._text[id] = f"{id}: {status} {bar(current, total)}".rstrip() if current else f"{id}: {status}"
         self._status[id] = status
+        if id not in self._order:  # last: it may be drawn at any moment, `_wind`
+            self._order.append(id)
         if not current or time.monotonic() - self._drawn > _EVERY_S:
             self._draw(whole=False)
 
