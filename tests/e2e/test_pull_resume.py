@@ -42,7 +42,7 @@ def goes_on(sampan: Sampan, fake: StallingRegistry, name: str = "app:1") -> None
     fake.hold_at.clear()
     said = sampan("pull", f"{fake.address}/{name}")
     assert "Downloaded newer image" in said.out
-    assert fake.starts[BLOB][-1] == HALF
+    assert HALF - 600_000 < fake.starts[BLOB][-1] <= HALF  # a server that is killed may have had more than the worker
     layer = sampan.root / "layers/sha256" / digest_of(LAYER)[7:]
     assert (layer / "diff/a").read_bytes() == NOISE
     assert not list((sampan.root / "tmp").iterdir())
