@@ -14,6 +14,7 @@ import pytest
 
 from sampan.client.wire import Connection
 from support.engine import until
+from support.faults import status
 from support.sampan import Sampan
 
 
@@ -212,7 +213,7 @@ def test_a_wrong_request_leaves_nothing(api: Api) -> None:
 def kill_server(sampan: Sampan) -> None:
     pid = sampan.info("ServerPid")
     os.kill(pid, signal.SIGKILL)
-    until(lambda: not Path(f"/proc/{pid}").exists() or " Z" in Path(f"/proc/{pid}/stat").read_text())
+    until(lambda: "State:\tZ" in status(pid) or not status(pid))
 
 
 def test_an_exit_while_the_server_was_dead_is_known_after(api: Api) -> None:
