@@ -8,11 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from support import network
 from support.images import busybox_tar as make_busybox_tar, debian_tar as make_debian_tar
 from support.registry import Registry
 from support.sampan import Sampan, new_root
 
+UNIT = Path(__file__).parent / "unit"
 ALLOWED_SKIPS = ("kernel: ", "missing kernel feature")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if not all(item.path.is_relative_to(UNIT) for item in session.items):  # those need no root
+        network.isolate()
 
 
 @pytest.hookimpl(wrapper=True)

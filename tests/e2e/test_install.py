@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support.network import of_the_host
 from support.sampan import Sampan, new_root
 
 TOP = Path(__file__).resolve().parents[2]
@@ -22,7 +23,8 @@ def test_pip_install_and_run_hello_with_nothing_pulled_and_no_daemon_set_up(tmp_
         elif (TOP / name).exists():
             shutil.copy(TOP / name, source / name)
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
-    subprocess.run([tmp_path / "venv/bin/pip", "install", "-qq", "."], cwd=source, check=True, timeout=300)
+    with of_the_host():
+        subprocess.run([tmp_path / "venv/bin/pip", "install", "-qq", "."], cwd=source, check=True, timeout=300)
     sampan = Sampan(new_root())
     command = [tmp_path / "venv/bin/sampan", "run", "--rm", "host", "echo", "hello"]
     try:

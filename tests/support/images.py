@@ -11,6 +11,8 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+from support.network import of_the_host
+
 BUSYBOX = "/bin/busybox"
 APPLETS = (
     "sh ls cat echo true false sleep id env pwd hostname ps kill mount umount mkdir rmdir rm ln cp mv touch chmod "
@@ -99,22 +101,19 @@ def debian_tar() -> Path:
     target = cache() / "debian-servers-2.tar"
     if not target.exists():
         partial = target.with_suffix(f".{os.getpid()}.tar")
-        subprocess.run(
-            [
-                "mmdebstrap",
-                "--quiet",
-                "--variant=minbase",
-                f"--include={DEBIAN_PACKAGES}",
-                "--dpkgopt=path-exclude=/usr/share/doc/*",
-                "--dpkgopt=path-exclude=/usr/share/man/*",
-                "--dpkgopt=path-exclude=/usr/share/locale/*",
-                "--aptopt=APT::Install-Recommends=false",
-                "bookworm",
-                str(partial),
-            ],
-            check=True,
-            timeout=900,
-            stdin=subprocess.DEVNULL,
-        )
+        argv = [
+            "mmdebstrap",
+            "--quiet",
+            "--variant=minbase",
+            f"--include={DEBIAN_PACKAGES}",
+            "--dpkgopt=path-exclude=/usr/share/doc/*",
+            "--dpkgopt=path-exclude=/usr/share/man/*",
+            "--dpkgopt=path-exclude=/usr/share/locale/*",
+            "--aptopt=APT::Install-Recommends=false",
+            "bookworm",
+            str(partial),
+        ]
+        with of_the_host():
+            subprocess.run(argv, check=True, timeout=900, stdin=subprocess.DEVNULL)
         partial.rename(target)
     return target
