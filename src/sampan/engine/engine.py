@@ -26,6 +26,7 @@ from sampan.engine import (
     listing,
     logs,
     mapping,
+    networks,
     opening,
     pruning,
     pulling,
@@ -281,6 +282,32 @@ class Engine:
         """Return how an image was made."""
         return image_inspecting.history(self._core, name, platform)
 
+    # ------------------------------------------------------------------------------------------------ networks
+
+    def create_network(self, body: docker.NetworkCreate) -> docker.NetworkCreateResponse:
+        """Make a network of a name that none has yet; its addresses are chosen where `body` doesn't."""
+        return networks.create(self._core, body)
+
+    def inspect_network(self, ref: str) -> docker.Network:
+        """Return everything about a network, with the running containers on it."""
+        return networks.inspect(self._core, ref)
+
+    def list_networks(self, filters: Filters | None = None) -> List[docker.Network]:
+        """Return the networks, without their containers."""
+        return networks.listing(self._core, filters or {})
+
+    def remove_network(self, ref: str) -> None:
+        """Remove a network that no running container is on."""
+        networks.remove(self._core, ref)
+
+    def connect_network(self, ref: str, body: docker.NetworkConnect) -> None:
+        """Put a container on one more network, at once if it runs."""
+        networks.connect(self._core, ref, body)
+
+    def disconnect_network(self, ref: str, body: docker.NetworkDisconnect) -> None:
+        """Take a container off a network, at once if it runs."""
+        networks.disconnect(self._core, ref, body)
+
     # ------------------------------------------------------------------------------------------------ prunes
 
     def prune_containers(self, filters: Filters) -> docker.ContainerPruneResponse:
@@ -294,6 +321,10 @@ class Engine:
     def prune_volumes(self, filters: Filters) -> docker.VolumePruneResponse:
         """Remove the anonymous volumes that no container uses, with `all` the named ones too."""
         return pruning.prune_volumes(self._core, filters)
+
+    def prune_networks(self, filters: Filters) -> docker.NetworkPruneResponse:
+        """Remove the networks that no container is on."""
+        return networks.prune(self._core, filters)
 
     # ------------------------------------------------------------------------------------------------ system
 

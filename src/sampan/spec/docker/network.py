@@ -143,6 +143,46 @@ class Network(Body, frozen=True, kw_only=True):
     labels: dict[str, str] = always({})
 
 
+class NetworkCreate(Given, frozen=True, kw_only=True):
+    """The body of `POST /networks/create`."""
+
+    name: str = ""
+    check_duplicate: bool = False  # until 1.43; names are unique in any case
+    driver: str = ""
+    scope: str = ""
+    internal: bool = False
+    attachable: bool = False
+    ingress: bool = False
+    config_only: bool = False
+    config_from: ConfigReference | None = None
+    ipam: Ipam | None = None
+    enable_ipv4: bool | None = None
+    enable_ipv6: bool | None = None
+    options: dict[str, str] | None = None
+    labels: dict[str, str] | None = None
+
+
+class NetworkCreateResponse(Body, frozen=True, kw_only=True):
+    """The new network's id."""
+
+    id: str = always("", "Id")
+    warning: str = always("")
+
+
+class NetworkConnect(Given, frozen=True, kw_only=True):
+    """The body of `POST /networks/{id}/connect`."""
+
+    container: str = ""
+    endpoint_config: EndpointSettings | None = None
+
+
+class NetworkDisconnect(Given, frozen=True, kw_only=True):
+    """The body of `POST /networks/{id}/disconnect`."""
+
+    container: str = ""
+    force: bool = False
+
+
 class VolumeUsage(Body, frozen=True, kw_only=True):
     """How large a volume is, and how many containers use it; -1: not computed."""
 

@@ -1,0 +1,1 @@
+"""Networks: links, addresses, firewall and names, as plans that are performed."""
