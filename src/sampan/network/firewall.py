@@ -7,6 +7,8 @@ Beside the table there are three things of the host: sysctls (forwarding, `route
 another's chain that drops forwarded packets, and connection tracking's UDP entries. Each is recorded and undone.
 """
 
+# ruff: noqa: ARG002
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
@@ -28,7 +30,7 @@ class HasSocket(Protocol):
 
 
 class Firewall:
-    """The table of one instance and what belongs to it. Every method is atomic, idempotent, and may be called by any thread.
+    """The table of one instance and what belongs to it. Every method is atomic and idempotent; any thread may call it.
 
     `record` is a file under RUN in which changes of the host outside the table are written before they are made. The
     firewall works in the network namespace of the process.
@@ -59,8 +61,8 @@ class Firewall:
     def publish(self, addresses: Sequence[str], ports: Sequence[PublishedPort]) -> None:
         """Lead ports of the host to a container, all in one transaction, and flush UDP flows that began before.
 
-        `addresses` are the container's on the network that has its default route, with or without prefix; each port goes
-        to the one of its host address's version, and nowhere if there is none ("::" with an IPv4-only container: the
+        `addresses` are the container's on the network of its default route, with or without prefix; each port goes to
+        the one of its host address's version, and nowhere if there is none ("::" with an IPv4-only container: the
         shim relays that). A port whose host address and number lead elsewhere already raises Conflict.
         """
         raise Unsupported("can't change the firewall: not built")
@@ -70,7 +72,7 @@ class Firewall:
         raise Unsupported("can't change the firewall: not built")
 
     def redirect_names(self, namespace: HasSocket, udp_port: int, tcp_port: int) -> None:
-        """In a container's namespace: lead 127.0.0.11:53 to 127.0.0.11 and these ports, on which its names are answered."""
+        """In a container's namespace: lead 127.0.0.11:53 to these ports of 127.0.0.11, where names are answered."""
         raise Unsupported("can't change the firewall: not built")
 
     def forget_all(self) -> None:
