@@ -6,7 +6,7 @@ line of shell that does the same by hand, and the manual page. That is all that 
 
 from __future__ import annotations
 
-from sampan.runtime.ops.base import Operation, ns_options
+from sampan.runtime.ops.base import ns_options
 from sampan.runtime.ops.cgroups import (
     DelegateControllers,
     EnterCgroup,
@@ -63,6 +63,7 @@ from sampan.runtime.ops.process import (
     SetSysctl,
     SetUmask,
 )
+from sampan.spec.operation import Operation
 
 Outside = (
     MakeCgroup | DelegateControllers | InheritCpuset | WriteCgroup | FilterDevices | EnterCgroup

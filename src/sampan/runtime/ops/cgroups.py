@@ -5,7 +5,7 @@ from __future__ import annotations
 from shlex import quote
 from typing import ClassVar
 
-from sampan.runtime.ops.base import Operation
+from sampan.spec.operation import Operation
 from sampan.spec.runtime import DeviceRule
 
 

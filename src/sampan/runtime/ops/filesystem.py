@@ -5,7 +5,8 @@ from __future__ import annotations
 from shlex import quote
 from typing import ClassVar
 
-from sampan.runtime.ops.base import Operation, inside
+from sampan.runtime.ops.base import inside
+from sampan.spec.operation import Operation
 
 
 class SetPropagation(Operation, frozen=True, tag="set-propagation"):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from shlex import quote
 from typing import ClassVar, Literal
 
-from sampan.runtime.ops.base import Operation, ns_options
+from sampan.runtime.ops.base import ns_options
+from sampan.spec.operation import Operation
 from sampan.spec.runtime import IdMapping
 
 
