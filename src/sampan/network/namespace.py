@@ -1,0 +1,93 @@
+"""A network namespace, held by a descriptor; threads of this process that are in it for one call.
+
+A thread that has entered a namespace never goes back and is never used again: it ends. What this process does for the
+host can't happen in a container's network.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import socket
+from typing import TYPE_CHECKING, TypeVar
+
+from sampan.kernel.namespaces import CLONE, setns, unshare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+T = TypeVar("T")
+
+
+def _in_a_thread(function: Callable[[], T]) -> T:
+    """Call it in a thread that ends with it."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+    ended = _thread.allocate_lock()
+
+    def run() -> None:
+        try:
+            results.append(function())
+        except BaseException as e:
+            errors.append(e)
+        finally:
+            ended.release()
+
+    ended.acquire()
+    _thread.start_new_thread(run, ())
+    ended.acquire()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+class Namespace:
+    """A network namespace. It lives as long as a process is in it or a descriptor of it is open: close it."""
+
+    def __init__(self, fd: int) -> None:
+        """Take over a descriptor of it."""
+        self.fd = fd
+
+    @classmethod
+    def new(cls) -> Self:
+        """Make one. Nothing is in it but `lo`, which is down."""
+
+        def make() -> int:
+            unshare(CLONE.NEWNET)
+            return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+        return cls(_in_a_thread(make))
+
+    @classmethod
+    def of(cls, pid: int) -> Self:
+        """Hold the one that a process is in. Raises FileNotFoundError, or ProcessLookupError, where it has ended.
+
+        A number is used again: who has a pidfd of the process looks at it afterwards.
+        """
+        return cls(os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call it in a thread that is in the namespace, and return or raise what it does."""
+
+        def enter_and_call() -> T:
+            setns(self.fd, CLONE.NEWNET)
+            return function()
+
+        return _in_a_thread(enter_and_call)
+
+    def socket(self, family: int, type: int, protocol: int = 0) -> socket.socket:
+        """Make a socket that is in the namespace for good; it keeps the namespace alive until it is closed."""
+        return self.call(lambda: socket.socket(family, type, protocol))
+
+    def close(self) -> None:
+        """Let go of it; once more does nothing."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

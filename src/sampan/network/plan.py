@@ -1,0 +1,169 @@
+"""The steps that make and unmake a network's bridge and a container's links, computed from what is decided. Pure.
+
+bridge_up(network)            the host's side; what is there is put right
+attach(network, endpoint)     a link into the container's namespace, with addresses and routes
+detach(endpoint)              for a container that goes on; one that ends takes its links along
+bridge_down(network)
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from sampan.errors import InvalidInput
+from sampan.network import ops
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sampan.spec.network import Endpoint, Network
+
+Steps = tuple[ops.Step, ...]
+
+SYSCTLS = "com.docker.network.endpoint.sysctls"
+IPVLAN_FLAG = "ipvlan_flag"
+NO_BRIDGE_ADDRESS = "com.docker.network.bridge.inhibit_ipv4"
+GATEWAY_MODE = "com.docker.network.bridge.gateway_mode_ipv"
+
+_SYSCTL = re.compile(r"net\.(ipv4|ipv6|mpls)\.(conf|neigh)\.IFNAME\.([a-z0-9_]+)=([^,]*)")
+_TRUE = ("1", "t", "T", "TRUE", "true", "True")  # what Go's strconv.ParseBool takes
+
+
+def alias(link: str, id: str, instance: str = "") -> str:
+    """Return what a link of ours says: the instance's id is in its name, unless the user gave the name."""
+    return f"sampan {instance or link[2:10]} {id}"
+
+
+def bridge_up(network: Network, *, instance: str = "") -> Steps:
+    """Make the network's bridge with the gateways' addresses, or repair it. Nothing for other drivers.
+
+    `instance` is needed where the user named the bridge.
+    """
+    if network.driver != "bridge":
+        return ()
+    link = network.link
+    mark = alias(link, network.id, instance)
+    # A MAC of its own: else the bridge takes the lowest of its ports, another one with every container.
+    made = ops.MakeBridge(link=link, mac=f"02:{_pairs(network.id[:10])}", mtu=network.mtu, alias=mark)
+    addresses = tuple(ops.AddAddress(link, a) for a in _gateways(network))
+    return made, *_addressing(link, network.ipv6), *addresses, ops.BringUp(link)
+
+
+def _pairs(digits: str) -> str:
+    return ":".join(digits[i : i + 2] for i in range(0, len(digits), 2))
+
+
+def _gateways(network: Network) -> Iterator[str]:
+    for subnet in network.subnets:
+        isolated = network.options.get(f"{GATEWAY_MODE}{subnet.version}") == "isolated"
+        inhibited = subnet.version == 4 and network.options.get(NO_BRIDGE_ADDRESS) in _TRUE
+        if subnet.gateway and not isolated and not inhibited:
+            yield subnet.gateway_interface
+
+
+def _addressing(interface: str, ipv6: bool, *, inside: bool = False) -> Steps:
+    """Say how a bridge, or an interface on one, that is not up yet deals with IPv6.
+
+    Router advertisements are never believed: they come from the other containers (CVE-2020-13401). Duplicate addresses
+    are not looked for, which takes a second: the engine gives each address once.
+    """
+    settings = {"disable_ipv6": "0", "accept_ra": "0", "accept_dad": "0"} if ipv6 else {"disable_ipv6": "1"}
+    return tuple(ops.SetSysctl(interface, "ipv6", name, value, inside=inside) for name, value in settings.items())
+
+
+def bridge_down(network: Network) -> Steps:
+    """Remove the network's bridge, if it is ours."""
+    return (ops.RemoveLink(network.link, network.id),) if network.driver == "bridge" else ()
+
+
+def attach(network: Network, endpoint: Endpoint, *, default_gateway: bool) -> Steps:
+    """Make the container's link and all that belongs to it; `default_gateway`: what goes elsewhere goes this way."""
+    steps = _LINKS[network.driver](network, endpoint)
+    steps += (ops.BringUp("lo", inside=True), *_inside(network, endpoint))
+    return steps + (default_routes(network, endpoint) if default_gateway else ())
+
+
+def _veth(network: Network, endpoint: Endpoint) -> Steps:
+    link = endpoint.link
+    pair = ops.MakeVeth(link=link, interface=endpoint.interface, mac=endpoint.mac, mtu=network.mtu)
+    steps: Steps = (
+        pair,
+        ops.Describe(link, alias(link, endpoint.container)),
+        ops.SetAddressing(link),
+        ops.JoinBridge(link, network.link, isolated=not network.inter_container),
+        ops.BringUp(link),
+    )
+    if endpoint.ipv4 and endpoint.mac:
+        steps += (ops.SetNeighbour(link=network.link, address=endpoint.ipv4, mac=endpoint.mac),)
+    return steps
+
+
+def _macvlan(network: Network, endpoint: Endpoint) -> Steps:
+    made = ops.MakeMacvlan(
+        interface=endpoint.interface,
+        parent=network.parent,
+        mode=network.mode or "bridge",
+        mac=endpoint.mac,
+        mtu=network.mtu,
+    )
+    return (made,)
+
+
+def _ipvlan(network: Network, endpoint: Endpoint) -> Steps:
+    made = ops.MakeIpvlan(
+        interface=endpoint.interface,
+        parent=network.parent,
+        mode=network.mode or "l2",
+        flag=network.options.get(IPVLAN_FLAG, "bridge"),
+        mtu=network.mtu,
+    )
+    return (made,)
+
+
+_LINKS = {"bridge": _veth, "macvlan": _macvlan, "ipvlan": _ipvlan}
+
+
+def _inside(network: Network, endpoint: Endpoint) -> Steps:
+    interface = endpoint.interface
+    steps: Steps = ()
+    if network.driver == "bridge" or not endpoint.ipv6:  # beyond another link's parent there may be true routers
+        steps = _addressing(interface, bool(endpoint.ipv6), inside=True)
+    steps += tuple(_sysctls(interface, endpoint.driver_opts.get(SYSCTLS, "")))
+    addresses = (*endpoint.addresses, *(f"{a}/{64 if ':' in a else 16}" for a in endpoint.link_local))
+    steps += tuple(ops.AddAddress(interface, address, inside=True) for address in addresses)
+    return (*steps, ops.BringUp(interface, inside=True))
+
+
+def _sysctls(interface: str, text: str) -> Iterator[ops.SetSysctl]:
+    """Read the settings that the user gave for this interface: `net.ipv4.conf.IFNAME.log_martians=1,…`."""
+    for setting in text.split(",") if text else ():
+        match = _SYSCTL.fullmatch(setting)
+        if match is None:
+            raise InvalidInput(
+                f"can't set {setting!r} for {interface}: not a setting of an interface",
+                "it reads net.ipv4.conf.IFNAME.NAME=VALUE, with IFNAME as it stands here",
+            )
+        family, table, name, value = match.groups()
+        yield ops.SetSysctl(interface, family, name, value, table, inside=True)
+
+
+def default_routes(network: Network, endpoint: Endpoint) -> Steps:
+    """Send what goes elsewhere by this endpoint's gateways, in place of another's."""
+    if network.internal:
+        return ()
+    interface = endpoint.interface
+    if network.driver == "ipvlan" and network.mode.startswith("l3"):  # its parent routes: there is no gateway
+        everywhere = tuple("::/0" if ":" in a else "0.0.0.0/0" for a in endpoint.addresses)
+        return tuple(ops.AddRoute(destination=d, interface=interface, inside=True) for d in everywhere)
+    return tuple(
+        ops.AddRoute(destination="::/0" if ":" in g else "0.0.0.0/0", interface=interface, gateway=g, inside=True)
+        for g in endpoint.gateways
+    )
+
+
+def detach(endpoint: Endpoint) -> Steps:
+    """Remove the container's link; both ends of a pair go at once, whatever the container has done to its own."""
+    if endpoint.link:
+        return (ops.RemoveLink(endpoint.link),)
+    return (ops.RemoveLink(endpoint.interface, inside=True),)
