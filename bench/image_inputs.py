@@ -11,7 +11,7 @@ import random
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,14 +41,18 @@ class Image(NamedTuple):
     layout: Path
 
 
-def images(directory: Path, size: Size) -> list[Image]:
-    """Make the three that are pulled."""
+def images(directory: Path, size: Size, names: Sequence[str]) -> list[Image]:
+    """Make those that are asked for of the three that are moved."""
     mixed = f"{size.mixed_bytes // 10**6:,} MB of all sorts, one layer"
-    found = [("debian", "Debian, 170 MB, one layer", [debian()])]
-    tars = list(small_files(directory, size.small_files))
-    found += [("small", f"{size.small_files:,} small files, five layers", tars)]
-    found += [("mixed", mixed, [mixed_files(directory, size.mixed_bytes)])]
-    return [Image(name, title, layout(directory / name, layers)) for name, title, layers in found]
+    kinds: dict[str, tuple[str, Callable[[], list[Path]]]] = {
+        "debian": ("Debian, 170 MB, one layer", lambda: [debian()]),
+        "small": (
+            f"{size.small_files:,} small files, five layers",
+            lambda: list(small_files(directory, size.small_files)),
+        ),
+        "mixed": (mixed, lambda: [mixed_files(directory, size.mixed_bytes)]),
+    }
+    return [Image(name, kinds[name][0], layout(directory / name, kinds[name][1]())) for name in names]
 
 
 def sharing(directory: Path) -> list[Image]:

@@ -387,8 +387,7 @@ def main(arguments: Sequence[str]) -> int:
     with ExitStack() as ending:
         scratch = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="sampan-bench-in-", dir="/dev/shm")))
         base = ending.enter_context(filesystem(options.on))
-        made = images(scratch, QUICK if options.quick else FULL)
-        chosen = [image for image in made if image.name in options.images.split(",")]
+        chosen = images(scratch, QUICK if options.quick else FULL, options.images.split(","))
         (scratch / "registry").mkdir()
         registry = Registry(scratch / "registry")
         ending.callback(registry.end)

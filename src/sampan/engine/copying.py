@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sampan.engine import registries
+from sampan.engine.packing import Packer
 from sampan.engine.pushing import compression_of, held, outgoing
 from sampan.engine.unpacking import Unpacker
 from sampan.errors import InvalidInput, doing
@@ -103,11 +104,11 @@ def _out_of_store(
     )
     image = core.images.resolve(source.name, request.platform or None)
     check_host(image)
-    with held(core, image), _sink(core, destination, request) as sink:
+    with held(core, image), Packer(core) as packer, _sink(core, destination, request) as sink:
         auth = registries.given_auth(request.destination_auth)
         target = Reference.parse(destination.name) if destination.transport is Transport.REGISTRY else None
         mover = transfer.Mover(sink, progress, transfer.Words())
-        one = outgoing(core, image, options, mover, auth, target)
+        one = outgoing(packer, image, options, mover, auth, target)
         if (why := one.plan()) and request.preserve_digests:
             raise InvalidInput(f"can't preserve digests: {why}", "leave --preserve-digests out")
         sent = one.send(target.name if target is not None else None)

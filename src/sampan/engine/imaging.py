@@ -11,35 +11,16 @@ from sampan.image import archive
 from sampan.spec import docker
 from sampan.spec.distribution import Platform
 from sampan.spec.image import Use
-from sampan.supervise import messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sampan.engine.core import Core
-    from sampan.image.compression import Compression, Readable
+    from sampan.image.compression import Readable
     from sampan.spec.distribution import Progress
     from sampan.spec.image import Removal
 
     Report = Callable[[Progress], None]
-
-_PACK_S = 24 * 3600
-
-
-class Packer:
-    """Writes a layer's tar in a process of its own, as `Unpacker` unpacks one."""
-
-    def __init__(self, core: Core) -> None:
-        self._core = core
-
-    def __call__(self, layer: str, fd: int, *, compression: Compression) -> messages.Packed:
-        """Write the tar of the unpacked layer in the directory `layer` to `fd`."""
-        channel = self._core.worker()
-        try:
-            job = messages.Pack(layer=layer, kind=compression.kind, level=compression.level)
-            return channel.ask(job, messages.Packed, (fd,), timeout_s=_PACK_S)
-        finally:
-            channel.close()
 
 
 def load(core: Core, stream: Readable, *, platform: str | None = None, progress: Report) -> list[str]:

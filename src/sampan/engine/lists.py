@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.engine import copying, registries
+from sampan.engine.packing import Packer
 from sampan.engine.pushing import held, outgoing
 from sampan.errors import NotFound, doing
 from sampan.ids import is_digest
@@ -230,8 +231,8 @@ def _send(
     if location.transport is Transport.STORE:
         image = core.images.resolve(location.name)
         mover = transfer.Mover(sink, progress, transfer.Words("Pushing", "Pushed"))
-        with held(core, image):
-            return outgoing(core, image, Options(format=format), mover, auth, target).send(target.name).document
+        with held(core, image), Packer(core) as packer:
+            return outgoing(packer, image, Options(format=format), mover, auth, target).send(target.name).document
     reference = core.reference(location.name)
     source = registries.image(core, reference, _auth(auths, reference))
     return transfer.copy(source, sink, transfer.Choice(format=format), progress).document

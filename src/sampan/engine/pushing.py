@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.engine import registries
-from sampan.engine.imaging import Packer
+from sampan.engine.packing import Packer
 from sampan.errors import InvalidInput, NotFound, doing
 from sampan.image.compression import Compression
 from sampan.image.files import pieces_of
@@ -61,8 +61,8 @@ def push(
         check_host(image)
     for one, image in zip(references, images, strict=True):
         remote = registries.image(core, one, auth)
-        with held(core, image), doing(f"can't push {one.familiar()}"):
-            sent = outgoing(core, image, leaving.options, Mover(remote, progress, _PUSHING), auth, one).send(one.name)
+        with held(core, image), Packer(core) as packer, doing(f"can't push {one.familiar()}"):
+            sent = outgoing(packer, image, leaving.options, Mover(remote, progress, _PUSHING), auth, one).send(one.name)
         _told(core, image, one, sent, progress)
         pushed(PushResult(one.tag or "", sent.document.digest, len(sent.document.raw)))
 
@@ -110,7 +110,7 @@ def _told(core: Core, image: Image, reference: Reference, sent: Sent, progress: 
 
 
 def outgoing(
-    core: Core,
+    packer: Packer,
     image: Image,
     options: Options,
     mover: Mover,
@@ -118,6 +118,7 @@ def outgoing(
     target: Reference | None = None,
 ) -> Outgoing:
     """Make ready what sends an image. `auth` is for the registry of the `target`, where blobs may come from, too."""
+    core = packer.core
     opened: dict[str, RemoteImage] = {}
     lock = threading.Lock()
 
@@ -129,7 +130,7 @@ def outgoing(
                 opened[repository] = registries.image(core, reference, auth if same else None)
             return opened[repository]
 
-    ways = Ways(pack=Packer(core), kept=lambda digest: _kept(core, digest), layer=core.dirs.layer, origin=origin)
+    ways = Ways(pack=packer, kept=lambda digest: _kept(core, digest), layer=core.dirs.layer, origin=origin)
     return Outgoing(core.images, image, options, ways, mover)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
+from sampan.engine.packing import Packer
 from sampan.engine.pushing import held, outgoing
 from sampan.errors import InvalidInput, NotFound, doing
 from sampan.image.archive_write import ArchiveWriter
@@ -42,7 +43,8 @@ def save(
     with ExitStack() as holding:
         for image, _ in chosen:
             holding.enter_context(held(core, image))
-        planned = [_planned(core, image, references, writer, leaving.options) for image, references in chosen]
+        packer = holding.enter_context(Packer(core))
+        planned = [_planned(packer, image, references, writer, leaving.options) for image, references in chosen]
         target.out = out(tuple(note for *_, note in planned if note))
         for name, image, one, _ in planned:
             with doing(f"can't save {name}"):
@@ -52,13 +54,13 @@ def save(
 
 
 def _planned(
-    core: Core, image: Image, references: list[Reference], writer: ArchiveWriter, options: Options
+    packer: Packer, image: Image, references: list[Reference], writer: ArchiveWriter, options: Options
 ) -> tuple[str, Image, Outgoing, str]:
     """Make an image ready to be sent: what it is called, and a sentence if it can't keep its digest and should."""
     name = references[0].familiar() if references else image.id
     with doing(f"can't save {name}"):
         mover = Mover(writer.image(references), _silent, Words())
-        one = outgoing(core, image, options, mover)
+        one = outgoing(packer, image, options, mover)
         why = one.plan()
     note = f"{name}: the digest is not {image.manifest_digest} any more: {why}" if why and options.lengths else ""
     return name, image, one, note

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from sampan.engine.workers import Workers
 from sampan.errors import SampanError
 from sampan.image.unfinished import SOCKET
 from sampan.rootfs.snapshots import tree_bytes
@@ -30,17 +31,14 @@ class Unpacker:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._entered = False
-        self._free: list[Channel] = []
+        self._workers = Workers(core)
 
     def __enter__(self) -> Self:
-        self._entered = True
+        self._workers.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._entered = False
-        while self._free:
-            self._free.pop().close()
+        self._workers.__exit__()
 
     def __call__(
         self, fd: int, target: str, *, digest: str | None, diff_id: str | None, size: int | None = None
@@ -56,28 +54,15 @@ class Unpacker:
             size=size,
         )
         self._make_room()
-        channel = self._worker()
+        channel = self._workers.take()
         try:
             unpacked = channel.ask(job, messages.Unpacked, (fd,), timeout_s=_UNPACK_S)
         except SampanError:  # it may have been interrupted
             channel.close()
             self._make_room()
             raise
-        if self._entered:
-            self._free.append(channel)
-        else:
-            channel.close()
+        self._workers.give_back(channel)
         return unpacked
-
-    def _worker(self) -> Channel:
-        while True:
-            try:
-                channel = self._free.pop()
-            except IndexError:
-                return self._core.worker()
-            if not channel.gone:
-                return channel
-            channel.close()
 
     def resume(self, key: str) -> Interrupted | None:
         """Find a worker that was interrupted in the middle of a layer."""

@@ -19,17 +19,17 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from sampan.errors import Failed, doing
+from sampan.errors import Failed, SampanError, doing
+from sampan.image.ahead import ahead
 from sampan.kernel.path import RESOLVE, openat2
 from sampan.spec.image import LayerRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from typing import BinaryIO
+    from collections.abc import Generator, Iterable, Iterator
 
 RECIPE = "recipe"
 REPLACED = "replaced"
@@ -39,9 +39,12 @@ _RECORD = struct.Struct("<cIQ")
 _REGION = struct.Struct("<QQ")
 _LEVEL = 3
 _AT_ONCE = 1 << 18
+_AHEAD = 8  # pieces of a tar that are read before they are asked for
 _LARGEST = 1 << 62
 _BENEATH = RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS | RESOLVE.NO_MAGICLINKS
 _AGAIN = "pull or load its image again"
+
+_Record = tuple[bytes, bytes, int, tuple[tuple[int, int], ...]]  # kind, text or path, number, regions
 
 
 class Recorder:
@@ -125,7 +128,7 @@ def tar_of(layer: str) -> Iterator[bytes]:
     with doing(f"can't write the tar of layer {diff_id}"):
         digest = hashlib.sha256()
         with _Files(layer) as files:
-            for piece in _joined(files.pieces(_records(layer))):
+            for piece in ahead(_joined(files.pieces(_records(layer))), _AHEAD):
                 digest.update(piece)
                 yield piece
         if f"sha256:{digest.hexdigest()}" != diff_id:
@@ -138,13 +141,6 @@ def diff_id_of(layer: str) -> str:
         return msgspec.json.decode(file.read(), type=LayerRecord).diff_id
 
 
-class _Record(NamedTuple):
-    kind: bytes
-    text: bytes
-    number: int
-    regions: tuple[tuple[int, int], ...] = ()
-
-
 def _records(layer: str) -> Iterator[_Record]:
     import zstandard
 
@@ -153,42 +149,40 @@ def _records(layer: str) -> Iterator[_Record]:
     except FileNotFoundError:
         raise Failed("it was unpacked by a version that did not keep what that takes", _AGAIN) from None
     with file, zstandard.ZstdDecompressor().stream_reader(file) as stream:
-        read = _Exactly(stream)
         try:
-            if read(len(_MAGIC)) != _MAGIC:
+            if stream.read(len(_MAGIC)) != _MAGIC:
                 raise Failed(f"{file.name} is of an unknown version", "upgrade sampan")
-            while head := read(_RECORD.size, at_end=True):
-                kind, length, number = _RECORD.unpack(head)
-                text = read(length)
-                regions = tuple(_REGION.iter_unpack(read(number * _REGION.size))) if kind == b"S" else ()
-                if kind != b"T" and (b"\0" in text or max(number, *map(sum, regions), 0) >= _LARGEST):
-                    raise Failed(f"{file.name} is damaged", _AGAIN)
-                yield _Record(kind, text, number, regions)
+            data = b""
+            while more := stream.read(_AT_ONCE):
+                data += more
+                end = yield from _parsed(data)
+                data = data[end:]
         except zstandard.ZstdError as e:
             raise Failed(f"{file.name} is damaged: {e}", _AGAIN) from e
+    if data:
+        raise Failed("its recipe is cut short", _AGAIN)
 
 
-class _Exactly:
-    """Reads as many bytes as are asked for."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._data = b""
-        self._position = 0
-
-    def __call__(self, size: int, *, at_end: bool = False) -> bytes:
-        end = self._position + size
-        while end > len(self._data):
-            more = self._stream.read(_AT_ONCE)
-            if not more:
-                if at_end and self._position == len(self._data):
-                    return b""
-                raise Failed("its recipe is cut short", _AGAIN)
-            self._data = self._data[self._position :] + more
-            self._position, end = 0, size
-        data = self._data[self._position : end]
-        self._position = end
-        return data
+def _parsed(data: bytes) -> Generator[_Record, None, int]:
+    """Give the records that are whole; return where they end."""
+    at = 0
+    while (start := at + _RECORD.size) <= len(data):
+        kind, length, number = _RECORD.unpack_from(data, at)
+        end = after = start + length
+        regions: tuple[tuple[int, int], ...] = ()
+        largest = number
+        if kind == b"S":
+            after += number * _REGION.size
+            regions = tuple(_REGION.iter_unpack(data[end:after])) if after <= len(data) else ()
+            largest = max(map(sum, regions), default=0)
+        if after > len(data):
+            break
+        text = data[start:end]
+        if kind != b"T" and (b"\0" in text or largest >= _LARGEST):
+            raise Failed("its recipe is damaged", _AGAIN)
+        yield kind, text, number, regions
+        at = after
+    return at
 
 
 class _Files:
@@ -218,13 +212,19 @@ class _Files:
             elif kind != b"M":
                 path = self._moves.find(text, self._count) if self._moves else b"diff/" + text
                 self._count += 1
-                with doing(path.decode(errors="backslashreplace")):
+                try:
                     fd = self._open(path)
                     try:
-                        for offset, length in regions if kind == b"S" else ((0, number),):
-                            yield from _region(fd, offset, length)
+                        if kind == b"F" and number <= _AT_ONCE:  # nearly every file
+                            yield _whole(fd, number)
+                        else:
+                            for offset, length in regions if kind == b"S" else ((0, number),):
+                                yield from _region(fd, offset, length)
                     finally:
                         os.close(fd)
+                except (OSError, SampanError):
+                    with doing(path.decode(errors="backslashreplace")):
+                        raise
 
     def _open(self, path: bytes) -> int:
         parent, _, name = path.rpartition(b"/")
@@ -247,11 +247,11 @@ class _Moves:
         if not os.path.isdir(f"{layer}/{REPLACED}"):
             return
         contents = moves = 0
-        for record in _records(layer):
-            if record.kind == b"M":
-                self._by_path.setdefault(record.text, []).append((contents, moves))
+        for kind, path, _, _ in _records(layer):
+            if kind == b"M":
+                self._by_path.setdefault(path, []).append((contents, moves))
                 moves += 1
-            elif record.kind != b"T":
+            elif kind != b"T":
                 contents += 1
 
     def __bool__(self) -> bool:
@@ -283,6 +283,11 @@ def _joined(pieces: Iterable[bytes]) -> Iterator[bytes]:
             yield b"".join(waiting)
             waiting, size = [], 0
     yield b"".join(waiting)
+
+
+def _whole(fd: int, size: int) -> bytes:
+    data = os.read(fd, size)
+    return data if len(data) == size else data + b"".join(_region(fd, len(data), size - len(data)))
 
 
 def _region(fd: int, offset: int, length: int) -> Iterator[bytes]:

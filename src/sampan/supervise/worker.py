@@ -1,6 +1,6 @@
 """The worker: forked by the keeper for a job that takes a core or a while; it answers and ends.
 
-Only layers it may unpack several of, one after another.
+Only layers it may unpack, or pack, several of, one after another.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ def run(sock: socket.socket) -> None:
 def _serve(sock: socket.socket, frame: m.Frame) -> bool:
     """Do a job and answer; return whether another may follow."""
     if isinstance(frame.message, m.Unpack) and frame.message.size is not None:
-        unpacked = _unpack_patiently(sock, frame.seq, frame.message, frame.fds[0])
+        another = _unpack_patiently(sock, frame.seq, frame.message, frame.fds[0])
     else:
         answer = _answer(lambda: _do(frame, sock))
         m.send(sock, answer, frame.seq)
-        unpacked = isinstance(answer, m.Unpacked)
-    for fd in frame.fds if unpacked else ():
+        another = isinstance(answer, m.Unpacked | m.Packed)
+    for fd in frame.fds if another else ():
         os.close(fd)
-    return unpacked
+    return another
 
 
 def _answer(do: Callable[[], m.Message]) -> m.Message:
@@ -121,7 +121,6 @@ def _pack(job: m.Pack, fd: int) -> m.Packed:
     from sampan.image.pack import pack_layer
 
     packed = pack_layer(job.layer, fd, compression=Compression(job.kind, job.level))
-    os.close(fd)
     return m.Packed(digest=packed.digest, size=packed.size, diff_id=packed.diff_id)
 
 
