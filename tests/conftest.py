@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from support.sampan import Sampan, new_root
 
 UNIT = Path(__file__).parent / "unit"
 ALLOWED_SKIPS = ("kernel: ", "missing kernel feature")
+
+
+def pytest_configure() -> None:
+    # Started in a shell's background it ignores SIGINT, and so would every program that a test interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from sampan.errors import InvalidInput
+from sampan.kernel.trees import remove_tree
 from sampan.rootfs.diff import changes
 from sampan.rootfs.overlay import Metadata
 from sampan.rootfs.union import Stack
@@ -18,7 +19,8 @@ from support.overlays import Overlay, actions, naive, perform, populate, tree
 
 @pytest.fixture
 def overlay(tmp_path):
-    return Overlay(tmp_path)
+    yield Overlay(tmp_path)
+    remove_tree(str(tmp_path))  # pytest, which cleans up in some later run, can't remove thousands of levels
 
 
 def told(overlay, own=()):
