@@ -6,16 +6,25 @@ import os
 import socket
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from sampan.errors import Conflict, SampanError
 from sampan.kernel import rtnetlink
+from sampan.kernel.netlink import Netlink
 from sampan.network import host, ops, plan
 from sampan.network.namespace import Namespace
 from sampan.network.perform import perform
-from sampan.spec.network import Subnet
+from sampan.spec.network import Endpoint, Network, Subnet
 from support.links import INSTANCE, attached, endpoint, ip, network, send, up
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 30) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not (met := condition()) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return met
 
 
 def addresses(link: dict) -> set[str]:
@@ -90,10 +99,7 @@ def test_the_last_holder_of_a_namespace_takes_the_links_along() -> None:
     with up(network()) as net:
         attached(net, endpoint()).close()
 
-        deadline = time.monotonic() + 30
-        while len(host.links(INSTANCE)) > 1 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert [link.name for link in host.links(INSTANCE)] == [net.link]
+        assert wait_until(lambda: [link.name for link in host.links(INSTANCE)] == [net.link])
 
 
 def test_detaching_removes_both_ends_though_the_container_renamed_its_own() -> None:
@@ -106,7 +112,8 @@ def test_detaching_removes_both_ends_though_the_container_renamed_its_own() -> N
             perform(plan.detach(end))
 
             names = {link["ifname"] for link in ip("link", "show", namespace=namespace)}
-            assert (names, [link.name for link in host.links(INSTANCE)]) == ({"lo", "eth0"}, [net.link])
+            assert names == {"lo", "eth0"}
+            assert end.link not in [link.name for link in host.links(INSTANCE)]
             perform(plan.detach(end))  # once more is no error
 
 
@@ -116,7 +123,7 @@ def test_a_step_that_is_refused_takes_back_those_before_it() -> None:
         with pytest.raises(SampanError, match=r"can't send all else by 10\.99\.0\.1: RTM_NEWROUTE.*: nexthop"):
             attached(net, end)
 
-        assert [link.name for link in host.links(INSTANCE)] == [net.link]
+        assert end.link not in [link.name for link in host.links(INSTANCE)]
 
 
 def test_a_name_that_is_taken_harms_no_one() -> None:
@@ -129,7 +136,7 @@ def test_a_name_that_is_taken_harms_no_one() -> None:
             assert ip("link", "show", first.link)[0]["ifalias"].endswith(first.container)
             with pytest.raises(Conflict, match="has an interface eth0 already"):
                 perform(plan.attach(net, endpoint(3), default_gateway=False), namespace=namespace)
-            assert len(host.links(INSTANCE)) == 2
+            assert [link.name for link in host.links(INSTANCE) if link.master] == [first.link]
 
 
 def test_a_bridge_of_the_user_is_used_and_neither_changed_nor_removed() -> None:
@@ -215,10 +222,7 @@ def test_no_thread_stays_in_a_containers_namespace() -> None:
                     continue  # ended meanwhile
             return [ns for ns in tasks if ns == inside]
 
-        deadline = time.monotonic() + 10
-        while those_inside() and time.monotonic() < deadline:
-            time.sleep(0.001)
-        assert not those_inside()
+        assert wait_until(lambda: not those_inside())
         assert namespace.call(lambda: os.readlink("/proc/thread-self/ns/net")) == inside
 
 
@@ -249,3 +253,100 @@ def test_settings_of_an_interface_that_the_user_gives_are_written() -> None:
 
         assert namespace.call(lambda: read("conf/eth0/log_martians")) == "1"
         assert namespace.call(lambda: read("neigh/eth0/gc_stale_time")) == "61"
+
+
+def test_a_full_bridge_is_said_to_be_full_and_nothing_stays() -> None:
+    def fill() -> tuple[str, int]:
+        net = network()
+        perform(plan.bridge_up(net))
+        with Netlink() as netlink:
+            master = rtnetlink.settings(master=rtnetlink.link(netlink.get(rtnetlink.get_link(net.link))).index)
+            peers = ((f"a{n}", rtnetlink.veth_peer(f"b{n}", b"")) for n in range(1023))
+            netlink.batch([rtnetlink.new_link(name, "veth", peer, settings=master) for name, peer in peers])
+        with pytest.raises(Conflict) as caught:
+            attached(net, endpoint())
+        return caught.value.message, len(host.links(INSTANCE))
+
+    with Namespace.new() as another_host:  # which takes its links along faster than they are removed one by one
+        message, left = another_host.call(fill)
+
+    assert message.endswith("has 1,023 ports, and a bridge takes no more")
+    assert left == 1
+
+
+def test_links_that_come_and_go_leave_neither_descriptor_nor_thread_nor_link() -> None:
+    def open_ones() -> tuple[int, int]:
+        return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+
+    with up(network()) as net:
+        attached(net, endpoint()).close()
+        before = open_ones()
+
+        for number in range(150):
+            end = endpoint(2 + number % 100)
+            with attached(net, end):
+                if number % 20 == 0:
+                    perform(plan.detach(end))
+
+        assert wait_until(lambda: open_ones() == before)
+        assert wait_until(lambda: [link.name for link in host.links(INSTANCE)] == [net.link])
+
+
+def test_a_container_full_of_links_of_its_own_is_connected_and_disconnected_all_the_same() -> None:
+    with up(network()) as net, attached(net, endpoint()) as namespace:
+        requests = [rtnetlink.new_link(f"x{n}", "veth", rtnetlink.veth_peer(f"y{n}", b"")) for n in range(300)]
+        namespace.call(lambda: send(*requests))
+        end = endpoint(3, interface="eth1")
+
+        perform(plan.attach(net, end, default_gateway=False), namespace=namespace)
+
+        assert addresses(ip("address", "show", "eth1", namespace=namespace)[0]) == {"172.30.0.3/16", "fd01::3/64"}
+        perform(plan.detach(end))
+        assert end.link not in [link.name for link in host.links(INSTANCE)]
+
+
+@pytest.fixture
+def netns() -> Iterator[str]:
+    """Yield the name of a namespace of ip-netns(8)."""
+    name = f"sampan-test-{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    yield name
+    subprocess.run(["ip", "netns", "delete", name], check=True)
+
+
+@pytest.mark.parametrize("ipv6", [True, False], ids=["with IPv6", "without"])
+def test_the_shell_lines_make_the_same_network(netns: str, ipv6: bool) -> None:
+    given = {} if ipv6 else {"subnets": (Subnet(subnet="172.30.0.0/16", gateway="172.30.0.1"),)}
+    net = network(ipv6=ipv6, inter_container=False, **given)
+    end = endpoint() if ipv6 else endpoint(addresses=("172.30.0.2/16",), gateways=("172.30.0.1",))
+    with up(net), attached(net, end) as namespace:
+        made = everything(net, end, namespace)
+    wait_until(lambda: not host.links(INSTANCE))
+
+    steps = (*plan.bridge_up(net), *plan.attach(net, end, default_gateway=True))
+    script = "set -e\n" + "".join(f"{step.shell()}\n" for step in steps)
+    subprocess.run(["sh"], input=script.encode(), env={**os.environ, "netns": netns}, check=True)
+
+    with open(f"/run/netns/{netns}", "rb") as file, Namespace(os.dup(file.fileno())) as namespace:
+        assert everything(net, end, namespace) == made
+    perform((*plan.detach(end), *plan.bridge_down(net)))
+
+
+CHANGING = {"ifindex", "link_index", "link_netnsid", "valid_life_time", "preferred_life_time", "linkinfo", "stats64"}
+
+
+def everything(net: Network, end: Endpoint, namespace: Namespace) -> list:
+    """Return what ip(8) says of both sides, without numbers that are never the same."""
+
+    def lasting(value):
+        if isinstance(value, dict):
+            return {k: lasting(v) for k, v in value.items() if k not in CHANGING}
+        return [lasting(v) for v in value] if isinstance(value, list) else value
+
+    wait_until(lambda: ip("link", "show", "eth0", namespace=namespace)[0]["operstate"] == "UP")
+    wait_until(lambda: ip("link", "show", net.link)[0]["operstate"] == "UP")
+    hosts = [ip("address", "show", name)[0] for name in (net.link, end.link)]
+    hosts[1]["address"] = ""  # which the kernel draws
+    isolated = ip("link", "show", end.link)[0]["linkinfo"]["info_slave_data"]["isolated"]
+    inside = [ip(*words.split(), namespace=namespace) for words in ("address show", "-4 route show", "-6 route show")]
+    return lasting([hosts, isolated, inside, ip("neighbour", "show", "172.30.0.2")])

@@ -75,7 +75,7 @@ def ip(*words: str, namespace: Namespace | None = None) -> list[dict]:
     return json.loads((namespace.call(ask) if namespace else ask()) or b"[]")
 
 
-def send(request) -> None:
-    """Send one request in this thread's namespace."""
+def send(*requests) -> None:
+    """Send requests in this thread's namespace."""
     with Netlink() as netlink:
-        netlink.batch([request])
+        netlink.batch(requests)

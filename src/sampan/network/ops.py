@@ -1,7 +1,7 @@
 """The kernel steps of which a container's network is made, as data, in the words of ip(8).
 
 They are computed by `plan.py` and performed by `perform.py`. Those that are `inside` happen in the container's network
-namespace, the others in the host's.
+namespace, the others in the host's. Their shell lines call the container's namespace "$netns", a name of ip-netns(8).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class MakeVeth(Operation, frozen=True, tag="make-veth", kw_only=True):
 
     def shell(self) -> str:
         mtu = f" mtu {self.mtu}" if self.mtu else ""
-        peer = f"{quote(self.interface)}{_settings(self.mac, self.mtu)} netns $pid"
+        peer = f"{quote(self.interface)}{_settings(self.mac, self.mtu)} {_THERE}"
         return f"ip link add {quote(self.link)}{mtu} type veth peer name {peer}"
 
 
@@ -65,7 +65,7 @@ class MakeMacvlan(Operation, frozen=True, tag="make-macvlan", kw_only=True):
 
     def shell(self) -> str:
         made = f"ip link add link {quote(self.parent)} name {quote(self.interface)}{_settings(self.mac, self.mtu)}"
-        return f"{made} netns $pid type macvlan mode {self.mode}"
+        return f"{made} {_THERE} type macvlan mode {self.mode}"
 
 
 class MakeIpvlan(Operation, frozen=True, tag="make-ipvlan", kw_only=True):
@@ -84,7 +84,7 @@ class MakeIpvlan(Operation, frozen=True, tag="make-ipvlan", kw_only=True):
 
     def shell(self) -> str:
         made = f"ip link add link {quote(self.parent)} name {quote(self.interface)}{_settings('', self.mtu)}"
-        return f"{made} netns $pid type ipvlan mode {self.mode} {self.flag}"
+        return f"{made} {_THERE} type ipvlan mode {self.mode} {self.flag}"
 
 
 class JoinBridge(Operation, frozen=True, tag="join-bridge"):
@@ -170,7 +170,7 @@ class SetSysctl(Operation, frozen=True, tag="set-link-sysctl"):
 
     def shell(self) -> str:
         line = f"echo {quote(self.value)} > {quote(self.path)}"
-        return f"nsenter --target $pid --net sh -c {quote(line)}" if self.inside else line
+        return f'nsenter --net="/run/netns/$netns" sh -c {quote(line)}' if self.inside else line
 
 
 class AddAddress(Operation, frozen=True, tag="add-address"):
@@ -244,8 +244,11 @@ Step = MakeBridge | MakeVeth | MakeMacvlan | MakeIpvlan | RemoveLink | SetSysctl
 """Every step."""
 
 
+_THERE = 'netns "$netns"'
+
+
 def _ip(inside: bool, words: str) -> str:
-    return f"nsenter --target $pid --net ip {words}" if inside else f"ip {words}"
+    return f'ip -n "$netns" {words}' if inside else f"ip {words}"
 
 
 def _settings(mac: str, mtu: int) -> str:
