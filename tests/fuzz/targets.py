@@ -29,6 +29,7 @@ from sampan.image.referrers import read_index
 from sampan.image.refusals import errors_of
 from sampan.image.transfer import Choice, copy
 from sampan.image.unpack import unpack_layer
+from sampan.network import dns, names
 from sampan.registry.access import Open
 from sampan.registry.call import Policy
 from sampan.registry.log import Log
@@ -79,6 +80,25 @@ def read_location(data: bytes) -> None:
     """What is accepted is read again from its own text as the same."""
     location = Location.parse(data.decode("latin-1"))
     assert Location.parse(str(location)) == location
+
+
+def ask_for_name(data: bytes) -> None:
+    """A container's query: it is answered, refused or passed on, and what another server says to it is told apart."""
+    try:
+        query = dns.read_query(data)
+    except SampanError:
+        dns.malformed(data)
+        raise
+    if query is None:
+        return
+    assert dns.is_answer(dns.answer(query), query.id, query)
+    sent = dns.forwarded(query, data, 1)
+    assert len(sent) == len(data)
+    assert dns.read_query(sent) is not None
+    dns.is_answer(b"\0\1\x80" + data[3:], 1, query)
+    names.find(_NAMES, names.read_head(_NAMES), query.name)
+    names.find_reverse(_NAMES, names.read_head(_NAMES), query.name)
+    names.read_head(data)
 
 
 class _Nowhere:
@@ -325,6 +345,9 @@ _RECIPE = (
     + _record(b"S", 1, b"d/a") + bytes(8) + b"\x05" + bytes(7)
 )  # fmt: skip
 
+_NAMES = b"sampan names 1 net 172.18.0.0/16 fd00::/64\nweb 172.18.0.2 fd00::2\n\t2.0.18.172.in-addr.arpa web.net\n"
+_QUERY = b"\0\7\1\0\0\1\0\0\0\0\0\0"
+
 TARGETS = {
     "tar": Target(read_tar, _archives(), _TAR_WORDS, _mend_headers),
     "unpack": Target(unpack, _archives(), _TAR_WORDS, _mend_headers, root=True),
@@ -354,6 +377,15 @@ TARGETS = {
         read_refusal, [b'{"errors":[{"code":"DENIED","message":"no","detail":1}]}', b'{"details":"no"}'], _JSON_WORDS
     ),
     "registry": Target(serve_registry, _requests(), _HTTP_WORDS),
+    "dns": Target(
+        ask_for_name,
+        [
+            _QUERY + b"\3web\0\0\1\0\1",
+            _QUERY[:-1] + b"\1\3WWW\7example\0\0\x1c\0\1\0\0\x29\x04\xd0\0\0\x80\0\0\0",
+            _QUERY + b"\x012\x010\x0218\x03172\7in-addr\4arpa\0\0\x0c\0\1",
+        ],
+        (b"\xc0\x0c", b"\xc0\0", b"\x3f", b"\0\0\x29\xff\xff\0\0\0\0\xff\xff", b"\1.", b"\1 ", b"\4arpa\0"),
+    ),
     "challenge": Target(
         read_challenge,
         [b'Bearer realm="https://a/token",service="b",scope="repository:c:pull"', b'Basic realm="x", Bearer realm=y'],

@@ -119,9 +119,13 @@ class Container:
         with open(f"{self.world.dirs.shim(self.id)}/state.json", encoding="utf-8") as file:
             return json.load(file)
 
-    def launch(self, *args: str, shared: Sequence[str] = (), resources: Any = None, **options: Any) -> m.Launched:
+    def launch(
+        self, *args: str, shared: Sequence[str] = (), resources: Any = None, netns: str | None = None, **options: Any
+    ) -> m.Launched:
         terminal = options.get("tty", False)
         self.spec = self.world.spec(self.id, args, terminal=terminal, shared=shared, resources=resources)
+        if netns:
+            self.spec = _in_network(self.spec, netns)
         log = options.pop("log", m.LogConfig(path=self.log_path))
         plan_ = encode(plan(self.spec, self.world.host, id=self.id, cgroup_parent=self.world.parent))
         message = m.Launch(id=self.id, spec=msgspec.json.encode(self.spec), plan=plan_, log=log, **options)
@@ -162,11 +166,24 @@ class Container:
         return status
 
 
-class World:
-    """An instance with the tiny server; `keeper` is the channel that the server has to the keeper."""
+def _in_network(spec: oci.Spec, path: str) -> oci.Spec:
+    """Return a configuration with a network namespace that is there."""
+    assert spec.linux
+    namespaces = tuple(
+        oci.Namespace(type=n.type, path=path if n.type == "network" else None) for n in spec.linux.namespaces
+    )
+    return msgspec.structs.replace(spec, linux=msgspec.structs.replace(spec.linux, namespaces=namespaces))
 
-    def __init__(self, root: Path) -> None:
+
+class World:
+    """An instance with the tiny server; `keeper` is the channel that the server has to the keeper.
+
+    With a `resolv_conf`, that file is what its processes see as the host's.
+    """
+
+    def __init__(self, root: Path, resolv_conf: Path | None = None) -> None:
         self.root = root
+        self.resolv_conf = resolv_conf
         self.dirs = find(str(root))
         self.host = probe()
         self.containers: list[Container] = []
@@ -185,6 +202,9 @@ class World:
             "--server",
             TINY_SERVER,
         ]
+        if self.resolv_conf:
+            mount = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
+            command = ["unshare", "-m", "sh", "-c", mount, str(self.resolv_conf), *command]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         assert done.returncode == 0, done.stderr
         self.connect()

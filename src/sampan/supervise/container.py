@@ -19,6 +19,7 @@ from sampan.supervise.attach import Client
 from sampan.supervise.launcher import launched
 from sampan.supervise.logfile import LogFile
 from sampan.supervise.loop import IN
+from sampan.supervise.names import Names, Scope, open_again, ports, take_sockets
 from sampan.supervise.process import Process, clock_ns, exit_code, find, inodes_of, reopen
 from sampan.supervise.streams import Streams, close_all, nowhere, pipes
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _FINISHED_EXECS = 32
 _WRITE_AGAIN_S = 0.5
+_BIND_AGAIN_S = 1.0
 
 
 class Container:
@@ -53,6 +55,7 @@ class Container:
         self._waiting: list[tuple[Client, bytes, bytes]] = []  # with the detach keys and what was read already
         self._parting: list[Streams] = []
         self._log: LogFile | None = None
+        self._names: Names | None = None
         self._collected: dict[int, int] = {}
         self._torn_down = False
         self._unwritten = False
@@ -130,6 +133,8 @@ class Container:
         init.inodes = given.inodes
         ends = {stream: next(fds) for stream in given.streams}
         self._supervise(init, ends, closes_stdin=given.stdin_once)
+        if given.names:
+            self._names = Names(self._loop, Scope(*given.names), [next(fds), next(fds)], init.pidfd)
 
     def take_clients(self, given: Handover, fds: Iterator[int]) -> None:
         """Take the clients that have attached before there was a container."""
@@ -171,6 +176,7 @@ class Container:
             self._dismiss_waiting()
             self._duplicates.release(init)
             init.streams.close()
+            self._close_names()
             self._init = None
             self.change(phase="empty", pid=None, start_time=None, cgroups=(), started_at_ns=None)
             raise
@@ -299,6 +305,35 @@ class Container:
         control.freeze(cgroups, frozen)
         self.change(phase=phase)
 
+    # --------------------------------------------------------------------------------------------- names
+
+    def answer_names(self, message: m.AnswerNames, fds: list[int]) -> None:
+        """Answer names on the sockets that are given, or others on those that are there."""
+        init = self.process(None)
+        scope, names_ports = Scope.of(message), self.state.names_ports
+        if sockets := take_sockets(fds):
+            self._close_names()
+            self._names, names_ports = Names(self._loop, scope, sockets, init.pidfd), ports(sockets)
+        elif self._names:
+            self._names.set(scope)
+        else:
+            raise InvalidInput("answering names needs two sockets")
+        self.change(names=message, names_ports=names_ports)
+
+    def _serve_names_again(self) -> None:
+        """Bind what a killed shim had bound. While that can't be, the container has it: then try again."""
+        if self._names or not self._init or not self.state.names:
+            return
+        if sockets := open_again(self.state.names_ports, self._init.pidfd):
+            self._names = Names(self._loop, Scope.of(self.state.names), sockets, self._init.pidfd)
+        else:
+            self._loop.call_later(_BIND_AGAIN_S, self._serve_names_again)
+
+    def _close_names(self) -> None:
+        if self._names:
+            self._names.close()
+        self._names = None
+
     # ----------------------------------------------------------------------------------------------- ends
 
     def _ended(self, process: Process) -> None:
@@ -361,6 +396,7 @@ class Container:
         self.change(phase="exited", exited=exited)
         init.reap()
         self._tell(exited)
+        self._close_names()
         init.streams.finish()
         self._parting.append(init.streams)
         self._drop(init)
@@ -405,6 +441,7 @@ class Container:
             if process_found:
                 self._adopt(process_found, dict(reopen(task.pid, task.streams)))
         if self._init:
+            self._serve_names_again()
             self.change(phase=self._present_phase())
         else:
             self._bury()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import marshal
 import socket
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,6 +41,7 @@ class Handover(NamedTuple):
     unread: bytes  # of the first channel: read, and not answered
     unread_fds: int
     clients: tuple[tuple[tuple[str, ...], bytes, bytes], ...]  # (streams, detach keys, already read)
+    names: tuple[Any, ...] | None  # the fields of `names.Scope`
 
 
 def give(sock: socket.socket, handover: Handover, descriptors: Sequence[int]) -> None:

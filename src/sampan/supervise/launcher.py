@@ -19,6 +19,7 @@ from sampan.errors import Conflict, InvalidInput, SampanError, from_os_error
 from sampan.runtime import container as runtime
 from sampan.runtime.plan import decode
 from sampan.supervise import handover, messages as m, state as facts
+from sampan.supervise.names import Scope, ports, take_sockets
 from sampan.supervise.process import clock_ns, inodes_of
 from sampan.supervise.streams import close_all, pipes
 
@@ -72,6 +73,7 @@ class Launcher:
         self._clients: list[tuple[int, m.Attach]] = []
         self._launched = False
         self._ends: dict[str, int] = {}
+        self._names: list[int] = []  # the sockets of the name server
 
     def serve(self) -> None:
         """Answer until there is a container, which is the shim's then, or it is clear that there will be none."""
@@ -123,6 +125,8 @@ class Launcher:
                 self._clients.append((fds.pop(0), message))
             case m.Attach():
                 raise InvalidInput("an attach needs the client's connection")
+            case m.AnswerNames():
+                self._answer_names(message, fds)
             case m.Launch():
                 return self._launch(message)
             case m.Forget():
@@ -130,6 +134,16 @@ class Launcher:
             case _:
                 raise Conflict(f"container {self._state.id} is not running")
         return m.Done()
+
+    def _answer_names(self, message: m.AnswerNames, fds: list[int]) -> None:
+        """Keep the sockets for the shim."""
+        taken = take_sockets(fds) or self._names
+        if not taken:
+            raise InvalidInput("answering names needs two sockets")
+        if taken is not self._names:
+            close_all(self._names)
+        self._names = taken
+        self._state = msgspec.structs.replace(self._state, names=message, names_ports=ports(taken))
 
     def _launch(self, message: m.Launch) -> m.Launched:
         """Make the container; note it on the disk and with the keeper; only then execute its program.
@@ -195,6 +209,8 @@ class Launcher:
         close_all(self._ends.values())
         self._ends = {}
         self._state = facts.State(id=self._state.id, shim_pid=self._state.shim_pid, boot_id=self._state.boot_id)
+        close_all(self._names)
+        self._names = []
         self._dismiss()
 
     def _dismiss(self) -> None:
@@ -229,9 +245,10 @@ class Launcher:
             unread=unread,
             unread_fds=len(unread_fds),
             clients=tuple((tuple(a.streams), a.detach_keys, a.already_read) for _, a in self._clients),
+            names=tuple(Scope.of(state.names)) if state.names else None,
         )
         descriptors = [self._directory_fd, self._listening.fileno(), self._first.fileno(), running.pidfd]
-        descriptors += [*self._ends.values(), *unread_fds, *(fd for fd, _ in self._clients)]
+        descriptors += [*self._ends.values(), *self._names, *unread_fds, *(fd for fd, _ in self._clients)]
         if given.gated:
             descriptors.append(running.gate_fd)
         try:

@@ -6,7 +6,8 @@ number (both big-endian), and a MessagePack document `{"type": …}`; the descri
 answer `Refused` when they can't.
 
 Both ends know `VERSION`; a shim outlives the server that forked it, so version N of the server reads N-1's frames:
-fields are only ever added, with defaults.
+fields are only ever added, with defaults. What a later version has added is not sent to a shim of an earlier one, whose
+`Status` tells its version: 2 added `AnswerNames`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-VERSION = 1
+VERSION = 2
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
@@ -174,6 +175,21 @@ class Update(Message, frozen=True, kw_only=True, tag="update"):
     writes: tuple[tuple[str, str, str], ...]
 
 
+class AnswerNames(Message, frozen=True, kw_only=True, tag="answer-names"):
+    """Answer DNS queries in the container's network namespace. Answered by `Done` or `Refused`.
+
+    Beside it the sockets, bound there to 127.0.0.11: of UDP, then the listening one of TCP. Without them what is
+    answered changes, on those that are there. Best sent before `Launch`: the shim itself decodes no message then, and
+    stays smaller.
+    """
+
+    files: tuple[str, ...]  # RUN/networks/ID.names of the networks that it is on, in the order in which they are asked
+    links: tuple[tuple[str, str], ...] = ()  # names of its own for others: (alias, name)
+    servers: tuple[str, ...] = ()  # asked for the rest from where the container is; none: the host's, from the host
+    forward: bool = True  # whether the host's servers are asked
+    qualified: bool = False  # a name of one label is not asked for: resolv.conf says `ndots`, resolvers add a domain
+
+
 class Forget(Message, frozen=True, kw_only=True, tag="forget"):
     """The server has recorded the exit: remove the shim's directory and end. Refused while the container runs."""
 
@@ -253,6 +269,7 @@ class Status(Message, frozen=True, kw_only=True, tag="status", omit_defaults=Fal
     cgroups: tuple[tuple[str, str], ...] = ()  # (controller, absolute directory); v2: ("", directory)
     lost_output: bool = False  # a shim and the keeper were both killed: what was written meanwhile is not in the log
     dropped_log_lines: int = 0  # the disk was full
+    names: AnswerNames | None = None  # the last one
 
 
 # ------------------------------------------------------------------------------------------ keeper ↔ shim
@@ -402,7 +419,7 @@ class Remove(Message, frozen=True, kw_only=True, tag="remove"):
 
 Request = (
     ForkShim | ForkWorker | Leave | Restart
-    | Hello | Launch | Go | Exec | Attach | Resize | Signal | Freeze | Update | Forget
+    | Hello | Launch | Go | Exec | Attach | Resize | Signal | Freeze | Update | AnswerNames | Forget
     | Unpack | Pack | Position | Feed | Map | Remove | Changes | Compose | Export
     | Keep | Hold | Release | Become
 )  # fmt: skip

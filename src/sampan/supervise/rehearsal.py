@@ -47,14 +47,24 @@ def _play() -> None:
             ours, theirs = socket.socketpair()
             return closing.enter_context(ours), closing.enter_context(theirs)
 
+        def bound(type: int) -> socket.socket:
+            sock = closing.enter_context(socket.socket(socket.AF_INET, type))
+            sock.bind(("127.0.0.1", 0))
+            return sock
+
         output, end = os.pipe()
         ours, theirs = pair()
+        udp, tcp = bound(socket.SOCK_DGRAM), bound(socket.SOCK_STREAM)
+        tcp.listen()
         listening, _ = pair()
         server, first = pair()
         keeper, _ = pair()
         pidfd = open_fd(os.pidfd_open(os.getpid()))
         beside = [open_fd(os.open("/", os.O_PATH)), listening.fileno(), first.fileno(), pidfd, open_fd(output)]
-        give(theirs, _HANDOVER, beside)
+        beside += [os.dup(udp.fileno()), os.dup(tcp.fileno())]
+        file = open_fd(os.memfd_create("names"))
+        os.write(file, b"sampan names 1 net\nweb 192.0.2.1 192.0.2.2\n")
+        give(theirs, _HANDOVER._replace(names=((f"/proc/self/fd/{file}",), (), (), False, False)), beside)
         taken = take(ours)
         assert taken
         loop = shim.resume(keeper, *taken)
@@ -62,10 +72,15 @@ def _play() -> None:
         m.send(server, m.Attach(streams=frozenset({"stdout"})), 2, [pair()[0].fileno()])
         os.write(end, b"a line of output\n" * 200)
         os.close(end)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.sendto(_QUERY, udp.getsockname())
+            client.sendto(_QUERY, udp.getsockname())
         loop.call_later(0.002, loop.stop)
         loop.run()
         loop.close()
 
+
+_QUERY = b"\0\1\1\0\0\1\0\0\0\0\0\0\3web\0\0\1\0\1"
 
 _HANDOVER = Handover(
     id="",
@@ -84,4 +99,5 @@ _HANDOVER = Handover(
     unread=b"",
     unread_fds=0,
     clients=(),
+    names=None,
 )

@@ -130,6 +130,8 @@ class Shim:
                 container.freeze(frozen=message.frozen)
             case m.Update():
                 control.update(container.cgroups(), message.writes)
+            case m.AnswerNames():
+                container.answer_names(message, fds)
             case m.Forget():
                 self._forget()
             case m.Keep():

@@ -40,6 +40,7 @@ class State(Status, frozen=True, kw_only=True, tag="status"):
     stdin_once: bool = False
     own_pid_namespace: bool = True  # with its init all processes of the container have ended
     log: LogConfig = LogConfig(path=None)
+    names_ports: tuple[int, int] = (0, 0)  # of the name server: UDP, TCP; its successor has the same
 
 
 encode = msgspec.json.Encoder().encode
