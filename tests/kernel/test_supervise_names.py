@@ -432,9 +432,9 @@ def test_a_shim_that_has_not_been_asked_is_as_small_as_one_without_a_name_server
     without = [world.run("sleep", "1000") for _ in range(3)]
     idle = [Answering(world, netns, files=(put(world, WEB),)) for _ in range(3)]
     asked = [Answering(world, netns, files=(put(world, WEB),)) for _ in range(3)]
-    for names in asked:
+    for each in asked:
         for _ in range(100):
-            names.ask("web")
+            each.ask("web")
 
     smallest = min(private_kib(c.shim_pid) for c in without)
     assert max(private_kib(n.container.shim_pid) for n in idle) < smallest + 150
