@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from support.peers import CGROUPS, Docker as Dockerd, podman_environment, remove_cgroups, runc_bundle
@@ -20,7 +20,9 @@ class Contender(ABC):
     """What is asked of each; `groups` hold the CPU time of all its processes."""
 
     name = ""
+    network = "none"  # that containers are on
     runner: Runner
+    environment: Mapping[str, str]  # of its client
     groups: Sequence[Path] = ()
 
     @abstractmethod
@@ -50,8 +52,8 @@ class Sampan(Contender):
     def __init__(self, base: Path, tar: Path) -> None:
         self.instance = Instance(base / "s")
         self.instance("import", tar, "busybox")
-        environment = {"SAMPAN_ROOT": str(self.instance.root)}
-        self.runner = Runner("sampan-bench-sampan", environment)
+        self.environment = {"SAMPAN_ROOT": str(self.instance.root)}
+        self.runner = Runner("sampan-bench-sampan", self.environment)
         # Keeper and server left every group at their start; their CPU time is to be counted.
         for pid in (self.keeper, self.server):
             (self.runner.group / "cgroup.procs").write_text(str(pid))
@@ -66,13 +68,13 @@ class Sampan(Contender):
         return self.instance.info("ServerPid")
 
     def run_command(self) -> list[str]:
-        return [PROGRAM, "run", "--rm", "--network", "none", "busybox", "true"]
+        return [PROGRAM, "run", "--rm", "--network", self.network, "busybox", "true"]
 
     def execute(self) -> float:
         return self.runner(PROGRAM, "exec", "c0", "true").wall_ms
 
     def start(self, name: str, *command: str, flags: Sequence[str] = ()) -> None:
-        self.runner(PROGRAM, "run", "-d", "--name", name, "--network", "none", *flags, "busybox", *command)
+        self.runner(PROGRAM, "run", "-d", "--name", name, "--network", self.network, *flags, "busybox", *command)
 
     def ps(self) -> float:
         return self.runner(PROGRAM, "ps").wall_ms
@@ -94,19 +96,20 @@ class Docker(Contender):
     def __init__(self, base: Path, tar: Path, daemon: Dockerd | None = None) -> None:
         self.docker = daemon or Dockerd(base / "d", "sampan-bench-docker")
         self.docker("import", tar, "busybox", check=True)
-        self.runner = Runner("sampan-bench-docker", {"DOCKER_HOST": f"unix://{self.docker.socket}"})
+        self.environment = {"DOCKER_HOST": f"unix://{self.docker.socket}"}
+        self.runner = Runner("sampan-bench-docker", self.environment)
         self.groups = (self.runner.group,)
         for pid in self.daemons():
             (self.runner.group / "cgroup.procs").write_text(str(pid))
 
     def run_command(self) -> list[str]:
-        return ["docker", "run", "--rm", "--network", "none", "busybox", "true"]
+        return ["docker", "run", "--rm", "--network", self.network, "busybox", "true"]
 
     def execute(self) -> float:
         return self.runner("docker", "exec", "c0", "true").wall_ms
 
     def start(self, name: str, *command: str, flags: Sequence[str] = ()) -> None:
-        self.runner("docker", "run", "-d", "--name", name, "--network", "none", *flags, "busybox", *command)
+        self.runner("docker", "run", "-d", "--name", name, "--network", self.network, *flags, "busybox", *command)
 
     def ps(self) -> float:
         return self.runner("docker", "ps").wall_ms
@@ -139,7 +142,7 @@ class Podman(Contender):
         return [*self._run(), "--rm", "busybox", "true"]
 
     def _run(self) -> list[str]:
-        return ["podman", "run", "--network", "none", "--cgroup-parent", "/sampan-bench-podman/all"]
+        return ["podman", "run", "--network", self.network, "--cgroup-parent", "/sampan-bench-podman/all"]
 
     def execute(self) -> float:
         return self.runner("podman", "exec", "c0", "true").wall_ms
@@ -173,7 +176,8 @@ class Runtime(Contender):
         self.idle = runc_bundle(self.directory / "idle", rootfs, f"/{group}/idle", ["sleep", "100000"])
         empty = self.directory / "empty"
         empty.mkdir()
-        self.runner = Runner(group, {}, cover_unified=empty if name == "crun" else None)
+        self.environment: dict[str, str] = {}
+        self.runner = Runner(group, self.environment, cover_unified=empty if name == "crun" else None)
         self.groups = (self.runner.group,)
         self.state = [name, "--root", str(self.directory / "state")]
 

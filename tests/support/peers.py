@@ -21,14 +21,16 @@ CGROUPS = Path("/sys/fs/cgroup")
 class Docker:
     """A dockerd with all its state in one directory, and the real client pointed at a socket."""
 
-    def __init__(self, directory: Path, cgroup: str, *, own_network: bool = True) -> None:
+    def __init__(self, directory: Path, cgroup: str, *, own_network: bool = True, bridged: bool = False) -> None:
+        """`bridged`: it makes networks, and sets forwarding and firewall rules in the namespace it is in."""
         self.directory, self.cgroup = directory, cgroup
         self.socket = directory / "docker.sock"
         self._plugins = Path("/run/docker/plugins").exists()
         directory.mkdir(parents=True, exist_ok=True)
         self._log = (directory / "dockerd.log").open("wb")
-        # Its own network namespace: it would set forwarding and firewall rules in ours.
-        options = ("--bridge=none", "--iptables=false", "--ip-forward=false", f"--cgroup-parent={cgroup}")
+        options = [f"--cgroup-parent={cgroup}"]
+        if not bridged:
+            options += ["--bridge=none", "--iptables=false", "--ip-forward=false"]
         self.server = subprocess.Popen(
             [*(("unshare", "-n") if own_network else ()), "dockerd", "--data-root", directory / "data",
              "--exec-root", directory / "exec", "--pidfile", directory / "pid", "--host", f"unix://{self.socket}",
