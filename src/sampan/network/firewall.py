@@ -1,44 +1,54 @@
 """The firewall of one instance: sampan's own nftables table, and what it must ask of the host around it.
 
-One table, `inet sampan-INSTANCE`, whose rules never change: networks and published ports are elements of its sets and
-maps, so that every change is one transaction of elements, as long as what changes. `firewall_plan` says what is in it.
+One table, `inet sampan-INSTANCE`, whose rules never change (`firewall_rules`): networks and published ports are
+elements of its sets and maps (`firewall_plan`), so that every change is one transaction, as long as what changes.
 
-Beside the table there are three things of the host: sysctls (forwarding, `route_localnet`), at most one accept in
-another's chain that drops forwarded packets, and connection tracking's UDP entries. Each is recorded and undone.
+Beside the table there are three things of the host: its switches (`forwarding`), at most one accept in another's chain
+that drops what is forwarded, and UDP flows that connection tracking remembers. Each is recorded and undone.
 """
-
-# ruff: noqa: ARG002
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import errno
+from threading import Lock
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from sampan.errors import Unsupported
+from sampan.errors import Conflict, Unsupported, doing
+from sampan.kernel.netlink import NetlinkError
+from sampan.kernel.nfnetlink import Nfnetlink
+from sampan.network import firewall_perform as perform, firewall_plan as plan
+from sampan.network.firewall_ops import RedirectNames, RemoveTable
+from sampan.network.flows import flows, forget, is_local, packed
+from sampan.network.forwarding import Switches, write
 
 if TYPE_CHECKING:
-    import _socket
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from sampan.network.firewall_ops import Element, FirewallOperation
+    from sampan.network.firewall_plan import Contents
     from sampan.spec.network import Network, PublishedPort
 
+T = TypeVar("T")
 
-class HasSocket(Protocol):
-    """What `redirect_names` needs of a network namespace."""
-
-    def socket(self, family: int, type: int, proto: int = 0, /) -> _socket.socket:
-        """Open a socket in it."""
+_LOST = frozenset({errno.ENOENT, errno.EEXIST, errno.EBUSY})
+"""What the kernel says where the table isn't as we remember it."""
 
 
 class Firewall:
     """The table of one instance and what belongs to it. Every method is atomic and idempotent; any thread may call it.
 
     `record` is a file under RUN in which changes of the host outside the table are written before they are made. The
-    firewall works in the network namespace of the process.
+    firewall works in the network namespace of the thread that first uses it.
     """
 
     def __init__(self, instance: str, record: str) -> None:
         self.instance = instance
-        self.record = record
+        self.table = plan.table_name(instance)
+        self._lock = Lock()
+        self._netlink: Nfnetlink | None = None
+        self._switches = Switches(record)
+        self._networks: dict[str, Network] = {}
+        self._wanted: Contents | None = None  # None: not looked at yet
 
     def sync(
         self, networks: Iterable[Network], published: Iterable[tuple[Sequence[str], Sequence[PublishedPort]]] = ()
@@ -48,15 +58,31 @@ class Firewall:
         `published` is (addresses of a container, its ports) of every running container. Without networks the table and
         all that was changed of the host go away.
         """
-        raise Unsupported("can't change the firewall: not built")
+        with self._lock, doing("can't set up the firewall"):
+            self._networks = {n.id: n for n in networks if plan.network_elements(n)}
+            if not self._networks:
+                self._forget_all()
+                return
+            elements = [e for n in self._networks.values() for e in plan.network_elements(n)]
+            elements += (e for addresses, ports in published for e in plan.port_elements(addresses, ports))
+            self._repair(plan.contents(elements))
+            self._switches.set(plan.forwarding(self._networks.values()))
+            self._open_loopback(elements)
 
     def add_network(self, network: Network) -> None:
         """Let a bridge network (made before or after, by its `link`) reach what it may. Others need no firewall."""
-        raise Unsupported("can't change the firewall: not built")
+        with self._lock, doing(f"can't let network {network.name} through the firewall"):
+            elements = plan.network_elements(network)
+            if elements:
+                self._add(elements)
+                self._networks[network.id] = network
+                self._switches.set(plan.forwarding((network,)))
 
     def remove_network(self, network: Network) -> None:
         """Take it back; its containers are gone already."""
-        raise Unsupported("can't change the firewall: not built")
+        with self._lock, doing(f"can't take network {network.name} out of the firewall"):
+            self._networks.pop(network.id, None)
+            self._remove(plan.network_elements(network))
 
     def publish(self, addresses: Sequence[str], ports: Sequence[PublishedPort]) -> None:
         """Lead ports of the host to a container, all in one transaction, and flush UDP flows that began before.
@@ -65,16 +91,126 @@ class Firewall:
         the one of its host address's version, and nowhere if there is none ("::" with an IPv4-only container: the
         shim relays that). A port whose host address and number lead elsewhere already raises Conflict.
         """
-        raise Unsupported("can't change the firewall: not built")
+        elements = plan.port_elements(addresses, ports)
+        if not elements:
+            return
+        with self._lock, doing(f"can't publish {_ports(ports)}"):
+            self._add(elements)
+            self._open_loopback(elements)
+            self._flush(elements, ending=False)
 
     def unpublish(self, addresses: Sequence[str], ports: Sequence[PublishedPort]) -> None:
         """Take the same back. Ports that lead elsewhere by now, or nowhere, are left alone."""
-        raise Unsupported("can't change the firewall: not built")
+        elements = plan.port_elements(addresses, ports)
+        with self._lock, doing(f"can't end the publication of {_ports(ports)}"):
+            gone = self._remove(elements)
+            self._flush(gone, ending=True)
 
-    def redirect_names(self, namespace: HasSocket, udp_port: int, tcp_port: int) -> None:
+    def redirect_names(self, namespace: Enterable, udp_port: int, tcp_port: int) -> None:
         """In a container's namespace: lead 127.0.0.11:53 to these ports of 127.0.0.11, where names are answered."""
-        raise Unsupported("can't change the firewall: not built")
+        with doing("can't lead the container's names to where they are answered"):
+            with namespace.call(Nfnetlink) as netlink:
+                perform.commit(netlink, (RedirectNames(udp_port, tcp_port),))
 
     def forget_all(self) -> None:
         """Remove the table and undo every recorded change of the host."""
-        raise Unsupported("can't change the firewall: not built")
+        with self._lock, doing("can't remove the firewall"):
+            self._networks.clear()
+            self._forget_all()
+
+    def close(self) -> None:
+        """Close what is open; the table stays."""
+        with self._lock:
+            if self._netlink is not None:
+                self._netlink.close()
+                self._netlink = None
+
+    # With the lock held
+
+    def _add(self, elements: Sequence[Element]) -> None:
+        wanted = self._contents()
+        taken = plan.stale(elements, wanted)
+        if taken:
+            raise Conflict(f"port {taken[0].key[-1]}/{taken[0].key[-2]} leads to {':'.join(taken[0].data)} already")
+        new = tuple(e for e in elements if (e.set, e.key) not in wanted)
+        self._change((), new, {**wanted, **plan.contents(new)})
+
+    def _remove(self, elements: Sequence[Element]) -> tuple[Element, ...]:
+        wanted = self._contents()
+        gone = tuple(e for e in elements if wanted.get((e.set, e.key)) == e.data)
+        keys = {(e.set, e.key) for e in gone}
+        self._change(gone, (), {key: data for key, data in wanted.items() if key not in keys})
+        return gone
+
+    def _change(self, gone: tuple[Element, ...], new: tuple[Element, ...], wanted: Contents) -> None:
+        """Change the table by one transaction; where it isn't as we remember it, make it so."""
+        if not gone and not new:
+            return
+        try:
+            self._commit(plan.change(self.instance, gone, new))
+            self._wanted = wanted
+        except NetlinkError as e:
+            if e.errno not in _LOST:
+                raise
+            self._repair(wanted)
+
+    def _repair(self, wanted: Contents) -> None:
+        found = perform.find(self._socket(), self.table)
+        if found is None:
+            self._commit(plan.whole(self.instance, wanted))
+        else:
+            self._commit(plan.change(self.instance, *plan.difference(wanted, found)))
+        self._wanted = wanted
+
+    def _contents(self) -> Contents:
+        if self._wanted is None:
+            self._wanted = perform.find(self._socket(), self.table) or {}
+        return self._wanted
+
+    def _commit(self, operations: Iterable[FirewallOperation]) -> None:
+        perform.commit(self._socket(), operations)
+
+    def _socket(self) -> Nfnetlink:
+        if self._netlink is None:
+            try:
+                self._netlink = Nfnetlink()
+            except OSError as e:
+                raise Unsupported(f"this kernel has no nftables: {e.strerror}", _NO_NFTABLES) from e
+        return self._netlink
+
+    def _open_loopback(self, elements: Sequence[Element]) -> None:
+        """Let the host's 127.0.0.1 be led to containers, on the bridges of these elements' addresses."""
+        for network in self._networks.values():
+            own = [e for e in elements if e.data and plan.is_on(network, e.data[0])]
+            for switch in plan.loopback(network, own):
+                try:
+                    write(switch.name, switch.value)
+                except FileNotFoundError:  # the bridge isn't there yet; it goes with the bridge
+                    continue
+
+    def _flush(self, elements: Sequence[Element], *, ending: bool) -> None:
+        """Forget UDP flows to published ports: at the end those led to the container, at the beginning all others."""
+        ports = plan.udp_ports(elements)
+        led = {packed(e.data[0]) for e in elements if e.data}
+        for flow in flows(self._socket(), ports):
+            if (flow.answering in led) == ending and (ending or is_local(flow.destination)):
+                forget(self._socket(), flow)
+
+    def _forget_all(self) -> None:
+        self._commit((RemoveTable(self.table),))
+        self._wanted = {}
+        self._switches.undo()
+
+
+class Enterable(Protocol):
+    """A network namespace: `network.namespace.Namespace`."""
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call it in the namespace."""
+
+
+_NO_NFTABLES = "networks need Linux with CONFIG_NF_TABLES; without it there are --network host, none and container:NAME"
+
+
+def _ports(ports: Sequence[PublishedPort]) -> str:
+    return ", ".join(f"{p.host_port}/{p.protocol}" for p in ports[:3]) + (", …" if len(ports) > 3 else "")
