@@ -142,6 +142,18 @@ INSPECT = {
     "NetworkSettings": {"Networks": {"none": {"NetworkID": "n", "IPAddress": ""}}, "Ports": {}},
 }
 
+NETWORKS = [
+    {
+        "Name": name, "Id": digit * 64, "Created": f"2024-01-0{digit}T03:04:05.123456789Z", "Scope": "local",
+        "Driver": driver, "EnableIPv4": True, "EnableIPv6": name == "back", "Internal": name == "back",
+        "IPAM": {"Driver": "default", "Options": None, "Config": [{"Subnet": "10.1.0.0/24", "Gateway": "10.1.0.1"}]},
+        "Attachable": False, "Ingress": False, "ConfigFrom": {"Network": ""}, "ConfigOnly": False, "Containers": {},
+        "Options": {}, "Labels": {"a": "1"} if name == "back" else None,
+    }
+    for digit, name, driver in (("3", "net10", "bridge"), ("1", "bridge", "bridge"), ("4", "net9", "macvlan"),
+                                ("2", "none", "null"), ("5", "back", "bridge"))
+]  # fmt: skip
+
 TOP = {"Titles": ["PID", "USER", "COMMAND"], "Processes": [["1", "root", "sh -c x"], ["12", "www-data", "sleep 1"]]}
 
 DISK_USAGE = {
@@ -169,7 +181,7 @@ PRUNED = {
     "containers": {"ContainersDeleted": ["9" * 64], "SpaceReclaimed": 10},
     "images": {"ImagesDeleted": [{"Untagged": "a:b"}, {"Deleted": IMAGE_ID}], "SpaceReclaimed": 12_345_678},
     "volumes": {"VolumesDeleted": ["vol"], "SpaceReclaimed": 100},
-    "networks": {"NetworksDeleted": None},
+    "networks": {"NetworksDeleted": ["net9", "back"]},
     "build": {"CachesDeleted": None, "SpaceReclaimed": 0},
 }
 
@@ -216,6 +228,8 @@ def answer(method: str, path: str) -> tuple[int, object]:
         cache = [{**record, "CreatedAt": ago, "LastUsedAt": ago} for record in DISK_USAGE["BuildCache"]]
         dated = {kind: _dated(DISK_USAGE[kind]) for kind in ("Images", "Containers")}
         return 200, {**DISK_USAGE, **dated, "BuildCache": cache}
+    if "/networks" in path and not path.endswith("/prune"):
+        return _network(method, path.partition("/networks")[2].split("/"))
     if path.endswith("/prune"):
         return 200, PRUNED[path.split("/")[-2]]
     if "/images/" in path and method == "DELETE":
@@ -229,6 +243,21 @@ def answer(method: str, path: str) -> tuple[int, object]:
     if path.endswith("/json"):
         return 200, INSPECT
     return 204, None
+
+
+def _network(method: str, words: list[str]) -> tuple[int, object]:
+    """`words` are of the path: "" alone for the list, then the name, and what to do to it."""
+    if words == [""]:
+        return 200, NETWORKS
+    name, action = words[1], words[-1] if len(words) > 2 else ""
+    if name == "create":
+        return 201, {"Id": "ab" * 32, "Warning": ""}
+    found = next((network for network in NETWORKS if name in (network["Name"], network["Id"])), None)
+    if found is None:
+        return 404, {"message": f"network {name} not found"}
+    if method == "DELETE":
+        return (403, {"message": f"{name} is a pre-defined network"}) if name == "bridge" else (204, None)
+    return 200, None if action else found
 
 
 def _dated(items):

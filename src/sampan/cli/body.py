@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from sampan.cli.failure import Failure, Unavailable, quoted
+from sampan.cli.failure import Failure, quoted
 from sampan.cli.options import RUN
 
 TYPE_CHECKING = False
@@ -33,6 +33,10 @@ def body_of(options: Options, image: str, command: list[str]) -> Json:
     for name, fill in _FILLERS:
         if name in given:
             fill(options, body, host)
+    if not given.isdisjoint(_NETWORK):
+        from sampan.cli.body_network import join_networks
+
+        join_networks(options, body, host)
     if not given.isdisjoint(_RARE):
         from sampan.cli.body_rare import RARE
 
@@ -198,17 +202,6 @@ def _ulimits(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
     host["Ulimits"] = [by_name[name] for name in sorted(by_name)]
 
 
-def _network(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
-    networks = options["network"] + options["net"]
-    if any("Unsupported" in network for network in networks):
-        raise Unavailable("--network with more than a name is unsupported", "--network none, host or container:NAME")
-    if len(networks) > 1:
-        raise Unavailable("--network given twice is unsupported", "a container can join one network")
-    if not networks[0]["Target"]:
-        raise _refused("no name set for network", "--network none, host or container:NAME")
-    host["NetworkMode"] = networks[0]["Target"]
-
-
 def _capabilities(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
     host["CapAdd"] = _named(options["cap-add"]) or None
     host["CapDrop"] = _named(options["cap-drop"]) or None
@@ -220,10 +213,10 @@ def _named(given: list[str]) -> list[str]:
     return list(dict.fromkeys(n if n == "ALL" or n.startswith("CAP_") else f"CAP_{n}" for n in upper))
 
 
+_NETWORK = ("network", "network-alias", "ip", "ip6", "link-local-ip", "mac-address", "link")
 _RARE = (
     "annotation",
     "device",
-    "dns-opt",
     "dns-option",
     "expose",
     "log-driver",
@@ -252,6 +245,4 @@ _FILLERS = (
     ("security-opt", _security),
     ("sysctl", _sysctls),
     ("ulimit", _ulimits),
-    ("network", _network),
-    ("net", _network),
 )

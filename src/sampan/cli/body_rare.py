@@ -55,7 +55,7 @@ def _annotations(options: Options, body: Json, host: Json) -> None:  # noqa: ARG
 
 
 def _dns_options(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
-    host["DnsOptions"] = options["dns-option"] + options["dns-opt"]
+    host["DnsOptions"] = options["dns-option"]
 
 
 def _swappiness(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
@@ -127,7 +127,6 @@ RARE = {
     "device": _devices,
     "annotation": _annotations,
     "dns-option": _dns_options,
-    "dns-opt": _dns_options,
     "memory-swappiness": _swappiness,
     "restart": _restart,
     "userns": _userns,

@@ -36,3 +36,10 @@ def container(name: str, action: str = "") -> str:
     if not name.strip():
         raise Failure("invalid container name or ID: value is empty")
     return f"/containers/{quote(name)}{action}"
+
+
+def network(name: str, action: str = "") -> str:
+    """Return the API's path of a network, with what to do to it."""
+    if not name.strip():
+        raise Failure("invalid network name or ID: value is empty")
+    return f"/networks/{quote(name)}{action}"

@@ -70,6 +70,8 @@ class Flag:
 
 LISTS = (
     "list",
+    "csv",
+    "link",
     "env",
     "label",
     "attach",
@@ -85,6 +87,9 @@ LISTS = (
     "host",
 )
 """Kinds that may be given again and again."""
+
+SAME = {"net": "network", "net-alias": "network-alias", "dns-opt": "dns-option"}
+"""Docker's older names of flags: they fill the same list, in the order of the command line."""
 
 
 class Options:
@@ -196,13 +201,14 @@ def _set(flag: Flag, options: Options, text: str) -> None:
     value = convert(flag, text)
     if flag.unsupported is not None and value != flag.default:
         raise Unavailable(f"--{flag.name} is unsupported", flag.unsupported)
+    name = SAME.get(flag.name, flag.name)
     if flag.kind in LISTS:
-        if flag.name not in options.given:
-            options.values[flag.name] = []
-        options.values[flag.name] += value if flag.kind == "network" else [value]
+        if name not in options.given:
+            options.values[name] = []
+        options.values[name] += value if flag.kind == "csv" else [value]
     else:
-        options.values[flag.name] = value
-    options.given.add(flag.name)
+        options.values[name] = value
+    options.given.add(name)
 
 
 def convert(flag: Flag, text: str) -> object:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _WIDTH = 80
 _SHOWN = {
     "bool": "", "optional": "", "swap": "bytes", "cpus": "decimal", "env": "list", "label": "list", "attach": "list",
-    "sysctl": "map", "device-rule": "list",
+    "sysctl": "map", "device-rule": "list", "csv": "list", "link": "list",
 }  # fmt: skip
 
 

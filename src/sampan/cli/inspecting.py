@@ -25,13 +25,15 @@ ZERO: dict[str, Any] = {
     ),
     **dict.fromkeys(
         (
-            "Annotations", "ExposedPorts", "Labels", "PortBindings", "StorageOpt", "Sysctls", "Tmpfs", "Volumes",
+            "Annotations", "AuxiliaryAddresses", "ExposedPorts", "Labels", "PortBindings", "StorageOpt", "Sysctls",
+            "Tmpfs", "Volumes",
         ),
         NilMap(),
     ),
     **dict.fromkeys(
         ("Health", "Healthcheck", "Init", "OomKillDisable", "PidsLimit", "SizeRootFs", "SizeRw", "StopTimeout")
     ),
+    "IPRange": "",
     "StopSignal": "",
 }  # fmt: skip
 """What Docker's types hold where the JSON has nothing: a template may ask for it."""

@@ -34,7 +34,7 @@ class NilMap(GoMap):
 
 MAPS = (
     "Labels", "Networks", "Data", "Options", "Sysctls", "Tmpfs", "Annotations", "Ports", "Volumes", "ExposedPorts",
-    "PortBindings", "StorageOpt", "Actor.Attributes", "Attributes", "DriverOpts",
+    "PortBindings", "StorageOpt", "AuxiliaryAddresses", "Containers", "Actor.Attributes", "Attributes", "DriverOpts",
 )  # fmt: skip
 """Fields of Docker's objects that are maps."""
 

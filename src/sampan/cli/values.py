@@ -199,29 +199,73 @@ def parse_host(text: str) -> str:
     return f"{name}:{address}"
 
 
-def parse_network(text: str) -> list[dict[str, Any]]:
-    """Read `none`, `host`, `container:NAME`, or the long form `name=…,alias=…`."""
-    if "=" not in text or text.startswith("container:"):
-        return [{"Target": text}]
+def parse_link(text: str) -> str:
+    """Read `CONTAINER[:ALIAS]` of --link."""
+    if not text:
+        raise ValueError("empty string specified for links")
+    if text.count(":") > 1:
+        raise ValueError(f"bad format for links: {text}")
+    return text
+
+
+_NETWORK_FIELDS = {
+    "ip": "IPv4Address",
+    "ip6": "IPv6Address",
+    "mac-address": "MacAddress",
+    "alias": "Aliases",
+    "link-local-ip": "LinkLocalIPs",
+}
+
+
+def parse_network(text: str) -> dict[str, Any]:
+    """Read a network's name or mode, or the long form `name=…,alias=…`; docker/cli, opts/network.go.
+
+    Docker's client puts all of the long form into lower case; here names and values are taken as they are written.
+    """
+    if "=" not in text:
+        return {"Target": text}
+    import re
+
+    if not re.search(r"\w+=\w+", text):
+        return {"Target": text}
     network: dict[str, Any] = {"Target": ""}
     for field in split_csv(text):
-        name, equals, value = (part.strip() for part in field.partition("="))
-        if not equals or name not in (
-            "name",
-            "alias",
-            "ip",
-            "ip6",
-            "link-local-ip",
-            "mac-address",
-            "driver-opt",
-            "gw-priority",
-        ):
-            raise ValueError(f"invalid field key {name}" if equals else f"invalid field {field}")
-        if name == "name":
-            network["Target"] = value
-        else:
-            network.setdefault("Unsupported", name)
-    return [network]
+        key, equals, value = (part.strip() for part in field.partition("="))
+        key = key.lower()
+        if not equals or not key:
+            raise ValueError(f"invalid field {field}")
+        match key:
+            case "name":
+                network["Target"] = value
+            case "alias" | "link-local-ip":
+                network.setdefault(_NETWORK_FIELDS[key], []).append(value)
+            case "driver-opt":
+                name, option = parse_driver_option(value)
+                network.setdefault("DriverOpts", {})[name] = option
+            case "gw-priority":
+                network["GwPriority"] = _gateway_priority(value)
+            case _ if key in _NETWORK_FIELDS:
+                network[_NETWORK_FIELDS[key]] = value.lower() if key == "mac-address" else value
+            case _:
+                raise ValueError(f"invalid field key {key}")
+    if not network["Target"]:
+        raise ValueError("network name/id is not specified")
+    return network
+
+
+def parse_driver_option(text: str) -> tuple[str, str]:
+    """Read `name=value`."""
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or not name:
+        raise ValueError("invalid key value pair format in driver options")
+    return name, value
+
+
+def _gateway_priority(text: str) -> int:
+    try:
+        return parse_int(text)
+    except ValueError as e:
+        raise ValueError(f"invalid gw-priority ({text}): {str(e).rpartition(': ')[2]}") from None
 
 
 _TRUE_ALONE = ("readonly", "ro", "volume-nocopy", "bind-nonrecursive", "bind-create-src")
@@ -390,6 +434,11 @@ def split_csv(text: str) -> list[str]:
     return fields
 
 
+def parse_csv(text: str) -> list[str]:
+    """Read a list at whose commas it is split: one flag may give several."""
+    return split_csv(text) if text else []
+
+
 def _bad_csv(column: int, cause: str) -> ValueError:
     return ValueError(f"parse error on line 1, column {column}: {cause}")
 
@@ -406,6 +455,8 @@ READERS: dict[str, Callable[[str], object]] = {
     "filter": parse_filter,
     "device-rule": parse_device_rule,
     "network": parse_network,
+    "link": parse_link,
+    "csv": parse_csv,
     "mount": parse_mount,
     "ip": parse_ip,
     "domain": parse_domain,

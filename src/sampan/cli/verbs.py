@@ -105,6 +105,18 @@ GROUPS = {
         "remove": "manifest_remove",
         "rm": "manifest_rm",
     },
+    "network": {
+        "connect": "network_connect",
+        "create": "network_create",
+        "disconnect": "network_disconnect",
+        "exists": "network_exists",
+        "inspect": "network_inspect",
+        "ls": "network_ls",
+        "list": "network_ls",
+        "prune": "network_prune",
+        "rm": "network_rm",
+        "remove": "network_rm",
+    },
     "registry": {
         "gc": "registry_gc",
         "serve": "registry_serve",
@@ -127,12 +139,12 @@ SUMMARIES = {
     "container": "Manage containers",
     "image": "Manage images",
     "manifest": "Make indexes: several images under one name",
+    "network": "Manage networks",
     "registry": "Serve images to others",
     "system": "Manage the engine",
 }
 
 _BUILD = "building comes later: `sampan import` and `sampan load` make images"
-_NETWORK = "there are no networks yet: --network none, host and container:NAME work"
 _LATER = "it comes later"
 _SWARM = "sampan is an engine for one machine"
 
@@ -145,7 +157,6 @@ LATER = {
     "config": _SWARM,
     "context": "name the engine with --host or --root",
     "cp": _LATER,
-    "network": _NETWORK,
     "node": _SWARM,
     "plugin": _LATER,
     "search": "look at https://hub.docker.com",

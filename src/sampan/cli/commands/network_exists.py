@@ -1,0 +1,21 @@
+"""`sampan network exists`: 0 if there is such a network, 1 if not."""
+
+from __future__ import annotations
+
+from sampan.cli.command import Call, Command
+from sampan.cli.commands.network_inspect import get_network
+from sampan.cli.session import ServerError
+
+
+def exists(call: Call) -> int:
+    """Print nothing."""
+    try:
+        get_network(call, call.arguments[0])
+    except ServerError as e:
+        if e.http_status == 404:
+            return 1
+        raise
+    return 0
+
+
+COMMAND = Command("exists NETWORK", "Tell by the exit status whether there is a network", exists, arguments=(1, 1))

@@ -1,0 +1,37 @@
+"""`sampan network inspect`."""
+
+from __future__ import annotations
+
+from sampan.cli.command import Call, Command
+from sampan.cli.commands.inspect import FORMAT
+from sampan.cli.each import network
+from sampan.cli.flags import Flag
+from sampan.cli.inspecting import show_all
+from sampan.client.wire import query
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def inspect(call: Call) -> int:
+    """Print networks."""
+    parameters = query(verbose="true" if call.options["verbose"] else None)
+    return show_all(call.arguments, lambda name: get_network(call, name, parameters), call.options["format"])
+
+
+def get_network(call: Call, name: str, parameters: str = "") -> Any:
+    """Return one network's document."""
+    return call.session.ask("GET", network(name, parameters)).json()
+
+
+COMMAND = Command(
+    "inspect [OPTIONS] NETWORK [NETWORK...]",
+    "Display detailed information on one or more networks",
+    inspect,
+    flags=(
+        FORMAT,
+        Flag("verbose", "bool", "Of a swarm's networks also the services; other networks have none", short="v"),
+    ),
+    arguments=(1, None),
+)
