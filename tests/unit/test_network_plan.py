@@ -106,6 +106,20 @@ def test_a_macvlan_and_an_ipvlan_are_made_on_their_parent() -> None:
     assert l3[-1] == ops.AddRoute(destination="0.0.0.0/0", interface="eth0", inside=True)
 
 
+def test_a_parent_is_made_where_it_is_a_vlan_or_none_is_named_and_goes_with_the_network() -> None:
+    vlan = network(driver="macvlan", link="", parent="ens3.50")
+    own = network(driver="ipvlan", link="sp0a1b2c3dm1234")
+
+    mark = f"sampan 0a1b2c3d {'ab' * 32}"
+    assert plan.bridge_up(vlan, instance="0a1b2c3d") == (
+        ops.MakeVlan(link="ens3.50", parent="ens3", number=50, alias=mark),
+        ops.BringUp("ens3.50"),
+    )
+    assert plan.bridge_up(own)[0] == ops.MakeDummy(link="sp0a1b2c3dm1234", alias=mark)
+    assert plan.bridge_down(vlan) == (ops.RemoveLink("ens3.50", "ab" * 32),)
+    assert plan.bridge_up(network(driver="macvlan", link="", parent="ens3")) == ()
+
+
 @pytest.mark.parametrize(
     "setting",
     [
@@ -126,6 +140,8 @@ def test_every_step_says_itself_in_words_in_shell_and_by_its_manual_page() -> No
     steps = plan.bridge_up(network(ipv6=True, subnets=(V4, V6))) + plan.bridge_down(network())
     steps += plan.attach(network(inter_container=False), endpoint(), default_gateway=True) + plan.detach(endpoint())
     for driver in ("macvlan", "ipvlan"):
+        steps += plan.bridge_up(network(driver=driver, link="", parent="ens3.50"))
+        steps += plan.bridge_up(network(driver=driver))
         steps += plan.attach(network(driver=driver, parent="ens3"), endpoint(link=""), default_gateway=True)
 
     assert {type(step) for step in steps} == set(ops.Step.__args__)

@@ -27,16 +27,26 @@ from initramfs import initramfs  # noqa: E402
 from support.images import cache  # noqa: E402
 
 TESTS = tuple(f"tests/e2e/test_{name}.py" for name in ("limits", "devices", "pause_and_kill", "apparmor"))
-MODULES = [
-    "virtio_ring",
-    "virtio",
-    "virtio_pci_legacy_dev",
-    "virtio_pci_modern_dev",
-    "virtio_pci",
-    "virtio_blk",
-    "overlay",
-]
-LINTERS = ("mypy", "mypyc", "pip", "setuptools", "pkg_resources", "grimp", "importlinter", "librt", "ast_serialize")
+TESTS += ("tests/kernel/test_network_macvlan.py",)
+MODULES = (
+    "virtio_pci", "virtio_blk", "overlay",
+    "bridge", "veth", "macvlan", "ipvlan", "dummy", "8021q",
+    "nft_ct", "nft_chain_nat", "nft_nat", "nft_masq", "nft_redir", "nft_fib_inet", "nft_reject_inet",
+    "nf_conntrack_netlink",
+)  # fmt: skip
+LINTERS = (
+    "mypy",
+    "pyroute2",
+    "mypyc",
+    "pip",
+    "setuptools",
+    "pkg_resources",
+    "grimp",
+    "importlinter",
+    "librt",
+    "ast_serialize",
+)
+ORACLES = ("pyroute2",)
 NOT_NEEDED = ("test", "idlelib", "tkinter", "lib2to3", "ensurepip", "turtledemo", "site-packages", "pydoc_data")
 PROGRAMS = ["sh", "bash", "mount", "umount", "nsenter", "unshare", "cat", "ls", "perl", "ldconfig"]
 PROGRAMS += ["mktemp", "rm", "mkdir", "rmdir", "dirname", "mknod", "ln", "chown", "ip"]  # what --explain=sh calls
@@ -51,7 +61,7 @@ def main() -> int:
         work = Path(directory)
         started = time.monotonic()
         kernel, apparmor = fetch(kernel_package()), fetch("apparmor")
-        modules = [next(kernel.rglob(f"{name}.ko")) for name in MODULES]
+        modules = with_dependencies(kernel, MODULES)
         (work / "initrd").write_bytes(initramfs(Path("/bin/busybox"), modules))
         disk = make_disk(work, tests, apparmor)
         print(f"machine made in {time.monotonic() - started:.0f} s", flush=True)
@@ -81,6 +91,23 @@ def fetch(package: str) -> Path:
             subprocess.run(["dpkg-deb", "-x", archive, f"{work}/tree"], check=True)
             Path(work, "tree").rename(target)
     return target
+
+
+def with_dependencies(kernel: Path, names: Iterable[str]) -> list[Path]:
+    """Return modules and those that they need, in the order in which they can be loaded."""
+    files = {path.stem.replace("-", "_"): path for path in kernel.rglob("*.ko")}
+    order: dict[str, Path] = {}
+
+    def add(name: str) -> None:
+        needed = re.search(rb"\0depends=([^\0]*)", files[name].read_bytes())
+        for other in needed.group(1).decode().split(",") if needed else ():
+            if other and other.replace("-", "_") not in order:
+                add(other.replace("-", "_"))
+        order[name] = files[name]
+
+    for name in names:
+        add(name)
+    return list(order.values())
 
 
 def make_disk(work: Path, tests: list[str], apparmor: Path) -> Path:
@@ -116,7 +143,7 @@ def make_disk(work: Path, tests: list[str], apparmor: Path) -> Path:
     for program in programs:
         copy(root, program)
     site = Path(sys.prefix, "lib", stdlib.name, "site-packages")
-    environment = [path for path in site.iterdir() if path.name not in LINTERS and "mypyc" not in path.name]
+    environment = [path for path in site.iterdir() if path.name not in LINTERS + ORACLES and "mypyc" not in path.name]
     environment += [*Path(sys.prefix, "bin").glob("python*"), Path(sys.prefix, "bin/sampan")]
     environment += [
         Path(sys.prefix, "pyvenv.cfg"),

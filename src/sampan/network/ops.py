@@ -87,10 +87,43 @@ class MakeIpvlan(Operation, frozen=True, tag="make-ipvlan", kw_only=True):
         return f"{made} {_THERE} type ipvlan mode {self.mode} {self.flag}"
 
 
+class MakeVlan(Operation, frozen=True, tag="make-vlan", kw_only=True):
+    """Make a link that is one VLAN of `parent`; one of that name is used as it is."""
+
+    man: ClassVar[str] = "ip-link(8)"
+    inside: ClassVar[bool] = False
+    link: str
+    parent: str
+    number: int
+    alias: str = ""
+
+    def say(self) -> str:
+        return f"make {self.link}, the VLAN {self.number} of {self.parent}"
+
+    def shell(self) -> str:
+        made = f"ip link add link {quote(self.parent)} name {quote(self.link)} type vlan id {self.number}"
+        return f"{made} && {_alias(self.link, self.alias)}"
+
+
+class MakeDummy(Operation, frozen=True, tag="make-dummy", kw_only=True):
+    """Make a link that leads nowhere, for others to be made on; one of that name is used as it is."""
+
+    man: ClassVar[str] = "ip-link(8)"
+    inside: ClassVar[bool] = False
+    link: str
+    alias: str = ""
+
+    def say(self) -> str:
+        return f"make {self.link}, which leads nowhere"
+
+    def shell(self) -> str:
+        return f"ip link add {quote(self.link)} type dummy && {_alias(self.link, self.alias)}"
+
+
 class JoinBridge(Operation, frozen=True, tag="join-bridge"):
     """Make a link a port of a bridge; an `isolated` one reaches the bridge, and no other isolated port."""
 
-    man: ClassVar[str] = "bridge(8)"
+    man: ClassVar[str] = "ip-link(8)"
     inside: ClassVar[bool] = False
     link: str
     bridge: str
@@ -102,7 +135,7 @@ class JoinBridge(Operation, frozen=True, tag="join-bridge"):
 
     def shell(self) -> str:
         joined = f"ip link set {quote(self.link)} master {quote(self.bridge)}"
-        return joined + (f" && bridge link set dev {quote(self.link)} isolated on" if self.isolated else "")
+        return joined + (f" && ip link set {quote(self.link)} type bridge_slave isolated on" if self.isolated else "")
 
 
 class Describe(Operation, frozen=True, tag="describe"):
@@ -121,7 +154,10 @@ class Describe(Operation, frozen=True, tag="describe"):
 
 
 class RemoveLink(Operation, frozen=True, tag="remove-link"):
-    """Remove a link, with its addresses and routes, where it is there; of a bridge only one with this alias."""
+    """Remove a link, with its addresses and routes, where it is there, and its alias ends so.
+
+    What is removed from inside a container is a link that was put there, whatever the container calls it now.
+    """
 
     man: ClassVar[str] = "ip-link(8)"
     link: str
@@ -240,7 +276,7 @@ class SetNeighbour(Operation, frozen=True, tag="set-neighbour", kw_only=True):
 Setting = JoinBridge | Describe | SetAddressing | AddAddress | BringUp | AddRoute | SetNeighbour
 """What changes something that is there; several go to the kernel together."""
 
-Step = MakeBridge | MakeVeth | MakeMacvlan | MakeIpvlan | RemoveLink | SetSysctl | Setting
+Step = MakeBridge | MakeVlan | MakeDummy | MakeVeth | MakeMacvlan | MakeIpvlan | RemoveLink | SetSysctl | Setting
 """Every step."""
 
 

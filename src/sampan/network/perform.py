@@ -79,6 +79,13 @@ class _Place:
         match step:
             case ops.MakeBridge():
                 self._make_bridge(step)
+            case ops.MakeVlan():
+                if self._look(step.link) is None:
+                    on_parent = rtnetlink.settings(parent=self._index(step.parent))
+                    self._make(step.link, "vlan", rtnetlink.vlan(step.number), on_parent, step.alias)
+            case ops.MakeDummy():
+                if self._look(step.link) is None:
+                    self._make(step.link, "dummy", b"", b"", step.alias)
             case ops.MakeVeth():
                 self._make_veth(step)
             case ops.MakeMacvlan() | ops.MakeIpvlan():
@@ -152,15 +159,18 @@ class _Place:
         found = self._look(step.link)
         settings = rtnetlink.settings(mac=step.mac, mtu=step.mtu)
         if found is None:
-            self._send(rtnetlink.new_link(step.link, "bridge", settings=settings))
-            self._made.append(ops.RemoveLink(step.link))
-            self._send(self._change(step.link, rtnetlink.settings(alias=step.alias)))
+            self._make(step.link, "bridge", b"", settings, step.alias)
         elif found.kind != "bridge":
             raise Conflict(f"{step.link} is {_article(found.kind)} already", "choose another name for it")
         elif found.alias == step.alias:
             self._send(self._change(step.link, settings))
         else:
             self._others.add(step.link)
+
+    def _make(self, link: str, kind: str, data: bytes, settings: bytes, alias: str) -> None:
+        self._send(rtnetlink.new_link(link, kind, data, settings=settings))
+        self._made.append(ops.RemoveLink(link))
+        self._send(self._change(link, rtnetlink.settings(alias=alias)))
 
     def _make_veth(self, step: ops.MakeVeth) -> None:
         peer = rtnetlink.settings(mac=step.mac, mtu=step.mtu, namespace_fd=self._target())
@@ -191,13 +201,22 @@ class _Place:
 
     def _remove(self, step: ops.RemoveLink) -> None:
         found = self._look(step.link)
-        if found is None or step.alias not in found.alias:
-            return
-        try:
-            self._send(rtnetlink.remove_link(found.index, step.link))
-        except NetlinkError as e:
-            if e.errno != errno.ENODEV:
-                raise
+        if step.inside and (found is None or not _is_from_outside(found)):
+            every = (rtnetlink.link(body) for body in self._netlink.dump(rtnetlink.get_links()))
+            going = [link for link in every if _is_from_outside(link)]
+        else:
+            going = [found] if found is not None and found.alias.endswith(step.alias) else []
+        for link in going:
+            try:
+                self._send(rtnetlink.remove_link(link.index, step.link))
+            except NetlinkError as e:
+                if e.errno != errno.ENODEV:
+                    raise
+
+
+def _is_from_outside(link: rtnetlink.Link) -> bool:
+    """Tell whether a container's link is on one of the host's: a container alone can't make such a link."""
+    return link.kind in ("macvlan", "ipvlan") and link.elsewhere
 
 
 def _full(bridge: str) -> Conflict:

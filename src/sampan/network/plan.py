@@ -36,18 +36,29 @@ def alias(link: str, id: str, instance: str = "") -> str:
 
 
 def bridge_up(network: Network, *, instance: str = "") -> Steps:
-    """Make the network's bridge with the gateways' addresses, or repair it. Nothing for other drivers.
+    """Make the network's bridge with the gateways' addresses, or repair it; or what its links are to be made on.
 
-    `instance` is needed where the user named the bridge.
+    `instance` is needed where the user gave the name.
     """
-    if network.driver != "bridge":
-        return ()
-    link = network.link
+    link = network.link or network.parent
     mark = alias(link, network.id, instance)
+    if network.driver != "bridge":
+        return _parent_up(network, mark)
     # A MAC of its own: else the bridge takes the lowest of its ports, another one with every container.
     made = ops.MakeBridge(link=link, mac=f"02:{_pairs(network.id[:10])}", mtu=network.mtu, alias=mark)
     addresses = tuple(ops.AddAddress(link, a) for a in _gateways(network))
     return made, *_addressing(link, network.ipv6), *addresses, ops.BringUp(link)
+
+
+def _parent_up(network: Network, mark: str) -> Steps:
+    """Make the parent of the network's links where the host doesn't have it: a VLAN "eth0.50", or one of our own."""
+    if not network.parent:
+        return (ops.MakeDummy(link=network.link, alias=mark), ops.BringUp(network.link))
+    below, dot, number = network.parent.rpartition(".")
+    if not dot or not number.isdecimal() or not 1 <= int(number) <= 4094:
+        return ()
+    made = ops.MakeVlan(link=network.parent, parent=below, number=int(number), alias=mark)
+    return (made, ops.BringUp(network.parent))
 
 
 def _pairs(digits: str) -> str:
@@ -73,8 +84,9 @@ def _addressing(interface: str, ipv6: bool, *, inside: bool = False) -> Steps:
 
 
 def bridge_down(network: Network) -> Steps:
-    """Remove the network's bridge, if it is ours."""
-    return (ops.RemoveLink(network.link, network.id),) if network.driver == "bridge" else ()
+    """Remove the network's bridge, or the parent that was made for it; not what was there before."""
+    link = network.link or network.parent
+    return (ops.RemoveLink(link, network.id),) if link else ()
 
 
 def attach(network: Network, endpoint: Endpoint, *, default_gateway: bool) -> Steps:
@@ -102,7 +114,7 @@ def _veth(network: Network, endpoint: Endpoint) -> Steps:
 def _macvlan(network: Network, endpoint: Endpoint) -> Steps:
     made = ops.MakeMacvlan(
         interface=endpoint.interface,
-        parent=network.parent,
+        parent=network.parent or network.link,
         mode=network.mode or "bridge",
         mac=endpoint.mac,
         mtu=network.mtu,
@@ -113,7 +125,7 @@ def _macvlan(network: Network, endpoint: Endpoint) -> Steps:
 def _ipvlan(network: Network, endpoint: Endpoint) -> Steps:
     made = ops.MakeIpvlan(
         interface=endpoint.interface,
-        parent=network.parent,
+        parent=network.parent or network.link,
         mode=network.mode or "l2",
         flag=network.options.get(IPVLAN_FLAG, "bridge"),
         mtu=network.mtu,
