@@ -23,6 +23,7 @@ class Subnet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     gateway: str = ""  # "172.17.0.1": the bridge's own address; "" where there is none
     ip_range: str = ""  # the part of it that addresses are given from; "": all
     auxiliary: dict[str, str] = {}  # addresses never given, by their users' names
+    given: bool = False  # by the user: only of such does a container get the address that it asks for
 
     @property
     def version(self) -> Literal[4, 6]:
