@@ -17,6 +17,8 @@
       keeper.lock            held by the keeper as long as it lives
       keeper.log             what keeper and server have to say
       shims/ID/              shim.sock, state.json (fact, written by the shim)
+      networks/ID.names      who is on a network, for the shims to answer from
+      firewall.json          what was changed of the host's firewall and settings, to be undone
 
 shim.sock is bound and reached as /proc/self/fd/N/shim.sock, N being its directory: no path is too long for it.
 """
@@ -134,6 +136,16 @@ class Dirs:
     def shims(self) -> str:
         """shims/ID."""
         return f"{self.run}/shims"
+
+    @property
+    def networks(self) -> str:
+        """networks/ID.names."""
+        return f"{self.run}/networks"
+
+    @property
+    def firewall(self) -> str:
+        """What was changed of the host."""
+        return f"{self.run}/firewall.json"
 
     def layer(self, diff_id: str) -> str:
         """A layer's directory, by the digest of its uncompressed tar."""

@@ -24,13 +24,16 @@ if TYPE_CHECKING:
     from sampan.engine.execs import Exec
     from sampan.engine.janitor import Janitor
     from sampan.engine.links import Channel, Links
+    from sampan.engine.network_registry import Networks
     from sampan.engine.registry import Container, Registry
     from sampan.engine.settings import SettingsFiles
     from sampan.engine.store import Store
     from sampan.engine.volumes import Volumes
     from sampan.image.store import Images
+    from sampan.network.firewall import Firewall
     from sampan.rootfs.snapshots import Snapshots
     from sampan.spec.host import Host
+    from sampan.spec.network import Network
     from sampan.spec.runtime import Spec
 
 _KEEPER_S = 10
@@ -50,6 +53,8 @@ class Core:
     store: Store
     registry: Registry
     volumes: Volumes
+    networks: Networks
+    firewall: Firewall
     bus: Bus
     links: Links
     janitor: Janitor
@@ -80,6 +85,10 @@ class Core:
         """Record an event of a container, with its labels, image and name as Docker has them."""
         attributes = {**(container.body.labels or {}), "image": container.image_name, "name": container.name}
         self.bus.tell("container", action, container.id, {**attributes, **(extra or {})})
+
+    def tell_network(self, network: Network, action: str, extra: Mapping[str, str] | None = None) -> None:
+        """Record an event of a network."""
+        self.bus.tell("network", action, network.id, {**(extra or {}), "name": network.name, "type": network.driver})
 
     def spec(self, container: Container) -> Spec:
         """Return the OCI configuration made at creation."""

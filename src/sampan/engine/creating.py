@@ -8,14 +8,14 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from sampan import ids
-from sampan.engine import mounts, security
+from sampan.engine import endpoints, mounts, security
 from sampan.engine.core import encode, now_ns
 from sampan.engine.launch import log_config, shared_host_name, write_files
 from sampan.engine.merge import JOINABLE, complete, joined
 from sampan.engine.registry import Container
 from sampan.engine.seccomp import seccomp_for
 from sampan.engine.store import ContainerRow
-from sampan.engine.translate import Surroundings, check_network, translate
+from sampan.engine.translate import Surroundings, translate
 from sampan.engine.unbuilt import refuse_unbuilt, unheeded
 from sampan.errors import Conflict, InvalidInput, NotFound
 from sampan.spec.distribution import go_architecture
@@ -33,12 +33,11 @@ if TYPE_CHECKING:
 def create(core: Core, name: str | None, body: ContainerCreate, platform: str | None) -> ContainerCreateResponse:
     """Make a container that can be started."""
     refuse_unbuilt(body)
-    mode = body.host_config.network_mode
-    check_network("none" if mode in ("", "default") else mode)
     image = core.images.resolve(body.image, platform)
     warnings = _platform_warnings(core, image, platform) + unheeded(body, image.config.execution)
     wanted_name = ids.check_name(name) if name else core.registry.unused_name()
-    full = complete(body, image.config.execution)
+    full = endpoints.complete(core.networks, complete(body, image.config.execution))
+    endpoints.links(core.registry, full.host_config.links or (), must_run=False)
     log_config(full.host_config.log_config.type, full.host_config.log_config.config or {}, "")
     joins = _joins(core, full.host_config)
     wanted = mounts.name_volumes(mounts.wanted(full), core.dirs.volumes)

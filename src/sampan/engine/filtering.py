@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,14 @@ def has_label(labels: Mapping[str, str], wanted: str) -> bool:
     """Tell whether `key` or `key=value` is among the labels."""
     key, equals, value = wanted.partition("=")
     return key in labels and (not equals or labels[key] == value)
+
+
+def search(pattern: str, text: str) -> bool:
+    """Tell whether a regular expression, or what is none, is found in a text."""
+    try:
+        return re.search(pattern, text) is not None
+    except re.error:
+        return pattern in text
 
 
 def labels_pass(filters: Filters, labels: Mapping[str, str] | None) -> bool:

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.engine.launch import log_path
-from sampan.engine.listing import networks
+from sampan.engine.network_settings import network_settings
 from sampan.spec.docker import (
     ContainerConfig,
     ContainerInspectResponse,
     ContainerState,
     GraphDriver,
     MountPoint,
-    NetworkSettings,
 )
 from sampan.spec.state import State, Status
 from sampan.units import ZERO_TIME, format_timestamp
@@ -54,7 +53,7 @@ def inspect(core: Core, container: Container, *, size: bool) -> ContainerInspect
         size_root_fs=_size(core, container) if size else None,
         mounts=mount_points(container),
         config=msgspec.structs.replace(config, hostname=spec.hostname, image=container.image_name),
-        network_settings=NetworkSettings(networks=networks(container)),
+        network_settings=network_settings(core, container),
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.engine import files, lifecycle, remains
+from sampan.engine import files, lifecycle, remains, sandbox
 from sampan.engine.core import encode, now_ns
 from sampan.engine.lifecycle import Verb
 from sampan.engine.merge import joined
@@ -59,6 +59,8 @@ class Start:
 
     def __init__(self, core: Core, container: Container, keys: bytes, *, gated: bool) -> None:
         settle(core, container)
+        if container.sandbox:
+            container.sandbox.release()
         if os.path.isdir(core.dirs.shim(container.id)):  # of a run whose shim nobody could reach
             remains.clear(core, container.id)
         self._core = core
@@ -80,13 +82,27 @@ class Start:
     def _prepare(self, keys: bytes) -> None:
         """Send everything at once: the keeper forks while the plan is made, the shim works while the state is saved."""
         core, container = self._core, self._container
+        self._sandbox = sandbox.make(core, container)
         write_files(core, container)
         make_sources(core, container)
         spec = join(core.spec(container), lambda other: joined_pid(core, other))
+        if self._sandbox:
+            spec = self._sandbox.in_namespace(spec)
         self.plan = planning.plan(spec, core.host, id=container.id)
         self._launch = launch_message(core, container, spec, self.plan, keys, gated=self._gated)
         self._send()
-        core.store.set_state(container.id, encode(State(status=Status.RUNNING, started_at_ns=now_ns())))
+        core.store.set_state(container.id, encode(self._running(started_at_ns=now_ns())))
+
+    def _running(self, *, pid: int = 0, start_time: int = 0, started_at_ns: int, restart_count: int = 0) -> State:
+        return State(
+            status=Status.RUNNING,
+            pid=pid,
+            start_time=start_time,
+            started_at_ns=started_at_ns,
+            restart_count=restart_count,
+            endpoints=self._sandbox.endpoints if self._sandbox else (),
+            ports=self._sandbox.ports if self._sandbox else (),
+        )
 
     def _send(self) -> None:
         self.channel.post(messages.Hello())
@@ -98,8 +114,7 @@ class Start:
         """On the reading thread, so that an exit right behind the answer is seen after it."""
         if isinstance(answer, messages.Launched):
             self._container.become(
-                State(
-                    status=Status.RUNNING,
+                self._running(
                     pid=answer.pid,
                     start_time=answer.start_time,
                     started_at_ns=answer.started_at_ns,
@@ -111,6 +126,8 @@ class Start:
     def wait(self) -> messages.Launched:
         """Return when the program is being executed, or (gated) everything but that is done."""
         answer = self._answer()
+        if self._sandbox:
+            self._sandbox.hand_over(self.channel)
         release_attaching(self._container)
         self._container.spec = None
         return answer
@@ -180,6 +197,8 @@ class Start:
         container = self._container
         release_attaching(container)
         self._let_go()
+        if container.sandbox:
+            container.sandbox.release()
         created = self._before.status is Status.CREATED
         code = error.exit_status if error.exit_status in (126, 127) else 128
         state = msgspec.structs.replace(
@@ -368,7 +387,12 @@ def exited(core: Core, container: Container, event: messages.Exited) -> None:
         oom_killed=event.oom_killed,
         finished_at_ns=event.finished_at_ns,
         error="how it ended is not known: its shim and the keeper were both killed" if unknown else "",
+        endpoints=(),
+        ports=(),
     )
+    if networks := container.sandbox:
+        networks.over = True
+        core.janitor.later(f"give back the networks of {container.name}", networks.release)
     container.written.clear()  # it may have changed them
     if event.oom_killed:
         core.tell(container, "oom")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
-from functools import cache
 from typing import TYPE_CHECKING
 
-from sampan.engine.filtering import has_label
+from sampan.engine.filtering import has_label, search
+from sampan.engine.network_settings import networks
 from sampan.errors import InvalidInput, NotFound, SampanError
-from sampan.spec.docker import ContainerSummary, EndpointSettings, SummaryHostConfig, SummaryNetworkSettings
+from sampan.spec.docker import ContainerSummary, SummaryHostConfig, SummaryNetworkSettings
 from sampan.spec.state import State, Status
 from sampan.units import format_ago
 
@@ -61,7 +60,7 @@ def summary(core: Core, container: Container, *, size: bool = False) -> Containe
         state=state.status.value,
         status=status_text(state),
         host_config=SummaryHostConfig(network_mode=mode, annotations=body.host_config.annotations),
-        network_settings=SummaryNetworkSettings(networks=networks(container)),
+        network_settings=SummaryNetworkSettings(networks=networks(core, container)),
         mounts=mount_points(container),
         size_rw=core.snapshots.usage(container.id) if size else 0,
         size_root_fs=_image_size(core, container) if size else 0,
@@ -83,18 +82,6 @@ def _image_size(core: Core, container: Container) -> int:
     except NotFound:
         image = 0
     return image + core.snapshots.usage(container.id)
-
-
-def networks(container: Container) -> dict[str, EndpointSettings]:
-    """Return what `NetworkSettings.Networks` shows: the mode's pseudo-network."""
-    mode = container.body.host_config.network_mode
-    return {} if mode.startswith("container:") else {mode: EndpointSettings(network_id=_network_id(mode))}
-
-
-@cache
-def _network_id(name: str) -> str:
-    """Return the id of a network that is not made but always there: as `GET /networks` tells it."""
-    return hashlib.sha256(f"sampan network {name}".encode()).hexdigest()
 
 
 def command_line(args: tuple[str, ...]) -> str:
@@ -157,9 +144,9 @@ def _passes(container: Container, tests: list[tuple[bool, list[Callable[[Contain
 def _test(core: Core, name: str, value: str) -> Callable[[Container], bool]:
     match name:
         case "id":
-            return lambda c: c.id.startswith(value) or bool(_search(value, c.id))
+            return lambda c: c.id.startswith(value) or bool(search(value, c.id))
         case "name":
-            return lambda c: bool(_search(value, c.name) or _search(value, f"/{c.name}"))
+            return lambda c: bool(search(value, c.name) or search(value, f"/{c.name}"))
         case "label":
             return lambda c: has_label(c.body.labels or {}, value)
         case "status":
@@ -174,7 +161,7 @@ def _test(core: Core, name: str, value: str) -> Callable[[Container], bool]:
         case "volume":
             return lambda c: any(value in (m.name, m.target, m.source) for m in c.mounts)
         case "network":
-            return lambda c: c.body.host_config.network_mode == value
+            return _on_network(core, value)
         case "health":
             return lambda _: value == "none"
         case "is-task":
@@ -188,11 +175,13 @@ def _test(core: Core, name: str, value: str) -> Callable[[Container], bool]:
             return lambda _: False
 
 
-def _search(pattern: str, text: str) -> bool:
+def _on_network(core: Core, ref: str) -> Callable[[Container], bool]:
+    """Tell who is, or will be, on a network that is named by its name, its id, or that one's beginning."""
     try:
-        return re.search(pattern, text) is not None
-    except re.error:
-        return pattern in text
+        ids = {core.networks.find(ref).id}
+    except (NotFound, InvalidInput):
+        ids = set()
+    return lambda c: any(ref == name or s.network_id in ids for name, s in networks(core, c).items())
 
 
 def _ancestor(core: Core, name: str) -> Callable[[Container], bool]:

@@ -27,4 +27,12 @@ MIGRATIONS: tuple[str, ...] = (
         removed_ns INTEGER NOT NULL
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE networks (
+        id         TEXT PRIMARY KEY,
+        name       TEXT NOT NULL UNIQUE,
+        created_ns INTEGER NOT NULL,
+        document   BLOB NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )

@@ -1,53 +1,242 @@
-"""The verbs of networks: create, inspect, list, remove, prune, connect, disconnect."""
-
-# ruff: noqa: ARG001
+"""The verbs of networks: create, inspect, list, remove, prune, connect, disconnect; and their repair at a start."""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
-from sampan.errors import Unsupported
+import msgspec
+
+from sampan import ids
+from sampan.engine import endpoints, network_bodies, network_options, sandbox
+from sampan.engine.core import encode, now_ns
+from sampan.engine.filtering import check, labels_pass, until_ns
+from sampan.errors import Conflict, Failed, InvalidInput, NotFound, NotPermitted, SampanError
+from sampan.network import host, plan
+from sampan.network.ops import RemoveLink
+from sampan.network.perform import perform
+from sampan.spec import docker
+from sampan.spec.network import DEFAULT
+from sampan.spec.state import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sampan.engine.core import Core
+    from sampan.engine.registry import Container
     from sampan.engine.requests import Filters
-    from sampan.spec import docker
+    from sampan.spec.network import Network
 
-
-def _later() -> Unsupported:
-    return Unsupported("unsupported: networks come later")
+_PRUNE = frozenset({"label", "label!", "until"})
 
 
 def create(core: Core, body: docker.NetworkCreate) -> docker.NetworkCreateResponse:
-    """Make a network."""
-    raise _later()
+    """Make a network, with its bridge."""
+    driver = network_options.check(body)
+    routes = host.routes()
+    network = core.networks.add(
+        lambda subnets: network_options.network(body, driver, _surroundings(core, (*subnets, *routes)))
+    )
+    try:
+        core.networks.ensure_up(network, lambda network: sandbox.bring_up(core, network))
+    except SampanError as e:
+        core.networks.remove(network)
+        raise e.within(f"can't create network {network.name}") from e
+    core.tell_network(network, "create")
+    unused = [config.subnet for config in (body.ipam and body.ipam.config) or () if ":" in config.subnet]
+    warning = f"IPv6 is not enabled: {', '.join(unused)} is not used" if unused and not network.ipv6 else ""
+    return docker.NetworkCreateResponse(id=network.id, warning=warning)
+
+
+def _surroundings(core: Core, taken: tuple[str, ...]) -> network_options.Surroundings:
+    link = host.new_link_name(core.instance, "b")
+    return network_options.Surroundings(ids.new_id(), now_ns(), link, taken, core.instance)
+
+
+def make_default(core: Core) -> None:
+    """Write the default network down, in an instance that has none yet; its bridge is made when somebody needs it."""
+    if all(network.name != DEFAULT for network in core.networks):
+        routes = host.routes()
+        core.networks.add(lambda subnets: network_options.default_network(_surroundings(core, (*subnets, *routes))))
 
 
 def inspect(core: Core, ref: str) -> docker.Network:
     """Return a network in Docker's form."""
-    raise _later()
+    network = core.networks.find(ref)
+    return network_bodies.body(network, _containers(core, network))
+
+
+def _containers(core: Core, network: Network) -> dict[str, docker.NetworkContainer]:
+    if network.driver in ("host", "null"):
+        return {
+            c.id: docker.NetworkContainer(name=c.name, endpoint_id=c.id)
+            for c in core.registry
+            if c.running and c.body.host_config.network_mode == network.name
+        }
+    found = {}
+    for endpoint in core.networks.endpoints(network.id):
+        other = core.registry.get(endpoint.container)
+        found[endpoint.container] = network_bodies.container(endpoint, other.name if other else "")
+    return found
 
 
 def listing(core: Core, filters: Filters) -> list[docker.Network]:
     """Return those that pass `driver`, `id`, `label`, `name`, `scope`, `type` and `dangling`."""
-    raise _later()
+    networks = list(core.networks)
+    used = frozenset(network.id for network in networks if core.networks.endpoints(network.id))
+    return [network_bodies.body(network) for network in network_bodies.passing(networks, used, filters)]
 
 
 def remove(core: Core, ref: str) -> None:
-    """Remove a network."""
-    raise _later()
+    """Remove a network that no running container is on."""
+    network = core.networks.find(ref)
+    if network.predefined:
+        raise NotPermitted(f"{network.name} is a pre-defined network and cannot be removed", "every instance has it")
+    sandbox.release_ended(core)
+    core.networks.remove(network)
+    sandbox.take_down(core, network)
+    core.tell_network(network, "destroy")
 
 
 def prune(core: Core, filters: Filters) -> docker.NetworkPruneResponse:
-    """Remove what no container is on."""
-    raise _later()
+    """Remove the networks that no container is on, also none that does not run: it could not be started any more."""
+    check(filters, _PRUNE)
+    until = until_ns(filters)
+    used = {s.network_id for container in core.registry for s in endpoints.places(container).values()}
+    gone = []
+    for network in core.networks:
+        late = until is not None and network.created_ns > until
+        if network.predefined or network.id in used or late or not labels_pass(filters, network.labels):
+            continue
+        try:
+            remove(core, network.id)
+        except (NotFound, NotPermitted):  # somebody was faster
+            continue
+        gone.append(network.name)
+    core.bus.tell("network", "prune", "", {"reclaimed": "0"})
+    return docker.NetworkPruneResponse(networks_deleted=tuple(gone) or None)
+
+
+# ------------------------------------------------------------------------------------------------- connect, disconnect
 
 
 def connect(core: Core, ref: str, body: docker.NetworkConnect) -> None:
-    """Put a container on a network."""
-    raise _later()
+    """Put a container on one more network, at once if it runs."""
+    container = core.registry.find(body.container)
+    network = core.networks.find(ref)
+    settings = msgspec.structs.replace(body.endpoint_config or docker.EndpointSettings(), network_id=network.id)
+    with container.lock:
+        _check_change(container)
+        mode = container.body.host_config.network_mode
+        places = endpoints.places(container)
+        if not endpoints.own_network(mode) and not places and mode != "none":
+            raise endpoints.mixed("host")
+        if network.driver in ("host", "null"):
+            raise _never(network, connecting=True)
+        if mode == "none" and not places:
+            raise endpoints.mixed("none")
+        if network.name in places:
+            raise NotPermitted(f"endpoint with name {container.name} already exists in network {network.name}")
+        endpoints.check(network, settings)
+        if container.running:
+            _running_sandbox(container).connect(network, settings)
+        _keep(core, container, {**places, network.name: settings})
+        if container.running:
+            core.tell_network(network, "connect", {"container": container.id})
 
 
 def disconnect(core: Core, ref: str, body: docker.NetworkDisconnect) -> None:
-    """Take a container off a network."""
-    raise _later()
+    """Take a container off a network, at once if it runs."""
+    container = core.registry.find(body.container)
+    with container.lock:
+        _check_change(container)
+        places = endpoints.places(container)
+        name = _place(core, container, ref, force=body.force)
+        settings = places.pop(name)
+        network = core.networks.get(settings.network_id)
+        if container.running and network:
+            networks = _running_sandbox(container)
+            for endpoint in networks.endpoints:
+                if endpoint.network == network.id:
+                    networks.disconnect(endpoint)
+        _keep(core, container, places)
+        if container.running and network:
+            core.tell_network(network, "disconnect", {"container": container.id})
+
+
+def _place(core: Core, container: Container, ref: str, *, force: bool) -> str:
+    """Return the name by which the container knows a network, which may be gone."""
+    places = endpoints.places(container)
+    try:
+        network = core.networks.find(ref)
+    except NotFound:
+        if force and ref in places:
+            return ref
+        raise
+    if network.driver in ("host", "null") and container.body.host_config.network_mode == network.name:
+        raise _never(network, connecting=False)
+    if network.name not in places:
+        text = f"container {container.id} is not connected to network {network.name}"
+        raise Conflict(text, f"it is on {', '.join(places) or 'none'}")
+    return network.name
+
+
+def _never(network: Network, *, connecting: bool) -> InvalidInput:
+    if network.driver == "null":
+        return endpoints.mixed("none")
+    if connecting:
+        return InvalidInput(
+            "cannot connect container to host network - container must be created in host network mode",
+            "make a new container with --network host",
+        )
+    return InvalidInput(
+        "cannot disconnect container from host network - container was created in host network mode",
+        "make a new container with another --network",
+    )
+
+
+def _check_change(container: Container) -> None:
+    if container.removed or container.state.status in (Status.REMOVING, Status.DEAD):
+        raise Conflict(
+            f"Container {container.id} is marked for removal and cannot be connected or disconnected to the network"
+        )
+
+
+def _running_sandbox(container: Container) -> sandbox.Sandbox:
+    if container.sandbox is None:
+        raise Failed(f"can't change the networks of {container.name}: this server doesn't know them", "restart it")
+    return container.sandbox
+
+
+def _keep(core: Core, container: Container, places: Mapping[str, docker.EndpointSettings]) -> None:
+    """Write down which networks a container is on."""
+    config = docker.NetworkingConfig(endpoints_config=dict(places))
+    container.body = msgspec.structs.replace(container.body, networking_config=config)
+    core.store.set_body(container.id, encode(container.body))
+
+
+# --------------------------------------------------------------------------------------------------------- repair
+
+
+def repair(core: Core) -> None:
+    """Leave what running containers have, and nothing of those that ended while no server was there.
+
+    Bridges that are there stay, are put right, and keep their part of the firewall; those that a reboot took are made
+    again when somebody needs them.
+    """
+    try:
+        links = host.links(core.instance)
+        sandboxes = [c.sandbox for c in core.registry if c.sandbox]
+        if not links and not sandboxes:
+            return
+        wanted = {endpoint.link for each in sandboxes for endpoint in each.endpoints}
+        names = {link.name for link in links}
+        bridges = {network.link: network for network in core.networks if network.link}
+        for name in names - wanted - bridges.keys():
+            perform((RemoveLink(name),))
+        up = [network for name, network in bridges.items() if name in names]
+        for network in up:
+            core.networks.ensure_up(network, lambda network: perform(plan.bridge_up(network, instance=core.instance)))
+        core.firewall.sync(up, [each.published for each in sandboxes if each.ports])
+    except (SampanError, OSError) as e:
+        print(f"sampan: can't repair the networks: {e}", file=sys.stderr, flush=True)

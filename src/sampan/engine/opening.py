@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.engine import reconcile, remains
+from sampan.engine import networks, reconcile, remains, sandbox
 from sampan.engine.apparmor import default_profile
 from sampan.engine.core import Core, read_instance, read_machine
 from sampan.engine.events import Bus
@@ -19,6 +19,7 @@ from sampan.engine.janitor import Janitor
 from sampan.engine.keeper import listen_to_keeper
 from sampan.engine.links import Links
 from sampan.engine.mounts import Wanted
+from sampan.engine.network_registry import Networks
 from sampan.engine.reconnect import connect
 from sampan.engine.registry import Container, Registry
 from sampan.engine.removing import discard
@@ -29,6 +30,7 @@ from sampan.engine.volumes import Volumes
 from sampan.errors import SampanError, doing
 from sampan.image import unfinished
 from sampan.image.store import Images
+from sampan.network.firewall import Firewall
 from sampan.rootfs import host as host_image
 from sampan.rootfs.snapshots import Snapshots
 from sampan.runtime.probe import probe
@@ -47,7 +49,16 @@ def open_core(dirs: Dirs, keeper_fd: int | None, listen_fd: int | None) -> Core:
     core.dirs = dirs
     core.started_ns = time.time_ns()
     with doing(f"can't open {dirs.root}"):
-        for directory in (dirs.root, dirs.run, dirs.containers, dirs.volumes, dirs.tmp, dirs.shims, dirs.layers):
+        for directory in (
+            dirs.root,
+            dirs.run,
+            dirs.containers,
+            dirs.volumes,
+            dirs.tmp,
+            dirs.shims,
+            dirs.layers,
+            dirs.networks,
+        ):
             os.makedirs(directory, 0o710 if directory == dirs.root else 0o711, exist_ok=True)
     core.settings = SettingsFiles(dirs)
     core.instance = read_instance(dirs)
@@ -57,6 +68,8 @@ def open_core(dirs: Dirs, keeper_fd: int | None, listen_fd: int | None) -> Core:
     core.store = Store(dirs.database)
     core.registry = Registry()
     core.volumes = Volumes(dirs, core.store)
+    core.networks = Networks(core.store)
+    core.firewall = Firewall(core.instance, dirs.firewall)
     core.bus = Bus()
     core.images = Images(
         dirs,
@@ -103,6 +116,7 @@ def close_core(core: Core) -> None:
 def repair(core: Core) -> None:
     """Bring intent and fact together."""
     unfinished.sweep(core.dirs.tmp)
+    networks.make_default(core)
     intents = [
         reconcile.Intent(id=c.id, state=c.state, auto_remove=c.body.host_config.auto_remove) for c in core.registry
     ]
@@ -111,6 +125,7 @@ def repair(core: Core) -> None:
             _perform(core, action)
         except (SampanError, OSError) as e:
             print(f"sampan: can't repair: {action}: {e}", flush=True)
+    networks.repair(core)
     core.volumes.sweep()
     core.images.sweep(lambda image_id: in_use(core, image_id))
     core.snapshots.sweep(_lowerdirs(core))
@@ -205,4 +220,5 @@ def _known(core: Core, id: str) -> Container:
 def _adopt(core: Core, id: str, state: State) -> None:
     container = _known(core, id)
     container.become(state)
+    sandbox.adopt(core, container)
     connect(core, container)

@@ -147,6 +147,8 @@ def _ended(state: State, fact: Fact | None, now_ns: int) -> State | None:
             exit_unknown=not seen,
             oom_killed=fact.oom_killed,
             error="" if seen else UNSEEN,
+            endpoints=(),
+            ports=(),
         )
     if not state.alive:
         return None
@@ -159,6 +161,8 @@ def _ended(state: State, fact: Fact | None, now_ns: int) -> State | None:
         exit_code=255,
         exit_unknown=True,
         error=UNSEEN,
+        endpoints=(),
+        ports=(),
     )
 
 

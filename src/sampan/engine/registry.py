@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from sampan.engine.links import Channel
     from sampan.engine.mounts import Wanted
+    from sampan.engine.sandbox import Sandbox
     from sampan.spec import docker
     from sampan.spec.runtime import Spec
     from sampan.spec.state import State
@@ -49,6 +50,7 @@ class Container:
         self.committing = False  # and `lock` is held as long as that takes
         self.written: dict[str, str] = {}  # its own files, as this server has written them
         self.mounts: tuple[Wanted, ...] = ()
+        self.sandbox: Sandbox | None = None  # its networks while it runs, and until they are given back
         self.on_change: set[Callable[[], None]] = (
             set()
         )  # called, under `changed`, at each change: for who waits with poll

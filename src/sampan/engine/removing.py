@@ -89,6 +89,8 @@ def discard(core: Core, container: Container, *, volumes: bool = True) -> None:
     The directory is renamed into tmp/ before the record goes, and removed after: a crash in between leaves a record
     without a directory, or a directory in tmp/, both of which the next start clears.
     """
+    if container.sandbox:
+        container.sandbox.release()
     trash = _take_away(core, container)
     channel, container.shim = container.shim, None
     forgotten = remains.forget(channel) if channel is not None else None  # its end need not be written down
@@ -150,6 +152,8 @@ def rename(core: Core, container: Container, name: str) -> None:
         except SampanError:
             core.registry.rename(container, old)
             raise
+        if container.sandbox:
+            container.sandbox.rename()
         core.tell(container, "rename", {"oldName": f"/{old}"})
 
 

@@ -43,6 +43,15 @@ class VolumeRow(NamedTuple):
     labels: bytes
 
 
+class NetworkRow(NamedTuple):
+    """A network as it is kept. `document` is the JSON of a `spec.network.Network`."""
+
+    id: str
+    name: str
+    created_ns: int
+    document: bytes
+
+
 class Store:
     """The database of one instance. Every method is one transaction, durable at its return; any thread may call it."""
 
@@ -129,6 +138,10 @@ class Store:
         """Rename."""
         self._run("UPDATE containers SET name = ? WHERE id = ?", (name, id))
 
+    def set_body(self, id: str, body: bytes) -> None:
+        """Replace what was asked for: the networks it is on, or the ports that it publishes, have changed."""
+        self._run("UPDATE containers SET body = ? WHERE id = ?", (body, id))
+
     def spec(self, id: str) -> bytes | None:
         """Return the OCI configuration as it was made at creation."""
         rows = self._all("SELECT spec FROM containers WHERE id = ?", (id,))
@@ -163,3 +176,18 @@ class Store:
     def delete_volume(self, name: str) -> None:
         """Forget a volume."""
         self._run("DELETE FROM volumes WHERE name = ?", (name,))
+
+    # -- networks
+
+    def networks(self) -> list[NetworkRow]:
+        """Return all of them, oldest first."""
+        rows = self._all("SELECT id, name, created_ns, document FROM networks ORDER BY created_ns")
+        return [NetworkRow(*row) for row in rows]  # type: ignore[arg-type]
+
+    def add_network(self, row: NetworkRow) -> None:
+        """Write a network down."""
+        self._run("INSERT INTO networks VALUES (?, ?, ?, ?)", row)
+
+    def delete_network(self, id: str) -> None:
+        """Forget a network."""
+        self._run("DELETE FROM networks WHERE id = ?", (id,))

@@ -168,15 +168,6 @@ def _kernel_name(type: str) -> str:
     return {"mount": "mnt", "network": "net"}.get(type, type)
 
 
-def check_network(mode: str) -> None:
-    """Raise Unsupported for a network that this version has not."""
-    if mode not in ("none", "host") and not joined(mode):
-        raise Unsupported(
-            f"unsupported: network {mode}",
-            "networks come later; this version has --network none (the default), host and container:NAME",
-        )
-
-
 def _mounts(host_config: HostConfig, given: Surroundings) -> tuple[Mount, ...]:
     """The root, the kernel's filesystems, the container's own files, then what was asked for, outermost first."""
     taken = {mount.target for mount in given.mounts}
@@ -248,7 +239,8 @@ def _annotations(host_config: HostConfig, given: Surroundings) -> dict[str, str]
 def _sysctls(host_config: HostConfig) -> dict[str, str]:
     """Return the settings, and Docker's two defaults: any port and ping for everyone inside."""
     found = {}
-    if host_config.network_mode == "none" and not host_config.privileged:
+    mode = host_config.network_mode
+    if mode != "host" and not joined(mode) and not host_config.privileged:
         found = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
     for name, value in (host_config.sysctls or {}).items():
         _check_sysctl(name, host_config)

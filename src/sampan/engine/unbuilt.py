@@ -20,19 +20,19 @@ HONOURED = frozenset({
     # HostConfig
     "annotations", "auto_remove", "binds", "cap_add", "cap_drop", "cgroupns_mode", "console_size", "container_id_file",
     "cpu_period", "cpu_quota", "cpu_shares", "cpuset_cpus", "cpuset_mems", "device_cgroup_rules", "devices", "dns",
-    "dns_options", "dns_search", "extra_hosts", "group_add", "init", "ipc_mode", "isolation", "log_config",
+    "dns_options", "dns_search", "extra_hosts", "group_add", "init", "ipc_mode", "isolation", "links", "log_config",
     "masked_paths", "memory", "memory_reservation", "memory_swap", "memory_swappiness", "mounts", "nano_cpus",
     "network_mode", "oom_kill_disable", "oom_score_adj", "pid_mode", "pids_limit", "privileged", "readonly_paths",
     "readonly_rootfs", "restart_policy", "runtime", "security_opt", "shm_size", "sysctls", "tmpfs", "ulimits",
     "userns_mode", "uts_mode", "volume_driver",
     # the body itself
     "args_escaped", "attach_stderr", "attach_stdin", "attach_stdout", "cmd", "domainname", "entrypoint", "env",
-    "exposed_ports", "healthcheck", "host_config", "hostname", "image", "labels", "network_disabled",
+    "exposed_ports", "healthcheck", "host_config", "hostname", "image", "labels", "mac_address", "network_disabled",
     "networking_config", "on_build", "open_stdin", "shell", "stdin_once", "stop_signal", "stop_timeout", "tty", "user",
     "volumes", "working_dir",
 })  # fmt: skip
 
-_NETWORKS = "networks come later; this version has --network none, host and container:NAME"
+_NETWORKS = "published ports come later"
 _BLOCK = "limits of block devices come later"
 _WINDOWS = "it means something on Windows only"
 _VOLUMES = "write the paths with -v"
@@ -55,12 +55,10 @@ REFUSED: dict[str, tuple[str, str]] = {
     "io_maximum_iops": ("--io-maxiops", _WINDOWS),
     "kernel_memory": ("--kernel-memory", "the kernel has given this limit up; use --memory"),
     "kernel_memory_tcp": ("", "use --memory"),
-    "links": ("--link", _NETWORKS),
     "port_bindings": ("-p", _NETWORKS),
     "publish_all_ports": ("-P", _NETWORKS),
     "storage_opt": ("--storage-opt", "limits of disk space come later"),
     "volumes_from": ("--volumes-from", _VOLUMES),
-    "mac_address": ("--mac-address", _NETWORKS),
 }
 """Field → the flag that sets it, and what to do instead."""
 
@@ -81,7 +79,6 @@ def refuse_unbuilt(body: ContainerCreate) -> None:
         raise InvalidInput(f"invalid isolation ({host_config.isolation}): linux has only default")
     if host_config.userns_mode not in ("", "host"):
         raise InvalidInput(f"invalid userns mode: {host_config.userns_mode}", "it can be host")
-    _refuse_networks(body)
 
 
 def unheeded(body: ContainerCreate, image: ExecutionConfig) -> list[str]:
@@ -117,15 +114,3 @@ def _refuse_restart(host_config: HostConfig) -> None:
     if host_config.auto_remove:
         raise InvalidInput("can't create 'AutoRemove' container with restart policy")
     raise _unsupported("HostConfig.RestartPolicy", "--restart", "restart policies come later")
-
-
-def _refuse_networks(body: ContainerCreate) -> None:
-    """Accept the one empty endpoint that the docker client always sends, named as the mode."""
-    endpoints = (body.networking_config.endpoints_config if body.networking_config else None) or {}
-    for name, endpoint in endpoints.items():
-        if name not in ("default", "none", "host", body.host_config.network_mode):
-            raise Unsupported(f"unsupported: network {name}", _NETWORKS)
-        for field, flag in (("aliases", "--network-alias"), ("ipam_config", "--ip"), ("links", "--link"),
-                            ("mac_address", "--mac-address"), ("driver_opts", "--network driver-opt")):  # fmt: skip
-            if getattr(endpoint, field):
-                raise _unsupported(f"NetworkingConfig.{name}.{field}", flag, _NETWORKS)

@@ -192,6 +192,8 @@ class Pool:
     def __init__(self, subnet: Subnet) -> None:
         net = ipaddress.ip_network(subnet.subnet)
         inner = ipaddress.ip_network(subnet.ip_range) if subnet.ip_range else net
+        self.version = net.version
+        self.gateway = subnet.gateway
         self._net = net
         self._first, self._last = int(inner.network_address), int(inner.broadcast_address)
         self._reserved = {int(ipaddress.ip_address(text)) for text in subnet.auxiliary.values()}
@@ -205,7 +207,8 @@ class Pool:
         self._lowest = self._first
 
     def __contains__(self, address: str) -> bool:
-        found = ipaddress.ip_address(address)
+        """Tell whether an address, with or without its prefix, is of this subnet."""
+        found = ipaddress.ip_address(address.partition("/")[0])
         return found.version == self._net.version and found in self._net
 
     def lowest(self) -> Address:
@@ -227,6 +230,10 @@ class Pool:
             raise NotPermitted("Address already in use", f"{address} is {what}: choose another, or none")
         self._used.add(number)
         return f"{address}/{self._net.prefixlen}"
+
+    def hold(self, address: str) -> None:
+        """Note that an address is given away already."""
+        self._used.add(int(ipaddress.ip_address(address.partition("/")[0])))
 
     def give_back(self, address: str) -> None:
         """Let an address, with or without its prefix, be given away again."""

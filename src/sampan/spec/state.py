@@ -6,6 +6,8 @@ import enum
 
 import msgspec
 
+from sampan.spec.network import Endpoint, PublishedPort
+
 VERSION = 1
 """Of the form below. A newer form only adds fields with defaults, so that the version before still reads it."""
 
@@ -38,6 +40,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stopped_by_user: bool = False
     restart_count: int = 0
     thaw: bool = False  # it is frozen for a commit only: a server that finds it so lets it go on
+    endpoints: tuple[Endpoint, ...] = ()  # its places on networks while it runs, eth0 first
+    ports: tuple[PublishedPort, ...] = ()  # that it publishes while it runs
 
     @property
     def alive(self) -> bool:

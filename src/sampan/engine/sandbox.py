@@ -1,0 +1,314 @@
+"""A container's networks while it runs: what its start makes, a live change changes, and its end undoes.
+
+    ports are bound → a namespace → links, addresses, routes → names, firewall → the program runs → the shim has it all
+
+The namespace lives by its processes: the server lets go of it as soon as the program runs.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sampan.engine import endpoints, naming, ports
+from sampan.errors import NotPermitted, SampanError, Unsupported, doing
+from sampan.network import host, plan
+from sampan.network.namespace import Namespace
+from sampan.network.perform import perform
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sampan.engine.core import Core
+    from sampan.engine.links import Channel
+    from sampan.engine.registry import Container
+    from sampan.spec.docker import EndpointSettings
+    from sampan.spec.network import Endpoint, Network, PublishedPort
+    from sampan.spec.runtime import Spec
+
+_TRIES = 3
+_WITHOUT = "sampan can't change this host's network: use --network none or --network host"
+
+
+class Sandbox:
+    """One run's networks. Made and changed with `container.lock` held; `release` may be called by any thread."""
+
+    def __init__(self, core: Core, container: Container) -> None:
+        self.endpoints: tuple[Endpoint, ...] = ()
+        self.ports: tuple[PublishedPort, ...] = ()
+        self._core = core
+        self._container = container
+        self._namespace: Namespace | None = None
+        self._reserved: ports.Reserved | None = None
+        self._listening: naming.Listening | None = None
+        self.over = False  # the program has ended
+        self._connected = False  # and who is on the networks knows it
+        self._releasing = threading.Lock()
+
+    # -- a start
+
+    def build(self) -> None:
+        """Make everything, with no program in it yet."""
+        core, container = self._core, self._container
+        self._reserved = ports.reserve(core, container)
+        self.ports = self._reserved.ports
+        for name, settings in endpoints.places(container).items():
+            network = endpoints.find(core.networks, name, settings)
+            self.endpoints += (self._join(network, settings),)
+        self._namespace = Namespace.new()
+        routes = endpoints.default_routes(core.networks, self.endpoints)
+        for endpoint in self.endpoints:
+            self._attach(endpoint, routes.get(endpoint.id, ()), self._namespace)
+        self._listening = naming.listen(core, container, self._namespace)
+        self._publish()
+        self._connected = True
+        self._tell("connect")
+
+    def in_namespace(self, spec: Spec) -> Spec:
+        """Return the configuration with the namespace in it, by a path that is there until `hand_over`."""
+        assert self._namespace
+        path = f"/proc/{os.getpid()}/fd/{self._namespace.fd}"
+        replace = msgspec.structs.replace
+        namespaces = tuple(replace(n, path=path) if n.type == "network" else n for n in spec.linux.namespaces)
+        return replace(spec, linux=replace(spec.linux, namespaces=namespaces))
+
+    def hand_over(self, channel: Channel) -> None:
+        """Give the shim what it holds from now on, once the program runs."""
+        core, container = self._core, self._container
+        with self._releasing:  # it may have ended already
+            if container.sandbox is self:
+                if self._listening:
+                    naming.hand_over(core, container, self._listening, channel)
+                if self._reserved:
+                    ports.hand_over(core, container, self._reserved, channel)
+                self._close()
+
+    def _tell(self, action: str) -> None:
+        """Tell who else is on the networks, and who listens, that the container came or went."""
+        for endpoint in self.endpoints:
+            if network := self._core.networks.get(endpoint.network):
+                naming.write_names(self._core, network)
+                self._core.tell_network(network, action, {"container": self._container.id})
+
+    def _close(self) -> None:
+        for held in (self._namespace, self._reserved, self._listening):
+            if held:
+                held.close()
+        self._namespace = self._reserved = self._listening = None
+
+    def _publish(self) -> None:
+        if self.ports and (addresses := self._addresses()):
+            self._core.firewall.publish(addresses, self.ports)
+
+    @property
+    def published(self) -> tuple[tuple[str, ...], tuple[PublishedPort, ...]]:
+        """The addresses to which published ports lead, and those ports."""
+        return self._addresses(), self.ports
+
+    def _addresses(self) -> tuple[str, ...]:
+        """Return the addresses that published ports lead to: of each version that of the default route's network."""
+        routes = endpoints.default_routes(self._core.networks, self.endpoints)
+        found = []
+        for endpoint in self.endpoints:
+            sixes = {":" in gateway for gateway in routes.get(endpoint.id, ())}
+            found += [address for address in endpoint.addresses if (":" in address) in sixes]
+        return tuple(found)
+
+    # -- a live change
+
+    def connect(self, network: Network, settings: EndpointSettings) -> None:
+        """Put the running container on one more network."""
+        endpoint = self._join(network, settings)
+        try:
+            with self._entered() as namespace:
+                routes = endpoints.default_routes(self._core.networks, (*self.endpoints, endpoint))
+                self._attach(endpoint, routes.get(endpoint.id, ()), namespace)
+        except BaseException:
+            self._core.networks.leave(endpoint)
+            raise
+        self._change((*self.endpoints, endpoint))
+
+    def disconnect(self, endpoint: Endpoint) -> None:
+        """Take the running container off a network."""
+        left = tuple(each for each in self.endpoints if each.id != endpoint.id)
+        routes = endpoints.default_routes(self._core.networks, left)
+        with self._entered() as namespace:
+            perform(plan.detach(endpoint), namespace=namespace)
+            for each in left:
+                network = self._core.networks.get(each.network)
+                if network and each.id in routes:
+                    steps = plan.default_routes(network, _with_gateways(each, routes[each.id]))
+                    perform(steps, namespace=namespace)
+        self._change(left)
+        self._core.networks.leave(endpoint)
+
+    def rename(self) -> None:
+        """Answer to the container's new name."""
+        networks, container = self._core.networks, self._container
+        settings = {s.network_id: s for s in endpoints.places(container).values()}
+        new = []
+        for endpoint in self.endpoints:
+            network = networks.get(endpoint.network)
+            if network and endpoint.network in settings:
+                known = endpoints.names(container, settings[endpoint.network], default=network.default)
+                new.append(msgspec.structs.replace(endpoint, names=known))
+                networks.rejoin(new[-1])
+        self._change(tuple(new))
+
+    def _entered(self) -> Namespace:
+        """Hold the namespace that the container's first process is in."""
+        container = self._container
+        with doing(f"can't enter the network of {container.name}"):
+            return Namespace.of(container.state.pid)
+
+    def _change(self, new: tuple[Endpoint, ...]) -> None:
+        """Note which endpoints there are; published ports follow the default route."""
+        before = self._addresses()
+        old, self.endpoints = self.endpoints, new
+        if self.ports and self._addresses() != before:
+            self._core.firewall.unpublish(before, self.ports)
+            self._publish()
+        self._container.update(endpoints=new)
+        self._core.save(self._container)
+        for endpoint in {*old, *new}:
+            if network := self._core.networks.get(endpoint.network):
+                naming.write_names(self._core, network)
+
+    # -- both
+
+    def _join(self, network: Network, settings: EndpointSettings) -> Endpoint:
+        """Take an address on a network, once it is one that nobody has who has ended."""
+        core, container = self._core, self._container
+        link = host.new_link_name(core.instance, "v") if network.driver == "bridge" else ""
+        interface = endpoints.interface(network, settings, {each.interface for each in self.endpoints})
+        endpoint = endpoints.endpoint(container, network, settings, interface, link)
+        endpoint = msgspec.structs.replace(endpoint, links=_links(core, container, network, settings))
+        wanted = endpoints.asked_addresses(settings)
+        with doing(f"can't connect {container.name} to network {network.name}"):
+            try:
+                return core.networks.join(endpoint, wanted)
+            except SampanError:
+                if not release_ended(core):
+                    raise
+                return core.networks.join(endpoint, wanted)
+
+    def _attach(self, endpoint: Endpoint, gateways: tuple[str, ...], namespace: Namespace) -> None:
+        """Make an endpoint's links; a bridge that somebody has removed meanwhile is made again."""
+        core = self._core
+        network = core.networks.get(endpoint.network)
+        assert network
+        steps = plan.attach(network, _with_gateways(endpoint, gateways), default_gateway=bool(gateways))
+        for left in reversed(range(_TRIES)):
+            try:
+                core.networks.ensure_up(network, lambda network: bring_up(core, network))
+                perform(steps, namespace=namespace)
+                return
+            except (NotPermitted, Unsupported) as e:
+                message = f"can't connect {self._container.name} to network {network.name}: {e.message}"
+                raise type(e)(message, _WITHOUT) from e
+            except SampanError as e:
+                if not left or not network.link or _exists(network.link):
+                    raise e.within(f"can't connect {self._container.name} to network {network.name}") from e
+                core.networks.is_down(network)
+
+    # -- the end
+
+    def release(self) -> None:
+        """Undo everything, as far as it was made; once more waits until it is done."""
+        with self._releasing:
+            if self._container.sandbox is self:
+                self._undo()
+                self._container.sandbox = None
+
+    def _undo(self) -> None:
+        """One failure doesn't keep the rest from being undone; what stays is cleared at the next server's start."""
+        core = self._core
+        self._close()
+        with _told():
+            if self.ports:
+                core.firewall.unpublish(self._addresses(), self.ports)
+        for endpoint in self.endpoints:
+            with _told():
+                if endpoint.link:
+                    perform(plan.detach(endpoint))
+            core.networks.leave(endpoint)
+        with _told():
+            if self._connected:
+                self._tell("disconnect")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Write to the log what a step of the end raises."""
+    try:
+        yield
+    except (SampanError, OSError) as e:
+        print(f"sampan: can't give back a container's network: {e}", file=sys.stderr, flush=True)
+
+
+def make(core: Core, container: Container) -> Sandbox | None:
+    """Return a container's networks, made; None for one that has no links of its own."""
+    if not endpoints.places(container):
+        return None
+    sandbox = container.sandbox = Sandbox(core, container)
+    try:
+        sandbox.build()
+    except BaseException:
+        sandbox.release()
+        raise
+    return sandbox
+
+
+def adopt(core: Core, container: Container) -> None:
+    """Take over the networks of a container that a server before this one has started."""
+    state = container.state
+    if state.endpoints:
+        sandbox = container.sandbox = Sandbox(core, container)
+        sandbox.endpoints, sandbox.ports = state.endpoints, state.ports
+        sandbox._connected = True
+        for endpoint in state.endpoints:
+            core.networks.rejoin(endpoint)
+
+
+def release_ended(core: Core) -> bool:
+    """Finish what the ends of containers have still to give back; False where there was nothing."""
+    ended = [c.sandbox for c in core.registry if c.sandbox is not None and c.sandbox.over]
+    for sandbox in ended:
+        sandbox.release()
+    return bool(ended)
+
+
+def bring_up(core: Core, network: Network) -> None:
+    """Make a network's bridge, or put it right, and let its packets through."""
+    perform(plan.bridge_up(network, instance=core.instance))
+    core.firewall.add_network(network)
+
+
+def take_down(core: Core, network: Network) -> None:
+    """Remove a network's bridge and its part of the firewall."""
+    core.firewall.remove_network(network)
+    perform(plan.bridge_down(network))
+
+
+def _with_gateways(endpoint: Endpoint, gateways: tuple[str, ...]) -> Endpoint:
+    return msgspec.structs.replace(endpoint, gateways=gateways)
+
+
+def _links(core: Core, container: Container, network: Network, settings: EndpointSettings) -> dict[str, str]:
+    """Return the container's own names for others: on the default bridge those of `--link`."""
+    texts = (container.body.host_config.links if network.default else settings.links) or ()
+    return endpoints.links(core.registry, texts, must_run=network.default)
+
+
+def _exists(link: str) -> bool:
+    try:
+        socket.if_nametoindex(link)
+    except OSError:
+        return False
+    return True
