@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +13,10 @@ from sampan.engine.core import Core
 from sampan.engine.events import Bus, matches
 from sampan.engine.listing import command_line, containers, status_text
 from sampan.engine.mounts import Wanted
+from sampan.engine.network_registry import Networks
 from sampan.engine.registry import Container, Registry
 from sampan.engine.requests import EventsQuery
+from sampan.engine.store import Store
 from sampan.errors import InvalidInput, NotFound
 from sampan.spec.docker import EventActor, EventMessage
 from sampan.spec.image import Image, ImageConfig
@@ -38,9 +42,11 @@ class _Images:
 
 
 @pytest.fixture
-def core() -> Core:
+def core(tmp_path: Path) -> Iterator[Core]:
     found = Core()
     found.registry = Registry()
+    found.store = Store(str(tmp_path / "state.db"))
+    found.networks = Networks(found.store)
     found.images = _Images()  # type: ignore[assignment]
     for number, (name, image, state, labels) in enumerate(
         [
@@ -54,7 +60,8 @@ def core() -> Core:
         one = Container(f"{number}{name}", name, number * SECOND, (image, "img"), body, state)
         one.mounts = (Wanted(type="volume", name=f"v{number}", target="/data"),)
         found.registry.add(one)
-    return found
+    yield found
+    found.store.close()
 
 
 def names(core: Core, *, all: bool = True, limit: int = 0, **filters: Any) -> list[str]:

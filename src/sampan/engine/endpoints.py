@@ -47,7 +47,7 @@ def complete(networks: Networks, body: ContainerCreate) -> ContainerCreate:
     if not own_network(mode):
         _check_no_networks(mode, given)
         return msgspec.structs.replace(body, networking_config=None)
-    places = _resolved(networks, mode, given) or {_find(networks, mode).name: EndpointSettings()}
+    places = _resolved(networks, mode, given or {mode: EndpointSettings()})
     if body.mac_address:
         first = next(iter(places))
         if places[first].mac_address not in ("", body.mac_address):

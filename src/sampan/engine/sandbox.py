@@ -21,9 +21,10 @@ from sampan.errors import NotPermitted, SampanError, Unsupported, doing
 from sampan.network import host, plan
 from sampan.network.namespace import Namespace
 from sampan.network.perform import perform
+from sampan.runtime.ops import SetSysctl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from sampan.engine.core import Core
     from sampan.engine.links import Channel
@@ -71,12 +72,21 @@ class Sandbox:
         self._tell("connect")
 
     def in_namespace(self, spec: Spec) -> Spec:
-        """Return the configuration with the namespace in it, by a path that is there until `hand_over`."""
-        assert self._namespace
-        path = f"/proc/{os.getpid()}/fd/{self._namespace.fd}"
+        """Return the configuration with the namespace in it, by a path that is there until `hand_over`.
+
+        The namespace's kernel parameters are set here: the runtime sets none where a namespace is not its own.
+        """
+        namespace = self._namespace
+        assert namespace
+        parameters = {key: value for key, value in spec.linux.sysctl.items() if key.startswith(("net.", "net/"))}
+        if parameters:
+            with doing(f"can't start {self._container.name}"):
+                namespace.call(lambda: _set_parameters(parameters))
+        path = f"/proc/{os.getpid()}/fd/{namespace.fd}"
         replace = msgspec.structs.replace
         namespaces = tuple(replace(n, path=path) if n.type == "network" else n for n in spec.linux.namespaces)
-        return replace(spec, linux=replace(spec.linux, namespaces=namespaces))
+        others = {key: value for key, value in spec.linux.sysctl.items() if key not in parameters}
+        return replace(spec, linux=replace(spec.linux, namespaces=namespaces, sysctl=others))
 
     def hand_over(self, channel: Channel) -> None:
         """Give the shim what it holds from now on, once the program runs."""
@@ -294,6 +304,16 @@ def take_down(core: Core, network: Network) -> None:
     """Remove a network's bridge and its part of the firewall."""
     core.firewall.remove_network(network)
     perform(plan.bridge_down(network))
+
+
+def _set_parameters(parameters: Mapping[str, str]) -> None:
+    for key, value in parameters.items():
+        with doing(f"can't set the kernel parameter {key}"):
+            fd = os.open(f"/proc/{SetSysctl(key, value).file}", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(fd, os.fsencode(value))
+            finally:
+                os.close(fd)
 
 
 def _with_gateways(endpoint: Endpoint, gateways: tuple[str, ...]) -> Endpoint:

@@ -47,9 +47,7 @@ def info(core: Core) -> docker.SystemInfo:
         images=len(core.images.list()),
         driver="overlay2",
         driver_status=(("Backing Filesystem", _filesystem(core.dirs.root)), ("Layers", "by diff id")),
-        plugins=docker.PluginsInfo(
-            volume=("local",), network=("bridge", "host", "ipvlan", "macvlan", "null"), log=("json-file", "none")
-        ),
+        plugins=docker.PluginsInfo(volume=("local",), network=_NETWORKS, log=("json-file", "none")),
         memory_limit="memory" in controllers,
         swap_limit=host.swap_accounting,
         cpu_cfs_period="cpu" in controllers,
@@ -195,6 +193,7 @@ def version(core: Core) -> docker.SystemVersion:
     )
 
 
+_NETWORKS = ("bridge", "host", "ipvlan", "macvlan", "null")
 KINDS = frozenset({"build-cache", "container", "image", "volume"})
 """What `disk_usage` can tell of."""
 
