@@ -268,8 +268,9 @@ def own_files(core: Core, container: Container) -> dict[str, str]:
     if host_config.network_mode.startswith("container:"):
         return {}
     name = core.spec(container).hostname or shared_host_name(core, host_config)
+    names = files.full_names(name, container.body.domainname)
     directory = core.dirs.container(container.id)
-    return {f"{directory}/{file}": text for file, text in files.texts(host_config, name).items()}
+    return {f"{directory}/{file}": text for file, text in files.texts(host_config, names).items()}
 
 
 def shared_host_name(core: Core, host_config: HostConfig) -> str:
