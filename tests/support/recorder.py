@@ -154,6 +154,15 @@ NETWORKS = [
                                 ("2", "none", "null"), ("5", "back", "bridge"))
 ]  # fmt: skip
 
+PORTS = {
+    "9000/tcp": None,
+    "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}, {"HostIp": "::", "HostPort": "8080"},
+               {"HostIp": "127.0.0.1", "HostPort": "81"}],
+    "443/tcp": [{"HostIp": "::1", "HostPort": "32768"}],
+    "80/udp": [{"HostIp": "10.0.0.1", "HostPort": "100"}, {"HostIp": "10.0.0.1", "HostPort": "9"}],
+    "8/sctp": [{"HostIp": "", "HostPort": "5"}],
+}  # fmt: skip
+
 TOP = {"Titles": ["PID", "USER", "COMMAND"], "Processes": [["1", "root", "sh -c x"], ["12", "www-data", "sleep 1"]]}
 
 DISK_USAGE = {
@@ -238,6 +247,8 @@ def answer(method: str, path: str) -> tuple[int, object]:
         return 201, {"Id": "ab" * 32, "Warnings": ["be careful"] if "warn" in path else []}
     if "/gone" in path:
         return 404, {"message": "No such container: gone"}
+    if path.endswith("/containers/published/json"):
+        return 200, {**INSPECT, "NetworkSettings": {"Networks": {}, "Ports": PORTS}}
     if path.endswith("/containers/web/json"):
         return 200, INSPECT
     if path.endswith("/json"):

@@ -202,6 +202,12 @@ def _ulimits(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
     host["Ulimits"] = [by_name[name] for name in sorted(by_name)]
 
 
+def _ports(options: Options, body: Json, host: Json) -> None:
+    from sampan.cli.body_ports import fill
+
+    fill(options, body, host)
+
+
 def _capabilities(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
     host["CapAdd"] = _named(options["cap-add"]) or None
     host["CapDrop"] = _named(options["cap-drop"]) or None
@@ -218,7 +224,6 @@ _RARE = (
     "annotation",
     "device",
     "dns-option",
-    "expose",
     "log-driver",
     "log-opt",
     "memory-swappiness",
@@ -245,4 +250,7 @@ _FILLERS = (
     ("security-opt", _security),
     ("sysctl", _sysctls),
     ("ulimit", _ulimits),
+    ("publish", _ports),
+    ("publish-all", _ports),
+    ("expose", _ports),
 )

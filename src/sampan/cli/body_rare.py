@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 _ACCESS = "rwm"
-_PORT_MAX = 65535
 
 
 def _refused(message: str, hint: str = "") -> Failure:
@@ -98,31 +97,6 @@ def _no_healthcheck(options: Options, body: Json, host: Json) -> None:  # noqa: 
         body["Healthcheck"] = {"Test": ["NONE"]}
 
 
-def _exposed(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
-    ports: Json = {}
-    for text in options["expose"]:
-        if ":" in text:
-            raise _refused(f"invalid port format for --expose: {text}")
-        numbers, _, protocol = text.partition("/")
-        first, last = _port_range(numbers, text)
-        ports.update({f"{port}/{(protocol or 'tcp').lower()}": {} for port in range(first, last + 1)})
-    body["ExposedPorts"] = ports
-
-
-def _port_range(numbers: str, text: str) -> tuple[int, int]:
-    found = []
-    first, dash, last = numbers.partition("-")
-    for number in (first, last if dash else first):
-        if not (number.isascii() and number.isdigit()) or int(number) > _PORT_MAX:
-            cause = f'strconv.ParseUint: parsing "{number}": invalid syntax'
-            raise _refused(f"invalid range format for --expose: {text}, error: {cause}")
-        found.append(int(number))
-    if found[1] < found[0]:
-        cause = f"invalid range specified for port: {numbers}"
-        raise _refused(f"invalid range format for --expose: {text}, error: {cause}")
-    return found[0], found[1]
-
-
 RARE = {
     "device": _devices,
     "annotation": _annotations,
@@ -133,6 +107,5 @@ RARE = {
     "log-driver": _log,
     "log-opt": _log,
     "no-healthcheck": _no_healthcheck,
-    "expose": _exposed,
 }
 """Flag to what puts it into the body."""
