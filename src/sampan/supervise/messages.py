@@ -190,6 +190,17 @@ class AnswerNames(Message, frozen=True, kw_only=True, tag="answer-names"):
     qualified: bool = False  # a name of one label is not asked for: resolv.conf says `ndots`, resolvers add a domain
 
 
+class HoldPorts(Message, frozen=True, kw_only=True, tag="hold-ports"):
+    """Hold the published ports that the shim's ports.json names, and no others, until the container ends.
+
+    Beside it those that the server has bound, in the file's order from number `first` on; with `more` the others follow
+    in another message. The shim binds the rest by itself, now or when it can. Answered by `Done`.
+    """
+
+    first: int = 0
+    more: bool = False
+
+
 class Forget(Message, frozen=True, kw_only=True, tag="forget"):
     """The server has recorded the exit: remove the shim's directory and end. Refused while the container runs."""
 
@@ -419,7 +430,7 @@ class Remove(Message, frozen=True, kw_only=True, tag="remove"):
 
 Request = (
     ForkShim | ForkWorker | Leave | Restart
-    | Hello | Launch | Go | Exec | Attach | Resize | Signal | Freeze | Update | AnswerNames | Forget
+    | Hello | Launch | Go | Exec | Attach | Resize | Signal | Freeze | Update | AnswerNames | HoldPorts | Forget
     | Unpack | Pack | Position | Feed | Map | Remove | Changes | Compose | Export
     | Keep | Hold | Release | Become
 )  # fmt: skip

@@ -20,6 +20,7 @@ from sampan.supervise import handover, launcher, messages as m, state as facts
 from sampan.supervise.container import Container
 from sampan.supervise.launcher import refusal
 from sampan.supervise.loop import IN, Channel, Loop
+from sampan.supervise.ports import Published
 from sampan.supervise.process import Duplicates
 from sampan.supervise.streams import close_all
 
@@ -50,6 +51,7 @@ class Shim:
         self.container = Container(loop, id, directory_fd, self._tell, self._duplicates)
         self._channels: list[Channel] = []
         self._listeners: list[Channel] = []  # those that said Hello, and get events
+        self._published: Published | None = None  # most containers publish no ports
         self._forgotten = False
         self._listening = listening
         loop.watch(listening.fileno(), IN, self._accept)
@@ -132,6 +134,9 @@ class Shim:
                 control.update(container.cgroups(), message.writes)
             case m.AnswerNames():
                 container.answer_names(message, fds)
+            case m.HoldPorts():
+                container.process(None)  # else it is not running
+                self.published().hold(message, fds)
             case m.Forget():
                 self._forget()
             case m.Keep():
@@ -143,7 +148,15 @@ class Shim:
                 raise InvalidInput(f"a shim does not know what to do with {type(message).__name__}")
         return m.Done()
 
+    def published(self) -> Published:
+        """Return what holds the published ports."""
+        if self._published is None:
+            self._published = Published(self._loop, self._directory)
+        return self._published
+
     def _tell(self, event: m.Message) -> None:
+        if self._published and isinstance(event, m.Exited):  # who is told may want them for the next container
+            self._published.end()
         for channel in tuple(self._listeners):
             channel.send(event)
 
@@ -222,4 +235,6 @@ def take_over(id: str, directory: str, keeper: socket.socket, left: TakeOver) ->
     shim = Shim(loop, id, directory, directory_fd, facts.listen(directory_fd))
     shim.keep(keeper)
     shim.container.adopt(left.state, left.held, lost_output=left.lost_output)
+    if os.path.exists(f"{directory}/{facts.PORTS}") and shim.container.processes():
+        shim.published().look()
     loop.run()

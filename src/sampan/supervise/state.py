@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FILE = "state.json"
 SOCKET = "shim.sock"
+PORTS = "ports.json"  # written by the server: see `binding`
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -104,7 +105,7 @@ def connect(directory: str, name: str) -> socket.socket | None:
 
 def remove(directory: str) -> None:
     """Remove a shim's directory; that it is gone is fine."""
-    for name in (SOCKET, FILE, f"{FILE}.new"):
+    for name in (SOCKET, FILE, f"{FILE}.new", PORTS, f"{PORTS}.new"):
         try:
             os.unlink(f"{directory}/{name}")
         except FileNotFoundError:
