@@ -25,6 +25,27 @@ class Port(Body, frozen=True, kw_only=True):
     type: str = always("tcp")
 
 
+class PublishedRange(Given, frozen=True, kw_only=True):
+    """Ports of the host by their numbers: "8080" or "8000-8010". `host_ip` "": on any address."""
+
+    host_ip: str = always("", "HostIp")
+    host_port: str = always("")
+    type: str = always("tcp")
+
+
+class PortsUpdate(Given, frozen=True, kw_only=True):
+    """The body of `POST /sampan/containers/{id}/ports`: what is published no longer, and what is from now on."""
+
+    add: dict[str, tuple[PortBinding, ...] | None] = always({})
+    remove: tuple[PublishedRange, ...] = ()
+
+
+class PortsUpdateResponse(Body, frozen=True, kw_only=True):
+    """What is published then, as `NetworkSettings.Ports` has it; nothing while the container does not run."""
+
+    ports: dict[str, tuple[PortBinding, ...] | None] = always({})
+
+
 class EndpointIpamConfig(Given, frozen=True, kw_only=True):
     """Addresses asked for."""
 
