@@ -59,6 +59,27 @@ def test_short_names_go_to_the_default_registry(sampan: Sampan, server: FakeRegi
     assert server.address not in sampan("images").out
 
 
+def test_places_and_lists_without_a_registry_are_in_the_default_one(
+    sampan: Sampan, server: FakeRegistry, configure, tmp_path
+) -> None:
+    configure(f'[registries]\ndefault = "{server.address}"\n')
+
+    assert sampan.json("inspect", "docker://tiny")["Name"] == f"{server.address}/tiny"
+    assert sampan.json("list-tags", "docker://tiny")["Repository"] == f"{server.address}/tiny"
+    sampan("copy", "docker://tiny", f"dir:{tmp_path}/new")
+    sampan("copy", "docker://tiny", "store:tiny")
+    sampan("manifest", "create", "list", "docker://tiny")
+    sampan("copy", "store:tiny", "docker://other")
+    sampan("manifest", "push", "list", "third")
+    sampan("delete", "docker://other")
+
+    written = [path for verb, path, _ in server.requests if verb == "PUT" and "/manifests/" in path]
+    assert [path.partition("/manifests/")[0] for path in written] == ["/v2/other", "/v2/third", "/v2/third"]
+    assert f"{server.address}/tiny" in sampan("images", "--format", "{{.Repository}}").lines
+    sampan("rmi", "tiny")
+    sampan("manifest", "rm", "list")
+
+
 def test_what_is_here_from_docker_hub_is_found_by_its_short_name(
     sampan: Sampan, server: FakeRegistry, configure
 ) -> None:

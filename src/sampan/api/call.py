@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import parse_qs
 
@@ -13,13 +14,14 @@ from sampan.spec import docker
 from sampan.spec.distribution import Platform
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from sampan.api.hangups import Hangups
     from sampan.api.http import ApiChannel
     from sampan.api.versions import Version
     from sampan.engine.engine import Engine
+    from sampan.engine.moving import Moving
     from sampan.http11.channel import Channel, Request, Stream
 
 B = TypeVar("B", bound=msgspec.Struct)
@@ -177,6 +179,12 @@ class Call:
     def if_client_leaves(self, then: Callable[[], object]) -> AbstractContextManager[None]:
         """While the `with` lasts, call `then` (from another thread) when the client hangs up."""
         return self.hangups.watch(self._channel.client, then)
+
+    @contextmanager
+    def moving(self) -> Iterator[Moving]:
+        """Give the verbs that move images. Those that wait for a registry end early if the client hangs up."""
+        with self.engine.moving() as moving, self.if_client_leaves(moving.stop):
+            yield moving
 
 
 def _parse_query(text: str) -> dict[str, list[str]]:

@@ -104,7 +104,9 @@ def _pull(call: Call) -> None:
 def plan_pull(call: Call) -> None:
     """GET /sampan/images/plan: what a pull of `name` would do."""
     auth = call.header("x-registry-auth")
-    call.answer(call.engine.plan_pull(call.text("name"), platform=call.platform(), auth=auth))
+    with call.moving() as moving:
+        plan = moving.plan_pull(call.text("name"), platform=call.platform(), auth=auth)
+    call.answer(plan)
 
 
 def _import(call: Call) -> None:
@@ -165,8 +167,9 @@ def message(event: Progress) -> docker.ProgressMessage:
 def check_auth(call: Call) -> None:
     """POST /auth: have a registry check credentials, for `docker login`."""
     given = call.body(docker.AuthConfig)
-    token = call.engine.log_in(
-        given.serveraddress,
-        AuthConfig(username=given.username, password=given.password, identity_token=given.identitytoken),
-    )
+    with call.moving() as moving:
+        token = moving.log_in(
+            given.serveraddress,
+            AuthConfig(username=given.username, password=given.password, identity_token=given.identitytoken),
+        )
     call.answer(docker.AuthResponse(status="Login Succeeded", identity_token=token))

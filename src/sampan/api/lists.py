@@ -16,35 +16,44 @@ if TYPE_CHECKING:
 
 def create(call: Call) -> None:
     """POST /sampan/lists."""
-    call.answer({"Name": call.engine.moving.create_list(call.body(ListRequest))}, 201)
+    with call.moving() as moving:
+        name = moving.create_list(call.body(ListRequest))
+    call.answer({"Name": name}, 201)
 
 
 def add(call: Call) -> None:
     """POST /sampan/lists/{name}/add."""
     request = msgspec.structs.replace(call.body(ListRequest), name=call.path["name"])
-    call.answer({"Digest": call.engine.moving.add_to_list(request)})
+    with call.moving() as moving:
+        digest = moving.add_to_list(request)
+    call.answer({"Digest": digest})
 
 
 def annotate(call: Call) -> None:
     """POST /sampan/lists/{name}/annotate."""
-    call.engine.moving.annotate_list(call.path["name"], call.body(AnnotateRequest))
+    with call.moving() as moving:
+        moving.annotate_list(call.path["name"], call.body(AnnotateRequest))
     call.done()
 
 
 def remove(call: Call) -> None:
     """POST /sampan/lists/{name}/remove: one image of it."""
-    call.answer({"Digest": call.engine.moving.remove_from_list(call.path["name"], call.text("image"))})
+    with call.moving() as moving:
+        digest = moving.remove_from_list(call.path["name"], call.text("image"))
+    call.answer({"Digest": digest})
 
 
 def delete(call: Call) -> None:
     """DELETE /sampan/lists/{name}: all of it."""
-    call.engine.moving.delete_list(call.path["name"])
+    with call.moving() as moving:
+        moving.delete_list(call.path["name"])
     call.done()
 
 
 def exists(call: Call) -> None:
     """HEAD /sampan/lists/{name}."""
-    call.engine.moving.check_list(call.path["name"])
+    with call.moving() as moving:
+        moving.check_list(call.path["name"])
     call.done()
 
 
@@ -53,21 +62,17 @@ def inspect(call: Call) -> None:
 
     With `local` registries are not asked.
     """
-    if call.flag("local"):
-        call.engine.moving.check_list(call.path["name"])
-    call.answer(
-        call.engine.moving.inspect_list(
-            call.path["name"],
-            auth=call.header("x-registry-auth"),
-            image=call.text("image"),
-            verbose=call.flag("verbose"),
-        )
-    )
+    name, auth = call.path["name"], call.header("x-registry-auth")
+    with call.moving() as moving:
+        if call.flag("local"):
+            moving.check_list(name)
+        found = moving.inspect_list(name, auth=auth, image=call.text("image"), verbose=call.flag("verbose"))
+    call.answer(found)
 
 
 def push(call: Call) -> None:
     """POST /sampan/lists/{name}/push, in lines of progress; the last one tells the digest."""
     request = call.body(PushListRequest)
-    with progress(call) as lines:
-        digest = call.engine.moving.push_list(call.path["name"], request, lambda event: lines.write(message(event)))
+    with progress(call) as lines, call.moving() as moving:
+        digest = moving.push_list(call.path["name"], request, lambda event: lines.write(message(event)))
         lines.write(docker.ProgressMessage(aux={"Digest": digest}))

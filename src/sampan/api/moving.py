@@ -31,12 +31,12 @@ def push(call: Call) -> None:
         annotations=_annotations(call.texts("annotation")),
     )
     auth = call.header("x-registry-auth")
-    with progress(call) as lines:
+    with progress(call) as lines, call.moving() as moving:
 
         def pushed(result: PushResult) -> None:
             lines.write(docker.ProgressMessage(aux=msgspec.to_builtins(result)))
 
-        call.engine.moving.push(
+        moving.push(
             call.path["name"],
             call.text("tag"),
             Leaving(platform=call.platform(), options=options),
@@ -66,7 +66,8 @@ def save(call: Call) -> None:
         opened.append(call.stream("application/x-tar", headers))
         return opened[0]
 
-    call.engine.moving.save(names, Leaving(platform=call.platform(), options=options), docker=docker_archive, out=out)
+    with call.moving() as moving:
+        moving.save(names, Leaving(platform=call.platform(), options=options), docker=docker_archive, out=out)
     opened[0].end()
 
 
@@ -80,8 +81,8 @@ def _annotations(given: tuple[str, ...]) -> dict[str, str] | None:
 def copy(call: Call) -> None:
     """POST /sampan/copy: from place to place, in lines of progress; the last one tells the digest."""
     request = call.body(CopyRequest)
-    with progress(call) as lines:
-        digest = call.engine.moving.copy(request, lambda event: lines.write(message(event)))
+    with progress(call) as lines, call.moving() as moving:
+        digest = moving.copy(request, lambda event: lines.write(message(event)))
         lines.write(docker.ProgressMessage(aux={"Digest": digest}))
 
 
@@ -90,25 +91,35 @@ def inspect(call: Call) -> None:
     name, auth = call.text("name"), call.header("x-registry-auth")
     wanted = call.platform()
     if call.flag("config"):
-        call.answer_bytes(call.engine.moving.config(name, auth=auth, platform=wanted), MediaType.OCI_CONFIG)
+        with call.moving() as moving:
+            raw = moving.config(name, auth=auth, platform=wanted)
+        call.answer_bytes(raw, MediaType.OCI_CONFIG)
     elif call.flag("raw"):
-        document = call.engine.moving.manifest(name, auth=auth)
+        with call.moving() as moving:
+            document = moving.manifest(name, auth=auth)
         call.answer_bytes(document.raw, document.media_type)
     else:
-        tags = call.flag("tags", default=True)
-        call.answer(call.engine.moving.inspect(name, auth=auth, platform=wanted, tags=tags))
+        with call.moving() as moving:
+            found = moving.inspect(name, auth=auth, platform=wanted, tags=call.flag("tags", default=True))
+        call.answer(found)
 
 
 def list_tags(call: Call) -> None:
     """GET /sampan/remote/tags."""
-    call.answer(call.engine.moving.tags(call.text("name"), auth=call.header("x-registry-auth")))
+    with call.moving() as moving:
+        found = moving.tags(call.text("name"), auth=call.header("x-registry-auth"))
+    call.answer(found)
 
 
 def delete(call: Call) -> None:
     """DELETE /sampan/remote: the image, of a registry."""
-    call.answer({"Digest": call.engine.moving.delete(call.text("name"), auth=call.header("x-registry-auth"))})
+    with call.moving() as moving:
+        digest = moving.delete(call.text("name"), auth=call.header("x-registry-auth"))
+    call.answer({"Digest": digest})
 
 
 def distribution(call: Call) -> None:
     """GET /distribution/{name}/json."""
-    call.answer(call.engine.moving.distribution(call.path["name"], auth=call.header("x-registry-auth")))
+    with call.moving() as moving:
+        found = moving.distribution(call.path["name"], auth=call.header("x-registry-auth"))
+    call.answer(found)

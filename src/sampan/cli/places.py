@@ -44,15 +44,12 @@ def named_place(text: str) -> Location:
 def auth_for(session: Session, location: Location, creds: str = "") -> dict[str, str]:
     """Return the header with the credentials for a place: the given `user:password`, else those of config.json."""
     from sampan.cli.credentials import headers_for, headers_of
+    from sampan.cli.references import named
     from sampan.spec.location import Transport
-    from sampan.spec.reference import Reference
 
     if location.transport is not Transport.REGISTRY:
         return {}
-    try:
-        reference = Reference.parse(location.name)
-    except SampanError as e:
-        raise Failure(e.message, e.hint) from None
+    reference = named(session, location.name)
     if creds:
         return headers_of(creds, reference.registry)
     return headers_for(session, reference.registry, reference.repository)

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sampan.engine import registries
-from sampan.engine.packing import Packer
 from sampan.engine.pushing import compression_of, held, outgoing
 from sampan.engine.unpacking import Unpacker
 from sampan.errors import InvalidInput, doing
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sampan.engine.core import Core
+    from sampan.engine.registries import Visit
     from sampan.image.compression import Compression
     from sampan.image.transfer import Copied, OnProgress, Sink, Source
     from sampan.spec.copying import CopyRequest
@@ -35,16 +35,16 @@ _COMPRESSED = frozenset({Transport.REGISTRY, Transport.LAYOUT, Transport.OCI_ARC
 """Where skopeo puts layers compressed that come plain out of a docker-archive."""
 
 
-def copy(core: Core, request: CopyRequest, progress: OnProgress) -> str:
+def copy(visit: Visit, request: CopyRequest, progress: OnProgress) -> str:
     """Copy an image; return the digest that it has at its destination: in the store the image's id."""
     source, destination = place(request.source), place(request.destination)
     if destination.transport is Transport.STORE:
-        return _into_store(core, request, source, progress)
+        return _into_store(visit, request, source, progress)
     with doing(f"can't copy {source} to {destination}"):
         if source.transport is Transport.STORE:
-            copied = _out_of_store(core, request, source, destination, progress)
+            copied = _out_of_store(visit, request, source, destination, progress)
         else:
-            copied = _past_the_store(core, request, source, destination, progress)
+            copied = _past_the_store(visit, request, source, destination, progress)
     if copied.document.digest != copied.before:
         progress(Progress(status=f"The digest is not {copied.before} any more: {copied.why}"))
     progress(Progress(status=f"Digest: {copied.document.digest}"))
@@ -60,10 +60,10 @@ def place(text: str) -> Location:
 
 
 def _past_the_store(
-    core: Core, request: CopyRequest, source: Location, destination: Location, progress: OnProgress
+    visit: Visit, request: CopyRequest, source: Location, destination: Location, progress: OnProgress
 ) -> Copied:
     choice = transfer.Choice(
-        limits=core.settings.read().limits,
+        limits=visit.core.settings.read().limits,
         platform=_platform(request),
         all=request.all,
         format=_format(request, destination),
@@ -71,9 +71,9 @@ def _past_the_store(
         force=request.force_compression,
         preserve=request.preserve_digests,
     )
-    with opened(core, source, registries.given_auth(request.source_auth)) as origin:
+    with opened(visit, source, registries.given_auth(request.source_auth)) as origin:
         origin.document()  # a source that isn't there leaves no new directory
-        with _sink(core, destination, request) as sink:
+        with _sink(visit, destination, request) as sink:
             return transfer.copy(origin, sink, choice, progress)
 
 
@@ -91,8 +91,9 @@ def _compression(request: CopyRequest, source: Location, destination: Location) 
 
 
 def _out_of_store(
-    core: Core, request: CopyRequest, source: Location, destination: Location, progress: OnProgress
+    visit: Visit, request: CopyRequest, source: Location, destination: Location, progress: OnProgress
 ) -> Copied:
+    core = visit.core
     docker_archive = destination.transport is Transport.DOCKER_ARCHIVE
     options = Options(
         format=_format(request, destination),
@@ -104,19 +105,20 @@ def _out_of_store(
     )
     image = core.images.resolve(source.name, request.platform or None)
     check_host(image)
-    with held(core, image), Packer(core) as packer, _sink(core, destination, request) as sink:
+    with held(core, image), _sink(visit, destination, request) as sink:
         auth = registries.given_auth(request.destination_auth)
-        target = Reference.parse(destination.name) if destination.transport is Transport.REGISTRY else None
+        target = core.reference(destination.name) if destination.transport is Transport.REGISTRY else None
         mover = transfer.Mover(sink, progress, transfer.Words())
-        one = outgoing(packer, image, options, mover, auth, target)
+        one = outgoing(visit, image, options, mover, auth, target)
         if (why := one.plan()) and request.preserve_digests:
             raise InvalidInput(f"can't preserve digests: {why}", "leave --preserve-digests out")
         sent = one.send(target.name if target is not None else None)
     return transfer.Copied(sent.document, sent.before or sent.document.digest, sent.why)
 
 
-def _into_store(core: Core, request: CopyRequest, source: Location, progress: OnProgress) -> str:
-    reference = Reference.parse(place(request.destination).name)
+def _into_store(visit: Visit, request: CopyRequest, source: Location, progress: OnProgress) -> str:
+    core = visit.core
+    reference = core.reference(place(request.destination).name)
     if reference.tag is None or reference.digest is not None:
         raise InvalidInput(f"can't copy to store:{reference.familiar()}: a name there is no digest", "name a tag")
     if request.format or request.compression or request.force_compression or request.preserve_digests:
@@ -129,7 +131,7 @@ def _into_store(core: Core, request: CopyRequest, source: Location, progress: On
             core.images.tag(image, reference)
         else:
             auth = registries.given_auth(request.source_auth)
-            with Unpacker(core) as unpacker, opened(core, source, auth) as origin:
+            with Unpacker(core) as unpacker, opened(visit, source, auth) as origin:
                 document = transfer.chosen(origin, origin.document(), _platform(request))
                 image = incoming.take(
                     core.images,
@@ -154,34 +156,34 @@ def _platform(request: CopyRequest) -> Platform | None:
 
 
 @contextmanager
-def opened(core: Core, location: Location, auth: AuthConfig | None) -> Iterator[Source]:
+def opened(visit: Visit, location: Location, auth: AuthConfig | None) -> Iterator[Source]:
     """Open an image that is outside of the store, to read it."""
     match location.transport:
         case Transport.REGISTRY:
-            yield registries.image(core, Reference.parse(location.name), auth)
+            yield visit.image(visit.core.reference(location.name), auth)
         case Transport.LAYOUT:
             yield Layout.opened(location.path, location.name)
         case Transport.DIRECTORY:
             yield Directory.opened(location.path)
         case Transport.DOCKER_ARCHIVE | Transport.OCI_ARCHIVE:
-            with archive_read.opened(location, core.dirs.tmp, core.settings.read().limits) as archive:
+            with archive_read.opened(location, visit.core.dirs.tmp, visit.core.settings.read().limits) as archive:
                 yield archive
         case Transport.STORE:
             raise InvalidInput(f"can't use {location} here: it is in the store", "name it without store:")
 
 
 @contextmanager
-def _sink(core: Core, location: Location, request: CopyRequest) -> Iterator[Sink]:
+def _sink(visit: Visit, location: Location, request: CopyRequest) -> Iterator[Sink]:
     match location.transport:
         case Transport.REGISTRY:
             auth = registries.given_auth(request.destination_auth)
-            yield registries.image(core, Reference.parse(location.name), auth)
+            yield visit.image(visit.core.reference(location.name), auth)
         case Transport.LAYOUT:
             yield Layout.made(location.path, location.name)
         case Transport.DIRECTORY:
             yield Directory.made(location.path)
         case Transport.DOCKER_ARCHIVE | Transport.OCI_ARCHIVE:
-            with _archive(core, location) as sink:
+            with _archive(visit.core, location) as sink:
                 yield sink
         case Transport.STORE:
             raise AssertionError

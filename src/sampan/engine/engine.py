@@ -30,7 +30,6 @@ from sampan.engine import (
     opening,
     pruning,
     pulling,
-    registries,
     removing,
     stopping,
     system,
@@ -62,8 +61,6 @@ if TYPE_CHECKING:
     from sampan.engine.tasks import Task
     from sampan.image.compression import Readable
     from sampan.spec import docker
-    from sampan.spec.distribution import AuthConfig
-    from sampan.spec.pulling import PullPlan
 
 _IDLE_S = 600.0
 List = list  # the class has a verb of that name
@@ -78,7 +75,6 @@ class Engine:
     def __init__(self, core: Core, idle_s: float = _IDLE_S) -> None:
         self._core = core
         self._idle = keeper.Idle(core, idle_s)
-        self.moving = Moving(core)
 
     @classmethod
     def open(cls, dirs: Dirs, keeper_fd: int | None, listen_fd: int | None = None) -> Engine:
@@ -225,9 +221,9 @@ class Engine:
         """Bring an image, or with a bare repository's name all its tags'. `auth`: the X-Registry-Auth header."""
         return pulling.pull(self._core, name, platform=platform, auth=auth, policy=policy)
 
-    def plan_pull(self, name: str, *, platform: str | None = None, auth: str = "") -> List[PullPlan]:
-        """Say what `pull` would do."""
-        return pulling.plan(self._core, name, platform=platform, auth=auth)
+    def moving(self) -> Moving:
+        """Return the verbs that move images, for one call, in a `with`."""
+        return Moving(self._core)
 
     def load(self, stream: Readable, *, platform: str | None = None, progress: Report) -> List[str]:
         """Take in an archive of images; return the lines that Docker prints."""
@@ -339,10 +335,6 @@ class Engine:
     def disk_usage(self, kinds: frozenset[str] = system.KINDS) -> docker.DiskUsage:
         """Return what takes how much room, of these kinds of objects."""
         return system.disk_usage(self._core, kinds)
-
-    def log_in(self, server: str, auth: AuthConfig) -> str:
-        """Have a registry check credentials; return the identity token that it grants, "" where there is none."""
-        return registries.log_in(self._core, server, auth)
 
     def events(self, query: EventsQuery) -> Listener:
         """Return past and coming events, to be iterated over; `close` from any thread ends it."""

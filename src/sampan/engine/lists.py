@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.engine import copying, registries
-from sampan.engine.packing import Packer
+from sampan.engine import copying
 from sampan.engine.pushing import held, outgoing
+from sampan.engine.registries import given_auth
 from sampan.errors import NotFound, doing
 from sampan.ids import is_digest
 from sampan.image import manifest as manifests, transfer
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from sampan.engine.core import Core
+    from sampan.engine.registries import Visit
     from sampan.image.transfer import OnProgress, Source
     from sampan.spec.distribution import AuthConfig
     from sampan.spec.image import Image
@@ -35,11 +36,12 @@ if TYPE_CHECKING:
 _lock = threading.Lock()  # held while a list is read, changed and kept
 
 
-def create(core: Core, request: lists.ListRequest) -> str:
+def create(visit: Visit, request: lists.ListRequest) -> str:
     """Make a list, or with `amend` add to it; return its name."""
+    core = visit.core
     name = core.reference(request.name)
     lists.check_new(_read(core, name) is not None, request.amend)
-    entries = _entries(core, request)
+    entries = _entries(visit, request)
     with _lock:
         known = _read(core, name)
         lists.check_new(known is not None, request.amend)
@@ -48,10 +50,11 @@ def create(core: Core, request: lists.ListRequest) -> str:
     return name.familiar()
 
 
-def add(core: Core, request: lists.ListRequest) -> str:
+def add(visit: Visit, request: lists.ListRequest) -> str:
     """Add images to a list; return the digest that it would have now."""
+    core = visit.core
     exists(core, request.name)
-    entries = _entries(core, request)
+    entries = _entries(visit, request)
     return _document(_changed(core, request.name, lambda known: known.with_entries(entries, request.change))).digest
 
 
@@ -71,14 +74,15 @@ def delete(core: Core, name: str) -> None:
         raise _no_list(name)
 
 
-def inspect(core: Core, name: str, auth: AuthConfig | None, *, image: str, verbose: bool) -> lists.InspectedList:
+def inspect(visit: Visit, name: str, auth: AuthConfig | None, *, image: str, verbose: bool) -> lists.InspectedList:
     """Describe a list, or with `image` an image of it; where there is no such list, what the registry has."""
+    core = visit.core
     reference = core.reference(name)
     known = _read(core, reference)
     if known is None:
         if image:
             raise _no_list(name)
-        return _inspect_remote(core, reference, auth, verbose=verbose)
+        return _inspect_remote(visit, reference, auth, verbose=verbose)
     if image:
         entry = _find(core, known, image, name)
         one = lists.inspected(entry.reference, entry.descriptor, entry.manifest)
@@ -87,8 +91,10 @@ def inspect(core: Core, name: str, auth: AuthConfig | None, *, image: str, verbo
     return lists.InspectedList(document=msgspec.Raw(_document(known).raw), is_list=True, manifests=found)
 
 
-def _inspect_remote(core: Core, reference: Reference, auth: AuthConfig | None, *, verbose: bool) -> lists.InspectedList:
-    source = registries.image(core, reference, auth)
+def _inspect_remote(
+    visit: Visit, reference: Reference, auth: AuthConfig | None, *, verbose: bool
+) -> lists.InspectedList:
+    source = visit.image(reference, auth)
     try:
         document = source.document()
     except NotFound as e:
@@ -116,18 +122,19 @@ def exists(core: Core, name: str) -> None:
 # ------------------------------------------------------------------------------------------------------- the images
 
 
-def _entries(core: Core, request: lists.ListRequest) -> list[Entry]:
-    return [entry for text in request.images for entry in _found(core, text, request)]
+def _entries(visit: Visit, request: lists.ListRequest) -> list[Entry]:
+    return [entry for text in request.images for entry in _found(visit, text, request)]
 
 
-def _found(core: Core, text: str, request: lists.ListRequest) -> Iterator[Entry]:
+def _found(visit: Visit, text: str, request: lists.ListRequest) -> Iterator[Entry]:
     """Look an image up: in the store if it is there and no other place is named, else at its registry."""
+    core = visit.core
     location = _location(core, text)
     if location.transport is Transport.STORE:
         yield _stored(core, core.images.resolve(location.name), location.name)
         return
     reference = core.reference(location.name)
-    source = registries.image(core, reference, _auth(request.auths, reference))
+    source = visit.image(reference, _auth(request.auths, reference))
     with doing(f"can't add {reference.familiar()}"):
         document = source.document()
         view = document.view()
@@ -187,21 +194,22 @@ def _platform(source: Source, document: Document) -> Platform:
 # ------------------------------------------------------------------------------------------------------- push
 
 
-def push(core: Core, name: str, request: lists.PushListRequest, progress: OnProgress) -> str:
+def push(visit: Visit, name: str, request: lists.PushListRequest, progress: OnProgress) -> str:
     """Push a list, and its images with it; return its digest."""
+    core = visit.core
     known = _read(core, core.reference(name))
     if known is None:
         raise _no_list(name)
     target = core.reference(request.destination.removeprefix("docker://") or name)
     format = Format.parse(request.format)
     with doing(f"can't push {target.familiar()}"):
-        repository = registries.repository(core, target, _auth(request.auths, target))
+        repository = visit.repository(target, _auth(request.auths, target))
         place = Reference(target.registry, target.repository)  # where manifests have no tag
         entries = []
         for entry in known.entries:
             descriptor = entry.descriptor
             if request.all:
-                document = _send(core, entry, RemoteImage(repository, place), format, request.auths, progress)
+                document = _send(visit, entry, RemoteImage(repository, place), format, request.auths, progress)
                 progress(
                     Progress(status=f"Pushed ref {place.with_digest(document.digest)} with digest: {document.digest}")
                 )
@@ -218,23 +226,24 @@ def push(core: Core, name: str, request: lists.PushListRequest, progress: OnProg
 
 
 def _send(
-    core: Core,
+    visit: Visit,
     entry: Entry,
     sink: RemoteImage,
     format: Format | None,
     auths: Mapping[str, str],
     progress: OnProgress,
 ) -> Document:
+    core = visit.core
     location = Location.parse(entry.place)
     target = sink.reference
     auth = _auth(auths, target)
     if location.transport is Transport.STORE:
         image = core.images.resolve(location.name)
         mover = transfer.Mover(sink, progress, transfer.Words("Pushing", "Pushed"))
-        with held(core, image), Packer(core) as packer:
-            return outgoing(packer, image, Options(format=format), mover, auth, target).send(target.name).document
+        with held(core, image):
+            return outgoing(visit, image, Options(format=format), mover, auth, target).send(target.name).document
     reference = core.reference(location.name)
-    source = registries.image(core, reference, _auth(auths, reference))
+    source = visit.image(reference, _auth(auths, reference))
     return transfer.copy(source, sink, transfer.Choice(format=format), progress).document
 
 
@@ -280,4 +289,4 @@ def _no_list(name: str) -> NotFound:
 
 
 def _auth(auths: Mapping[str, str], reference: Reference) -> AuthConfig | None:
-    return registries.given_auth(auths.get(reference.name, ""))
+    return given_auth(auths.get(reference.name, ""))

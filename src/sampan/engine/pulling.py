@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sampan.engine import registries
+from sampan.engine.registries import Visit, given_auth
 from sampan.engine.tasks import Task
 from sampan.engine.unpacking import Unpacker
 from sampan.errors import InvalidInput, NotFound, SampanError
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 def pull(core: Core, name: str, *, platform: str | None, auth: str, policy: str) -> Task:
     """Bring an image, or with a bare repository's name those of all its tags."""
-    work = _Pull(core, name, platform, auth, Policy(policy) if policy in list(Policy) else _unknown(policy))
-    return Task(work.run, work.repository.stop)
+    visit = Visit(core)
+    work = _Pull(visit, name, platform, auth, Policy(policy) if policy in list(Policy) else _unknown(policy))
+    return Task(work.run, visit.stop)
 
 
 def _unknown(policy: str) -> Policy:
@@ -33,19 +34,24 @@ def _unknown(policy: str) -> Policy:
 class _Pull:
     """One call of `pull`."""
 
-    def __init__(self, core: Core, name: str, platform: str | None, auth: str, policy: Policy) -> None:
-        self._core = core
-        self._reference = core.reference(name)
+    def __init__(self, visit: Visit, name: str, platform: str | None, auth: str, policy: Policy) -> None:
+        self._visit = visit
+        self._core = visit.core
+        self._reference = self._core.reference(name)
         self._all = not is_whole(name)
         self._platform_text = platform
         self._platform = Platform.parse(platform) if platform else None
         self._policy = policy
-        self.repository: Repository = registries.repository(core, self._reference, registries.given_auth(auth))
+        self._repository: Repository = visit.repository(self._reference, given_auth(auth))
         if self._all and policy is not Policy.ALWAYS:
             raise InvalidInput(f"can't pull all tags of {self._reference.familiar_name()} with the policy {policy}")
 
     def run(self, report: Report) -> None:
         """Pull, unless the policy is content with what is here."""
+        with self._visit:
+            self._run(report)
+
+    def _run(self, report: Report) -> None:
         here = self._here()
         familiar = self._reference.familiar()
         if self._policy is Policy.NEVER and here is None:
@@ -70,7 +76,7 @@ class _Pull:
         """Pull if the registry has another one. That it can't be asked is said, and no failure."""
         reference = self._reference
         try:
-            digest = reference.digest or self.repository.resolve(reference.tag or "latest").digest
+            digest = reference.digest or self._repository.resolve(reference.tag or "latest").digest
             if reference.with_digest(digest).familiar() not in here.repo_digests:
                 self._pull(report)
                 return
@@ -85,7 +91,7 @@ class _Pull:
         with Unpacker(self._core) as unpacker:
             puller = Puller(
                 self._core.images,
-                self.repository,
+                self._repository,
                 unpack=unpacker,
                 resume=unpacker.resume,
                 progress=report,
@@ -98,12 +104,13 @@ class _Pull:
             self._core.bus.tell("image", "pull", name, attributes)
 
 
-def plan(core: Core, name: str, *, platform: str | None, auth: str) -> list[PullPlan]:
+def plan(visit: Visit, name: str, *, platform: str | None, auth: str) -> list[PullPlan]:
     """Say what a pull would do: for one image, or with a bare repository's name for all its tags."""
     from sampan.image import pull_plan
 
+    core = visit.core
     reference = core.reference(name)
-    repository = registries.repository(core, reference, registries.given_auth(auth))
+    repository = visit.repository(reference, given_auth(auth))
     wanted = Platform.parse(platform) if platform else None
     references = [reference] if is_whole(name) else [reference.with_tag(tag) for tag in repository.tags()]
     return [

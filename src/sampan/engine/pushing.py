@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.engine import registries
-from sampan.engine.packing import Packer
 from sampan.errors import InvalidInput, NotFound, doing
 from sampan.image.compression import Compression
 from sampan.image.files import pieces_of
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sampan.engine.core import Core
+    from sampan.engine.registries import Visit
     from sampan.image.remote import RemoteImage
     from sampan.image.transfer import OnProgress, Opener
     from sampan.spec.distribution import AuthConfig
@@ -48,9 +47,17 @@ class Leaving(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def push(
-    core: Core, name: str, tag: str, leaving: Leaving, *, auth: AuthConfig | None, progress: OnProgress, pushed: Pushed
+    visit: Visit,
+    name: str,
+    tag: str,
+    leaving: Leaving,
+    *,
+    auth: AuthConfig | None,
+    progress: OnProgress,
+    pushed: Pushed,
 ) -> None:
     """Push one tag of a repository, or with "" all that are here. `pushed` is called for each that is there then."""
+    core = visit.core
     reference = core.reference(f"{name}:{tag}" if tag else name)
     if reference.digest is not None:
         raise InvalidInput("cannot push a digest reference", "push a tag")
@@ -60,9 +67,9 @@ def push(
     for image in images:
         check_host(image)
     for one, image in zip(references, images, strict=True):
-        remote = registries.image(core, one, auth)
-        with held(core, image), Packer(core) as packer, doing(f"can't push {one.familiar()}"):
-            sent = outgoing(packer, image, leaving.options, Mover(remote, progress, _PUSHING), auth, one).send(one.name)
+        remote = visit.image(one, auth)
+        with held(core, image), doing(f"can't push {one.familiar()}"):
+            sent = outgoing(visit, image, leaving.options, Mover(remote, progress, _PUSHING), auth, one).send(one.name)
         _told(core, image, one, sent, progress)
         pushed(PushResult(one.tag or "", sent.document.digest, len(sent.document.raw)))
 
@@ -110,7 +117,7 @@ def _told(core: Core, image: Image, reference: Reference, sent: Sent, progress: 
 
 
 def outgoing(
-    packer: Packer,
+    visit: Visit,
     image: Image,
     options: Options,
     mover: Mover,
@@ -118,7 +125,7 @@ def outgoing(
     target: Reference | None = None,
 ) -> Outgoing:
     """Make ready what sends an image. `auth` is for the registry of the `target`, where blobs may come from, too."""
-    core = packer.core
+    core = visit.core
     opened: dict[str, RemoteImage] = {}
     lock = threading.Lock()
 
@@ -127,10 +134,10 @@ def outgoing(
             if repository not in opened:
                 reference = Reference.parse(repository)
                 same = target is not None and target.registry == reference.registry
-                opened[repository] = registries.image(core, reference, auth if same else None)
+                opened[repository] = visit.image(reference, auth if same else None)
             return opened[repository]
 
-    ways = Ways(pack=packer, kept=lambda digest: _kept(core, digest), layer=core.dirs.layer, origin=origin)
+    ways = Ways(pack=visit.packer, kept=lambda digest: _kept(core, digest), layer=core.dirs.layer, origin=origin)
     return Outgoing(core.images, image, options, ways, mover)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sampan.engine import registries
 from sampan.engine.copying import opened, place
 from sampan.errors import InvalidInput, doing
 from sampan.image.manifest import image_of
@@ -14,26 +13,26 @@ from sampan.spec.copying import LayerData, RemoteImage, RemoteTags
 from sampan.spec.distribution import Index, Platform
 from sampan.spec.image import decode_config
 from sampan.spec.location import Location, Transport
-from sampan.spec.reference import Reference
 
 if TYPE_CHECKING:
-    from sampan.engine.core import Core
+    from sampan.engine.registries import Visit
     from sampan.image.manifest import Document
     from sampan.spec.distribution import AuthConfig, Descriptor
+    from sampan.spec.reference import Reference
 
 
-def inspect(core: Core, text: str, auth: AuthConfig | None, platform: str | None, *, tags: bool) -> RemoteImage:
+def inspect(visit: Visit, text: str, auth: AuthConfig | None, platform: str | None, *, tags: bool) -> RemoteImage:
     """Describe an image, of an index this machine's or the platform's; `tags` has the repository's tags told."""
     location = place(text)
-    with doing(f"can't inspect {location}"), opened(core, location, auth) as source:
+    with doing(f"can't inspect {location}"), opened(visit, location, auth) as source:
         top = source.document()
         manifest = image_of(chosen(source, top, Platform.parse(platform) if platform else None))
         config = decode_config(small(source, manifest.config))
-        repository = Reference.parse(location.name) if location.transport is Transport.REGISTRY else None
+        repository = visit.core.reference(location.name) if location.transport is Transport.REGISTRY else None
         names: tuple[str, ...] = ()
         if repository is not None and tags:
             with doing("its registry does not list the tags", "--no-tags leaves them out"):
-                names = tuple(registries.repository(core, repository, auth).tags())
+                names = tuple(visit.repository(repository, auth).tags())
     return RemoteImage(
         name=repository.name if repository is not None else "",
         digest=top.digest,
@@ -53,49 +52,49 @@ def _layer(layer: Descriptor) -> LayerData:
     return LayerData(mime_type=layer.media_type, digest=layer.digest, size=layer.size, annotations=layer.annotations)
 
 
-def manifest(core: Core, text: str, auth: AuthConfig | None) -> Document:
+def manifest(visit: Visit, text: str, auth: AuthConfig | None) -> Document:
     """Return the manifest or index that a name means, its bytes as they are."""
     location = place(text)
-    with doing(f"can't inspect {location}"), opened(core, location, auth) as source:
+    with doing(f"can't inspect {location}"), opened(visit, location, auth) as source:
         return source.document()
 
 
-def config(core: Core, text: str, auth: AuthConfig | None, platform: str | None) -> bytes:
+def config(visit: Visit, text: str, auth: AuthConfig | None, platform: str | None) -> bytes:
     """Return an image's configuration, its bytes as they are."""
     location = place(text)
-    with doing(f"can't inspect {location}"), opened(core, location, auth) as source:
+    with doing(f"can't inspect {location}"), opened(visit, location, auth) as source:
         document = chosen(source, source.document(), Platform.parse(platform) if platform else None)
         return small(source, image_of(document).config)
 
 
-def tags(core: Core, text: str, auth: AuthConfig | None) -> RemoteTags:
+def tags(visit: Visit, text: str, auth: AuthConfig | None) -> RemoteTags:
     """Return all tags of a repository."""
-    reference = _repository(place(text))
+    reference = _repository(visit, place(text))
     with doing(f"can't list the tags of {reference.familiar_name()}"):
-        found = tuple(registries.repository(core, reference, auth).tags())
+        found = tuple(visit.repository(reference, auth).tags())
     return RemoteTags(repository=reference.name, tags=found)
 
 
-def delete(core: Core, text: str, auth: AuthConfig | None) -> str:
+def delete(visit: Visit, text: str, auth: AuthConfig | None) -> str:
     """Delete what a name means from its registry, with all its tags, as skopeo does; return its digest."""
-    reference = _repository(place(text))
-    repository = registries.repository(core, reference, auth)
+    reference = _repository(visit, place(text))
+    repository = visit.repository(reference, auth)
     with doing(f"can't delete {reference.familiar()}"):
         digest = reference.digest or repository.resolve(reference.tag or "latest").digest
         repository.delete(digest)
     return digest
 
 
-def _repository(location: Location) -> Reference:
+def _repository(visit: Visit, location: Location) -> Reference:
     if location.transport is not Transport.REGISTRY:
         raise InvalidInput(f"can't use {location}: only a registry has tags", "docker://NAME")
-    return Reference.parse(location.name)
+    return visit.core.reference(location.name)
 
 
-def distribution(core: Core, name: str, auth: AuthConfig | None) -> docker.DistributionInspect:
+def distribution(visit: Visit, name: str, auth: AuthConfig | None) -> docker.DistributionInspect:
     """Describe what a name means at its registry, as Docker's API does."""
-    reference = core.reference(name)
-    source = registries.image(core, reference, auth)
+    reference = visit.core.reference(name)
+    source = visit.image(reference, auth)
     document = source.document()
     view = document.view()
     if isinstance(view, Index):

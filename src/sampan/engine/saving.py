@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
-from sampan.engine.packing import Packer
 from sampan.engine.pushing import held, outgoing
 from sampan.errors import InvalidInput, NotFound, doing
 from sampan.image.archive_write import ArchiveWriter
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from sampan.engine.core import Core
     from sampan.engine.pushing import Leaving
+    from sampan.engine.registries import Visit
     from sampan.image.archive_write import Writable
     from sampan.image.outgoing import Options, Outgoing
     from sampan.spec.distribution import Progress
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def save(
-    core: Core,
+    visit: Visit,
     names: Sequence[str],
     leaving: Leaving,
     *,
@@ -37,14 +37,14 @@ def save(
 
     `out` is called once it is known that it can be done, with sentences on images that can't keep their digests.
     """
+    core = visit.core
     chosen = tuple(_chosen(core, names, leaving.platform))
     target = _Target()
     writer = ArchiveWriter(target, docker=docker, scratch=core.dirs.tmp)
     with ExitStack() as holding:
         for image, _ in chosen:
             holding.enter_context(held(core, image))
-        packer = holding.enter_context(Packer(core))
-        planned = [_planned(packer, image, references, writer, leaving.options) for image, references in chosen]
+        planned = [_planned(visit, image, references, writer, leaving.options) for image, references in chosen]
         target.out = out(tuple(note for *_, note in planned if note))
         for name, image, one, _ in planned:
             with doing(f"can't save {name}"):
@@ -54,13 +54,13 @@ def save(
 
 
 def _planned(
-    packer: Packer, image: Image, references: list[Reference], writer: ArchiveWriter, options: Options
+    visit: Visit, image: Image, references: list[Reference], writer: ArchiveWriter, options: Options
 ) -> tuple[str, Image, Outgoing, str]:
     """Make an image ready to be sent: what it is called, and a sentence if it can't keep its digest and should."""
     name = references[0].familiar() if references else image.id
     with doing(f"can't save {name}"):
         mover = Mover(writer.image(references), _silent, Words())
-        one = outgoing(packer, image, options, mover)
+        one = outgoing(visit, image, options, mover)
         why = one.plan()
     note = f"{name}: the digest is not {image.manifest_digest} any more: {why}" if why and options.lengths else ""
     return name, image, one, note

@@ -11,8 +11,10 @@ import socket
 import ssl
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -47,6 +49,7 @@ class Connections:
         self._place = place
         self._registries = registries
         self._pools: dict[str, urllib3.PoolManager] = {}
+        self._open = _Open()
         self.certificates = trust.directory_of(place.host, registries.certificates)
 
     def schemes(self) -> tuple[str, ...]:
@@ -68,7 +71,7 @@ class Connections:
     ) -> BaseHTTPResponse:
         """Send one request, follow nothing. Raises urllib3's HTTPError; InvalidInput for what no header may have."""
         try:
-            return self._pool(url).request(
+            response = self._pool(url).request(
                 method,
                 url,
                 body=body,
@@ -81,6 +84,18 @@ class Connections:
             raise
         except ValueError as e:
             raise InvalidInput(f"can't {method} {shown(url)}: {e}") from e
+        self._open.add_response(response)
+        return response
+
+    def shut(self) -> None:
+        """Break every connection, now and later, from any thread: whoever waits for one gets urllib3's HTTPError."""
+        self._open.shut()
+
+    def close(self) -> None:
+        """Close every connection, and every answer that was not read to its end. No other thread uses them now."""
+        self._open.close_responses()
+        for pool in self._pools.values():
+            pool.clear()
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         parts = urlsplit(url)
@@ -88,13 +103,50 @@ class Connections:
         pool = self._pools.get(key)
         if pool is None:
             tls = self._context(parts.netloc) if parts.scheme == "https" else None
-            pool = self._pools[key] = _pool(proxy_for(url, os.environ), tls)
+            pool = self._pools[key] = _pool(proxy_for(url, os.environ), tls, self._open)
         return pool
 
     def _context(self, host: str) -> ssl.SSLContext:
         own = trust.directory_of(host, self._registries.certificates)
         directories = [path for path in (self.certificates, own) if path is not None]
         return trust.context(dict.fromkeys(directories), ours=own, verify=not self.is_insecure(host))
+
+
+class _Open:
+    """What is open: sockets, as long as anything reads or writes them, and answers."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # a WeakSet can't be gone through while another thread adds to it
+        self._sockets: WeakSet[socket.socket] = WeakSet()
+        self._responses: WeakSet[BaseHTTPResponse] = WeakSet()
+        self._shut = False
+
+    def add_socket(self, opened: socket.socket) -> None:
+        with self._lock:
+            self._sockets.add(opened)
+            if self._shut:
+                _shut(opened)
+
+    def add_response(self, response: BaseHTTPResponse) -> None:
+        with self._lock:
+            self._responses.add(response)
+
+    def shut(self) -> None:
+        with self._lock:
+            self._shut = True
+            for opened in self._sockets:
+                _shut(opened)
+
+    def close_responses(self) -> None:
+        with self._lock:
+            responses = list(self._responses)
+        for response in responses:
+            response.close()
+
+
+def _shut(opened: socket.socket) -> None:
+    with suppress(OSError):  # it has come to its end just now
+        socket.socket.shutdown(opened, socket.SHUT_RDWR)  # of TLS, too, beneath it
 
 
 class _Head:
@@ -108,8 +160,7 @@ class _Head:
 
     def _shut(self) -> None:
         self._late = True
-        with suppress(OSError):
-            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # of TLS, too, beneath it
+        _shut(self._socket)
 
     def __enter__(self) -> None:
         self._timer.start()
@@ -121,12 +172,40 @@ class _Head:
 
 
 class _Connection(HTTPConnection):
+    def __init__(self, *args: Any, open: _Open, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._open = open
+
+    def _new_conn(self) -> socket.socket:
+        opened = super()._new_conn()
+        self._open.add_socket(opened)
+        return opened
+
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 has it
         with _Head(self):
             return super().getresponse()
 
 
 class _TlsConnection(HTTPSConnection):
+    def __init__(self, *args: Any, open: _Open, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._open = open
+        self._beneath: socket.socket | None = None
+
+    def _new_conn(self) -> socket.socket:
+        opened = super()._new_conn()
+        self._beneath = opened.dup()  # during the handshake nobody else has the socket: ssl.SSLSocket._create
+        self._open.add_socket(self._beneath)
+        return opened
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        finally:
+            if self._beneath is not None:
+                self._beneath.close()
+        self._open.add_socket(self.sock)
+
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 has it
         with _Head(self):
             return super().getresponse()
@@ -140,9 +219,10 @@ class _TlsPool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
 
-def _pool(proxy: str | None, tls: ssl.SSLContext | None) -> urllib3.PoolManager:
+def _pool(proxy: str | None, tls: ssl.SSLContext | None, open: _Open) -> urllib3.PoolManager:
     manager = _manager(proxy, tls)
-    manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+    pools = {"http": partial(_Pool, open=open), "https": partial(_TlsPool, open=open)}
+    manager.pool_classes_by_scheme = pools  # type: ignore[assignment]  # they are called, and no more
     return manager
 
 

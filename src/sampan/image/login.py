@@ -10,12 +10,11 @@ from sampan.errors import Failed, InvalidInput, NotPermitted
 from sampan.image.connections import unreachable
 from sampan.image.refusals import phrase
 from sampan.image.tokens import Authorizer, NoCredentials
-from sampan.image.transport import Request, Transport
+from sampan.image.transport import Request
 
 if TYPE_CHECKING:
-    from sampan.image.transport import Answer
+    from sampan.image.transport import Answer, Transport
     from sampan.spec.distribution import AuthConfig
-    from sampan.spec.settings import Registries
 
 _BASE = Request("GET", "/v2/")
 _NOBODY: frozenset[str] = frozenset()
@@ -27,20 +26,18 @@ class Unauthorized(NotPermitted):
     http_status = 401
 
 
-def log_in(registry: str, auth: AuthConfig, registries: Registries) -> str:
+def log_in(transport: Transport, auth: AuthConfig) -> str:
     """Return the identity token that the registry grants in place of the password, "" where it grants none.
 
     Raises Unauthorized, or Failed where it can't be asked.
     """
-    place = registries.place(registry)
-    transport = Transport(place, registries)
     who = Authorizer(transport, auth, offline=True)
     try:
         answer = transport.send(_BASE)
         if answer.status == 401:
             answer = _answered(transport, who, answer)
     except HTTPError as e:
-        raise unreachable(place.host, e) from e
+        raise unreachable(transport.host, e) from e
     answer.discard()
     if answer.status != 200:
         raise _refusal(answer.url, answer.status)

@@ -6,7 +6,7 @@ challenges, `refusals` says errors in Docker's words, `transport` knows HTTP, re
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -48,7 +48,7 @@ class _Tags(msgspec.Struct, frozen=True):
 
 
 class Repository:
-    """One repository of a registry. Several threads may use it."""
+    """One repository of a registry, in a `with` or closed. Several threads may use it."""
 
     def __init__(
         self, reference: Reference, auth: AuthConfig | None = None, *, registries: Registries = DEFAULT_REGISTRIES
@@ -251,6 +251,17 @@ class Repository:
         """End what any thread does here: it raises Failed."""
         for endpoint in (*self._mirrors, self._own):
             endpoint.transport.stop()
+
+    def close(self) -> None:
+        """Let go of all connections; no other thread uses them now."""
+        for endpoint in (*self._mirrors, self._own):
+            endpoint.transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _blob_path(self, digest: str) -> str:
         return self._own.path(f"blobs/{check_digest(digest)}")

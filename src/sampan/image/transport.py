@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -61,6 +60,7 @@ class Answer(NamedTuple):
 
     response: BaseHTTPResponse
     url: str
+    transport: Transport
 
     @property
     def status(self) -> int:
@@ -89,7 +89,9 @@ class Answer(NamedTuple):
             self.response.close()
             raise Failed(f"can't read {what}: it took more than {_LONGEST_DOCUMENT_S} s") from None
         except HTTPError as e:
+            self.transport.check_stopped(e)
             raise Failed(f"can't read {what}: the connection broke off") from e
+        self.transport.check_stopped()  # one whose length was not told looks whole then
         if len(data) > limit:
             raise InvalidInput(f"can't read {what}: it is longer than {limit} bytes")
         return bytes(data)
@@ -120,7 +122,6 @@ class Transport:
         self._schemes = self._connections.schemes()  # in the order to try; one, as soon as it is known
         self._timeout_s = registries.timeout_s
         self._stopped = threading.Event()
-        self._reading: set[BaseHTTPResponse] = set()
 
     @property
     def origin(self) -> str:
@@ -138,9 +139,11 @@ class Transport:
     def stop(self) -> None:
         """End what waits or reads here, from any thread: it raises Failed, now or when it goes on."""
         self._stopped.set()
-        for response in tuple(self._reading):
-            with suppress(OSError, ValueError, RuntimeError):  # it has come to its end just now
-                response.shutdown()
+        self._connections.shut()
+
+    def close(self) -> None:
+        """Let go of all connections, and of the answers that were not read to their ends."""
+        self._connections.close()
 
     def check_stopped(self, cause: BaseException | None = None) -> None:
         """Raise Failed after `stop`."""
@@ -154,19 +157,11 @@ class Transport:
 
     def stream(self, answer: Answer) -> Iterator[bytes]:
         """Read a long body piece by piece, each as it comes. Raises urllib3's HTTPError where it breaks off."""
-        response = answer.response
-        self._reading.add(response)
-        try:
-            self.check_stopped()
-            with response:
-                while piece := response.read1(PIECE, decode_content=False):
-                    self.check_stopped()
-                    yield piece
-        except ValueError as e:  # a TLS socket that was shut; ssl.SSLSocket.read
-            self.check_stopped(e)
-            raise
-        finally:
-            self._reading.discard(response)
+        with answer.response as response:
+            while piece := response.read1(PIECE, decode_content=False):
+                self.check_stopped()
+                yield piece
+        self.check_stopped()
 
     def send(self, request: Request, authorization: str | None = None) -> Answer:
         """Send a request for a path, or for an address that the registry gave, and follow redirects.
@@ -211,8 +206,13 @@ class Transport:
             own = {"Authorization": authorization} if authorization and is_own(url) else {}
             body = self._sent(request.body()) if callable(request.body) else request.body
             timeout_s = self._timeout_s * request.patience
-            response = self._connections.request(request.method, url, body, {**request.headers, **own}, timeout_s)
-            answer = Answer(response, url)
+            self.check_stopped()
+            try:
+                response = self._connections.request(request.method, url, body, {**request.headers, **own}, timeout_s)
+            except HTTPError as e:
+                self.check_stopped(e)
+                raise
+            answer = Answer(response, url, self)
             location = answer.header("Location")
             if response.status not in _REDIRECTING or not location:
                 return answer
