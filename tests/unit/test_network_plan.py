@@ -47,7 +47,7 @@ def test_a_containers_link_is_made_joined_and_up_before_anything_happens_inside(
         ops.BringUp(PORT),
         ops.SetNeighbour(link=LINK, address="172.30.0.2", mac="02:42:ac:1e:00:02"),
         ops.BringUp("lo", inside=True),
-        ops.SetSysctl("eth0", "ipv6", "disable_ipv6", "1", inside=True),
+        ops.SetParameter("net/ipv6/conf/eth0/disable_ipv6", "1", inside=True),
         ops.AddAddress("eth0", "172.30.0.2/16", inside=True),
         ops.BringUp("eth0", inside=True),
         ops.AddRoute(destination="0.0.0.0/0", interface="eth0", gateway="172.30.0.1", inside=True),
@@ -55,11 +55,13 @@ def test_a_containers_link_is_made_joined_and_up_before_anything_happens_inside(
 
 
 def test_a_bridge_believes_no_router_and_has_ipv6_only_where_the_network_has() -> None:
-    with_v6 = of_kind(plan.bridge_up(network(ipv6=True, subnets=(V4, V6))), ops.SetSysctl)
-    without = of_kind(plan.bridge_up(network()), ops.SetSysctl)
+    def parameters(given: Network) -> dict[str, str]:
+        return {s.name.rpartition("/")[2]: s.value for s in of_kind(plan.bridge_up(given), ops.SetParameter)}
 
-    assert {s.name: s.value for s in with_v6} == {"disable_ipv6": "0", "accept_ra": "0", "accept_dad": "0"}
-    assert {s.name: s.value for s in without} == {"disable_ipv6": "1"}
+    with_v6 = parameters(network(ipv6=True, subnets=(V4, V6)))
+
+    assert with_v6 == {"disable_ipv6": "0", "accept_ra": "0", "accept_dad": "0"}
+    assert parameters(network()) == {"disable_ipv6": "1"}
 
 
 @pytest.mark.parametrize(

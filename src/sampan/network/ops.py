@@ -185,24 +185,27 @@ class SetAddressing(Operation, frozen=True, tag="set-addressing"):
         return f"ip link set {quote(self.link)} addrgenmode none"
 
 
-class SetSysctl(Operation, frozen=True, tag="set-link-sysctl"):
-    """Write a setting of one interface: `net.FAMILY.conf.INTERFACE.NAME`."""
+class SetParameter(Operation, frozen=True, tag="set-network-parameter"):
+    """Set a kernel parameter of the network, "net/ipv4/conf/eth0/log_martians": a file's path below /proc/sys."""
 
-    man: ClassVar[str] = "sysctl(8)"
-    interface: str
-    family: str
+    man: ClassVar[str] = "proc_sys_net(5)"
     name: str
     value: str
-    table: str = "conf"
     inside: bool = False
 
     @property
     def path(self) -> str:
-        """The file in /proc."""
-        return f"/proc/sys/net/{self.family}/{self.table}/{self.interface}/{self.name}"
+        """The file."""
+        return f"/proc/sys/{self.name}"
+
+    @property
+    def interface(self) -> str:
+        """The interface that it is about; "" for the whole namespace."""
+        parts = self.name.split("/")
+        return parts[3] if parts[2:3] in (["conf"], ["neigh"]) and len(parts) == 5 else ""
 
     def say(self) -> str:
-        return f"set {self.family} {self.name} of {self.interface} to {self.value}"
+        return f"set {self.name} to {self.value}"
 
     def shell(self) -> str:
         line = f"echo {quote(self.value)} > {quote(self.path)}"
@@ -276,7 +279,7 @@ class SetNeighbour(Operation, frozen=True, tag="set-neighbour", kw_only=True):
 Setting = JoinBridge | Describe | SetAddressing | AddAddress | BringUp | AddRoute | SetNeighbour
 """What changes something that is there; several go to the kernel together."""
 
-Step = MakeBridge | MakeVlan | MakeDummy | MakeVeth | MakeMacvlan | MakeIpvlan | RemoveLink | SetSysctl | Setting
+Step = MakeBridge | MakeVlan | MakeDummy | MakeVeth | MakeMacvlan | MakeIpvlan | RemoveLink | SetParameter | Setting
 """Every step."""
 
 

@@ -92,9 +92,9 @@ class _Place:
                 self._make_on_parent(step)
             case ops.RemoveLink():
                 self._remove(step)
-            case ops.SetSysctl():
+            case ops.SetParameter():
                 if step.interface not in self._others:
-                    _write_sysctl(step)
+                    _set_parameter(step)
             case _:
                 self._waiting += [(step, request) for request in self._requests(step)]
 
@@ -229,8 +229,8 @@ def _article(kind: str) -> str:
     return f"a {kind}" if kind else "a link of another kind"
 
 
-def _write_sysctl(step: ops.SetSysctl) -> None:
-    if step.family == "ipv6" and not os.path.exists(_IPV6):
+def _set_parameter(step: ops.SetParameter) -> None:
+    if step.name.startswith("net/ipv6/") and not os.path.exists(_IPV6):
         return  # a kernel without IPv6: what would be switched off isn't there
     fd = os.open(step.path, os.O_WRONLY | os.O_CLOEXEC)
     try:

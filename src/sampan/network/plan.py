@@ -80,7 +80,8 @@ def _addressing(interface: str, ipv6: bool, *, inside: bool = False) -> Steps:
     are not looked for, which takes a second: the engine gives each address once.
     """
     settings = {"disable_ipv6": "0", "accept_ra": "0", "accept_dad": "0"} if ipv6 else {"disable_ipv6": "1"}
-    return tuple(ops.SetSysctl(interface, "ipv6", name, value, inside=inside) for name, value in settings.items())
+    names = {f"net/ipv6/conf/{interface}/{name}": value for name, value in settings.items()}
+    return tuple(ops.SetParameter(name, value, inside) for name, value in names.items())
 
 
 def bridge_down(network: Network) -> Steps:
@@ -147,7 +148,7 @@ def _inside(network: Network, endpoint: Endpoint) -> Steps:
     return (*steps, ops.BringUp(interface, inside=True))
 
 
-def _sysctls(interface: str, text: str) -> Iterator[ops.SetSysctl]:
+def _sysctls(interface: str, text: str) -> Iterator[ops.SetParameter]:
     """Read the settings that the user gave for this interface: `net.ipv4.conf.IFNAME.log_martians=1,…`."""
     for setting in text.split(",") if text else ():
         match = _SYSCTL.fullmatch(setting)
@@ -157,7 +158,7 @@ def _sysctls(interface: str, text: str) -> Iterator[ops.SetSysctl]:
                 "it reads net.ipv4.conf.IFNAME.NAME=VALUE, with IFNAME as it stands here",
             )
         family, table, name, value = match.groups()
-        yield ops.SetSysctl(interface, family, name, value, table, inside=True)
+        yield ops.SetParameter(f"net/{family}/{table}/{interface}/{name}", value, inside=True)
 
 
 def default_routes(network: Network, endpoint: Endpoint) -> Steps:
