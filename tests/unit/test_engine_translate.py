@@ -255,6 +255,7 @@ def test_namespaced_sysctls_are_set(name: str) -> None:
         ({"Sysctls": {"net.core.somaxconn": "1"}, "NetworkMode": "host"}, "not allowed in host network namespace"),
         ({"Sysctls": {"kernel.shmmax": "1"}, "IpcMode": "host"}, "not allowed in host ipc namespace"),
         ({"Sysctls": {"net.../../x": "1"}}, "invalid sysctl name"),
+        ({"Sysctls": {"net.//.vm.swappiness": "1"}}, "invalid sysctl name"),
     ],
 )
 def test_other_sysctls_are_refused(host_config: dict[str, Any], words: str) -> None:

@@ -138,6 +138,14 @@ def test_settings_that_are_not_of_the_interface_are_refused(setting: str) -> Non
         plan.attach(network(), endpoint(driver_opts={plan.SYSCTLS: setting}), default_gateway=False)
 
 
+@pytest.mark.parametrize(
+    "key", ["net.//.vm.swappiness", "net..x", "net./.x", "vm.swappiness", "net.", "net/../vm/x", "net"]
+)
+def test_parameters_that_lead_out_of_the_network_are_refused(key: str) -> None:
+    with pytest.raises(InvalidInput, match="no name of a network's parameter"):
+        plan.parameters({key: "1"})
+
+
 def test_every_step_says_itself_in_words_in_shell_and_by_its_manual_page() -> None:
     steps = plan.bridge_up(network(ipv6=True, subnets=(V4, V6))) + plan.bridge_down(network())
     steps += plan.attach(network(inter_container=False), endpoint(), default_gateway=True) + plan.detach(endpoint())

@@ -21,10 +21,9 @@ from sampan.errors import NotPermitted, SampanError, Unsupported, doing
 from sampan.network import host, plan
 from sampan.network.namespace import Namespace
 from sampan.network.perform import perform
-from sampan.runtime.ops import SetSysctl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from sampan.engine.core import Core
     from sampan.engine.links import Channel
@@ -78,10 +77,8 @@ class Sandbox:
         """
         namespace = self._namespace
         assert namespace
-        parameters = {key: value for key, value in spec.linux.sysctl.items() if key.startswith(("net.", "net/"))}
-        if parameters:
-            with doing(f"can't start {self._container.name}"):
-                namespace.call(lambda: _set_parameters(parameters))
+        parameters = {key: value for key, value in spec.linux.sysctl.items() if key.startswith("net.")}
+        perform(plan.parameters(parameters), namespace=namespace)
         path = f"/proc/{os.getpid()}/fd/{namespace.fd}"
         replace = msgspec.structs.replace
         namespaces = tuple(replace(n, path=path) if n.type == "network" else n for n in spec.linux.namespaces)
@@ -304,16 +301,6 @@ def take_down(core: Core, network: Network) -> None:
     """Remove a network's bridge and its part of the firewall."""
     core.firewall.remove_network(network)
     perform(plan.bridge_down(network))
-
-
-def _set_parameters(parameters: Mapping[str, str]) -> None:
-    for key, value in parameters.items():
-        with doing(f"can't set the kernel parameter {key}"):
-            fd = os.open(f"/proc/{SetSysctl(key, value).file}", os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(fd, os.fsencode(value))
-            finally:
-                os.close(fd)
 
 
 def _with_gateways(endpoint: Endpoint, gateways: tuple[str, ...]) -> Endpoint:

@@ -262,7 +262,7 @@ def _check_sysctl(name: str, host_config: HostConfig) -> None:
             f'invalid argument: sysctl "{name}" is not in a separate kernel namespace',
             "a container can change those of net., fs.mqueue. and System V IPC only",
         )
-    if not re.fullmatch(r"[a-zA-Z0-9_.\-/]+", name) or ".." in name:
+    if not re.fullmatch(r"[a-zA-Z0-9_-]+([./][a-zA-Z0-9_-]+)*", name):
         raise InvalidInput(f"invalid sysctl name: {name!r}")
     if mode == "host" or joined(mode):
         raise InvalidInput(f'sysctl "{name}" not allowed in host {kind.lower()} namespace')

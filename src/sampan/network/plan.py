@@ -15,7 +15,7 @@ from sampan.errors import InvalidInput
 from sampan.network import ops
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from sampan.spec.network import Endpoint, Network
 
@@ -159,6 +159,17 @@ def _sysctls(interface: str, text: str) -> Iterator[ops.SetParameter]:
             )
         family, table, name, value = match.groups()
         yield ops.SetParameter(f"net/{family}/{table}/{interface}/{name}", value, inside=True)
+
+
+def parameters(given: Mapping[str, str]) -> Steps:
+    """Set kernel parameters of the container's network, "net.ipv4.ip_forward", as sysctl(8) writes their names."""
+    steps = []
+    for key, value in given.items():
+        name = key.translate(str.maketrans("./", "/."))
+        if not name.startswith("net/") or {"", ".", ".."} & set(name.split("/")):
+            raise InvalidInput(f"can't set the kernel parameter {key!r}: it is no name of a network's parameter")
+        steps.append(ops.SetParameter(name, value, inside=True))
+    return tuple(steps)
 
 
 def default_routes(network: Network, endpoint: Endpoint) -> Steps:
