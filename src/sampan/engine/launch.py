@@ -10,6 +10,7 @@ import msgspec
 from sampan.engine import files, lifecycle, remains, sandbox
 from sampan.engine.core import encode, now_ns
 from sampan.engine.lifecycle import Verb
+from sampan.engine.linking import with_links
 from sampan.engine.merge import joined
 from sampan.engine.reaching import TRIES
 from sampan.engine.translate import join
@@ -87,7 +88,7 @@ class Start:
         make_sources(core, container)
         spec = join(core.spec(container), lambda other: joined_pid(core, other))
         if self._sandbox:
-            spec = self._sandbox.in_namespace(spec)
+            spec = with_links(core, container, self._sandbox.endpoints, self._sandbox.in_namespace(spec))
         self.plan = planning.plan(spec, core.host, id=container.id)
         self._launch = launch_message(core, container, spec, self.plan, keys, gated=self._gated)
         self._send()

@@ -183,8 +183,8 @@ class Sandbox:
             self._publish()
         self._container.update(endpoints=new)
         self._core.save(self._container)
-        for endpoint in {*old, *new}:
-            if network := self._core.networks.get(endpoint.network):
+        for id in {endpoint.network for endpoint in (*old, *new)}:
+            if network := self._core.networks.get(id):
                 naming.write_names(self._core, network)
 
     # -- both
@@ -301,6 +301,7 @@ def take_down(core: Core, network: Network) -> None:
     """Remove a network's bridge and its part of the firewall."""
     core.firewall.remove_network(network)
     perform(plan.bridge_down(network))
+    naming.forget_names(core, network)
 
 
 def _with_gateways(endpoint: Endpoint, gateways: tuple[str, ...]) -> Endpoint:
