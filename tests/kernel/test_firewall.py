@@ -7,35 +7,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from support.hosts import (
-    Container,
-    Neighbour,
-    bridge,
-    bridges,
-    containers,
-    firewall,
-    listening,
-    neighbours,
-    publish,
-    seen_from,
-)
+from sampan.errors import Conflict
+from support.hosts import Container, Neighbour, Scene, listening, nothing_from, publish, run, seen_from
 
 VERSIONS = (0, 1)  # of IP: the place of their addresses
-
-
-class Scene:
-    """Two networks with two containers each, an internal one with another two, and two neighbours of the host."""
-
-    def __init__(self, stack: ExitStack, record: str) -> None:
-        self.red, self.blue = bridge(1), bridge(2)
-        self.inner = bridge(3, internal=True)
-        networks = (self.red, self.blue, self.inner)
-        stack.enter_context(bridges(*networks))
-        places = [(n, k) for n in networks for k in (2, 3)]
-        made = stack.enter_context(containers(*places))
-        self.web, self.worker, self.other, self.another, self.hidden, self.mate = made
-        self.near, self.far = stack.enter_context(neighbours(2))
-        self.firewall = stack.enter_context(firewall(record, *networks))
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +64,7 @@ class TestAPublishedPort:
 
         with listening(scene.web.namespace, 80, protocol=protocol) as server:
             assert seen_from(server, scene.near.namespace, on_host(scene.far, version), 8080)
-            assert seen_from(server, scene.near.namespace, gateway(scene, version), 8080) is None  # no route to it
+            assert nothing_from(server, scene.near.namespace, gateway(scene, version), 8080)  # no route to it
 
     def test_is_reached_from_the_host_itself_by_its_own_address(
         self, scene: Scene, version: int, protocol: str
@@ -116,11 +91,113 @@ class TestAPublishedPort:
 
     def test_is_not_reached_from_an_internal_network(self, scene: Scene, version: int, protocol: str) -> None:
         with listening(scene.web.namespace, 80, protocol=protocol) as server:
-            assert seen_from(server, scene.hidden.namespace, on_host(scene.near, version), 8080) is None
-            assert seen_from(server, scene.hidden.namespace, scene.inner.subnets[version].gateway, 8080) is None
+            assert nothing_from(server, scene.hidden.namespace, on_host(scene.near, version), 8080)
+            assert nothing_from(server, scene.hidden.namespace, scene.inner.subnets[version].gateway, 8080)
 
     def test_is_not_reached_past_the_hosts_address(self, scene: Scene, version: int, protocol: str) -> None:
         scene.near.route("172.30.1.0/24", "fd30:1::/64")
 
         with listening(scene.web.namespace, 80, protocol=protocol) as server:
-            assert seen_from(server, scene.near.namespace, own(scene.web, version), 80) is None
+            assert nothing_from(server, scene.near.namespace, own(scene.web, version), 80)
+
+    def test_of_one_address_is_not_reached_by_another(self, scene: Scene, version: int, protocol: str) -> None:
+        ports = publish(8081, 80, protocol, address=on_host(scene.near, version))
+        scene.firewall.publish(scene.web.addresses, ports)
+        scene.near.route("10.9.2.0/24", "fd09:2::/64")
+
+        with listening(scene.web.namespace, 80, protocol=protocol) as server:
+            assert seen_from(server, scene.near.namespace, on_host(scene.near, version), 8081)
+            assert nothing_from(server, scene.near.namespace, on_host(scene.far, version), 8081)
+        scene.firewall.unpublish(scene.web.addresses, ports)
+
+    def test_leads_to_one_container_only(self, scene: Scene, protocol: str) -> None:
+        with pytest.raises(Conflict, match=f"can't publish 8080/{protocol}: port 8080/{protocol} leads to 172.30.1.2"):
+            scene.firewall.publish(scene.worker.addresses, publish(8080, 80, protocol))
+
+
+def test_a_port_that_is_published_no_more_is_not_reached_any_more(scene: Scene, version: int, protocol: str) -> None:
+    ports = publish(8082, 80, protocol)
+    scene.firewall.publish(scene.web.addresses, ports)
+    with listening(scene.web.namespace, 80, protocol=protocol) as server:
+        assert seen_from(server, scene.near.namespace, on_host(scene.near, version), 8082)
+
+        scene.firewall.unpublish(scene.web.addresses, ports)
+
+        assert nothing_from(server, scene.near.namespace, on_host(scene.near, version), 8082)
+
+
+class TestAContainer:
+    def test_reaches_other_hosts_which_see_the_hosts_address(self, scene: Scene, version: int, protocol: str) -> None:
+        with listening(scene.near.namespace, 80, protocol=protocol) as server:
+            seen = seen_from(server, scene.web.namespace, scene.near.addresses[version], 80)
+
+        assert seen == on_host(scene.near, version)
+
+    def test_reaches_its_network_and_is_seen_by_its_own_address(
+        self, scene: Scene, version: int, protocol: str
+    ) -> None:
+        with listening(scene.worker.namespace, 80, protocol=protocol) as server:
+            seen = seen_from(server, scene.web.namespace, own(scene.worker, version), 80)
+
+        assert seen == own(scene.web, version)
+
+    def test_does_not_reach_another_network(self, scene: Scene, version: int, protocol: str) -> None:
+        with listening(scene.other.namespace, 80, protocol=protocol) as server:
+            assert nothing_from(server, scene.web.namespace, own(scene.other, version), 80)
+
+    def test_reaches_services_of_the_host_but_not_those_of_its_loopback(
+        self, scene: Scene, version: int, protocol: str
+    ) -> None:
+        with listening(None, 7001, protocol=protocol) as server:
+            assert seen_from(server, scene.web.namespace, gateway(scene, version), 7001) == own(scene.web, version)
+        with listening(None, 7001, address="127.0.0.1", protocol=protocol) as server:
+            lead_to_the_host(scene.web, "127.0.0.1")
+
+            assert nothing_from(server, scene.web.namespace, "127.0.0.1", 7001, source=scene.web.ipv4)
+
+    def test_of_an_internal_network_reaches_that_and_its_bridge_alone(
+        self, scene: Scene, version: int, protocol: str
+    ) -> None:
+        with listening(scene.mate.namespace, 80, protocol=protocol) as server:
+            assert seen_from(server, scene.hidden.namespace, own(scene.mate, version), 80)
+        with listening(None, 7001, protocol=protocol) as server:
+            bridge = scene.inner.subnets[version].gateway
+            lead_to_the_host(scene.hidden, on_host(scene.near, version), by=bridge)
+            assert seen_from(server, scene.hidden.namespace, bridge, 7001)
+            assert nothing_from(server, scene.hidden.namespace, on_host(scene.near, version), 7001)
+        for namespace, address in (
+            (scene.near.namespace, scene.near.addresses[version]),
+            (scene.web.namespace, own(scene.web, version)),
+        ):
+            with listening(namespace, 80, protocol=protocol) as server:
+                lead_to_the_host(scene.hidden, address, by=bridge)
+                assert nothing_from(server, scene.hidden.namespace, address, 80)
+
+    def test_of_an_internal_network_is_not_reached_from_beyond(self, scene: Scene, version: int, protocol: str) -> None:
+        scene.near.route("172.30.3.0/24", "fd30:3::/64")
+
+        with listening(scene.hidden.namespace, 80, protocol=protocol) as server:
+            for client in (scene.near.namespace, scene.web.namespace):
+                assert nothing_from(server, client, own(scene.hidden, version), 80)
+
+
+def test_ports_of_the_hosts_loopback_are_not_reached_by_packets_of_another_host(scene: Scene, protocol: str) -> None:
+    ports = publish(8083, 80, protocol, address="127.0.0.1")
+    scene.firewall.publish(scene.web.addresses, ports)
+    lead_to_the_host(scene.near, "127.0.0.1")
+    lead_to_the_host(scene.worker, "127.0.0.1")
+
+    with listening(scene.web.namespace, 80, protocol=protocol) as server:
+        assert seen_from(server, None, "127.0.0.1", 8083)
+        for client, source in ((scene.near, scene.near.addresses[0]), (scene.worker, scene.worker.ipv4)):
+            assert nothing_from(server, client.namespace, "127.0.0.1", 8083, source=source)
+    scene.firewall.unpublish(scene.web.addresses, ports)
+
+
+def lead_to_the_host(client: Container | Neighbour, address: str, by: str = "") -> None:
+    """Have a namespace send packets for an address to the test's host, also where it is 127.0.0.1, as only root can."""
+    by = by or (client.ours[0] if isinstance(client, Neighbour) else client.endpoint.gateways[0])
+    if address.startswith("127."):
+        run("ip", "address", "flush", "dev", "lo", namespace=client.namespace)
+        run("sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1", namespace=client.namespace)
+    run("ip", "route", "replace", address, "via", by, namespace=client.namespace)

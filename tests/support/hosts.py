@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
+from sampan.kernel.link import loopback_up
 from sampan.network import host as links, plan
 from sampan.network.firewall import Firewall
 from sampan.network.namespace import Namespace
@@ -15,8 +19,35 @@ from sampan.network.perform import perform
 from sampan.spec.network import Endpoint, Network, PublishedPort, Subnet
 
 INSTANCE = "0f1e2d3c"
+TABLE = f"sampan-{INSTANCE}"
 TIMEOUT_S = 3
-NOTHING_COMES_S = 0.25
+NOTHING_COMES_S = 0.2
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def on_a_host_of_its_own(test: Callable[P, T]) -> Callable[P, T]:
+    """Run a test on a new host: what it does to the firewall and the links of "this host" ends with it."""
+
+    @wraps(test)
+    def elsewhere(*args: P.args, **kwargs: P.kwargs) -> T:
+        def run_test() -> T:
+            loopback_up()
+            return test(*args, **kwargs)
+
+        with Namespace.new() as host:
+            return host.call(run_test)
+
+    return elsewhere
+
+
+def until(condition: Callable[[], T]) -> T:
+    """Return what a condition comes to, as soon as it is true."""
+    deadline = time.monotonic() + 10
+    while not (value := condition()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return value
 
 
 def run(*words: str, namespace: Namespace | None = None, stdin: str | None = None) -> str:
@@ -157,6 +188,50 @@ def firewall(record: str, *networks: Network) -> Iterator[Firewall]:
         made.close()
 
 
+class Scene:
+    """A host with two networks of two containers each, an internal one with another two, and two neighbours."""
+
+    def __init__(self, stack: ExitStack, record: str) -> None:
+        self.red, self.blue = bridge(1), bridge(2)
+        self.inner = bridge(3, internal=True)
+        networks = (self.red, self.blue, self.inner)
+        stack.enter_context(bridges(*networks))
+        made = stack.enter_context(containers(*((n, k) for n in networks for k in (2, 3))))
+        self.web, self.worker, self.other, self.another, self.hidden, self.mate = made
+        self.near, self.far = stack.enter_context(neighbours(2))
+        self.firewall = stack.enter_context(firewall(record, *networks))
+
+
+class SmallScene:
+    """A host with one network of one container, and neighbours; its firewall is `firewall(scene.record, scene.net)`."""
+
+    def __init__(self, stack: ExitStack, record: str, count: int) -> None:
+        self.record = record
+        self.net = bridge(1)
+        stack.enter_context(bridges(self.net))
+        (self.web,) = stack.enter_context(containers((self.net, 2)))
+        self.near, *others = stack.enter_context(neighbours(count))
+        self.far = others[0] if others else self.near
+
+    def reached(self, version: int = 0, *, patience_s: float = TIMEOUT_S) -> bool:
+        """Tell whether the neighbour reaches the container by port 8080 of the host."""
+        with listening(self.web.namespace, 80) as server:
+            address = self.near.ours[version]
+            return seen_from(server, self.near.namespace, address, 8080, patience_s=patience_s) is not None
+
+    def reaches(self, version: int = 0, *, patience_s: float = TIMEOUT_S) -> bool:
+        """Tell whether the container reaches the neighbour."""
+        with listening(self.near.namespace, 80) as server:
+            address = self.near.addresses[version]
+            return seen_from(server, self.web.namespace, address, 80, patience_s=patience_s) is not None
+
+
+@contextmanager
+def small_scene(record: str, neighbours: int = 1) -> Iterator[SmallScene]:
+    with ExitStack() as stack:
+        yield SmallScene(stack, record, neighbours)
+
+
 def publish(number: int, to: int, protocol: str = "tcp", address: str = "") -> tuple[PublishedPort, ...]:
     """Describe a published port, of every address where none is given."""
     addresses: Sequence[str] = (address,) if address else ("0.0.0.0", "::")
@@ -192,25 +267,40 @@ def listening(
         yield server
 
 
-def seen_from(server: socket.socket, client: Namespace | None, address: str, port: int, source: str = "") -> str | None:
+def seen_from(
+    server: socket.socket,
+    client: Namespace | None,
+    address: str,
+    port: int,
+    *,
+    source: str = "",
+    patience_s: float = TIMEOUT_S,
+) -> str | None:
     """Say something from a namespace to an address; return who the server says it was, None where nothing came."""
     tcp = server.type == socket.SOCK_STREAM
     with _socket(client, address, "tcp" if tcp else "udp") as s:
         if source:
             s.bind((source, 0))
-        server.settimeout(NOTHING_COMES_S)
-        s.settimeout(NOTHING_COMES_S)
+        server.settimeout(patience_s)
+        s.settimeout(patience_s)
         try:
             s.connect((address, port))
-            if tcp:
-                return _accepted(server, s)
-            s.send(b"question")
-            _, peer = server.recvfrom(100)
-            server.sendto(b"answer", peer)
-            assert s.recv(100) == b"answer"
-            return peer[0].removeprefix("::ffff:")
+            return _accepted(server, s) if tcp else _answered(server, s)
         except OSError:
             return None
+
+
+def nothing_from(server: socket.socket, client: Namespace | None, address: str, port: int, *, source: str = "") -> bool:
+    """Tell whether nothing comes of it."""
+    return seen_from(server, client, address, port, source=source, patience_s=NOTHING_COMES_S) is None
+
+
+def _answered(server: socket.socket, client: socket.socket) -> str:
+    client.send(b"question")
+    _, peer = server.recvfrom(100)
+    server.sendto(b"answer", peer)
+    assert client.recv(100) == b"answer"
+    return peer[0].removeprefix("::ffff:")
 
 
 def _accepted(server: socket.socket, client: socket.socket) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from sampan.kernel import nfnetlink
 from sampan.kernel.netlink import (
     NLM_F_CREATE,
+    NLM_F_EXCL,
     attribute,
     attributes,
     each_attribute,
@@ -100,10 +101,11 @@ def _about(family: int, *names: str) -> str:
     return " ".join((Family(family).name.lower(), *names))
 
 
-def new_table(family: int, name: str, comment: str = "") -> Request:
-    """Make a table, or leave it as it is."""
+def new_table(family: int, name: str, comment: str = "", *, exclusive: bool = False) -> Request:
+    """Make a table, or leave it as it is; `exclusive`: EEXIST where there is one."""
     data = text(1, name) + (attribute(6, _comment(comment)) if comment else b"")
-    return _request(Message.NEWTABLE, NLM_F_CREATE, family, data, "nft add table", _about(family, name))
+    flags = NLM_F_CREATE | NLM_F_EXCL if exclusive else NLM_F_CREATE
+    return _request(Message.NEWTABLE, flags, family, data, "nft add table", _about(family, name))
 
 
 def delete_table(family: int, name: str) -> Request:
@@ -136,7 +138,7 @@ class SetType(NamedTuple):
     data: int = 0
     data_bytes: int = 0
     flags: SetFlag = SetFlag(0)
-    byteorder: int = 0  # of an interval's keys, so that nft(8) can show it: 1 the host's, 2 the network's
+    byteorder: int = 0  # of keys, so that nft(8) can show them: 1 the host's, 2 the network's
 
 
 def new_set(family: int, table: str, name: str, type: SetType, number: int) -> Request:
@@ -413,6 +415,11 @@ class Rule(NamedTuple):
         found = attributes(spoken)
         code = _number(found[1])
         return code - (1 << 32) if code >> 31 else code, _text(found.get(2, b""))
+
+
+def target(data: bytes) -> str:
+    """Read the name of iptables' own target, "REJECT", from an expression called "target"."""
+    return _text(attributes(data).get(1, b""))
 
 
 def rule(body: bytes) -> Rule:

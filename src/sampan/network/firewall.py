@@ -4,7 +4,8 @@ One table, `inet sampan-INSTANCE`, whose rules never change (`firewall_rules`): 
 elements of its sets and maps (`firewall_plan`), so that every change is one transaction, as long as what changes.
 
 Beside the table there are three things of the host: its switches (`forwarding`), at most one accept in another's chain
-that drops what is forwarded, and UDP flows that connection tracking remembers. Each is recorded and undone.
+that drops what is forwarded (`gates`, `legacy`), and UDP flows that connection tracking remembers (`flows`). Each is
+recorded and undone. What others change is followed (`watch`): a reload of theirs may take ours away.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from threading import Lock
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sampan.errors import Conflict, Unsupported, doing
+from sampan.kernel import nftables
 from sampan.kernel.netlink import NetlinkError
 from sampan.kernel.nfnetlink import Nfnetlink
-from sampan.network import firewall_perform as perform, firewall_plan as plan
+from sampan.network import firewall_perform as perform, firewall_plan as plan, flows, gates, legacy
 from sampan.network.firewall_ops import RedirectNames, RemoveTable
-from sampan.network.flows import flows, forget, is_local, packed
 from sampan.network.forwarding import Switches, write
+from sampan.network.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -32,6 +34,9 @@ T = TypeVar("T")
 
 _LOST = frozenset({errno.ENOENT, errno.EEXIST, errno.EBUSY})
 """What the kernel says where the table isn't as we remember it."""
+
+_NONE = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT})
+"""What it says where it has no nftables."""
 
 
 class Firewall:
@@ -49,6 +54,7 @@ class Firewall:
         self._switches = Switches(record)
         self._networks: dict[str, Network] = {}
         self._wanted: Contents | None = None  # None: not looked at yet
+        self._watch: Watch | None = None
 
     def sync(
         self, networks: Iterable[Network], published: Iterable[tuple[Sequence[str], Sequence[PublishedPort]]] = ()
@@ -65,8 +71,9 @@ class Firewall:
                 return
             elements = [e for n in self._networks.values() for e in plan.network_elements(n)]
             elements += (e for addresses, ports in published for e in plan.port_elements(addresses, ports))
-            self._repair(plan.contents(elements))
+            self._repair({**plan.contents(elements), **self._surroundings()})
             self._switches.set(plan.forwarding(self._networks.values()))
+            self._settle()
             self._open_loopback(elements)
 
     def add_network(self, network: Network) -> None:
@@ -77,12 +84,15 @@ class Firewall:
                 self._add(elements)
                 self._networks[network.id] = network
                 self._switches.set(plan.forwarding((network,)))
+                self._settle()
 
     def remove_network(self, network: Network) -> None:
-        """Take it back; its containers are gone already."""
+        """Take it back; its containers are gone already. With the last everything goes, as at `forget_all`."""
         with self._lock, doing(f"can't take network {network.name} out of the firewall"):
-            self._networks.pop(network.id, None)
-            self._remove(plan.network_elements(network))
+            if self._networks.pop(network.id, None) is not None and not self._networks:
+                self._forget_all()
+            else:
+                self._remove(plan.network_elements(network))
 
     def publish(self, addresses: Sequence[str], ports: Sequence[PublishedPort]) -> None:
         """Lead ports of the host to a container, all in one transaction, and flush UDP flows that began before.
@@ -97,20 +107,31 @@ class Firewall:
         with self._lock, doing(f"can't publish {_ports(ports)}"):
             self._add(elements)
             self._open_loopback(elements)
-            self._flush(elements, ending=False)
+            flows.forget_behind(elements, ending=False)
 
     def unpublish(self, addresses: Sequence[str], ports: Sequence[PublishedPort]) -> None:
         """Take the same back. Ports that lead elsewhere by now, or nowhere, are left alone."""
         elements = plan.port_elements(addresses, ports)
         with self._lock, doing(f"can't end the publication of {_ports(ports)}"):
-            gone = self._remove(elements)
-            self._flush(gone, ending=True)
+            flows.forget_behind(self._remove(elements), ending=True)
 
     def redirect_names(self, namespace: Enterable, udp_port: int, tcp_port: int) -> None:
         """In a container's namespace: lead 127.0.0.11:53 to these ports of 127.0.0.11, where names are answered."""
         with doing("can't lead the container's names to where they are answered"):
             with namespace.call(Nfnetlink) as netlink:
-                perform.commit(netlink, (RedirectNames(udp_port, tcp_port),))
+                try:
+                    perform.commit(netlink, (RedirectNames(udp_port, tcp_port),))
+                except NetlinkError as e:
+                    if e.errno != errno.EEXIST:
+                        raise
+                    perform.commit(netlink, (RedirectNames(udp_port, tcp_port, anew=True),))
+
+    def recheck(self) -> None:
+        """Look whether all is still there, and whether others drop what is forwarded; put right what isn't so."""
+        with self._lock, doing("can't put the firewall right"):
+            if self._networks:
+                self._repair(self._contents())
+                self._settle()
 
     def forget_all(self) -> None:
         """Remove the table and undo every recorded change of the host."""
@@ -119,7 +140,10 @@ class Firewall:
             self._forget_all()
 
     def close(self) -> None:
-        """Close what is open; the table stays."""
+        """End what follows others' changes, and close what is open; the table stays."""
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.close()
         with self._lock:
             if self._netlink is not None:
                 self._netlink.close()
@@ -129,9 +153,9 @@ class Firewall:
 
     def _add(self, elements: Sequence[Element]) -> None:
         wanted = self._contents()
-        taken = plan.stale(elements, wanted)
-        if taken:
-            raise Conflict(f"port {taken[0].key[-1]}/{taken[0].key[-2]} leads to {':'.join(taken[0].data)} already")
+        taken = plan.taken(elements, wanted)
+        if taken is not None:
+            raise Conflict(f"port {taken.key[-1]}/{taken.key[-2]} leads to {':'.join(taken.data)} already")
         new = tuple(e for e in elements if (e.set, e.key) not in wanted)
         self._change((), new, {**wanted, **plan.contents(new)})
 
@@ -156,11 +180,33 @@ class Firewall:
 
     def _repair(self, wanted: Contents) -> None:
         found = perform.find(self._socket(), self.table)
-        if found is None:
-            self._commit(plan.whole(self.instance, wanted))
-        else:
+        if found is not None:
             self._commit(plan.change(self.instance, *plan.difference(wanted, found)))
+        else:
+            try:
+                self._commit(plan.whole(self.instance, wanted, anew=False))
+            except NetlinkError as e:
+                if e.errno != errno.EEXIST:
+                    raise
+                self._commit(plan.whole(self.instance, wanted, anew=True))
         self._wanted = wanted
+
+    def _surroundings(self) -> Contents:
+        return {key: data for key, data in (self._wanted or {}).items() if key[0] in plan.SURROUNDINGS}
+
+    def _settle(self) -> None:
+        """Adapt to what else there is on the host that deals with forwarded packets."""
+        if self._watch is None:
+            self._watch = Watch(self.recheck)
+        others, old = gates.look(self._socket(), self.table), legacy.gates()
+        marked = [*(v for gate in others.gates for v in gate.versions), *(gate.version for gate in old)]
+        alone = [] if others.forwarding else [v for v in self._switches.forwarding() if not legacy.in_use(v)]
+        wanted = plan.contents(plan.surroundings(marked, alone))
+        change = plan.difference(wanted, self._surroundings())
+        self._change(*change, {**plan.without_surroundings(self._contents()), **wanted})
+        perform.open_others(self._socket(), self.table)
+        gates.put(self._socket(), others.gates, self.table)
+        legacy.put(old, self.table)
 
     def _contents(self) -> Contents:
         if self._wanted is None:
@@ -173,9 +219,13 @@ class Firewall:
     def _socket(self) -> Nfnetlink:
         if self._netlink is None:
             try:
-                self._netlink = Nfnetlink()
+                netlink = Nfnetlink()
+                netlink.dump(nftables.dump(nftables.Message.GETTABLE))
             except OSError as e:
-                raise Unsupported(f"this kernel has no nftables: {e.strerror}", _NO_NFTABLES) from e
+                if e.errno not in _NONE:
+                    raise
+                raise _no_nftables() from e
+            self._netlink = netlink
         return self._netlink
 
     def _open_loopback(self, elements: Sequence[Element]) -> None:
@@ -188,18 +238,13 @@ class Firewall:
                 except FileNotFoundError:  # the bridge isn't there yet; it goes with the bridge
                     continue
 
-    def _flush(self, elements: Sequence[Element], *, ending: bool) -> None:
-        """Forget UDP flows to published ports: at the end those led to the container, at the beginning all others."""
-        ports = plan.udp_ports(elements)
-        led = {packed(e.data[0]) for e in elements if e.data}
-        for flow in flows(self._socket(), ports):
-            if (flow.answering in led) == ending and (ending or is_local(flow.destination)):
-                forget(self._socket(), flow)
-
     def _forget_all(self) -> None:
-        self._commit((RemoveTable(self.table),))
+        if perform.exists(self._socket(), self.table):
+            self._commit((RemoveTable(self.table),))
         self._wanted = {}
-        self._switches.undo()
+        gates.put(self._socket(), (), self.table)
+        legacy.take_away(self.table)
+        self._switches.undo(needed=gates.look(self._socket(), self.table).forwarding)
 
 
 class Enterable(Protocol):
@@ -209,8 +254,15 @@ class Enterable(Protocol):
         """Call it in the namespace."""
 
 
-_NO_NFTABLES = "networks need Linux with CONFIG_NF_TABLES; without it there are --network host, none and container:NAME"
+def _no_nftables() -> Unsupported:
+    only = " (it has iptables' older kind only)" if any(map(legacy.in_use, ("ipv4", "ipv6"))) else ""
+    return Unsupported(
+        f"this host's kernel has no nftables{only}",
+        "networks need Linux 5.2 or newer with CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT, CONFIG_NFT_MASQ and "
+        "CONFIG_NFT_FIB_INET; without them there are --network host, none and container:NAME",
+    )
 
 
 def _ports(ports: Sequence[PublishedPort]) -> str:
-    return ", ".join(f"{p.host_port}/{p.protocol}" for p in ports[:3]) + (", …" if len(ports) > 3 else "")
+    named = list(dict.fromkeys(f"{p.host_port}/{p.protocol}" for p in ports))
+    return ", ".join(named[:3]) + (", …" if len(named) > 3 else "")

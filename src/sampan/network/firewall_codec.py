@@ -34,7 +34,7 @@ _TYPES: dict[KeyType, tuple[int, int]] = {
     "ifname": (41, 16),
 }
 _TYPE_BITS = 6
-_NETWORK_ORDER = 2
+_HOST_ORDER, _NETWORK_ORDER = 1, 2
 
 
 def _padded(length: int) -> int:
@@ -47,7 +47,7 @@ def _padded(length: int) -> int:
 def set_type(declared: rules.Set) -> nftables.SetType:
     """Return what the kernel must be told of a set."""
     flags = (SetFlag.INTERVAL if declared.interval else SetFlag(0)) | (SetFlag.MAP if declared.data else SetFlag(0))
-    order = _NETWORK_ORDER if declared.interval else 0
+    order = _NETWORK_ORDER if declared.interval else _HOST_ORDER if declared.key == ("ifname",) else 0
     return nftables.SetType(*_type(declared.key), *_type(declared.data), flags, order)
 
 

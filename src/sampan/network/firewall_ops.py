@@ -28,17 +28,19 @@ class Element(msgspec.Struct, frozen=True, order=True):
 
 
 class MakeTable(Operation, frozen=True, tag="make-table"):
-    """Make the instance's table with its rules, in place of one of its name."""
+    """Make the instance's table with its rules; `anew`: in place of one of its name, which costs a wait for RCU."""
 
     man: ClassVar[str] = "nft(8)"
     inside: ClassVar[bool] = False
     table: str
+    anew: bool = False
 
     def say(self) -> str:
         return f"make the firewall's table inet {self.table}, with its rules"
 
     def shell(self) -> str:
-        return f"nft -f - <<'EOF'\n{rules.table_text(self.table)}\nEOF"
+        gone = f"table inet {self.table}\ndelete table inet {self.table}\n" if self.anew else ""
+        return f"nft -f - <<'EOF'\n{gone}{rules.table_text(self.table)}\nEOF"
 
 
 class RemoveTable(Operation, frozen=True, tag="remove-table"):
@@ -115,19 +117,21 @@ class FlushFlows(Operation, frozen=True, tag="flush-flows"):
 
 
 class RedirectNames(Operation, frozen=True, tag="redirect-names"):
-    """In a container: lead 127.0.0.11:53 to the ports on which its names are answered."""
+    """In a container: lead 127.0.0.11:53 to where its names are answered; `anew`: elsewhere than before."""
 
     man: ClassVar[str] = "nft(8)"
     inside: ClassVar[bool] = True
     udp_port: int
     tcp_port: int
+    anew: bool = False
 
     def say(self) -> str:
         return f"lead {rules.NAMES_ADDRESS}:53 to where names are answered"
 
     def shell(self) -> str:
         chain = rules.names_rules(self.udp_port, self.tcp_port).nft()
-        return f"nsenter --net -t $pid nft -f - <<'EOF'\ntable ip {NAMES_TABLE} {{\n{chain}\n}}\nEOF"
+        gone = f"table ip {NAMES_TABLE}\ndelete table ip {NAMES_TABLE}\n" if self.anew else ""
+        return f"nsenter --net -t $pid nft -f - <<'EOF'\n{gone}table ip {NAMES_TABLE} {{\n{chain}\n}}\nEOF"
 
 
 class AcceptMarked(Operation, frozen=True, tag="accept-marked"):

@@ -37,16 +37,16 @@ _RULES = sum(len(chain.rules) for chain in rules.CHAINS)
 def requests(operation: FirewallOperation) -> list[Request]:
     """Return what a transaction must have for an operation on a table; nothing for others."""
     match operation:
-        case MakeTable(table):
-            return _make(table)
+        case MakeTable(table, anew):
+            return _make(table, anew=anew)
         case RemoveTable(table):
             return [nftables.new_table(INET, table), nftables.delete_table(INET, table)]
         case AddElements(table, elements):
             return _elements(nftables.new_elements, table, elements)
         case RemoveElements(table, elements):
             return _elements(nftables.delete_elements, table, elements)
-        case RedirectNames(udp_port, tcp_port):
-            return _names(udp_port, tcp_port)
+        case RedirectNames():
+            return _names(operation)
         case _:
             return []
 
@@ -58,8 +58,8 @@ def commit(netlink: Nfnetlink, operations: Iterable[FirewallOperation]) -> None:
         netlink.commit(wanted)
 
 
-def _make(table: str) -> list[Request]:
-    made = [nftables.new_table(INET, table), nftables.delete_table(INET, table), nftables.new_table(INET, table, STAMP)]
+def _make(table: str, *, anew: bool) -> list[Request]:
+    made = _table(INET, table, STAMP, anew=anew)
     made += (
         nftables.new_set(INET, table, each.name, codec.set_type(each), number)
         for number, each in enumerate(rules.SETS, 1)
@@ -67,6 +67,11 @@ def _make(table: str) -> list[Request]:
     for chain in rules.CHAINS:
         made += _chain(INET, table, chain)
     return made
+
+
+def _table(family: Family, name: str, comment: str = "", *, anew: bool) -> list[Request]:
+    gone = [nftables.new_table(family, name), nftables.delete_table(family, name)] if anew else []
+    return [*gone, nftables.new_table(family, name, comment, exclusive=True)]
 
 
 def _chain(family: Family, table: str, chain: rules.Chain) -> list[Request]:
@@ -83,16 +88,34 @@ def _elements(make: nftables.ElementsRequest, table: str, elements: Iterable[Ele
     return [request for name, encoded in by_set.items() for request in make(INET, table, name, encoded)]
 
 
-def _names(udp_port: int, tcp_port: int) -> list[Request]:
-    chain = rules.names_rules(udp_port, tcp_port)
-    made = [nftables.new_table(Family.IP, NAMES_TABLE), nftables.delete_table(Family.IP, NAMES_TABLE)]
-    return [*made, nftables.new_table(Family.IP, NAMES_TABLE), *_chain(Family.IP, NAMES_TABLE, chain)]
+def _names(operation: RedirectNames) -> list[Request]:
+    chain = rules.names_rules(operation.udp_port, operation.tcp_port)
+    return [*_table(Family.IP, NAMES_TABLE, anew=operation.anew), *_chain(Family.IP, NAMES_TABLE, chain)]
+
+
+def exists(netlink: Nfnetlink, table: str) -> bool:
+    """Tell whether there is a table of that name, whatever is in it."""
+    return bool(_tables(netlink, table))
+
+
+def _tables(netlink: Nfnetlink, name: str) -> list[nftables.Table]:
+    tables = map(nftables.table, netlink.dump(nftables.dump(Message.GETTABLE, INET)))
+    return [t for t in tables if t.name == name]
+
+
+def open_others(netlink: Nfnetlink, own: str) -> None:
+    """Let tables of other instances drop nothing of ours: they don't forward alone any more, and may have no server."""
+    for table in map(nftables.table, netlink.dump(nftables.dump(Message.GETTABLE, INET))):
+        if table.name != own and table.comment == STAMP:
+            bodies = netlink.dump(nftables.dump(Message.GETSETELEM, INET, table.name, "closed"))
+            closed = [element for body in bodies for element in nftables.elements(body)]
+            if closed:
+                netlink.commit(nftables.delete_elements(INET, table.name, "closed", closed))
 
 
 def find(netlink: Nfnetlink, table: str) -> Contents | None:
     """Return what is in a table; None where it is missing, of another version, or has lost rules, sets or chains."""
-    tables = map(nftables.table, netlink.dump(nftables.dump(Message.GETTABLE, INET)))
-    if not any(t.name == table and t.comment == STAMP for t in tables):
+    if not any(t.comment == STAMP for t in _tables(netlink, table)):
         return None
     if len(netlink.dump(nftables.dump(Message.GETRULE, INET, table))) != _RULES:
         return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sampan.network.firewall_ops import AddElements, Element, MakeTable, RemoveElements, SetSysctl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from sampan.network.firewall_ops import FirewallOperation
     from sampan.spec.network import Network, PublishedPort
@@ -80,10 +80,10 @@ def difference(wanted: Contents, found: Contents) -> tuple[tuple[Element, ...], 
     return gone, new
 
 
-def whole(instance: str, wanted: Contents) -> tuple[FirewallOperation, ...]:
-    """Return the operations that make the table anew, in one transaction."""
+def whole(instance: str, wanted: Contents, *, anew: bool) -> tuple[FirewallOperation, ...]:
+    """Return the operations that make the table, in one transaction."""
     table = table_name(instance)
-    return (MakeTable(table), *change(instance, (), tuple(Element(*k, d) for k, d in sorted(wanted.items()))))
+    return (MakeTable(table, anew), *change(instance, (), tuple(Element(*k, d) for k, d in sorted(wanted.items()))))
 
 
 def change(instance: str, gone: tuple[Element, ...], new: tuple[Element, ...]) -> tuple[FirewallOperation, ...]:
@@ -92,6 +92,23 @@ def change(instance: str, gone: tuple[Element, ...], new: tuple[Element, ...]) -
     removed = (RemoveElements(table, gone),) if gone else ()
     added = (AddElements(table, new),) if new else ()
     return (*removed, *added)
+
+
+SURROUNDINGS = ("marked", "closed")
+"""The sets that tell what the host around the table is like; the others tell what networks and ports there are."""
+
+
+def surroundings(marked: Iterable[str], closed: Iterable[str]) -> tuple[Element, ...]:
+    """Return what the table must know of the host: of which versions of IP others drop what is forwarded, and …"""
+    return (
+        *(Element("marked", (v,)) for v in sorted(set(marked))),
+        *(Element("closed", (v,)) for v in sorted(set(closed))),
+    )
+
+
+def without_surroundings(contents: Contents) -> Contents:
+    """Return what networks and ports alone have in the table."""
+    return {key: data for key, data in contents.items() if key[0] not in SURROUNDINGS}
 
 
 def forwarding(networks: Iterable[Network]) -> tuple[SetSysctl, ...]:
@@ -121,6 +138,10 @@ def udp_ports(elements: Iterable[Element]) -> tuple[int, ...]:
     return tuple(sorted({int(e.key[-1]) for e in elements if e.data and e.key[-2] == "udp"}))
 
 
-def stale(elements: Iterable[Element], found: Mapping[tuple[str, tuple[str, ...]], tuple[str, ...]]) -> list[Element]:
-    """Return those of `elements` whose port leads elsewhere already."""
-    return [e for e in elements if e.data and found.get((e.set, e.key), e.data) != e.data]
+def taken(elements: Iterable[Element], found: Contents) -> Element | None:
+    """Return a port that one of `elements` is for and that leads elsewhere already, and whither."""
+    for each in elements:
+        data = found.get((each.set, each.key), each.data)
+        if data != each.data:
+            return Element(each.set, each.key, data)
+    return None

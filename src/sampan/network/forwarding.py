@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from sampan.network.firewall_ops import SetSysctl
 
+_RTF_ADDRCONF = 0x40000
 _FORWARDING6 = "net.ipv6.conf.all.forwarding"
+_FORWARDING = {"net.ipv4.ip_forward": "ipv4", _FORWARDING6: "ipv6"}
 
 
 class _Record(msgspec.Struct, frozen=True):
@@ -37,9 +39,13 @@ class Switches:
         self._was = _read(record).sysctls
 
     @property
-    def changed(self) -> tuple[str, ...]:
-        """Those that were changed."""
-        return tuple(self._was)
+    def changed(self) -> dict[str, str]:
+        """What those that were changed had been."""
+        return dict(self._was)
+
+    def forwarding(self) -> tuple[str, ...]:
+        """Return the versions of IP that the host forwards since then."""
+        return tuple(_FORWARDING[name] for name in self._was if name in _FORWARDING)
 
     def set(self, wanted: Iterable[SetSysctl]) -> None:
         """Set what isn't so already, and say so. What was is recorded first."""
@@ -59,9 +65,9 @@ class Switches:
 
         accept_ra in Linux's Documentation/networking/ip-sysctl.rst.
         """
-        for link in os.listdir("/proc/sys/net/ipv6/conf"):
+        for link in _learning():
             name = f"net.ipv6.conf.{link.replace('.', '/')}.accept_ra"
-            if link not in ("all", "lo") and read(name) == "1" and read(name.replace("accept_ra", "forwarding")) == "0":
+            if read(name) == "1":
                 self._change(name, "2")
 
     def _change(self, name: str, value: str) -> None:
@@ -70,10 +76,13 @@ class Switches:
             self._write()
         write(name, value)
 
-    def undo(self) -> None:
-        """Put back what was, the last first; what is gone, or somebody else changed meanwhile, is left alone."""
+    def undo(self, *, needed: bool) -> None:
+        """Put back what was, the last first; what others need by now (`needed`) stays, and that is said."""
         for name, value in reversed(self._was.items()):
-            with suppress(OSError):
+            if needed:
+                print(f"sampan: {name} stays as it is: others' rules deal with forwarded packets too", file=sys.stderr)
+                continue
+            with suppress(OSError):  # a link that is gone
                 write(name, value)
         self._was = {}
         with suppress(FileNotFoundError):
@@ -82,6 +91,13 @@ class Switches:
     def _write(self) -> None:
         with new_file(self._path, 0o600) as file:
             file.write(msgspec.json.encode(_Record(self._was)))
+
+
+def _learning() -> set[str]:
+    """Return the links that have routes of a router's telling (RTF_ADDRCONF)."""
+    with open("/proc/thread-self/net/ipv6_route", encoding="ascii") as file:
+        routes = [line.split() for line in file]
+    return {link for *_, flags, link in routes if int(flags, 16) & _RTF_ADDRCONF}
 
 
 def _read(path: str) -> _Record:

@@ -1,0 +1,120 @@
+"""Others' chains that drop what is forwarded: found, and told what our table let pass.
+
+A packet passes every base chain of its hook, and one that drops it has the last word: an accept of ours is none in
+theirs. dockerd, ufw and firewalld each have such a chain. It gets one rule, which accepts packets with our mark, at the
+place that is provided for others' rules (dockerd's DOCKER-USER) or else at the chain's beginning. The rule's comment is
+the table's name; by it the rule is found again, and removed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from sampan.kernel import nftables
+from sampan.kernel.nftables import DROP, Family, Hook, Message
+from sampan.network import firewall_codec as codec
+from sampan.network.firewall_ops import MARKED, AcceptMarked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from sampan.kernel.netlink import Netlink, Request
+    from sampan.kernel.nfnetlink import Nfnetlink
+
+_PLACES = ("DOCKER-USER",)
+"""Chains that their owners leave to others and go through first."""
+
+_FAMILIES: dict[int, Literal["ip", "ip6", "inet"]] = {Family.INET: "inet", Family.IP: "ip", Family.IP6: "ip6"}
+_VERSIONS = {Family.INET: ("ipv4", "ipv6"), Family.IP: ("ipv4",), Family.IP6: ("ipv6",)}
+_SILENT = frozenset({"counter", "log"})
+"""Expressions that every packet passes."""
+
+
+class Gate(NamedTuple):
+    """A chain that drops what is forwarded, and the chain in which an accept belongs."""
+
+    family: Family
+    table: str
+    chain: str
+    place: str
+    by_policy: bool
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """The versions of IP whose packets it sees."""
+        return _VERSIONS[self.family]
+
+    def __str__(self) -> str:
+        return f"{_FAMILIES[self.family]} {self.table} {self.chain}"
+
+
+class Others(NamedTuple):
+    """What there is beside our table: chains that drop, and whether anybody else deals with forwarded packets."""
+
+    gates: tuple[Gate, ...]
+    forwarding: bool
+
+
+def look(netlink: Netlink, own: str) -> Others:
+    """Look at all chains but those of the table `own`."""
+    chains = [c for c in map(nftables.chain, netlink.dump(nftables.dump(Message.GETCHAIN))) if c.family in _FAMILIES]
+    names = {(c.family, c.table, c.name) for c in chains}
+    others = [c for c in chains if c.base is not None and c.table != own]
+    found = []
+    for chain in others:
+        if chain.base is not None and chain.base.type == "filter" and chain.base.hook == Hook.FORWARD:
+            by_policy = chain.base.policy == DROP
+            if by_policy or _ends_dropping(netlink, chain):
+                place = next((p for p in _PLACES if (chain.family, chain.table, p) in names), chain.name)
+                found.append(Gate(Family(chain.family), chain.table, chain.name, place, by_policy))
+    return Others(tuple(found), any(_forwards(c.base) for c in others))
+
+
+def _forwards(base: nftables.Base | None) -> bool:
+    return base is not None and (base.hook == Hook.FORWARD or (base.hook == Hook.POSTROUTING and base.type == "nat"))
+
+
+def _ends_dropping(netlink: Netlink, chain: nftables.Chain) -> bool:
+    """Tell whether a chain's last rule drops whatever comes to it, as firewalld's does."""
+    rules = _rules(netlink, chain.family, chain.table, chain.name)
+    if not rules or not rules[-1].expressions:
+        return False
+    *before, last = rules[-1].expressions
+    if any(name not in _SILENT for name, _ in before):
+        return False
+    return rules[-1].verdict() == (DROP, "") or (last[0] == "target" and nftables.target(last[1]) in ("DROP", "REJECT"))
+
+
+def _rules(netlink: Netlink, family: int, table: str, chain: str) -> list[nftables.Rule]:
+    return list(map(nftables.rule, netlink.dump(nftables.dump(Message.GETRULE, family, table, chain))))
+
+
+def accepts(gates: Iterable[Gate], comment: str) -> tuple[AcceptMarked, ...]:
+    """Return the accepts that these chains need, one for each table."""
+    wanted = dict.fromkeys((_FAMILIES[g.family], g.table, g.place) for g in gates)
+    return tuple(AcceptMarked(family, table, chain, comment) for family, table, chain in wanted)
+
+
+def put(netlink: Nfnetlink, gates: Iterable[Gate], comment: str) -> None:
+    """Put an accept where these chains need one, and take it away wherever else it is; their owners may have moved."""
+    wanted = {(Family[a.family.upper()], a.table, a.chain): a for a in accepts(gates, comment)}
+    requests: list[Request] = []
+    for place, rules in _ours(netlink, comment):
+        keep = 1 if wanted.pop(place, None) else 0
+        requests += (nftables.delete_rule(r.family, r.table, r.chain, r.handle) for r in rules[keep:])
+    for family, table, chain in wanted:
+        expressions = codec.encode_rule(MARKED, family)
+        requests.append(nftables.new_rule(family, table, chain, expressions, comment=comment, first=True))
+    if requests:
+        netlink.commit(requests)
+
+
+def _ours(netlink: Netlink, comment: str) -> Iterator[tuple[tuple[Family, str, str], list[nftables.Rule]]]:
+    """Yield each chain that has accepts of ours, and those."""
+    for body in netlink.dump(nftables.dump(Message.GETCHAIN)):
+        chain = nftables.chain(body)
+        hooked = chain.base is not None and chain.base.hook == Hook.FORWARD
+        if chain.family in _FAMILIES and chain.table != comment and (hooked or chain.name in _PLACES):
+            rules = [r for r in _rules(netlink, chain.family, chain.table, chain.name) if r.comment == comment]
+            if rules:
+                yield (Family(chain.family), chain.table, chain.name), rules

@@ -1,0 +1,256 @@
+"""Hosts whose other rules drop what is forwarded: by policy or by a last rule, in nftables and iptables."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import struct
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from sampan.network.firewall import Firewall
+from support.hosts import (
+    INSTANCE,
+    NOTHING_COMES_S,
+    TABLE,
+    Neighbour,
+    bridge,
+    firewall,
+    listening,
+    nothing_from,
+    on_a_host_of_its_own,
+    publish,
+    ruleset,
+    run,
+    small_scene,
+    until,
+)
+from support.peers import Docker
+
+FIREWALLD = """
+table inet firewalld {
+    chain filter_FORWARD {
+        type filter hook forward priority filter + 10; policy accept;
+        ct state { established, related } accept
+        iifname "lo" accept
+        jump filter_FORWARD_ZONES
+        reject with icmpx admin-prohibited
+    }
+    chain filter_FORWARD_ZONES { iifname "trusted0" accept; }
+}
+"""
+POLICY = "table inet filter { chain forward { type filter hook forward priority 0; policy drop; }; }"
+
+
+def nft(text: str) -> None:
+    run("nft", "-f", "-", stdin=text)
+
+
+def iptables(*rules: str, suffix: str = "") -> None:
+    for program in ("iptables", "ip6tables"):
+        for rule in rules:
+            run(f"{program}{suffix}", *rule.split())
+
+
+def docker_like(suffix: str = "") -> None:
+    iptables("-P FORWARD DROP", "-N DOCKER-USER", "-A FORWARD -j DOCKER-USER", suffix=suffix)
+
+
+DROPPING = {
+    "a policy of nftables": lambda: nft(POLICY),
+    "firewalld's last rule": lambda: nft(FIREWALLD),
+    "a policy of iptables, as ufw's": lambda: iptables("-P FORWARD DROP"),
+    "a last rule of iptables": lambda: iptables("-A FORWARD -j REJECT"),
+    "a policy of iptables with a place for others, as dockerd's": docker_like,
+    "a policy of iptables of the older kind": lambda: iptables("-P FORWARD DROP", suffix="-legacy"),
+    "a policy of iptables of the older kind with a place for others": lambda: docker_like("-legacy"),
+}
+
+
+def accepts_of_ours() -> int:
+    """Count them in everything that any program would show."""
+    shown = run("nft", "list", "ruleset")
+    if Path("/proc/thread-self/net/ip_tables_names").read_text():
+        shown += run("iptables-legacy", "-S") + run("ip6tables-legacy", "-S")
+    return sum(TABLE in line for line in shown.splitlines() if "accept" in line.lower())
+
+
+@pytest.mark.parametrize("dropping", DROPPING)
+@on_a_host_of_its_own
+def test_ports_and_the_world_are_reached_where_others_drop_what_is_forwarded(dropping: str, tmp_path: Path) -> None:
+    with small_scene(str(tmp_path / "record")) as scene:
+        DROPPING[dropping]()
+        assert not scene.reaches(patience_s=NOTHING_COMES_S)
+
+        with firewall(scene.record, scene.net) as ours:
+            ours.publish(scene.web.addresses, publish(8080, 80))
+
+            assert [scene.reached(v) and scene.reaches(v) for v in (0, 1)] == [True, True]
+            assert accepts_of_ours() == (1 if "nftables" in dropping or "firewalld" in dropping else 2)
+        assert accepts_of_ours() == 0
+
+
+@on_a_host_of_its_own
+def test_what_others_drop_is_dropped_where_it_is_not_ours(tmp_path: Path) -> None:
+    with small_scene(str(tmp_path / "record")) as scene, firewall(scene.record, scene.net):
+        nft(POLICY)
+        scene.near.route("172.30.1.0/24", "fd30:1::/64")
+
+        assert until(scene.reaches)
+        with listening(scene.web.namespace, 80) as server:
+            assert nothing_from(server, scene.near.namespace, scene.web.ipv4, 80)
+
+
+RELOADS = {
+    "firewalld's": (FIREWALLD, lambda: nft("delete table inet firewalld\n" + FIREWALLD)),
+    "ufw's": ("", lambda: iptables("-P FORWARD DROP", "-F FORWARD")),
+    "of all of nftables": (POLICY, lambda: nft("flush ruleset\n" + POLICY)),
+    "that adds a place for others": ("", docker_like),
+}
+
+
+@pytest.mark.parametrize("reload", RELOADS)
+@on_a_host_of_its_own
+def test_after_a_reload_of_theirs_what_is_ours_is_put_back(reload: str, tmp_path: Path) -> None:
+    with small_scene(str(tmp_path / "record")) as scene, firewall(scene.record, scene.net) as ours:
+        before, again = RELOADS[reload]
+        nft(before)
+        ours.publish(scene.web.addresses, publish(8080, 80))
+        assert until(scene.reached)
+
+        again()
+
+        assert until(lambda: scene.reached() and scene.reaches(1))
+        assert until(lambda: accepts_of_ours() == (2 if before == "" else 1))
+
+
+@on_a_host_of_its_own
+def test_a_host_that_forwards_because_of_us_alone_forwards_nothing_else(tmp_path: Path) -> None:
+    with small_scene(str(tmp_path / "record"), neighbours=2) as scene, firewall(scene.record, scene.net):
+        client, server_side = scene.near, scene.far
+        client.route("10.9.2.0/24")
+        server_side.route("10.9.1.0/24")
+        with listening(server_side.namespace, 80) as server:
+            assert nothing_from(server, client.namespace, server_side.addresses[0], 80)
+
+            # Somebody else forwards now.
+            nft("table ip vpn { chain post { type nat hook postrouting priority 100; }; }")
+
+            assert until(lambda: not nothing_from(server, client.namespace, server_side.addresses[0], 80))
+
+
+@on_a_host_of_its_own
+def test_an_instance_lets_pass_what_another_forwards_also_when_its_server_is_gone(tmp_path: Path) -> None:
+    with closing(Firewall("0badcafe", str(tmp_path / "other"))) as other:
+        other.sync([bridge(9)])
+
+    with small_scene(str(tmp_path / "record")) as scene, firewall(scene.record, scene.net):
+        assert scene.reaches()
+
+
+SWITCHES = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
+
+
+def switches() -> list[str]:
+    return [Path("/proc/sys", name).read_text().strip() for name in SWITCHES]
+
+
+@on_a_host_of_its_own
+def test_the_hosts_switches_are_set_when_a_network_needs_them_said_and_put_back(
+    tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    record = tmp_path / "record"
+    with firewall(str(record), bridge(3, internal=True)) as ours:
+        assert (switches(), record.exists()) == (["0", "0"], False)
+        ours.add_network(bridge(1))
+        assert (switches(), record.exists()) == (["1", "1"], True)
+        assert "sampan: set net.ipv4.ip_forward to 1" in capfd.readouterr().err
+
+    assert (switches(), record.exists()) == (["0", "0"], False)
+
+
+@on_a_host_of_its_own
+def test_the_hosts_switches_are_put_back_by_the_next_server_after_a_kill(tmp_path: Path) -> None:
+    record = str(tmp_path / "record")
+    with closing(Firewall(INSTANCE, record)) as killed:
+        killed.sync([bridge(1)])
+
+    with closing(Firewall(INSTANCE, record)) as next:
+        next.sync([])
+
+    assert switches() == ["0", "0"]
+    assert [x for x in ruleset() if "table" in x] == []
+
+
+@on_a_host_of_its_own
+def test_switches_that_others_rely_on_by_now_stay(tmp_path: Path) -> None:
+    with firewall(str(tmp_path / "record"), bridge(1)):
+        nft(POLICY)
+
+    assert switches() == ["1", "1"]
+
+
+@on_a_host_of_its_own
+def test_a_host_that_learns_routes_from_a_router_goes_on_so(tmp_path: Path) -> None:
+    accept_ra = Path("/proc/sys/net/ipv6/conf/wire1/accept_ra")
+    with small_scene(str(tmp_path / "record")) as scene:
+        assert until(lambda: advertised(scene.near))
+
+        with firewall(scene.record, scene.net):
+            assert accept_ra.read_text() == "2\n"
+        assert accept_ra.read_text() == "1\n"
+
+
+def advertised(router: Neighbour) -> bool:
+    """Have a neighbour say that it is a router; tell whether this host has believed it."""
+    with router.namespace.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as s:
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        with suppress(OSError):  # its link has no address of its own yet
+            eth0 = router.namespace.call(lambda: socket.if_nametoindex("eth0"))
+            s.sendto(struct.pack(">BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0), ("ff02::1", 0, 0, eth0))
+    return "default" in run("ip", "-6", "route", "show", "dev", router.wire)
+
+
+@pytest.mark.skipif(not shutil.which("dockerd"), reason="dockerd is not installed")
+@on_a_host_of_its_own
+def test_beside_a_real_dockerd_both_work(tmp_path: Path, busybox_tar: Path) -> None:
+    short = Path(tempfile.mkdtemp(prefix="sampan-")) / "docker"  # containerd's socket is within
+    with small_scene(str(tmp_path / "record")) as scene, running(Docker(short, "sampan-firewall", **SHARED)) as dockerd:
+        assert switches()[0] == "1"
+        with firewall(scene.record, scene.net) as ours:
+            ours.publish(scene.web.addresses, publish(8080, 80))
+            dockerd("import", busybox_tar, "busybox", check=True)
+
+            dockerd("run", "-d", "-p", "8090:80", "busybox", "httpd", "-f", "-p", "80", check=True)
+
+            assert until(lambda: answers_http(scene.near, 8090))
+            assert [scene.reached(), scene.reaches()] == [True, True]
+            assert TABLE in run("iptables", "-S", "DOCKER-USER")
+        assert answers_http(scene.near, 8090)
+        assert accepts_of_ours() == 0
+
+
+SHARED = {"own_network": False, "bridged": True}
+
+
+@contextmanager
+def running(dockerd: Docker) -> Iterator[Docker]:
+    try:
+        yield dockerd
+        dockerd.remove_everything()
+    finally:
+        dockerd.end()
+
+
+def answers_http(client: Neighbour, port: int) -> bool:
+    with client.namespace.socket(socket.AF_INET, socket.SOCK_STREAM) as s:
+        s.settimeout(1)
+        with suppress(OSError):
+            s.connect((client.ours[0], port))
+            s.send(b"GET / HTTP/1.0\r\n\r\n")
+            return s.recv(100).startswith(b"HTTP/")
+    return False
