@@ -149,19 +149,21 @@ def test_a_wrong_add_host_is_refused(entry):
 
 
 def test_a_running_containers_hosts_keeps_what_it_wrote_itself():
-    text = LOOPBACK + "172.17.0.2\th1\n10.0.0.1\tmine\n172.18.0.2 h1 # of my own\nlast"
+    text = LOOPBACK + "172.17.0.2\th1\n10.0.0.1\tmine\n172.17.0.9\tdb 67ce other\n172.18.0.2 h1 # of my own\nlast"
+    before, after = ["172.17.0.2\th1\n"], ["172.17.0.7\tdb 67ce other\n", "172.18.0.5\th1\n", "fd00::5\th1\n"]
 
-    after = files.with_addresses(text, ["172.17.0.2"], ["172.18.0.5", "fd00::5"], "h1")
+    changed = files.with_lines(text, before, {"db 67ce other"}, after)
 
-    assert after == (LOOPBACK + "10.0.0.1\tmine\n172.18.0.2 h1 # of my own\nlast\n172.18.0.5\th1\nfd00::5\th1\n")
-    assert files.with_addresses(after, ["172.18.0.5", "fd00::5"], ["172.18.0.5"], "h1") == after.replace(
-        "fd00::5\th1\n", ""
-    )
+    assert changed == LOOPBACK + "10.0.0.1\tmine\n172.18.0.2 h1 # of my own\nlast\n" + "".join(after)
+    assert files.with_lines(changed, after, (), after[:2]) == changed.replace("fd00::5\th1\n", "")
 
 
-@given(st.text(), st.lists(st.ip_addresses(v=4).map(str)), st.lists(st.ip_addresses(v=4).map(str), min_size=1))
-def test_after_a_change_the_present_addresses_are_there_once(text, old, new):
-    after = files.with_addresses(text, old, new, "h1")
+LINES = st.lists(st.ip_addresses(v=4).map(lambda address: f"{address}\th1\n"), unique=True)
 
-    assert files.with_addresses(after, new, new, "h1") == after
-    assert all(f"{address}\th1" in after.splitlines() for address in new)
+
+@given(st.text(), LINES, LINES)
+def test_after_a_change_the_present_lines_are_there_once(text, old, new):
+    after = files.with_lines(text, old, (), new)
+
+    assert files.with_lines(after, new, (), new) == after
+    assert all(after.splitlines(keepends=True).count(line) == 1 for line in new)

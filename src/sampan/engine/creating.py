@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from sampan import ids
 from sampan.engine import endpoints, mounts, security
 from sampan.engine.core import encode, now_ns
-from sampan.engine.launch import log_config, shared_host_name, write_files
+from sampan.engine.launch import log_config
 from sampan.engine.merge import JOINABLE, complete, joined
+from sampan.engine.own_files import shared_host_name, write_files
 from sampan.engine.registry import Container
 from sampan.engine.seccomp import seccomp_for
 from sampan.engine.store import ContainerRow

@@ -6,8 +6,9 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from sampan.engine import execs, lifecycle
-from sampan.engine.launch import Start, joined_pid, own_files
+from sampan.engine.launch import Start, joined_pid
 from sampan.engine.lifecycle import Verb
+from sampan.engine.own_files import own_files
 from sampan.engine.translate import join
 from sampan.errors import Conflict, SampanError, Unsupported
 from sampan.runtime import explain as telling, plan as planning

@@ -10,7 +10,7 @@ from sampan.errors import InvalidInput
 from sampan.network import resolvconf
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from sampan.spec.docker import HostConfig
 
@@ -60,8 +60,12 @@ def hosts(host_config: HostConfig, names: str, networked: Networked, host_file: 
     given = [f"{address}\t{name}\n" for name, address in extra_hosts(host_config.extra_hosts or (), gateways)]
     if host_config.network_mode == "host":
         return host_file + "".join(given)
-    linked = [f"{address}\t{' '.join(others)}\n" for address, others in networked.linked]
-    return _HOSTS + "".join((*given, *linked, *own_lines(networked.addresses, names)))
+    return _HOSTS + "".join((*given, *linked_lines(networked.linked), *own_lines(networked.addresses, names)))
+
+
+def linked_lines(linked: Iterable[tuple[str, tuple[str, ...]]]) -> list[str]:
+    """Return the lines of /etc/hosts for `Networked.linked`."""
+    return [f"{address}\t{' '.join(names)}\n" for address, names in linked]
 
 
 def own_lines(addresses: Iterable[str], names: str) -> list[str]:
@@ -69,13 +73,16 @@ def own_lines(addresses: Iterable[str], names: str) -> list[str]:
     return [f"{address}\t{names}\n" for address in addresses] or [f"127.0.1.1\t{names}\n"]
 
 
-def with_addresses(text: str, old: Iterable[str], new: Iterable[str], names: str) -> str:
-    """Return /etc/hosts of a running container that has other addresses now; what it has written itself stays."""
-    gone, came = own_lines(old, names), own_lines(new, names)
-    kept = [line for line in text.splitlines(keepends=True) if line not in gone or line in came]
+def with_lines(text: str, gone: Collection[str], linked: Collection[str], new: Sequence[str]) -> str:
+    """Return /etc/hosts of a running container with `new` lines, without those `gone` and others of names in `linked`.
+
+    What the container has written itself stays.
+    """
+    lines = text.splitlines(keepends=True)
+    kept = [e for e in lines if e in new or not (e in gone or e.partition("\t")[2].rstrip("\n") in linked)]
     if kept and not kept[-1].endswith("\n"):
         kept.append("\n")
-    return "".join((*kept, *(line for line in came if line not in kept)))
+    return "".join((*kept, *(line for line in new if line not in kept)))
 
 
 def extra_hosts(entries: Iterable[str], gateways: Sequence[str] = ()) -> list[tuple[str, str]]:
@@ -173,14 +180,14 @@ def host_resolv_conf() -> str:
     return read("/etc/resolv.conf")
 
 
-def read(path: str) -> str:
+def read(path: str, size: int = _READ) -> str:
     """Return the beginning of a file; nothing where it can not be read."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return ""
     try:
-        return os.read(fd, _READ).decode(errors="surrogateescape")
+        return os.read(fd, size).decode(errors="surrogateescape")
     finally:
         os.close(fd)
 

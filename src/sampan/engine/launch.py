@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.engine import files, lifecycle, remains, sandbox
+from sampan.engine import lifecycle, remains, sandbox
 from sampan.engine.core import encode, now_ns
 from sampan.engine.lifecycle import Verb
 from sampan.engine.linking import with_links
-from sampan.engine.merge import joined
+from sampan.engine.own_files import write_files
 from sampan.engine.reaching import TRIES
 from sampan.engine.translate import join
 from sampan.errors import Conflict, InvalidInput, SampanError, doing
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from sampan.engine.links import Channel, Pending
     from sampan.engine.registry import Container
     from sampan.runtime.plan import Plan
-    from sampan.spec.docker import HostConfig
     from sampan.spec.runtime import Spec
 
 _LAUNCH_S = 120
@@ -107,6 +106,8 @@ class Start:
 
     def _send(self) -> None:
         self.channel.post(messages.Hello())
+        if self._sandbox:
+            self._sandbox.give_names(self.channel)
         for fd, message in self._container.attaching:
             self.channel.post(message, (fd,))
         self._launched = self.channel.post(self._launch, then=None if self._gated else self._runs)
@@ -252,35 +253,6 @@ def listen(core: Core, container: Container, channel: Channel) -> None:
 
     channel.on_event = event
     channel.on_gone = gone
-
-
-def write_files(core: Core, container: Container) -> None:
-    """Write /etc/hosts and its like where they have changed, unless they are another container's."""
-    for path, text in own_files(core, container).items():
-        if container.written.get(path) != text:
-            with doing(f"can't write {path}"):
-                files.put(path, text)
-            container.written[path] = text
-
-
-def own_files(core: Core, container: Container) -> dict[str, str]:
-    """Return the texts of the container's own files by their paths."""
-    host_config = container.body.host_config
-    if host_config.network_mode.startswith("container:"):
-        return {}
-    name = core.spec(container).hostname or shared_host_name(core, host_config)
-    names = files.full_names(name, container.body.domainname)
-    directory = core.dirs.container(container.id)
-    return {f"{directory}/{file}": text for file, text in files.texts(host_config, names).items()}
-
-
-def shared_host_name(core: Core, host_config: HostConfig) -> str:
-    """Return the host name of who shares its UTS namespace: another container, or the host."""
-    other = joined(host_config.uts_mode)
-    if not other:
-        return os.uname().nodename
-    container = core.registry.find(other)
-    return container.body.hostname or container.id[:12]
 
 
 def make_sources(core: Core, container: Container) -> None:

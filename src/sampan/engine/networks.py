@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan import ids
-from sampan.engine import endpoints, network_bodies, network_options, sandbox
+from sampan.engine import endpoints, naming, network_bodies, network_options, sandbox
 from sampan.engine.core import encode, now_ns
 from sampan.engine.filtering import check, labels_pass, until_ns
 from sampan.errors import Conflict, Failed, InvalidInput, NotFound, NotPermitted, SampanError
@@ -95,6 +95,7 @@ def remove(core: Core, ref: str) -> None:
     sandbox.release_ended(core)
     core.networks.remove(network)
     sandbox.take_down(core, network)
+    naming.forget_names(core, network)
     core.tell_network(network, "destroy")
 
 
@@ -225,6 +226,7 @@ def repair(core: Core) -> None:
     again when somebody needs them.
     """
     try:
+        naming.repair(core)
         links = host.links(core.instance)
         sandboxes = [c.sandbox for c in core.registry if c.sandbox]
         if not links and not sandboxes:

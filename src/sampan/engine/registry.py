@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sampan.spec import docker
     from sampan.spec.runtime import Spec
     from sampan.spec.state import State
-    from sampan.supervise.messages import Attach
+    from sampan.supervise.messages import AnswerNames, Attach
 
 
 class Container:
@@ -50,6 +50,7 @@ class Container:
         self.committing = False  # and `lock` is held as long as that takes
         self.written: dict[str, str] = {}  # its own files, as this server has written them
         self.mounts: tuple[Wanted, ...] = ()
+        self.names: AnswerNames | None = None  # what its shim answers; None: it has no name server
         self.sandbox: Sandbox | None = None  # its networks while it runs, and until they are given back
         self.on_change: set[Callable[[], None]] = (
             set()

@@ -85,13 +85,16 @@ class Sandbox:
         others = {key: value for key, value in spec.linux.sysctl.items() if key not in parameters}
         return replace(spec, linux=replace(spec.linux, namespaces=namespaces, sysctl=others))
 
+    def give_names(self, channel: Channel) -> None:
+        """Have the shim answer names, before it makes the container."""
+        if self._listening:
+            naming.hand_over(self._core, self._container, self._listening, channel)
+
     def hand_over(self, channel: Channel) -> None:
         """Give the shim what it holds from now on, once the program runs."""
         core, container = self._core, self._container
         with self._releasing:  # it may have ended already
             if container.sandbox is self:
-                if self._listening:
-                    naming.hand_over(core, container, self._listening, channel)
                 if self._reserved:
                     ports.hand_over(core, container, self._reserved, channel)
                 self._close()
@@ -152,8 +155,8 @@ class Sandbox:
                 if network and each.id in routes:
                     steps = plan.default_routes(network, _with_gateways(each, routes[each.id]))
                     perform(steps, namespace=namespace)
-        self._change(left)
         self._core.networks.leave(endpoint)
+        self._change(left)
 
     def rename(self) -> None:
         """Answer to the container's new name."""
@@ -186,6 +189,7 @@ class Sandbox:
         for id in {endpoint.network for endpoint in (*old, *new)}:
             if network := self._core.networks.get(id):
                 naming.write_names(self._core, network)
+        naming.follow(self._core, self._container, old)
 
     # -- both
 
