@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 from sampan.errors import SampanError, doing
 from sampan.image import tarwrite
 from sampan.image.extract import Extractor
-from sampan.image.inode import show
+from sampan.image.inode import show, write_all
 from sampan.image.recipe import Recorder
 from sampan.image.unpack import CONTENT, write_record
 from sampan.kernel.fds import clone_file
@@ -101,6 +101,12 @@ class Composer:
     def _fill(self, fd: int, source: int, size: int, *, has_holes: bool) -> None:
         """Make the file `fd` what `source` is, and hash what it became: somebody may write to `source`."""
         shared = self._share(fd, source)
+        if not (shared or has_holes) and 0 < size <= _PIECE:  # nearly every file
+            data = os.pread(source, size, 0)
+            data += bytes(size - len(data))
+            self._digest.update(data)
+            write_all(fd, data)
+            return
         if shared:
             os.ftruncate(fd, size)
             source = fd
@@ -141,7 +147,6 @@ class _Digest:
         self._thread.start()
 
     def update(self, data: bytes) -> None:
-        self._count += len(data)
         self._small.append(data)
         self._small_size += len(data)
         if self._small_size >= _BATCH:
@@ -166,6 +171,7 @@ class _Digest:
 
     def _flush(self) -> None:
         if self._small:
+            self._count += self._small_size
             self._queue.put(b"".join(self._small))
             self._small.clear()
             self._small_size = 0

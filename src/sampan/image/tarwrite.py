@@ -9,6 +9,7 @@ The formats: pax(1) of POSIX.1-2017; extended attributes as star(1), libarchive 
 from __future__ import annotations
 
 import struct
+import zlib
 
 from sampan.image import tar
 
@@ -97,6 +98,10 @@ def _ustar(entry: tar.Entry, prefix: bytes, name: bytes, seconds: int) -> bytes:
         minor,
         prefix,
     )
-    block = bytearray(_HEADER.pack(*fields))
-    block[148:156] = b"%06o\0 " % sum(block)
-    return bytes(block)
+    block = _HEADER.pack(*fields)
+    return b"%b%06o\0 %b" % (block[:148], _sum(block), block[156:])
+
+
+def _sum(block: bytes) -> int:
+    # Half of Adler's checksum is the sum of all bytes and 1, modulo a prime that no block of ASCII comes up to.
+    return (zlib.adler32(block) & 0xFFFF) - 1 if block.isascii() else sum(block)
