@@ -36,6 +36,8 @@ LOGGED_LINES = 100_000
 
 
 def main() -> int:
+    # pip does this when it installs; in a working tree, under PYTHONDONTWRITEBYTECODE, each start would compile anew.
+    compileall.compile_dir(TOP / "src", quiet=1)
     if sys.argv[1:2] == ["images"]:
         import images
 
@@ -51,9 +53,6 @@ def main() -> int:
     options = parser.parse_args()
     turns, many = (5, 10) if options.quick else (25, 50)
     names = [name for name in present() if not options.only or name in options.only.split(",")]
-
-    # pip does this when it installs; in a working tree, under PYTHONDONTWRITEBYTECODE, each start would compile anew.
-    compileall.compile_dir(TOP / "src", quiet=1)
     results: dict[str, Any] = {"machine": machine(), "turns": turns, "containers": many}
     with ExitStack() as ending:
         base = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="sampan-bench-", dir="/dev/shm")))
