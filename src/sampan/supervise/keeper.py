@@ -450,6 +450,7 @@ class Keeper:
     # ------------------------------------------------------------------------------------------------ workers
 
     def _fork_worker(self, fd: int) -> int:
+        worker.prepare()
         pid = os.fork()
         if pid == 0:
             be("sampan-worker", [fd], lambda: worker.run(socket.socket(fileno=fd)))
