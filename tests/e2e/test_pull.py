@@ -195,6 +195,21 @@ def test_a_plan_tells_what_is_here_what_goes_on_and_what_is_fetched(instance: Sa
     assert instance.json("pull", "--plan", "--format", "json", name)[0]["IsHere"]
 
 
+def test_a_plan_knows_what_another_pull_is_fetching(instance: Sampan, fake: StallingRegistry) -> None:
+    client = begun(instance, fake)
+
+    (plan,) = instance.json("pull", "--plan", "--format", "json", f"{fake.address}/app:1")
+    text = instance("pull", "--plan", f"{fake.address}/app:1").lines
+
+    (layer,) = plan["Layers"]
+    assert layer["State"] == "coming"
+    assert SIZE - HALF <= layer["Fetched"] < SIZE
+    assert text[2].endswith("is just being fetched by another pull")
+    fake.hold_at.clear()
+    client.communicate(timeout=30)
+    assert instance.json("pull", "--plan", "--format", "json", f"{fake.address}/app:1")[0]["IsHere"]
+
+
 def test_a_plan_of_all_tags_counts_each_layer_once(instance: Sampan, fake: StallingRegistry) -> None:
     put(fake, "many:1", SMALL)
     put(fake, "many:2", SMALL, THIRD)

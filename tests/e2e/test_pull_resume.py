@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -186,6 +187,8 @@ def test_a_prune_gives_back_what_was_interrupted(instance: Sampan, fake: Stallin
     client.communicate(timeout=10)
     instance("image", "prune", "-f", "--filter", "until=1h")
     assert workers(instance)
+    (images, *_) = [json.loads(line) for line in instance("system", "df", "--format", "json").lines]
+    assert images["Reclaimable"].startswith("1.")
 
     assert "Total reclaimed space: 1." in instance("image", "prune", "-f").out
     wait_until(lambda: not workers(instance))

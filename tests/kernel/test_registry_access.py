@@ -272,6 +272,7 @@ def test_a_registry_that_can_t_start_says_why(tmp_path: Path, pki: SimpleNamespa
         said = fails("serve", data, "--listen", f"127.0.0.1:{taken.getsockname()[1]}")
         assert "can't listen on 127.0.0.1:" in said
         assert "address already in use" in said
+        assert not (tmp_path / "data").exists()
     for words, message in (
         ((data, "--listen", "5000"), "it reads HOST:PORT"),
         ((data, "--listen", "no.such.host.invalid:5000"), "no address of this machine"),
@@ -299,6 +300,7 @@ def test_a_registry_that_can_t_start_says_why(tmp_path: Path, pki: SimpleNamespa
 def test_a_directory_is_served_for_writing_by_one_only(tmp_path: Path) -> None:
     with serving(tmp_path / "data", tmp_path / "log") as registry:
         assert "another registry serves it" in fails("serve", str(tmp_path / "data"), "--listen", "127.0.0.1:0")
+        assert "it reads HOST:PORT" in fails("serve", str(tmp_path / "data"), "--listen", "5000")
         registry.push_image("a", "v1", b"x")
         with serving(tmp_path / "data", tmp_path / "log2", "--read-only") as second:
             assert second.ask("GET", "/v2/a/manifests/v1").status == 200

@@ -67,6 +67,8 @@ def _short(layer: Plan) -> str:
 
 
 def _why(layer: Plan) -> str:
+    if layer["State"] == "coming":
+        return "is just being fetched by another pull"
     if layer["State"] == "interrupted":
         return "goes on where an earlier pull was interrupted"
     if layer["State"] == "fetched":

@@ -46,8 +46,8 @@ def show(lines: Iterable[bytes], *, stream: int = 1, quiet: bool = False, mode: 
             screen.hear(line)
             message = loads(line)
             if "error" in message or "errorDetail" in message:
-                text = (message.get("errorDetail") or {}).get("message") or message.get("error")
-                raise Failure(str(text), str(message.get("hint") or ""))
+                detail = message.get("errorDetail") or {}
+                raise Failure(str(detail.get("message") or message.get("error")), str(detail.get("hint") or ""))
             if "aux" in message:
                 aux.append(message["aux"])
                 screen.learn(message["aux"])

@@ -40,7 +40,7 @@ def copy(visit: Visit, request: CopyRequest, progress: OnProgress) -> str:
     source, destination = place(request.source), place(request.destination)
     if destination.transport is Transport.STORE:
         return _into_store(visit, request, source, progress)
-    with doing(f"can't copy {source} to {destination}"):
+    with doing(f"can't {_said(request, source)} to {destination}"):
         if source.transport is Transport.STORE:
             copied = _out_of_store(visit, request, source, destination, progress)
         else:
@@ -49,6 +49,10 @@ def copy(visit: Visit, request: CopyRequest, progress: OnProgress) -> str:
         progress(Progress(status=f"The digest is not {copied.before} any more: {copied.why}"))
     progress(Progress(status=f"Digest: {copied.document.digest}"))
     return copied.document.digest
+
+
+def _said(request: CopyRequest, source: Location) -> str:
+    return f"push {source.name}" if request.verb == "push" else f"copy {source}"
 
 
 def place(text: str) -> Location:

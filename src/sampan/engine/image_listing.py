@@ -13,6 +13,7 @@ from sampan.engine.filtering import check, duration_ns, labels_pass, moment_ns, 
 from sampan.errors import InvalidInput
 from sampan.ids import short
 from sampan.image import lineage
+from sampan.rootfs.snapshots import tree_bytes
 from sampan.spec import docker
 
 if TYPE_CHECKING:
@@ -251,7 +252,10 @@ def _matches(pattern: list[str], text: list[str]) -> bool:
 
 
 def reclaimable_bytes(core: Core) -> tuple[int, int]:
-    """Return the bytes of all layers, each counted once, and of those that no container needs."""
+    """Return the bytes of all layers, each counted once, and of those that no container needs.
+
+    What an interrupted pull has of a layer is among both: the next one may go on with it, `prune` removes it.
+    """
     sizes: dict[str, int] = {}
     free: dict[str, int] = {}
     used: set[str] = set()
@@ -262,4 +266,6 @@ def reclaimable_bytes(core: Core) -> tuple[int, int]:
             used.update(layers)
         else:
             free.update(layers)
-    return sum(sizes.values()), sum(size for diff_id, size in free.items() if diff_id not in used)
+    begun = sum(map(tree_bytes, core.images.layers.waiting()))
+    unused = sum(size for diff_id, size in free.items() if diff_id not in used)
+    return sum(sizes.values()) + begun, unused + begun

@@ -113,6 +113,7 @@ class Layers:
         self._pins: Counter[str] = Counter()
         self._making: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._listeners: defaultdict[str, list[Callable[[int], None]]] = defaultdict(list)
+        self._come: dict[str, int] = {}  # bytes of those that are being made
         self._places: set[str] = set()  # where this server has layers unpacked
         os.makedirs(f"{dirs.layers}/sha256", mode=0o711, exist_ok=True)
         os.makedirs(dirs.tmp, mode=0o700, exist_ok=True)
@@ -153,10 +154,18 @@ class Layers:
         with self._lock:
             making = self._making[diff_id]
         with making:
+            with self._lock:
+                self._come.pop(diff_id, None)
             record = self.find(diff_id)
             yield record if record is not None and self.is_complete(diff_id) else None
         with self._lock:
             self._making.pop(diff_id, None)
+
+    def coming(self, diff_id: str) -> int | None:
+        """Return how many bytes have come of a layer that is being made, None if nobody makes it."""
+        with self._lock:
+            making = self._making.get(diff_id)
+            return self._come.get(diff_id, 0) if making is not None and making.locked() else None
 
     @contextmanager
     def told(self, diff_id: str, listener: Callable[[int], None]) -> Iterator[None]:
@@ -174,6 +183,7 @@ class Layers:
     def tell(self, diff_id: str, count: int) -> None:
         """Tell all who wait for a layer how many bytes have come."""
         with self._lock:
+            self._come[diff_id] = count
             listeners = tuple(self._listeners.get(diff_id, ()))
         for listener in listeners:
             listener(count)

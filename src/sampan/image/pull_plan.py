@@ -44,6 +44,8 @@ def _layer(images: Images, diff_id: str, layer: Descriptor, *, resume: Resume, u
     state, fetched = LayerState.FETCHED, layer.size
     if images.layers.find(diff_id) is not None:
         state, fetched = LayerState.HERE, 0
+    elif (come := images.layers.coming(diff_id)) is not None:
+        state, fetched = LayerState.COMING, max(0, layer.size - come)
     elif (interrupted := resume(unfinished.key(layer, diff_id))) is not None:
         interrupted.close()
         state, fetched = LayerState.INTERRUPTED, layer.size - interrupted.offset

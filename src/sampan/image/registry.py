@@ -16,7 +16,7 @@ from sampan.ids import check_digest
 from sampan.image import auth as credentials, fetch, mirrors, referrers
 from sampan.image.address import leads_to, shown
 from sampan.image.blobs import digest_of
-from sampan.image.endpoint import DELETE, PUSH, Endpoint
+from sampan.image.endpoint import DELETE, PULL, PUSH, Endpoint
 from sampan.image.transport import Request
 from sampan.image.upload import Upload
 from sampan.spec.distribution import Descriptor, MediaType
@@ -123,9 +123,9 @@ class Repository:
 
     # ---------------------------------------------------------------------------- reading, from the registry itself
 
-    def has_blob(self, digest: str) -> int | None:
-        """Return the size of a blob that is there, else None."""
-        answer = self._own.ask(Request("HEAD", self._blob_path(digest)), also=(404,))
+    def has_blob(self, digest: str, *, pushing: bool = False) -> int | None:
+        """Return the size of a blob that is there, else None. `pushing` says why it is asked."""
+        answer = self._own.ask(Request("HEAD", self._blob_path(digest)), PUSH if pushing else PULL, also=(404,))
         answer.discard()
         if answer.status == 404:
             return None

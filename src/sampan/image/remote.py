@@ -44,7 +44,7 @@ class RemoteImage:
 
     def find(self, blob: Descriptor, origins: Sequence[str] = ()) -> Found | None:
         """Whether a blob is there, or could be mounted from a repository of the same registry."""
-        if self.has(blob):
+        if self._repository.has_blob(check_digest(blob.digest), pushing=True) == blob.size:
             return Found()
         for origin in origins:
             registry, _, repository = origin.partition("/")

@@ -101,15 +101,15 @@ def serve(options: Serve) -> int:
         raise InvalidInput("can't serve so: --max-connections must be 1 or more")
     _raise_limit(options.connections)
     log = Log(quiet=options.quiet)
+    policy = Policy(options.read_only, options.no_delete, options.sparse_indexes)
+    make_channel, access = _channels(options, log), _access(options, log)
+    with doing(f"can't listen on {options.listen}", "another program may have the port: --listen HOST:PORT"):
+        listener = listen(options.listen)
     store = open_store(options.directory, name=options.name, create=not options.read_only)
     if not options.read_only:
         store.claim()
         threading.Thread(target=_give_up_stale, args=(store, log), name="stale", daemon=True).start()
-    policy = Policy(options.read_only, options.no_delete, options.sparse_indexes)
-    make_channel = _channels(options, log)
-    registry = server.Registry(store, policy, _access(options, log), log)
-    with doing(f"can't listen on {options.listen}", "another program may have the port: --listen HOST:PORT"):
-        listener = listen(options.listen)
+    registry = server.Registry(store, policy, access, log)
     threading.stack_size(STACK)
     acceptor = Acceptor(listener, make_channel, registry.serve, most=options.connections)
     signals = _Signals(acceptor)

@@ -8,6 +8,7 @@ from sampan.spec.docker.body import Body, Given, always
 class CopyRequest(Given, frozen=True, kw_only=True):
     """Copy an image from place to place: `spec.location.Location` says how they are written; paths are absolute."""
 
+    verb: str = "copy"  # what the user calls it: copy, push
     source: str = ""
     destination: str = ""
     all: bool = True  # every platform of an index, where the destination can hold one; else this machine's

@@ -20,6 +20,7 @@ class LayerState(enum.StrEnum):
     """What a pull would do about a layer."""
 
     HERE = "here"
+    COMING = "coming"  # another pull is fetching it, and this one would get it from there
     INTERRUPTED = "interrupted"  # some of it came with an earlier pull: the rest is fetched
     FETCHED = "fetched"
 
@@ -32,7 +33,7 @@ class LayerPlan(Body, frozen=True, kw_only=True):
     media_type: str = always("")
     size: int = always(0)  # as transferred
     state: LayerState = always(LayerState.FETCHED)
-    fetched: int = always(0)  # bytes that a pull would fetch of it
+    fetched: int = always(0)  # bytes that are still to come of it
     images: tuple[str, ...] = always(())  # those here that have it
 
 

@@ -60,6 +60,7 @@ def _to_destination(call: Call) -> int:
         located(f"store:{call.arguments[0]}"),
         destination,
         quiet=options["quiet"],
+        Verb="push",
         Platform=options["platform"],
         Format=options["format"],
         Compression=options["compression-format"],
