@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +47,13 @@ def _no_silent_skip(report):
             report.outcome = "failed"
             report.longrepr = f"a skip that names no missing kernel feature fails in CI: {reason}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    if repositories := sys.modules.get("support.repositories"):
+        repositories.close_all()
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import pytest
 from sampan import dirs
 from sampan.image import archive
 from sampan.image.pull import Puller
-from sampan.image.registry import Repository
 from sampan.image.unpack import unpack_layer
 from sampan.spec.reference import Reference
 from support.image_store import opened, silent, wait_until_synced
 from support.registry import Registry
+from support.repositories import Repository
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("skopeo") and shutil.which("umoci")), reason="skopeo and umoci are not installed"

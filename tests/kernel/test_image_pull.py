@@ -13,12 +13,12 @@ from sampan import dirs
 from sampan.errors import Failed, InvalidInput, NotFound, NotPermitted, SampanError, Unsupported
 from sampan.image.endpoint import Endpoint
 from sampan.image.pull import Puller
-from sampan.image.registry import Repository
 from sampan.image.unpack import unpack_layer
 from sampan.spec.distribution import AuthConfig, Platform
 from sampan.spec.reference import Reference
 from support.fake_registry import CONFIG, INDEX, MANIFEST, FakeRegistry, digest_of
 from support.image_store import layers_of, opened, tarball, wait_until_synced
+from support.repositories import Repository
 
 NOISE = random.Random(1).randbytes(400_000)
 LOWER, UPPER = tarball(a=b"lower", big=NOISE), tarball(b=b"upper")

@@ -19,7 +19,6 @@ from sampan.image.layout import Layout
 from sampan.image.manifest import Format
 from sampan.image.outgoing import Options, Outgoing, Ways
 from sampan.image.pack import pack_layer
-from sampan.image.registry import Repository
 from sampan.image.remote import RemoteImage
 from sampan.image.transfer import Mover, Words
 from sampan.image.unpack import unpack_layer
@@ -28,6 +27,7 @@ from sampan.spec.reference import Reference
 from support.fake_registry import FakeRegistry, digest_of
 from support.image_store import add, opened, tarball, wait_until_synced
 from support.layouts import HandMade, Out
+from support.repositories import Repository
 
 NOISE = random.Random(1).randbytes(3_000_000)
 LOWER, UPPER = tarball(a=b"lower", big=NOISE), tarball(b=b"upper" * 1000)

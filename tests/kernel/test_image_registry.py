@@ -7,7 +7,6 @@ import shutil
 import pytest
 
 from sampan.errors import NotFound, Unsupported
-from sampan.image.registry import Repository
 from sampan.spec.distribution import AuthConfig, Descriptor
 from sampan.spec.reference import Reference
 from sampan.spec.settings import Registries
@@ -15,6 +14,7 @@ from support.cutting_proxy import CuttingProxy
 from support.fake_registry import CONFIG, LAYER, MANIFEST, digest_of
 from support.own_registry import serving
 from support.registry import Registry
+from support.repositories import Repository
 
 pytestmark = pytest.mark.skipif(not shutil.which("docker-registry"), reason="docker-registry is not installed")
 

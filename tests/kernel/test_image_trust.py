@@ -6,13 +6,13 @@ import shutil
 import pytest
 
 from sampan.errors import Failed, InvalidInput, NotPermitted
-from sampan.image.registry import Repository
 from sampan.spec.distribution import AuthConfig
 from sampan.spec.reference import Reference
 from sampan.spec.settings import Registries, Registry
 from support.certificates import Authority
 from support.connect_proxy import ConnectProxy
 from support.fake_registry import MANIFEST, FakeRegistry, digest_of
+from support.repositories import Repository
 
 pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed")
 

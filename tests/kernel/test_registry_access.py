@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from sampan.image.registry import Repository
 from sampan.spec.distribution import AuthConfig
 from sampan.spec.reference import Reference
 from support.own_registry import Answer, OwnRegistry, digest_of, fails, serving, wait_for_log
+from support.repositories import Repository
 from support.sampan import PROGRAM, wait_until
 
 

@@ -227,6 +227,46 @@ def test_nobody_listening_is_its_own_error(tmp_path: Path) -> None:
         wire.Connection(str(tmp_path / "none")).request("GET", "/")
 
 
+def _leaving(path: Path) -> wire.Connection:
+    """A connection that nobody has taken when its server ends."""
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(path))
+    listening.listen()
+    connection = wire.Connection(str(path))
+    connection.connect()
+    listening.close()
+    path.unlink()
+    return connection
+
+
+def test_a_harmless_question_to_a_server_that_is_just_leaving_is_asked_another(server: Script, tmp_path: Path) -> None:
+    server.serve([OK])
+    working = wire.Connection(server.path)
+    given = iter([_leaving(tmp_path / "leaving"), working])
+
+    answer = wire.ask(lambda: next(given), lambda it: it.request("GET", "/"), harmless=True)
+    assert answer.status == 200
+    working.close()
+
+
+def test_what_may_have_been_done_is_not_asked_again(server: Script) -> None:
+    server.serve([b""])
+    given = iter([wire.Connection(server.path)])
+
+    with pytest.raises(wire.ConnectionLost):
+        wire.ask(lambda: next(given), lambda it: it.request("POST", "/"), harmless=False)
+
+
+def test_what_was_sent_to_nobody_is_sent_again(server: Script, tmp_path: Path) -> None:
+    server.serve([OK])
+    working = wire.Connection(server.path)
+    given = iter([wire.Connection(str(tmp_path / "nobody")), working])
+
+    answer = wire.ask(lambda: next(given), lambda it: it.request("POST", "/"), harmless=False)
+    assert answer.status == 200
+    working.close()
+
+
 def test_an_older_server_that_makes_room_is_asked_again(server: Script) -> None:
     server.serve([b"HTTP/1.1 503 Service Unavailable\r\nSampan-Restarting: 1\r\nContent-Length: 0\r\n\r\n"], [OK])
 

@@ -7,11 +7,11 @@ import pytest
 from sampan.errors import Failed, InvalidInput, NotFound
 from sampan.image import mirrors
 from sampan.image.proxies import proxy_for
-from sampan.image.registry import Repository
 from sampan.spec.distribution import AuthConfig, Descriptor
 from sampan.spec.reference import Reference
 from sampan.spec.settings import Registries, Registry
 from support.fake_registry import MANIFEST, FakeRegistry, digest_of
+from support.repositories import Repository
 
 DATA = b"blob" * 5000
 BLOB = Descriptor(media_type="x", digest=digest_of(DATA), size=len(DATA))

@@ -6,11 +6,11 @@ import random
 import pytest
 
 from sampan.errors import Failed, InvalidInput, NotPermitted
-from sampan.image.registry import Repository
 from sampan.spec.distribution import AuthConfig
 from sampan.spec.reference import Reference
 from sampan.spec.settings import Registries
 from support.fake_registry import MANIFEST, FakeRegistry, digest_of, read_body
+from support.repositories import Repository
 
 SMALL, LARGE = b"small", random.Random(1).randbytes(3_000_000)
 ME = AuthConfig(username="me", password="secret")

@@ -108,21 +108,25 @@ class Session:
         """
         from sampan.client import wire
 
-        if self._connection is None:
-            self._connection = self.connect()
-        try:
-            return checked(request(self._connection, method, self.prefix + target, body, headers))
-        except wire.ConnectionLost:
-            if method != "GET":
-                raise
-            self._connection.close()
-            self._connection = self.connect()
-            return checked(request(self._connection, method, self.prefix + target, body, headers))
+        def connect() -> Connection:
+            kept, self._connection = self._connection, None
+            return kept or self.connect()
+
+        def send(connection: Connection) -> Response:
+            answer = request(connection, method, self.prefix + target, body, headers)
+            self._connection = connection
+            return answer
+
+        return checked(wire.ask(connect, send, harmless=method in ("GET", "HEAD")))
 
     def open(self, method: str, target: str, body: object = None, headers: dict[str, str] | None = None) -> Response:
         """Like `ask`, on a connection of its own: for answers that are read beside other requests."""
-        connection = self.connect()
-        return checked(request(connection, method, self.prefix + target, body, headers))
+        from sampan.client import wire
+
+        def send(connection: Connection) -> Response:
+            return request(connection, method, self.prefix + target, body, headers)
+
+        return checked(wire.ask(self.connect, send, harmless=method in ("GET", "HEAD")))
 
     def hijack(self, target: str, body: object = None) -> Hijacked:
         """Send a request after which the connection is a raw stream."""

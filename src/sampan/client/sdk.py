@@ -137,10 +137,18 @@ class Api:
         headers: Mapping[str, str] | None = None,
     ) -> Iterator[wire.Response]:
         """Send a request and give its answer, which is no error. The connection is kept if it was read to its end."""
-        connection = self.connection()
+        target = target if target == "/_ping" else f"/v{wire.API_VERSION}{target}"
+        used: list[wire.Connection] = []
+
+        def connect() -> wire.Connection:
+            used.append(self.connection())
+            return used[-1]
+
+        answer = wire.ask(
+            connect, lambda it: it.request(method, target, body, headers), harmless=method in ("GET", "HEAD")
+        )
+        connection = used[-1]
         try:
-            target = target if target == "/_ping" else f"/v{wire.API_VERSION}{target}"
-            answer = connection.request(method, target, body, headers)
             answer.check()
             yield answer
             if answer.done:

@@ -14,13 +14,14 @@ from sampan.errors import CLASSES, Conflict, Failed, InvalidInput, NotFound, Not
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any
 
 API_VERSION = "1.50"
 
 _READ = 65536
 _LONGEST_HEAD = 65536
+_TRIES = 5
 _BY_STATUS = {400: InvalidInput, 401: NotPermitted, 403: NotPermitted, 404: NotFound, 409: Conflict, 501: Unsupported}
 
 
@@ -181,6 +182,23 @@ class Connection:
             self.close()
             raise
         return self._answer
+
+
+def ask(connect: Callable[[], Connection], send: Callable[[Connection], Response], *, harmless: bool) -> Response:
+    """Send a request over a connection that `connect` gives; over another one where the server has left just then.
+
+    What it may have done already is asked again only where that is `harmless`.
+    """
+    for left in reversed(range(_TRIES)):
+        connection = connect()
+        try:
+            return send(connection)
+        except BaseException as e:
+            connection.close()
+            # The unreachable one was sent nothing.
+            if not left or not (isinstance(e, Unreachable) or (harmless and isinstance(e, ConnectionLost))):
+                raise
+    raise AssertionError
 
 
 def _lost(path: str, error: OSError) -> ConnectionLost:

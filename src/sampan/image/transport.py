@@ -217,6 +217,7 @@ class Transport:
             if response.status not in _REDIRECTING or not location:
                 return answer
             if not request.follows(response.status):
+                answer.discard()
                 raise Failed(f"can't {request}: it is redirected, with HTTP status {response.status}")
             answer.discard()
             url = leads_to(answer.url, location)

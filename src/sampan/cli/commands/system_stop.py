@@ -19,6 +19,7 @@ def stop(call: Call) -> int:
     path = call.session.socket
     try:
         Connection(path).connect()
+        was = _identity(path)
     except Unreachable:
         say("nothing runs")
         return 0
@@ -33,10 +34,19 @@ def stop(call: Call) -> int:
     call.session.ask("POST", "/sampan/stop").read()
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:
-        if not os.path.exists(path):  # to connect would be a reason for another server
+        if _identity(path) != was:  # to connect would be a reason for another server
             return 0
         time.sleep(0.02)
     raise Failure(f"sampan: can't stop the engine: its socket is still there after {_PATIENCE_S} s")
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Tell one socket from the next of the same path; None where there is none."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_ctime_ns
 
 
 COMMAND = Command(
