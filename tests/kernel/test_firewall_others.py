@@ -91,6 +91,8 @@ def test_ports_and_the_world_are_reached_where_others_drop_what_is_forwarded(dro
 
             assert [scene.reached(v) and scene.reaches(v) for v in (0, 1)] == [True, True]
             assert accepts_of_ours() == (1 if "nftables" in dropping or "firewalld" in dropping else 2)
+            obstacles = ours.facts().obstacles
+            assert {v for o in obstacles for v in o.versions if o.accepted} == {"ipv4", "ipv6"}
         assert accepts_of_ours() == 0
 
 

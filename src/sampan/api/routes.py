@@ -95,6 +95,7 @@ ROUTES = (
     Route("DELETE", "/sampan/remote", moving.delete),
     Route("GET", "/sampan/remote/tags", moving.list_tags),
     Route("POST", "/sampan/stop", system.stop),
+    Route("GET", "/sampan/networks/audit", system.network_audit),
     Route("GET", "/sampan/images/tree", images.tree),
     Route("GET", "/sampan/images/{name}/map", images.image_map),
     Route("GET", "/sampan/images/plan", images.plan_pull),

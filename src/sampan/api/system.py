@@ -37,6 +37,11 @@ def info(call: Call) -> None:
     call.answer(call.engine.info())
 
 
+def network_audit(call: Call) -> None:
+    """GET /sampan/networks/audit: who reaches the published ports."""
+    call.answer(call.engine.network_audit())
+
+
 def stop(call: Call) -> None:
     """POST /sampan/stop: keeper and server end, behind the answer."""
     call.done()

@@ -106,6 +106,7 @@ GROUPS = {
         "rm": "manifest_rm",
     },
     "network": {
+        "audit": "network_audit",
         "connect": "network_connect",
         "create": "network_create",
         "disconnect": "network_disconnect",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sampan import ids
 from sampan.engine import (
     attaching,
+    auditing,
     changing,
     committing,
     creating,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from sampan.engine.tasks import Task
     from sampan.image.compression import Readable
     from sampan.spec import docker
+    from sampan.spec.docker.audit import NetworkAudit
 
 _IDLE_S = 600.0
 List = list  # the class has a verb of that name
@@ -291,6 +293,10 @@ class Engine:
     def list_networks(self, filters: Filters | None = None) -> List[docker.Network]:
         """Return the networks, without their containers."""
         return networks.listing(self._core, filters or {})
+
+    def network_audit(self) -> NetworkAudit:
+        """Return who reaches the published ports of running containers, and by which rule."""
+        return auditing.network_audit(self._core)
 
     def remove_network(self, ref: str) -> None:
         """Remove a network that no running container is on."""

@@ -90,6 +90,7 @@ class NDA(IntEnum):
 IFF_UP = 0x1
 IFLA_INFO_KIND = 1
 IFLA_INFO_DATA = 2
+IFLA_BRPORT_MODE = 4
 IFLA_BRPORT_ISOLATED = 33
 IFLA_INET6_ADDR_GEN_MODE = 8
 IN6_ADDR_GEN_MODE_NONE = 1
@@ -217,10 +218,11 @@ def without_link_local() -> bytes:
     return nested(IFLA.AF_SPEC, nested(AF_INET6, mode))
 
 
-def isolate_port(index: int, name: str) -> Request:
-    """Let a port of a bridge talk to the bridge only, not to other isolated ports; Linux 4.18."""
+def set_port(index: int, name: str, *, isolated: bool) -> Request:
+    """Let a port of a bridge get back what came from it (hairpin); `isolated`: talk to no other isolated port, Linux 4.18."""
     body = _IFINFOMSG.pack(AF_BRIDGE, 0, index, 0, 0)
-    body += nested(IFLA.PROTINFO, attribute(IFLA_BRPORT_ISOLATED, b"\1"))
+    apart = attribute(IFLA_BRPORT_ISOLATED, b"\1") if isolated else b""
+    body += nested(IFLA.PROTINFO, attribute(IFLA_BRPORT_MODE, b"\1"), apart)
     return Request(RTM.SETLINK, 0, body, "RTM_SETLINK", name)
 
 

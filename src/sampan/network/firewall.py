@@ -18,9 +18,10 @@ from sampan.errors import Conflict, Unsupported, doing
 from sampan.kernel import nftables
 from sampan.kernel.netlink import NetlinkError
 from sampan.kernel.nfnetlink import Nfnetlink
-from sampan.network import firewall_perform as perform, firewall_plan as plan, flows, gates, legacy
+from sampan.network import firewall_perform as perform, firewall_plan as plan, flows, gates, host, legacy
+from sampan.network.audit import Facts
 from sampan.network.firewall_ops import RedirectNames, RemoveTable
-from sampan.network.forwarding import Switches, write
+from sampan.network.forwarding import Switches, forwarded, write
 from sampan.network.watch import Watch
 
 if TYPE_CHECKING:
@@ -138,6 +139,22 @@ class Firewall:
         with self._lock, doing("can't remove the firewall"):
             self._networks.clear()
             self._forget_all()
+
+    def facts(self) -> Facts:
+        """Return what the kernel has, for `audit`."""
+        with self._lock, doing("can't look at the firewall"):
+            netlink = self._socket()
+            others, old = gates.look(netlink, self.table), legacy.gates()
+            obstacles = (*gates.obstacles(netlink, others.gates, self.table), *legacy.obstacles(old, self.table))
+            accepts = (f"{o.chain} accepts packets that our table let pass" for o in obstacles if o.accepted)
+            return Facts(
+                self.table,
+                perform.find(netlink, self.table),
+                obstacles,
+                forwarded(),
+                host.addresses(frozenset(n.link for n in self._networks.values())),
+                (*self._switches.told(), *accepts),
+            )
 
     def close(self) -> None:
         """End what follows others' changes, and close what is open; the table stays."""

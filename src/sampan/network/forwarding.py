@@ -38,10 +38,9 @@ class Switches:
         self._path = record
         self._was = _read(record).sysctls
 
-    @property
-    def changed(self) -> dict[str, str]:
-        """What those that were changed had been."""
-        return dict(self._was)
+    def told(self) -> tuple[str, ...]:
+        """Say which were changed: "net.ipv4.ip_forward is 1, was 0"."""
+        return tuple(f"{name} is {_now(name)}, was {value}" for name, value in self._was.items())
 
     def forwarding(self) -> tuple[str, ...]:
         """Return the versions of IP that the host forwards since then."""
@@ -106,6 +105,18 @@ def _read(path: str) -> _Record:
             return msgspec.json.decode(file.read(), type=_Record)
     except (FileNotFoundError, msgspec.DecodeError):  # cut short by a power cut, which has reset the switches as well
         return _Record()
+
+
+def forwarded() -> tuple[str, ...]:
+    """Return the versions of IP whose packets the host forwards."""
+    return tuple(version for name, version in _FORWARDING.items() if _now(name) == "1")
+
+
+def _now(name: str) -> str:
+    try:
+        return read(name)
+    except FileNotFoundError:  # a link that is gone; a kernel without IPv6
+        return ""
 
 
 def read(name: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from sampan.kernel import nftables
 from sampan.kernel.nftables import DROP, Family, Hook, Message
 from sampan.network import firewall_codec as codec
+from sampan.network.audit import Obstacle
 from sampan.network.firewall_ops import MARKED, AcceptMarked
 
 if TYPE_CHECKING:
@@ -93,6 +94,13 @@ def accepts(gates: Iterable[Gate], comment: str) -> tuple[AcceptMarked, ...]:
     """Return the accepts that these chains need, one for each table."""
     wanted = dict.fromkeys((_FAMILIES[g.family], g.table, g.place) for g in gates)
     return tuple(AcceptMarked(family, table, chain, comment) for family, table, chain in wanted)
+
+
+def obstacles(netlink: Netlink, gates: Iterable[Gate], comment: str) -> Iterator[Obstacle]:
+    """Yield these chains with whether each has an accept of ours."""
+    for gate in gates:
+        rules = _rules(netlink, gate.family, gate.table, gate.place)
+        yield Obstacle(str(gate), gate.versions, any(r.comment == comment for r in rules))
 
 
 def put(netlink: Nfnetlink, gates: Iterable[Gate], comment: str) -> None:

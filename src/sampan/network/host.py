@@ -44,6 +44,14 @@ def links(instance: str) -> tuple[Link, ...]:
     return tuple(link for link in found if link.name.startswith(ours[0]) or link.alias.startswith(ours[1]))
 
 
+def addresses(but_of: frozenset[str]) -> tuple[str, ...]:
+    """Return the host's addresses, without prefixes, but those of some links."""
+    with doing("can't list the host's addresses"), Netlink() as netlink:
+        found = [rtnetlink.address(body) for body in netlink.dump(rtnetlink.get_addresses())]
+    names = dict(_socket.if_nameindex())
+    return tuple(text.partition("/")[0] for index, text in found if names.get(index, "") not in but_of)
+
+
 def new_link_name(instance: str, kind: Literal["b", "v", "m"]) -> str:
     """Draw a name that no link of the host has, for a bridge, a veth or another link (m)."""
     while True:

@@ -6,6 +6,7 @@ import shutil
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
+from sampan.network.audit import Obstacle
 from sampan.network.firewall_rules import MARK
 
 if TYPE_CHECKING:
@@ -59,6 +60,12 @@ def _program(version: str) -> str:
     if shutil.which(legacy):
         return legacy
     return plain if shutil.which(plain) and "nf_tables" not in _run(plain, "--version") else ""
+
+
+def obstacles(found: list[Gate], comment: str) -> Iterator[Obstacle]:
+    """Yield these chains with whether each has an accept of ours."""
+    for gate in found:
+        yield Obstacle(str(gate), (gate.version,), comment in _run(gate.program, "-S", gate.place))
 
 
 def put(found: list[Gate], comment: str) -> None:

@@ -103,8 +103,7 @@ class _Place:
         match step:
             case ops.JoinBridge(link, bridge, isolated):
                 yield self._change(link, rtnetlink.settings(master=self._index(bridge)))
-                if isolated:
-                    yield rtnetlink.isolate_port(self._index(link), link)
+                yield rtnetlink.set_port(self._index(link), link, isolated=isolated)
             case ops.Describe(link, alias):
                 yield self._change(link, rtnetlink.settings(alias=alias))
             case ops.SetAddressing(link):
