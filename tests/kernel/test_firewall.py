@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -13,10 +14,28 @@ from support.hosts import Container, Neighbour, Scene, listening, nothing_from, 
 VERSIONS = (0, 1)  # of IP: the place of their addresses
 
 
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+@pytest.fixture(scope="module", params=["0", "1"], ids=["", "bridged packets are filtered"])
+def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with ExitStack() as stack:
+        stack.enter_context(filtering_bridged(request.param))
         yield Scene(stack, str(tmp_path_factory.mktemp("firewall") / "record"))
+
+
+@contextmanager
+def filtering_bridged(value: str) -> Iterator[None]:
+    """Have packets that a bridge passes on filtered as if they were routed, or not: dockerd turns it on."""
+    switches = [Path(f"/proc/sys/net/bridge/bridge-nf-call-{v}tables") for v in ("ip", "ip6")]
+    if not switches[0].exists():
+        if value == "1":
+            pytest.skip("missing kernel feature: br_netfilter")
+        yield
+        return
+    before = [s.read_text() for s in switches]
+    for switch in switches:
+        switch.write_text(value)
+    yield
+    for switch, was in zip(switches, before, strict=True):
+        switch.write_text(was)
 
 
 @pytest.fixture(params=["tcp", "udp"])
@@ -80,13 +99,13 @@ class TestAPublishedPort:
         with listening(scene.web.namespace, 80, protocol=protocol) as server:
             assert seen_from(server, None, "127.0.0.1", 8080) == "172.30.1.1"
 
-    def test_is_reached_from_its_own_network_and_another_by_the_hosts_address(
+    def test_is_reached_from_its_own_container_its_network_and_another_by_the_hosts_address(
         self, scene: Scene, version: int, protocol: str
     ) -> None:
         address = on_host(scene.near, version)
 
         with listening(scene.web.namespace, 80, protocol=protocol) as server:
-            for client in (scene.worker, scene.other):
+            for client in (scene.web, scene.worker, scene.other):
                 assert seen_from(server, client.namespace, address, 8080) == gateway(scene, version)
 
     def test_is_not_reached_from_an_internal_network(self, scene: Scene, version: int, protocol: str) -> None:

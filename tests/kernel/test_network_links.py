@@ -347,6 +347,6 @@ def everything(net: Network, end: Endpoint, namespace: Namespace) -> list:
     wait_until(lambda: ip("link", "show", net.link)[0]["operstate"] == "UP")
     hosts = [ip("address", "show", name)[0] for name in (net.link, end.link)]
     hosts[1]["address"] = ""  # which the kernel draws
-    isolated = ip("link", "show", end.link)[0]["linkinfo"]["info_slave_data"]["isolated"]
+    port = ip("link", "show", end.link)[0]["linkinfo"]["info_slave_data"]
     inside = [ip(*words.split(), namespace=namespace) for words in ("address show", "-4 route show", "-6 route show")]
-    return lasting([hosts, isolated, inside, ip("neighbour", "show", "172.30.0.2")])
+    return lasting([hosts, port["isolated"], port["hairpin"], inside, ip("neighbour", "show", "172.30.0.2")])

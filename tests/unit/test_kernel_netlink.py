@@ -98,9 +98,9 @@ VETH = rtnetlink.veth_peer("eth0", rtnetlink.settings(mac=MAC, mtu=1400, namespa
             {"index": 4, "IFLA_AF_SPEC": {"AF_INET6": {"IFLA_INET6_ADDR_GEN_MODE": 1}}},
         ),
         (
-            rtnetlink.isolate_port(4, "v"),
+            rtnetlink.set_port(4, "v", isolated=True),
             0,
-            {"index": 4, "family": 7, "IFLA_PROTINFO": {"IFLA_BRPORT_ISOLATED": 1}},
+            {"index": 4, "family": 7, "IFLA_PROTINFO": {"IFLA_BRPORT_MODE": 1, "IFLA_BRPORT_ISOLATED": 1}},
         ),
         (rtnetlink.remove_link(4, "v"), 0, {"index": 4}),
     ],

@@ -59,7 +59,11 @@ def test_the_rule_is_the_element_of_the_table() -> None:
         ({"contents": {("every4", ("tcp", "8080")): ("172.17.0.9", "80")}}, "nobody", "it is not in map every4"),
         ({"forwarded": ("ipv6",)}, "host", "the host forwards no ipv4"),
         ({"obstacles": (Obstacle("ip filter FORWARD", ("ipv4",), accepted=False),)}, "host", "ip filter FORWARD drops"),
-        ({"obstacles": (Obstacle("ip filter FORWARD", ("ipv4",), accepted=True),)}, "world", "FORWARD accepts our mark"),
+        (
+            {"obstacles": (Obstacle("ip filter FORWARD", ("ipv4",), accepted=True),)},
+            "world",
+            "FORWARD accepts our mark",
+        ),
         ({"obstacles": (Obstacle("ip6 filter FORWARD", ("ipv6",), accepted=False),)}, "world", "inet sampan-x map"),
     ],
 )

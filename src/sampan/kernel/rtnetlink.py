@@ -219,7 +219,7 @@ def without_link_local() -> bytes:
 
 
 def set_port(index: int, name: str, *, isolated: bool) -> Request:
-    """Let a port of a bridge get back what came from it (hairpin); `isolated`: talk to no other isolated port, Linux 4.18."""
+    """Let a port of a bridge get back what came from it; `isolated`: talk to no other isolated one, Linux 4.18."""
     body = _IFINFOMSG.pack(AF_BRIDGE, 0, index, 0, 0)
     apart = attribute(IFLA_BRPORT_ISOLATED, b"\1") if isolated else b""
     body += nested(IFLA.PROTINFO, attribute(IFLA_BRPORT_MODE, b"\1"), apart)

@@ -121,7 +121,11 @@ class MakeDummy(Operation, frozen=True, tag="make-dummy", kw_only=True):
 
 
 class JoinBridge(Operation, frozen=True, tag="join-bridge"):
-    """Make a link a port of a bridge; an `isolated` one reaches the bridge, and no other isolated port."""
+    """Make a link a port of a bridge; an `isolated` one reaches the bridge, and no other isolated port.
+
+    It gets back what came from it: a container's connection to a port that it publishes itself, which the host leads
+    back while it is bridged where net.bridge.bridge-nf-call-iptables is 1.
+    """
 
     man: ClassVar[str] = "ip-link(8)"
     inside: ClassVar[bool] = False
@@ -135,7 +139,8 @@ class JoinBridge(Operation, frozen=True, tag="join-bridge"):
 
     def shell(self) -> str:
         joined = f"ip link set {quote(self.link)} master {quote(self.bridge)}"
-        return joined + (f" && ip link set {quote(self.link)} type bridge_slave isolated on" if self.isolated else "")
+        apart = " isolated on" if self.isolated else ""
+        return f"{joined} && ip link set {quote(self.link)} type bridge_slave hairpin on{apart}"
 
 
 class Describe(Operation, frozen=True, tag="describe"):
