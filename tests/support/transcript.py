@@ -84,8 +84,11 @@ def outcome(result: Result, *, quiet: bool) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+_ASIDE = re.compile(r"\s+hint: |Run 'PROGRAM |See 'PROGRAM |Usage: |WARNING: |exit status ")
+
+
 def _counts(line: str) -> bool:
-    return bool(line.strip()) and not re.match(r"\s+hint: |Run 'PROGRAM |See 'PROGRAM |Usage: |WARNING: ", line)
+    return bool(line.strip()) and not _ASIDE.match(line)
 
 
 _REPLACED = (

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sampan.engine.filtering import check
 from sampan.spec import docker
 
 if TYPE_CHECKING:
     from sampan.api.call import Call
-
-_NETWORKS = frozenset({"label", "label!", "until"})
 
 
 def containers(call: Call) -> None:
@@ -32,9 +29,8 @@ def volumes(call: Call) -> None:
 
 
 def networks(call: Call) -> None:
-    """POST /networks/prune: the built-in networks stay, and there are no others yet."""
-    check(call.filters(), _NETWORKS)
-    call.answer(docker.NetworkPruneResponse())
+    """POST /networks/prune."""
+    call.answer(call.engine.prune_networks(call.filters()))
 
 
 def build_cache(call: Call) -> None:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
-from sampan.api import containers, images, lists, moving, prunes, system
+from sampan.api import containers, images, lists, moving, networks, prunes, system
 from sampan.errors import InvalidInput, NotFound, SampanError
 
 if TYPE_CHECKING:
@@ -75,8 +75,12 @@ ROUTES = (
     Route("POST", "/volumes/prune", prunes.volumes),
     Route("POST", "/networks/prune", prunes.networks),
     Route("POST", "/build/prune", prunes.build_cache),
-    Route("GET", "/networks", system.networks),
-    Route("GET", "/networks/{id}", system.network),
+    Route("GET", "/networks", networks.list_networks),
+    Route("GET", "/networks/{id}", networks.inspect),
+    Route("DELETE", "/networks/{id}", networks.remove),
+    Route("POST", "/networks/create", networks.create),
+    Route("POST", "/networks/{id}/connect", networks.connect),
+    Route("POST", "/networks/{id}/disconnect", networks.disconnect),
     Route("GET", "/volumes", system.volumes),
     Route("GET", "/volumes/{id}", system.volume),
     Route("DELETE", "/volumes/{id}", system.volume),
@@ -119,10 +123,6 @@ POST /build/cancel
 GET /images/search
 POST /session
 POST /grpc
-POST /networks/create
-POST /networks/{id}/connect
-POST /networks/{id}/disconnect
-DELETE /networks/{id}
 POST /volumes/create
 PUT /volumes/{id}
 """

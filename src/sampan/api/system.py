@@ -1,8 +1,7 @@
-"""The handlers about the engine itself, networks and volumes, and the answers for what is not built."""
+"""The handlers about the engine itself and volumes, and the answers for what is not built."""
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -75,38 +74,6 @@ def _with_older_form(event: docker.EventMessage) -> docker.EventMessage:
         return event
     origin = event.actor.attributes.get("image", "") if event.type == "container" else ""
     return msgspec.structs.replace(event, status=event.action, legacy_id=event.actor.id, legacy_from=origin)
-
-
-def networks(call: Call) -> None:
-    """GET /networks: those that every instance has."""
-    wanted = call.filters()
-    names = wanted.get("name", ())
-    call.answer([n for n in NETWORKS if not names or any(name in n.name for name in names)])
-
-
-def network(call: Call) -> None:
-    """GET /networks/{id}."""
-    for found in NETWORKS:
-        if call.path["id"] in (found.name, found.id):
-            call.answer(found)
-            return
-    raise NotFound(f"network {call.path['id']} not found")
-
-
-def _network(name: str, driver: str) -> docker.Network:
-    """Return a network that is not made but always there. Its id is the same in every instance."""
-    id = hashlib.sha256(f"sampan network {name}".encode()).hexdigest()
-    return docker.Network(
-        name=name,
-        id=id,
-        driver=driver,
-        enable_ipv4=False,
-        created="1970-01-01T00:00:00Z",
-        ipam=docker.Ipam(config=()),
-    )
-
-
-NETWORKS = (_network("none", "null"), _network("host", "host"))
 
 
 def volumes(call: Call) -> None:

@@ -25,6 +25,9 @@ MULTIPLEXED_CONTENT_TYPE: Version = (1, 42)
 """Since then a stream in frames has a content type of its own."""
 
 EXEC_CONSOLE_SIZE: Version = (1, 42)
+ENABLE_IPV4: Version = (1, 48)
+LISTS_WITHOUT_CONTAINERS: Version = (1, 28)
+"""Since then a list of networks does not tell who is on them."""
 EARLY_WAIT_HEADERS: Version = (1, 30)
 """Since then a wait answers its head at once, and has conditions."""
 
@@ -99,7 +102,7 @@ FIELDS = (
     Field(docker.HealthConfig, "start_interval", since=(1, 44)),
     Field(docker.TmpfsOptions, "options", since=(1, 46)),
     Field(docker.VolumeOptions, "subpath", since=(1, 45)),
-    Field(docker.Network, "enable_ipv4", since=(1, 47)),
+    Field(docker.Network, "enable_ipv4", since=ENABLE_IPV4),
 )
 """Fields by version. What is not here is in every version from `LEAST` to `GREATEST`."""
 
