@@ -285,6 +285,11 @@ def exec_explain(call: Call) -> None:
     call.answer(call.engine.explain_exec(call.path["id"]))
 
 
+def update_ports(call: Call) -> None:
+    """POST /sampan/containers/{id}/ports."""
+    call.answer(call.engine.update_ports(call.path["id"], call.body(docker.PortsUpdate)))
+
+
 def start_explained(call: Call) -> None:
     """POST /sampan/containers/{id}/start?explain=1: each step with the time it took, a line each."""
     if not call.flag("explain"):

@@ -107,6 +107,7 @@ ROUTES = (
     Route("POST", "/sampan/commit", containers.commit_more),
     Route("POST", "/sampan/containers/{id}/explain", containers.explain),
     Route("POST", "/sampan/containers/{id}/start", containers.start_explained),
+    Route("POST", "/sampan/containers/{id}/ports", containers.update_ports),
     Route("POST", "/sampan/exec/{id}/explain", containers.exec_explain),
 )
 """What is built."""

@@ -44,6 +44,22 @@ def bindings_of(specs: list[str]) -> dict[str, list[dict[str, str]]]:
     return found
 
 
+def removal_of(text: str) -> Json:
+    """Read a value of --publish-rm: `[ADDRESS:]HOST PORTS[/PROTOCOL]`."""
+    rest, _, protocol = text.partition("/")
+    address, _, host = rest.rpartition(":")
+    form = "name the host's port: 8080, 8000-8010, 53/udp or 127.0.0.1:8080"
+    try:
+        _numbers(host)
+    except ValueError:
+        raise _refused(f"invalid port: {text}", form) from None
+    if address.isdigit():
+        raise _refused(f"invalid port: {text}", form)
+    if protocol and protocol.lower() not in _PROTOCOLS:
+        raise _refused(f"invalid proto: {protocol}")
+    return {"HostIp": _address(address), "HostPort": host, "Type": protocol.lower() or "tcp"}
+
+
 def _refused(message: str, hint: str = "") -> Failure:
     return Failure(f"sampan: {message}", hint, 125)
 

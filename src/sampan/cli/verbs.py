@@ -41,6 +41,7 @@ VERBS = {
     "top": "top",
     "unpause": "unpause",
     "untag": "untag",
+    "update": "update",
     "wait": "wait",
 }
 """Verb to module."""
@@ -74,6 +75,7 @@ GROUPS = {
         "stop": "stop",
         "top": "top",
         "unpause": "unpause",
+        "update": "update",
         "wait": "wait",
     },
     "image": {
@@ -167,11 +169,9 @@ LATER = {
     "stats": _LATER,
     "swarm": _SWARM,
     "trust": _LATER,
-    "update": _LATER,
     "volume": _LATER,
     "container cp": _LATER,
     "container stats": _LATER,
-    "container update": _LATER,
     "image build": _BUILD,
     "system dial-stdio": _LATER,
 }

@@ -13,6 +13,7 @@ from sampan.engine.core import encode, now_ns
 from sampan.engine.launch import log_config
 from sampan.engine.merge import JOINABLE, complete, joined
 from sampan.engine.own_files import shared_host_name, write_files
+from sampan.engine.port_bindings import check as check_ports
 from sampan.engine.registry import Container
 from sampan.engine.seccomp import seccomp_for
 from sampan.engine.store import ContainerRow
@@ -39,6 +40,7 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
     wanted_name = ids.check_name(name) if name else core.registry.unused_name()
     full = endpoints.complete(core.networks, complete(body, image.config.execution))
     endpoints.links(core.registry, full.host_config.links or (), must_run=False)
+    warnings += check_ports(body, full)
     log_config(full.host_config.log_config.type, full.host_config.log_config.config or {}, "")
     joins = _joins(core, full.host_config)
     wanted = mounts.name_volumes(mounts.wanted(full), core.dirs.volumes)

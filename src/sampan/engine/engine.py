@@ -32,6 +32,7 @@ from sampan.engine import (
     pruning,
     pulling,
     removing,
+    republishing,
     stopping,
     system,
     top,
@@ -146,6 +147,10 @@ class Engine:
         """Give a container another name."""
         container = self._find(ref)
         removing.rename(self._core, container, ids.check_name(name))
+
+    def update_ports(self, ref: str, body: docker.PortsUpdate) -> docker.PortsUpdateResponse:
+        """Change which ports a container publishes, at once if it runs; it stays so at its next starts."""
+        return republishing.update(self._core, self._find(ref), body)
 
     def list(
         self, *, all: bool = False, limit: int = 0, size: bool = False, filters: Filters | None = None

@@ -7,7 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 from sampan.engine.filtering import has_label, search
-from sampan.engine.network_settings import networks
+from sampan.engine.network_settings import networks, published
+from sampan.engine.port_bindings import in_range, summaries
 from sampan.errors import InvalidInput, NotFound, SampanError
 from sampan.spec.docker import ContainerSummary, SummaryHostConfig, SummaryNetworkSettings
 from sampan.spec.state import State, Status
@@ -61,6 +62,7 @@ def summary(core: Core, container: Container, *, size: bool = False) -> Containe
         status=status_text(state),
         host_config=SummaryHostConfig(network_mode=mode, annotations=body.host_config.annotations),
         network_settings=SummaryNetworkSettings(networks=networks(core, container)),
+        ports=summaries(published(container)),
         mounts=mount_points(container),
         size_rw=core.snapshots.usage(container.id) if size else 0,
         size_root_fs=_image_size(core, container) if size else 0,
@@ -120,6 +122,9 @@ def _check(filters: Filters) -> None:
     for value in filters.get("health", ()):
         if value not in ("none", "starting", "healthy", "unhealthy"):
             raise InvalidInput(f"invalid filter 'health={value}'")
+    for name in ("expose", "publish"):
+        for value in filters.get(name, ()):
+            in_range(value, (), name)
     for value in filters.get("is-task", ()):
         if value not in ("true", "false"):
             raise InvalidInput(f"invalid filter 'is-task={value}'", "it is true or false")
@@ -169,10 +174,9 @@ def _test(core: Core, name: str, value: str) -> Callable[[Container], bool]:
         case "isolation":
             return lambda c: (c.body.host_config.isolation or "default") == (value or "default")
         case "expose":
-            wanted = value if "/" in value else f"{value}/tcp"
-            return lambda c: wanted in (c.body.exposed_ports or {})
-        case _:  # publish: nothing is published yet
-            return lambda _: False
+            return lambda c: in_range(value, [(p.private_port, p.type) for p in summaries(published(c))], name)
+        case _:  # publish
+            return lambda c: in_range(value, [(p.host_port, p.protocol) for p in c.state.ports], name)
 
 
 def _on_network(core: Core, ref: str) -> Callable[[Container], bool]:

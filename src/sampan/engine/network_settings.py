@@ -8,11 +8,13 @@ import msgspec
 
 from sampan.engine import endpoints
 from sampan.engine.merge import joined
+from sampan.engine.port_bindings import port_map
 from sampan.spec.docker import EndpointSettings, NetworkSettings
 from sampan.spec.network import DEFAULT
 
 if TYPE_CHECKING:
     from sampan.engine.core import Core
+    from sampan.engine.port_bindings import Bindings
     from sampan.engine.registry import Container
     from sampan.spec.network import Endpoint
 
@@ -24,6 +26,7 @@ def network_settings(core: Core, container: Container) -> NetworkSettings:
     return NetworkSettings(
         sandbox_id=container.id if container.running and shown else "",
         sandbox_key=f"/proc/{container.state.pid}/ns/net" if container.running and shown else "",
+        ports=published(container),
         endpoint_id=bridge.endpoint_id,
         gateway=bridge.gateway,
         global_ipv6_address=bridge.global_ipv6_address,
@@ -34,6 +37,11 @@ def network_settings(core: Core, container: Container) -> NetworkSettings:
         mac_address=bridge.mac_address,
         networks=shown,
     )
+
+
+def published(container: Container) -> Bindings:
+    """Return the ports of a container that runs on a network, those that are only exposed as well."""
+    return port_map(container.body, container.state.ports) if container.state.endpoints else {}
 
 
 def networks(core: Core, container: Container) -> dict[str, EndpointSettings]:

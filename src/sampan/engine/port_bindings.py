@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from sampan.engine.merge import joined
 from sampan.errors import InvalidInput
 from sampan.spec.docker import Port, PortBinding
 
@@ -50,6 +51,25 @@ def wanted(body: ContainerCreate) -> tuple[Wanted, ...]:
         published = {(one.container_port, one.protocol) for one in found}
         found += [Wanted(p, number, "", 0, 0) for number, p in exposed(body) if (number, p) not in published]
     return tuple(merged(found))
+
+
+def check(given: ContainerCreate, full: ContainerCreate) -> list[str]:
+    """Refuse ports that make no sense, or that a container can't have; return a warning for what is without effect.
+
+    In Docker's words: api/types/container, validateNetMode; daemon/container.go, verifyPlatformContainerSettings.
+    """
+    mode = full.host_config.network_mode
+    asked = wanted(full)
+    if joined(mode):
+        for what, there in (("port publishing", asked), ("port exposing", given.exposed_ports)):
+            if there:
+                raise InvalidInput(
+                    f"conflicting options: {what} and the container type network mode",
+                    "ports are those of the container whose network it shares",
+                )
+    if mode == "host" and full.host_config.port_bindings:
+        return ["Published ports are discarded when using host network mode"]
+    return []
 
 
 def exposed(body: ContainerCreate) -> list[tuple[int, str]]:

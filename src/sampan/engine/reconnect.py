@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from sampan.engine import execs, launch, naming
+from sampan.engine import execs, launch, naming, ports
 from sampan.engine.core import now_ns
 from sampan.engine.stopping import thaw_soon
 from sampan.errors import SampanError
@@ -73,6 +73,7 @@ def _learn(core: Core, container: Container, status: messages.Status) -> None:
             started_at_ns=status.started_at_ns or container.state.started_at_ns,
         )
         naming.learn(core, container, status)
+        ports.remind(core, container)
         if container.state.thaw and not container.committing:
             thaw_soon(core, container)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from sampan.engine.core import Core
     from sampan.engine.links import Channel
+    from sampan.engine.port_sockets import Reserved
     from sampan.engine.registry import Container
     from sampan.spec.docker import EndpointSettings
     from sampan.spec.network import Endpoint, Network, PublishedPort
@@ -45,7 +46,7 @@ class Sandbox:
         self._core = core
         self._container = container
         self._namespace: Namespace | None = None
-        self._reserved: ports.Reserved | None = None
+        self._reserved: Reserved | None = None
         self._listening: naming.Listening | None = None
         self.over = False  # the program has ended
         self._connected = False  # and who is on the networks knows it
@@ -184,6 +185,7 @@ class Sandbox:
         if self.ports and self._addresses() != before:
             self._core.firewall.unpublish(before, self.ports)
             self._publish()
+            ports.remind(self._core, self._container)
         self._container.update(endpoints=new)
         self._core.save(self._container)
         for id in {endpoint.network for endpoint in (*old, *new)}:

@@ -138,9 +138,9 @@ class Store:
         """Rename."""
         self._run("UPDATE containers SET name = ? WHERE id = ?", (name, id))
 
-    def set_body(self, id: str, body: bytes) -> None:
+    def set_body(self, id: str, body: bytes, state: bytes | None = None) -> None:
         """Replace what was asked for: the networks it is on, or the ports that it publishes, have changed."""
-        self._run("UPDATE containers SET body = ? WHERE id = ?", (body, id))
+        self._run("UPDATE containers SET body = ?, state = coalesce(?, state) WHERE id = ?", (body, state, id))
 
     def spec(self, id: str) -> bytes | None:
         """Return the OCI configuration as it was made at creation."""

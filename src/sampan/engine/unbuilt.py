@@ -22,9 +22,9 @@ HONOURED = frozenset({
     "cpu_period", "cpu_quota", "cpu_shares", "cpuset_cpus", "cpuset_mems", "device_cgroup_rules", "devices", "dns",
     "dns_options", "dns_search", "extra_hosts", "group_add", "init", "ipc_mode", "isolation", "links", "log_config",
     "masked_paths", "memory", "memory_reservation", "memory_swap", "memory_swappiness", "mounts", "nano_cpus",
-    "network_mode", "oom_kill_disable", "oom_score_adj", "pid_mode", "pids_limit", "privileged", "readonly_paths",
-    "readonly_rootfs", "restart_policy", "runtime", "security_opt", "shm_size", "sysctls", "tmpfs", "ulimits",
-    "userns_mode", "uts_mode", "volume_driver",
+    "network_mode", "oom_kill_disable", "oom_score_adj", "pid_mode", "pids_limit", "port_bindings", "privileged",
+    "publish_all_ports", "readonly_paths", "readonly_rootfs", "restart_policy", "runtime", "security_opt", "shm_size",
+    "sysctls", "tmpfs", "ulimits", "userns_mode", "uts_mode", "volume_driver",
     # the body itself
     "args_escaped", "attach_stderr", "attach_stdin", "attach_stdout", "cmd", "domainname", "entrypoint", "env",
     "exposed_ports", "healthcheck", "host_config", "hostname", "image", "labels", "mac_address", "network_disabled",
@@ -32,7 +32,6 @@ HONOURED = frozenset({
     "volumes", "working_dir",
 })  # fmt: skip
 
-_NETWORKS = "published ports come later"
 _BLOCK = "limits of block devices come later"
 _WINDOWS = "it means something on Windows only"
 _VOLUMES = "write the paths with -v"
@@ -55,8 +54,6 @@ REFUSED: dict[str, tuple[str, str]] = {
     "io_maximum_iops": ("--io-maxiops", _WINDOWS),
     "kernel_memory": ("--kernel-memory", "the kernel has given this limit up; use --memory"),
     "kernel_memory_tcp": ("", "use --memory"),
-    "port_bindings": ("-p", _NETWORKS),
-    "publish_all_ports": ("-P", _NETWORKS),
     "storage_opt": ("--storage-opt", "limits of disk space come later"),
     "volumes_from": ("--volumes-from", _VOLUMES),
 }
