@@ -300,8 +300,7 @@ def test_every_field_of_a_request_is_honoured_or_refused() -> None:
     "host_config",
     [
         {"BlkioWeight": 5}, {"CgroupParent": "/x"}, {"VolumesFrom": ["a"]},
-        {"PublishAllPorts": True},
-        {"PortBindings": {"80/tcp": [{"HostPort": "8080"}]}}, {"StorageOpt": {"size": "1g"}}, {"KernelMemory": 1},
+        {"StorageOpt": {"size": "1g"}}, {"KernelMemory": 1},
         {"RestartPolicy": {"Name": "always"}}, {"DeviceRequests": [{"Count": -1}]}, {"VolumeDriver": "nfs"},
         {"CpuRealtimePeriod": 1},
     ],
