@@ -5,11 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from socket import AF_INET, SOCK_DGRAM
 
 import pytest
 
 from sampan.errors import Conflict
-from support.hosts import Container, Neighbour, Scene, listening, nothing_from, publish, run, seen_from
+from support.hosts import (
+    NOTHING_COMES_S,
+    Container,
+    Neighbour,
+    Scene,
+    bridge,
+    bridges,
+    containers,
+    firewall,
+    listening,
+    neighbours,
+    nothing_from,
+    on_a_host_of_its_own,
+    publish,
+    run,
+    seen_from,
+)
 
 VERSIONS = (0, 1)  # of IP: the place of their addresses
 
@@ -107,6 +124,10 @@ class TestAPublishedPort:
         with listening(scene.web.namespace, 80, protocol=protocol) as server:
             for client in (scene.web, scene.worker, scene.other):
                 assert seen_from(server, client.namespace, address, 8080) == gateway(scene, version)
+
+    def test_is_left_to_whoever_listens_on_the_hosts_ipv6_loopback(self, scene: Scene, protocol: str) -> None:
+        with listening(None, 8080, "::1", protocol) as relay:
+            assert seen_from(relay, None, "::1", 8080) == "::1"
 
     def test_is_not_reached_from_an_internal_network(self, scene: Scene, version: int, protocol: str) -> None:
         with listening(scene.web.namespace, 80, protocol=protocol) as server:
@@ -213,6 +234,19 @@ def test_ports_of_the_hosts_loopback_are_not_reached_by_packets_of_another_host(
     scene.firewall.unpublish(scene.web.addresses, ports)
 
 
+def test_a_container_is_not_heard_as_the_hosts_loopback(scene: Scene) -> None:
+    run("sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1", namespace=scene.another.namespace)
+    scene.firewall.publish(scene.another.addresses, publish(8084, 80))  # the bridge lets its addresses pass since then
+
+    with listening(None, 7002, protocol="udp") as server, scene.another.namespace.socket(AF_INET, SOCK_DGRAM) as liar:
+        liar.bind(("127.0.0.5", 0))  # the kernel itself drops what says it is 127.0.0.1
+        liar.sendto(b"it's me", (scene.blue.subnets[0].gateway, 7002))
+        server.settimeout(NOTHING_COMES_S)
+        with pytest.raises(TimeoutError):
+            server.recv(100)
+    scene.firewall.unpublish(scene.another.addresses, publish(8084, 80))
+
+
 def lead_to_the_host(client: Container | Neighbour, address: str, by: str = "") -> None:
     """Have a namespace send packets for an address to the test's host, also where it is 127.0.0.1, as only root can."""
     by = by or (client.ours[0] if isinstance(client, Neighbour) else client.endpoint.gateways[0])
@@ -220,3 +254,37 @@ def lead_to_the_host(client: Container | Neighbour, address: str, by: str = "") 
         run("ip", "address", "flush", "dev", "lo", namespace=client.namespace)
         run("sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1", namespace=client.namespace)
     run("ip", "route", "replace", address, "via", by, namespace=client.namespace)
+
+
+@pytest.mark.parametrize("filtering", ["0", "1"])
+@on_a_host_of_its_own
+def test_containers_that_must_not_reach_each_other_do_not_but_reach_the_world(filtering: str, tmp_path: Path) -> None:
+    apart = bridge(1, inter_container=False)
+    with ExitStack() as stack:
+        stack.enter_context(filtering_bridged(filtering))
+        stack.enter_context(bridges(apart))
+        web, worker = stack.enter_context(containers((apart, 2), (apart, 3)))
+        (near,) = stack.enter_context(neighbours(1))
+        ours = stack.enter_context(firewall(str(tmp_path / "record"), apart))
+        ours.publish(web.addresses, publish(8080, 80))
+
+        with listening(web.namespace, 80) as server:
+            for version in VERSIONS:
+                assert nothing_from(server, worker.namespace, own(web, version), 80)
+                lead_to_the_host(worker, own(web, version), by=apart.subnets[version].gateway)
+                assert nothing_from(server, worker.namespace, own(web, version), 80)
+                assert seen_from(server, near.namespace, near.ours[version], 8080)
+                if filtering == "0":  # else the bridge itself passes it on, and not between isolated ports
+                    assert seen_from(server, worker.namespace, near.ours[version], 8080)
+        with listening(near.namespace, 80) as server:
+            assert seen_from(server, worker.namespace, near.addresses[0], 80)
+
+
+@on_a_host_of_its_own
+def test_a_network_without_masquerade_is_seen_by_its_own_addresses(tmp_path: Path) -> None:
+    plain = bridge(1, masquerade=False)
+    with bridges(plain), containers((plain, 2)) as (web,), neighbours(1) as (near,):
+        near.route("172.30.1.0/24", "fd30:1::/64")
+        with firewall(str(tmp_path / "record"), plain), listening(near.namespace, 80) as server:
+            for version in VERSIONS:
+                assert seen_from(server, web.namespace, near.addresses[version], 80) == own(web, version)

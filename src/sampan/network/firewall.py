@@ -201,7 +201,7 @@ class Firewall:
             self._commit(plan.change(self.instance, *plan.difference(wanted, found)))
         else:
             try:
-                self._commit(plan.whole(self.instance, wanted, anew=False))
+                self._commit(plan.whole(self.instance, wanted))
             except NetlinkError as e:
                 if e.errno != errno.EEXIST:
                     raise

@@ -80,7 +80,7 @@ def difference(wanted: Contents, found: Contents) -> tuple[tuple[Element, ...], 
     return gone, new
 
 
-def whole(instance: str, wanted: Contents, *, anew: bool) -> tuple[FirewallOperation, ...]:
+def whole(instance: str, wanted: Contents, *, anew: bool = False) -> tuple[FirewallOperation, ...]:
     """Return the operations that make the table, in one transaction."""
     table = table_name(instance)
     return (MakeTable(table, anew), *change(instance, (), tuple(Element(*k, d) for k, d in sorted(wanted.items()))))
