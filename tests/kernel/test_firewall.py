@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from socket import AF_INET, SOCK_DGRAM
+from socket import AF_INET, IPPROTO_TCP, SOCK_DGRAM, SOCK_RAW
 
 import pytest
 
@@ -194,6 +195,15 @@ class TestAContainer:
             lead_to_the_host(scene.web, "127.0.0.1")
 
             assert nothing_from(server, scene.web.namespace, "127.0.0.1", 7001, source=scene.web.ipv4)
+
+    def test_sends_nothing_with_its_own_address_to_other_hosts(self, scene: Scene) -> None:
+        reset = struct.pack(">HHIIBBHHH", 4000, 4001, 1, 0, 5 << 4, 0x04, 0, 0, 0)  # of no connection
+        with scene.near.namespace.socket(AF_INET, SOCK_RAW, IPPROTO_TCP) as server:
+            with scene.web.namespace.socket(AF_INET, SOCK_RAW, IPPROTO_TCP) as client:
+                client.sendto(reset, (scene.near.addresses[0], 0))
+            server.settimeout(NOTHING_COMES_S)
+            with pytest.raises(TimeoutError):
+                server.recv(100)
 
     def test_of_an_internal_network_reaches_that_and_its_bridge_alone(
         self, scene: Scene, version: int, protocol: str

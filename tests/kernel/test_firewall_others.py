@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import socket
 import struct
@@ -12,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from sampan.errors import NotPermitted, Unsupported
+from sampan.kernel.namespaces import CLONE, unshare
+from sampan.kernel.seccomp import set_filter
 from sampan.network.firewall import Firewall
 from support.hosts import (
     INSTANCE,
@@ -186,6 +191,47 @@ def test_the_hosts_switches_are_put_back_by_the_next_server_after_a_kill(tmp_pat
 
     assert switches() == ["0", "0"]
     assert [x for x in ruleset() if "table" in x] == []
+
+
+@on_a_host_of_its_own
+def test_switches_that_may_not_be_set_are_named_with_what_to_do(tmp_path: Path) -> None:
+    unshare(CLONE.NEWNS)  # of this thread alone
+    run("mount", "--make-rprivate", "/")
+    run("mount", "--bind", "/proc/sys", "/proc/sys")
+    run("mount", "-o", "remount,ro,bind", "/proc/sys")
+
+    with closing(Firewall(INSTANCE, str(tmp_path / "record"))) as ours, pytest.raises(NotPermitted) as raised:
+        ours.sync([bridge(1)])
+
+    assert raised.value.message == (
+        "can't set up the firewall: can't set net.ipv4.ip_forward to 1: read-only file system"
+    )
+    assert "sysctl -w net.ipv4.ip_forward=1" in raised.value.hint
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="kernel: the filter below has x86_64's numbers")
+@on_a_host_of_its_own
+def test_a_host_without_nftables_is_told_so_and_what_there_is_without(tmp_path: Path) -> None:
+    iptables("-P FORWARD ACCEPT", suffix="-legacy")
+    refuse_sockets_of_netfilter()
+
+    with closing(Firewall(INSTANCE, str(tmp_path / "record"))) as ours, pytest.raises(Unsupported) as raised:
+        ours.sync([bridge(1)])
+
+    assert raised.value.message == (
+        "can't set up the firewall: this host's kernel has no nftables (it has iptables' older kind only)"
+    )
+    assert "--network host" in raised.value.hint
+
+
+def refuse_sockets_of_netfilter() -> None:
+    """Have this thread get EPROTONOSUPPORT for socket(AF_NETLINK, …, NETLINK_NETFILTER), as without nfnetlink."""
+    load, equal, answer = 0x20, 0x15, 0x06
+    program = (
+        (load, 0, 0, 0), (equal, 0, 5, 41), (load, 0, 0, 16), (equal, 0, 3, 16), (load, 0, 0, 32), (equal, 0, 1, 12),
+        (answer, 0, 0, 0x50000 | errno.EPROTONOSUPPORT), (answer, 0, 0, 0x7FFF0000),
+    )  # fmt: skip
+    set_filter(b"".join(struct.pack("=HBBI", *instruction) for instruction in program))
 
 
 @on_a_host_of_its_own

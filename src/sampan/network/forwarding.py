@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.errors import doing
+from sampan.errors import NotPermitted, Unsupported
 from sampan.kernel.newfile import new_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sampan.errors import SampanError
     from sampan.network.firewall_ops import SetSysctl
 
 _RTF_ADDRCONF = 0x40000
@@ -49,9 +50,11 @@ class Switches:
     def set(self, wanted: Iterable[SetSysctl]) -> None:
         """Set what isn't so already, and say so. What was is recorded first."""
         for switch in wanted:
-            with doing(f"can't set {switch.name} to {switch.value}"):
+            try:
                 if read(switch.name) != switch.value:
                     self._set(switch)
+            except OSError as e:
+                raise _refused(switch, e) from e
 
     def _set(self, switch: SetSysctl) -> None:
         if switch.name == _FORWARDING6:
@@ -90,6 +93,16 @@ class Switches:
     def _write(self) -> None:
         with new_file(self._path, 0o600) as file:
             file.write(msgspec.json.encode(_Record(self._was)))
+
+
+def _refused(switch: SetSysctl, error: OSError) -> SampanError:
+    message = f"can't set {switch.name} to {switch.value}: {(error.strerror or '').lower()}"
+    if isinstance(error, FileNotFoundError):
+        return Unsupported(
+            message, "this kernel has no IPv6: make the network without it" if "ipv6" in switch.name else ""
+        )
+    by_hand = f"where /proc/sys can't be written, set it from outside: sysctl -w {switch.name}={switch.value}"
+    return NotPermitted(message, f"{by_hand}; --internal networks don't need it")
 
 
 def _learning() -> set[str]:
