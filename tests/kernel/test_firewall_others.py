@@ -142,10 +142,11 @@ def test_a_host_that_forwards_because_of_us_alone_forwards_nothing_else(tmp_path
         client.route("10.9.2.0/24")
         server_side.route("10.9.1.0/24")
         with listening(server_side.namespace, 80) as server:
+            iptables("-L", "-t nat -L")  # which makes chains that do nothing
             assert nothing_from(server, client.namespace, server_side.addresses[0], 80)
 
             # Somebody else forwards now.
-            nft("table ip vpn { chain post { type nat hook postrouting priority 100; }; }")
+            nft("table ip vpn { chain post { type nat hook postrouting priority 100; oifname wg0 masquerade; }; }")
 
             assert until(lambda: not nothing_from(server, client.namespace, server_side.addresses[0], 80))
 
@@ -232,6 +233,20 @@ def refuse_sockets_of_netfilter() -> None:
         (answer, 0, 0, 0x50000 | errno.EPROTONOSUPPORT), (answer, 0, 0, 0x7FFF0000),
     )  # fmt: skip
     set_filter(b"".join(struct.pack("=HBBI", *instruction) for instruction in program))
+
+
+@on_a_host_of_its_own
+def test_what_was_changed_before_a_reboot_is_not_put_back_after_it(tmp_path: Path) -> None:
+    record = tmp_path / "record"
+    with closing(Firewall(INSTANCE, str(record))) as before:
+        before.sync([bridge(1)])
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    record.write_text(record.read_text().replace(boot, "another"))
+
+    with closing(Firewall(INSTANCE, str(record))) as after:
+        after.sync([])
+
+    assert switches() == ["1", "1"]
 
 
 @on_a_host_of_its_own

@@ -371,12 +371,13 @@ def table(body: bytes) -> Table:
 
 
 class Chain(NamedTuple):
-    """A chain; `base` is None where no packet comes to it by itself."""
+    """A chain; `base` is None where no packet comes to it by itself. `use` counts its rules and what leads to it."""
 
     family: int
     table: str
     name: str
     base: Base | None
+    use: int
 
 
 def chain(body: bytes) -> Chain:
@@ -387,7 +388,7 @@ def chain(body: bytes) -> Chain:
         hook = attributes(found[4])
         (priority,) = struct.unpack(">i", hook[2])
         base = Base(_text(found[7]), _number(hook[1]), priority, _number(found[5]))
-    return Chain(body[0], _text(found[1]), _text(found[3]), base)
+    return Chain(body[0], _text(found[1]), _text(found[3]), base, _number(found.get(6, b"")))
 
 
 class Rule(NamedTuple):

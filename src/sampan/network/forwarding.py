@@ -1,6 +1,7 @@
 """Switches of the host's network: set when a network needs them, recorded before, and put back.
 
-The record is a file under RUN, which a reboot empties as it resets the switches themselves.
+The record is a file under RUN, which a reboot may leave while it resets the switches: it is of one boot, and of one
+network namespace.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ _FORWARDING = {"net.ipv4.ip_forward": "ipv4", _FORWARDING6: "ipv6"}
 
 
 class _Record(msgspec.Struct, frozen=True):
-    """What the switches were, by their names, in the order in which they were set."""
+    """What the switches were, by their names, in the order in which they were set, and where."""
 
+    host: str = ""
     sysctls: dict[str, str] = {}
 
 
@@ -37,7 +39,7 @@ class Switches:
 
     def __init__(self, record: str) -> None:
         self._path = record
-        self._was = _read(record).sysctls
+        self._was = _read(record)
 
     def told(self) -> tuple[str, ...]:
         """Say which were changed: "net.ipv4.ip_forward is 1, was 0"."""
@@ -92,7 +94,7 @@ class Switches:
 
     def _write(self) -> None:
         with new_file(self._path, 0o600) as file:
-            file.write(msgspec.json.encode(_Record(self._was)))
+            file.write(msgspec.json.encode(_Record(_host(), self._was)))
 
 
 def _refused(switch: SetSysctl, error: OSError) -> SampanError:
@@ -112,12 +114,19 @@ def _learning() -> set[str]:
     return {link for *_, flags, link in routes if int(flags, 16) & _RTF_ADDRCONF}
 
 
-def _read(path: str) -> _Record:
+def _read(path: str) -> dict[str, str]:
     try:
         with open(path, "rb") as file:
-            return msgspec.json.decode(file.read(), type=_Record)
+            record = msgspec.json.decode(file.read(), type=_Record)
     except (FileNotFoundError, msgspec.DecodeError):  # cut short by a power cut, which has reset the switches as well
-        return _Record()
+        return {}
+    return record.sysctls if record.host == _host() else {}
+
+
+def _host() -> str:
+    """Name this boot and this network namespace."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return f"{file.read().strip()} {os.stat('/proc/thread-self/ns/net').st_ino}"
 
 
 def forwarded() -> tuple[str, ...]:

@@ -68,11 +68,15 @@ def look(netlink: Netlink, own: str) -> Others:
             if by_policy or _ends_dropping(netlink, chain):
                 place = next((p for p in _PLACES if (chain.family, chain.table, p) in names), chain.name)
                 found.append(Gate(Family(chain.family), chain.table, chain.name, place, by_policy))
-    return Others(tuple(found), any(_forwards(c.base) for c in others))
+    return Others(tuple(found), bool(found) or any(_forwards(c) for c in others))
 
 
-def _forwards(base: nftables.Base | None) -> bool:
-    return base is not None and (base.hook == Hook.FORWARD or (base.hook == Hook.POSTROUTING and base.type == "nat"))
+def _forwards(chain: nftables.Chain) -> bool:
+    """Tell whether a chain does anything with forwarded packets: iptables(8) makes empty ones by being asked."""
+    base = chain.base
+    if base is None or not chain.use:
+        return False
+    return base.hook == Hook.FORWARD or (base.hook == Hook.POSTROUTING and base.type == "nat")
 
 
 def _ends_dropping(netlink: Netlink, chain: nftables.Chain) -> bool:
