@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from sampan import ids
 from sampan.engine import endpoints, files, own_files
-from sampan.errors import SampanError
+from sampan.errors import SampanError, doing
 from sampan.network import names
 from sampan.network.namespace import Namespace
 from sampan.supervise.messages import AnswerNames
@@ -153,7 +153,7 @@ def write_names(core: Core, network: Network) -> None:
         _write_linked(core, network)
         return
     path = _path(core, network.id)
-    with _writing:
+    with _writing, doing(f"can't write the names of network {network.name}"):
         present = core.networks.endpoints(network.id)
         text = names.text(network, present, _absent(core, network, {endpoint.container for endpoint in present}))
         fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
