@@ -3,6 +3,7 @@
 import os
 import socket
 
+import msgspec
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -116,3 +117,25 @@ def test_a_message_to_a_gone_peer_raises_and_does_not_kill():
     theirs.close()
     with ours, pytest.raises(BrokenPipeError):
         m.send(ours, m.Hello(), 1)
+
+
+def test_what_a_shim_of_the_first_version_says_is_read():
+    from sampan.supervise import state
+
+    document = {"type": "status", "version": 1, "id": "c", "shim_pid": 5, "phase": "running", "pid": 7, "start_time": 9}
+
+    frame = m._HEADER.pack(len(packed := msgspec.msgpack.encode(document)), 1) + packed
+    decoder = m.Decoder(frame)
+    (found,) = [frame.message for frame in decoder.frames()]
+    assert (found.version, found.pid, found.names) == (1, 7, None)
+    kept = state.decode(msgspec.json.encode({**document, "boot_id": "b", "tasks": [], "log": {"path": "/l"}}))
+    assert (kept.names, kept.names_ports) == (None, (0, 0))
+
+
+def test_what_a_shim_has_written_of_its_name_server_is_read_again():
+    from sampan.supervise import state
+
+    names = m.AnswerNames(files=("/a", "/b"), links=(("x", "y"),), servers=("9.9.9.9",), forward=False, qualified=True)
+    written = state.State(id="c", shim_pid=5, names=names, names_ports=(1, 2))
+
+    assert state.decode(state.encode(written)) == written
