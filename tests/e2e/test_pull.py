@@ -125,6 +125,15 @@ def test_an_image_for_another_platform_is_kept_with_a_warning(instance: Sampan, 
     assert instance.json("inspect", name)[0]["Architecture"] == "arm64"
 
 
+def test_a_platform_without_an_architecture_is_this_machines(instance: Sampan, fake: StallingRegistry) -> None:
+    fake.hold_at.clear()
+    name = put(fake, "small:1", SMALL)
+
+    assert "WARNING" not in instance("pull", "--platform", "linux", name).out
+    assert instance("history", "-q", "--platform", "linux", name).lines
+    assert "bogus" in instance.fails(1, "pull", "--platform", "bogus", name).err
+
+
 def test_the_platform_may_be_in_the_environment(instance: Sampan, fake: StallingRegistry) -> None:
     name = put(fake, "small:1", SMALL, architecture="arm64")
 

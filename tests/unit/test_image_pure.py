@@ -371,6 +371,19 @@ def test_bad_platforms_are_refused(text):
         Platform.parse(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "machine", "platform"),
+    [
+        ("linux", "x86_64", "linux/amd64"),
+        ("linux", "aarch64", "linux/arm64/v8"),
+        ("windows", "x86_64", "windows/amd64"),
+        ("arm64", "x86_64", "linux/arm64/v8"),
+    ],
+)
+def test_a_system_alone_is_of_this_machines_architecture(text, machine, platform):
+    assert str(Platform.parse(text, machine)) == platform
+
+
 def document(**fields):
     return json.dumps({"schemaVersion": 2, **fields}).encode()
 

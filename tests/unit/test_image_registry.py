@@ -147,6 +147,37 @@ def test_referrers_are_kept_under_a_tag_by_a_registry_that_lists_none(server):
     assert repository(server).referrers(digest_of(b"")) == ()
 
 
+def test_an_artifact_that_is_deleted_is_listed_no_more(server):
+    kept, gone = artifact(server, "a/signature"), artifact(server, "a/sbom")
+    server.requests.clear()
+
+    repository(server).delete(gone)
+
+    assert [entry.digest for entry in repository(server).referrers(digest_of(RAW))] == [kept]
+    repository(server).delete(kept)
+    assert repository(server).referrers(digest_of(RAW)) == ()
+
+
+def test_a_registry_that_lists_referrers_itself_is_not_told_of_a_deletion(server):
+    gone = artifact(server, "a/sbom")
+    index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": []}).encode()
+    server.scripts[f"GET /v2/app/referrers/{digest_of(RAW)}"] = lambda handler: server.send(handler, 200, index)
+    server.requests.clear()
+
+    repository(server).delete(gone)
+
+    assert server.asked("PUT") == []
+
+
+def test_what_can_not_be_read_can_be_deleted(server):
+    digest = digest_of(RAW)
+    server.documents[f"app/manifests/{digest}"] = (MANIFEST, b"something else")
+
+    repository(server).delete(digest)
+
+    assert f"app/manifests/{digest}" not in server.documents
+
+
 def test_a_registrys_own_list_of_referrers_is_read(server):
     entry = {"mediaType": MANIFEST, "digest": digest_of(b"x"), "size": 1, "artifactType": "a/b"}
     index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}).encode()

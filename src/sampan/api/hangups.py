@@ -7,15 +7,15 @@ those sockets for their end and calls what ends the sleep.
 from __future__ import annotations
 
 import select
+import socket
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Iterator
 
-_END = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+_GONE = select.EPOLLHUP | select.EPOLLERR
 
 
 class Hangups:
@@ -29,14 +29,19 @@ class Hangups:
 
     @contextmanager
     def watch(self, client: socket.socket, then: Callable[[], object]) -> Iterator[None]:
-        """Call `then` once if the client closes its end, or stops sending, while the `with` lasts."""
+        """Call `then` once if the client closes its end while the `with` lasts.
+
+        One on a Unix socket that has only said all it has to say (`nc -N`, socat) still waits for its answer; elsewhere
+        the two can't be told apart. unix_poll() of Linux, net/unix/af_unix.c.
+        """
+        ends = _GONE if client.family == socket.AF_UNIX else _GONE | select.EPOLLRDHUP
         fd = client.fileno()
         with self._lock:
             self._then[fd] = then
             if not self._started:
                 self._started = True
                 threading.Thread(target=self._run, name="hangups", daemon=True).start()
-        self._epoll.register(fd, _END | select.EPOLLONESHOT)
+        self._epoll.register(fd, ends | select.EPOLLONESHOT)
         try:
             yield
         finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from sampan.cli.failure import Failure, quoted
 
 
@@ -14,7 +16,7 @@ def as_json(text: str) -> str:
     from sampan.spec.distribution import Platform
 
     try:
-        platform = Platform.parse(text)
+        platform = Platform.parse(text, os.uname().machine)
     except InvalidInput as e:
         cause = "cannot parse platform specifier: invalid argument"
         raise Failure(f"invalid platform: {quoted(text)}: {cause}", e.hint) from None

@@ -10,14 +10,14 @@ from sampan.engine import registries
 from sampan.engine.pushing import compression_of, held, outgoing
 from sampan.engine.unpacking import Unpacker
 from sampan.errors import InvalidInput, doing
-from sampan.image import archive_read, incoming, transfer
+from sampan.image import archive_read, incoming, platforms, transfer
 from sampan.image.archive_write import ArchiveWriter
 from sampan.image.directory import Directory
 from sampan.image.layout import Layout
 from sampan.image.manifest import Format
 from sampan.image.outgoing import Options, check_host
 from sampan.kernel.newfile import new_file
-from sampan.spec.distribution import Platform, Progress
+from sampan.spec.distribution import Progress
 from sampan.spec.location import Location, Transport
 from sampan.spec.reference import Reference
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sampan.image.compression import Compression
     from sampan.image.transfer import Copied, OnProgress, Sink, Source
     from sampan.spec.copying import CopyRequest
-    from sampan.spec.distribution import AuthConfig
+    from sampan.spec.distribution import AuthConfig, Platform
 
 _COMPRESSED = frozenset({Transport.REGISTRY, Transport.LAYOUT, Transport.OCI_ARCHIVE})
 """Where skopeo puts layers compressed that come plain out of a docker-archive."""
@@ -153,7 +153,7 @@ def _into_store(visit: Visit, request: CopyRequest, source: Location, progress: 
 
 
 def _platform(request: CopyRequest) -> Platform | None:
-    return Platform.parse(request.platform) if request.platform else None
+    return platforms.parse(request.platform) if request.platform else None
 
 
 # ------------------------------------------------------------------------------------------------------- places

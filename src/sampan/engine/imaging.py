@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from sampan.engine import directories
 from sampan.engine.unpacking import Unpacker
 from sampan.errors import InvalidInput
-from sampan.image import archive
+from sampan.image import archive, platforms
 from sampan.spec import docker
-from sampan.spec.distribution import Platform
 from sampan.spec.image import Use
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 def load(core: Core, stream: Readable, *, platform: str | None = None, progress: Report) -> list[str]:
     """Take in an archive of images; return the lines that Docker prints."""
-    wanted = Platform.parse(platform) if platform else None
+    wanted = platforms.parse(platform) if platform else None
     with Unpacker(core) as unpacker:
         limits = core.settings.read().limits
         lines = archive.load(core.images, stream, unpack=unpacker, progress=progress, platform=wanted, limits=limits)
@@ -52,7 +51,7 @@ def import_image(
         ref=core.reference(reference) if reference else None,
         changes=changes,
         message=message,
-        platform=Platform.parse(platform) if platform else None,
+        platform=platforms.parse(platform) if platform else None,
         unpack=Unpacker(core),
     )
     core.bus.tell("image", "import", image.id, {"name": reference or image.id})

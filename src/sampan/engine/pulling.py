@@ -8,7 +8,8 @@ from sampan.engine.registries import Visit, given_auth
 from sampan.engine.tasks import Task
 from sampan.engine.unpacking import Unpacker
 from sampan.errors import InvalidInput, NotFound, SampanError
-from sampan.spec.distribution import Platform, Progress
+from sampan.image import platforms
+from sampan.spec.distribution import Progress
 from sampan.spec.pulling import Policy
 from sampan.spec.reference import is_whole
 
@@ -40,7 +41,7 @@ class _Pull:
         self._reference = self._core.reference(name)
         self._all = not is_whole(name)
         self._platform_text = platform
-        self._platform = Platform.parse(platform) if platform else None
+        self._platform = platforms.parse(platform) if platform else None
         self._policy = policy
         self._repository: Repository = visit.repository(self._reference, given_auth(auth))
         if self._all and policy is not Policy.ALWAYS:
@@ -111,7 +112,7 @@ def plan(visit: Visit, name: str, *, platform: str | None, auth: str) -> list[Pu
     core = visit.core
     reference = core.reference(name)
     repository = visit.repository(reference, given_auth(auth))
-    wanted = Platform.parse(platform) if platform else None
+    wanted = platforms.parse(platform) if platform else None
     references = [reference] if is_whole(name) else [reference.with_tag(tag) for tag in repository.tags()]
     return [
         pull_plan.plan(core.images, repository, one, platform=wanted, resume=Unpacker(core).resume)

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from sampan.engine.copying import opened, place
 from sampan.errors import InvalidInput, doing
+from sampan.image import platforms
 from sampan.image.manifest import image_of
 from sampan.image.transfer import chosen, small
 from sampan.spec import docker
 from sampan.spec.copying import LayerData, RemoteImage, RemoteTags
-from sampan.spec.distribution import Index, Platform
+from sampan.spec.distribution import Index
 from sampan.spec.image import decode_config
 from sampan.spec.location import Location, Transport
 
@@ -26,7 +27,7 @@ def inspect(visit: Visit, text: str, auth: AuthConfig | None, platform: str | No
     location = place(text)
     with doing(f"can't inspect {location}"), opened(visit, location, auth) as source:
         top = source.document()
-        manifest = image_of(chosen(source, top, Platform.parse(platform) if platform else None))
+        manifest = image_of(chosen(source, top, platforms.parse(platform) if platform else None))
         config = decode_config(small(source, manifest.config))
         repository = visit.core.reference(location.name) if location.transport is Transport.REGISTRY else None
         names: tuple[str, ...] = ()
@@ -63,7 +64,7 @@ def config(visit: Visit, text: str, auth: AuthConfig | None, platform: str | Non
     """Return an image's configuration, its bytes as they are."""
     location = place(text)
     with doing(f"can't inspect {location}"), opened(visit, location, auth) as source:
-        document = chosen(source, source.document(), Platform.parse(platform) if platform else None)
+        document = chosen(source, source.document(), platforms.parse(platform) if platform else None)
         return small(source, image_of(document).config)
 
 

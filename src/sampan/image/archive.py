@@ -8,7 +8,6 @@ remains of an archive that fails.
 
 from __future__ import annotations
 
-import os
 import posixpath
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
@@ -17,7 +16,7 @@ import msgspec
 
 from sampan.errors import InvalidInput, NotFound, SampanError, doing
 from sampan.ids import check_digest, is_digest, short
-from sampan.image import changes as dockerfile, tar
+from sampan.image import changes as dockerfile, platforms, tar
 from sampan.image.blobs import digest_of
 from sampan.image.compression import decompressed_within, kind_of
 from sampan.image.feed import Feeder
@@ -119,7 +118,7 @@ def import_tarball(
     execution = dockerfile.apply(ExecutionConfig(), changes)
     if ref is not None:
         images.check_name(ref)
-    platform = platform or Platform.of_machine(os.uname().machine)
+    platform = platform or platforms.own()
     created = format_timestamp(time.time_ns() if created_ns is None else created_ns)
     with images.working() as pins, images.layers.scratch() as target:
         with doing("can't import"), Feeder(unpack) as feeder:
@@ -317,7 +316,7 @@ def _oci_image(
     descriptors: Sequence[Descriptor],
     platform: Platform | None,
 ) -> _Found:
-    wanted = platform or Platform.of_machine(os.uname().machine)
+    wanted = platform or platforms.own()
     while True:
         descriptor = descriptors[0] if len(descriptors) == 1 else choose(descriptors, wanted)
         if descriptor is None:

@@ -15,11 +15,11 @@ import msgspec
 
 from sampan.errors import Conflict, InvalidInput, NotFound, doing
 from sampan.ids import check_digest
-from sampan.image import files
+from sampan.image import files, platforms
 from sampan.image.manifest import Document, encode_index
 from sampan.image.transfer import LARGEST_DOCUMENT, Found
 from sampan.kernel.newfile import new_file
-from sampan.spec.distribution import Descriptor, Index, Platform, choose, decode_manifest
+from sampan.spec.distribution import Descriptor, Index, choose, decode_manifest
 from sampan.spec.document import decode_document
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def select(index: Index, name: str) -> Descriptor:
         return entries[int(name[1:])]
     if name:
         entries = tuple(entry for entry in entries if name_of(entry) == name)
-    if len(entries) > 1 and name and (chosen := choose(entries, Platform.of_machine(os.uname().machine))):
+    if len(entries) > 1 and name and (chosen := choose(entries, platforms.own())):
         return chosen
     if len(entries) == 1:
         return entries[0]

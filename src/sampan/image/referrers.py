@@ -56,6 +56,15 @@ def with_entry(raw: bytes | None, entry: Descriptor) -> bytes | None:
     return msgspec.json.encode(new)
 
 
+def without_entry(raw: bytes, digest: str) -> bytes | None:
+    """Return the index with one entry less, None where it is not in there."""
+    index = read_index(raw)
+    left = tuple(listed for listed in index.manifests if listed.digest != digest)
+    if left == index.manifests:
+        return None
+    return msgspec.json.encode(msgspec.structs.replace(index, manifests=left))
+
+
 def read_index(raw: bytes) -> Index:
     """Read a list of referrers."""
     try:

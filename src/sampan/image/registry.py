@@ -6,6 +6,7 @@ challenges, `refusals` says errors in Docker's words, `transport` knows HTTP, re
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self, TypeVar
 from urllib.parse import quote
 
@@ -244,8 +245,26 @@ class Repository:
             self.put_manifest(tag, index, MediaType.OCI_INDEX)
 
     def delete(self, tag_or_digest: str) -> None:
-        """Delete a manifest by its digest; by a tag the tag only, which not every registry can. Raises NotFound."""
+        """Delete a manifest by its digest; by a tag the tag only, which not every registry can. Raises NotFound.
+
+        An artifact is taken from the list of its subject's referrers, where that is kept under a tag.
+        """
+        subject = None
+        if ":" in tag_or_digest:
+            with suppress(SampanError):  # what can't be read can be deleted
+                subject = referrers.subject_of(fetch.manifest(self._own, tag_or_digest)[0])
         self._own.ask(Request("DELETE", fetch.manifest_path(self._own, tag_or_digest)), DELETE).discard()
+        if subject is not None:
+            self._unlist_referrer(check_digest(subject), tag_or_digest)
+
+    def _unlist_referrer(self, subject: str, digest: str) -> None:
+        answer = self._own.ask(Request("GET", self._own.path(f"referrers/{subject}")), also=(404,))
+        answer.discard()
+        tag = referrers.tag_of(subject)
+        listed = self._tagged(tag) if answer.status == 404 else None
+        left = referrers.without_entry(listed, digest) if listed is not None else None
+        if left is not None:
+            self.put_manifest(tag, left, MediaType.OCI_INDEX)
 
     def stop(self) -> None:
         """End what any thread does here: it raises Failed."""

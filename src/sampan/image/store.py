@@ -18,7 +18,7 @@ import msgspec
 
 from sampan.errors import Conflict, Failed, InvalidInput, NotFound, SampanError
 from sampan.ids import is_digest, short
-from sampan.image import lineage, removal, unfinished
+from sampan.image import lineage, platforms, removal, unfinished
 from sampan.image.blobs import Blobs
 from sampan.image.database import Database, Row
 from sampan.image.layers import Layers
@@ -80,7 +80,7 @@ class Images:
         """Find an image by name, name and digest, id or beginning of an id. Raises NotFound in Docker's words."""
         with self._lock:
             image = self._find(name)
-        if platform is not None and not _is_for(image, Platform.parse(platform)):
+        if platform is not None and not _is_for(image, platforms.parse(platform)):
             raise NotFound(
                 f"image with reference {name} was found but its platform ({image.config.platform}) does not match the "
                 f"specified platform ({platform})",

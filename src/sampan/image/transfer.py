@@ -7,7 +7,6 @@ what it names, and the name comes last: whatever breaks off, no name leads to ha
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ import msgspec
 
 from sampan.errors import Failed, InvalidInput, NotFound, doing
 from sampan.ids import check_digest, short
-from sampan.image import manifest as manifests
+from sampan.image import manifest as manifests, platforms
 from sampan.image.compression import Compression, compressed, decompressed_within
 from sampan.image.manifest import Document, Format
 from sampan.spec.distribution import CONFIGS, Descriptor, Index, Manifest, Platform, Progress, choose
@@ -116,7 +115,7 @@ def copy(source: Source, sink: Sink, choice: Choice, progress: OnProgress, words
 
 def chosen(source: Source, document: Document, platform: Platform | None) -> Document:
     """Go down from an index to the manifest of one image: of a platform, or None: this machine's."""
-    wanted = platform or Platform.of_machine(os.uname().machine)
+    wanted = platform or platforms.own()
     for _ in range(_DEEPEST_INDEX):
         view = document.view()
         if isinstance(view, Manifest):

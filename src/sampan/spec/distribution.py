@@ -65,11 +65,16 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return f"{self.os}/{self.architecture}" if self.variant == usual else str(self)
 
     @classmethod
-    def parse(cls, text: str) -> Platform:
-        """Read `linux/arm64`, `linux/arm/v7` or `arm64`; the kernel's words (x86_64) are understood too."""
+    def parse(cls, text: str, machine: str = "") -> Platform:
+        """Read `linux/arm64`, `linux/arm/v7` or `arm64`; the kernel's words (x86_64) are understood too.
+
+        With a `machine`, as `uname -m` calls it, `linux` alone is the system of one like it.
+        """
         parts = text.lower().split("/")
         if not all(parts) or len(parts) > 3:
             raise InvalidInput(f"can't use platform {text!r}: it reads os/architecture[/variant]", "like linux/arm64")
+        if len(parts) == 1 and machine and parts[0] in GO_SYSTEMS:
+            return msgspec.structs.replace(cls.of_machine(machine), os=parts[0])
         if len(parts) == 1:
             if go_architecture(parts[0])[0] not in GO_ARCHITECTURES:
                 raise InvalidInput(f"can't use platform {text!r}: it names no architecture", "like linux/arm64")
