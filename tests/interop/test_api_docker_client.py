@@ -78,11 +78,31 @@ def test_run_passes_its_input(docker: Docker) -> None:
 
 
 def test_what_is_not_built_is_refused(docker: Docker) -> None:
-    for flags in (("-p", "80:80"), ("--network", "some"), ("--restart", "always"), ("--gpus", "all")):
+    for flags in (("--restart", "always"), ("--gpus", "all")):
         result = docker("run", *flags, "busybox", "true")
 
         assert result.code == 125
         assert "unsupported" in result.err
+
+
+def test_published_ports_are_told_as_docker_tells_them(docker: Docker) -> None:
+    publishing = ("-p", "8080:80", "-p", "127.0.0.1:9000-9001:90-91/udp", "-P", "--expose", "99", "--network", "bridge")
+    docker("run", "-d", "--name", "web", *publishing, "busybox", "sleep", "600", check=True)
+
+    ports = docker("port", "web", check=True).lines
+
+    random = ports.pop().rpartition(":")[2]
+    assert ports == [
+        "80/tcp -> 0.0.0.0:8080", "80/tcp -> [::]:8080", "90/udp -> 127.0.0.1:9000", "91/udp -> 127.0.0.1:9001",
+        f"99/tcp -> 0.0.0.0:{random}",
+    ]  # fmt: skip
+    assert docker("ps", "--format", "{{.Ports}}", "--filter", "publish=8080", check=True).line == (
+        "0.0.0.0:8080->80/tcp, [::]:8080->80/tcp, 127.0.0.1:9000->90/udp, 127.0.0.1:9001->91/udp, "
+        f"0.0.0.0:{random}->99/tcp, [::]:{random}->99/tcp"
+    )
+    refused = docker("run", "-d", "-p", "8080:80", "--network", "bridge", "busybox", "sleep", "600")
+    assert (refused.code, "port is already allocated" in refused.err) == (125, True)
+    docker("rm", "-f", *docker("ps", "-aq", check=True).lines, check=True)
 
 
 def test_ps_shows_what_runs(docker: Docker, web: str) -> None:

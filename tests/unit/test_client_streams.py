@@ -71,6 +71,20 @@ def test_options_become_dockers_body() -> None:
     assert body.host_config.ulimits == (docker.Ulimit(name="nofile", soft=9, hard=9),)
 
 
+def test_ports_are_written_as_on_the_command_line() -> None:
+    body = options.body("debian", None, {"ports": ["8080:80", "[::1]:9000-9001:90-91/udp", "80", "8000-8009:81"]})
+
+    every = {key: [(one.host_ip, one.host_port) for one in given or ()]
+             for key, given in (body.host_config.port_bindings or {}).items()}  # fmt: skip
+    assert every == {
+        "80/tcp": [("", "8080"), ("", "")],
+        "90/udp": [("::1", "9000")],
+        "91/udp": [("::1", "9001")],
+        "81/tcp": [("", "8000-8009")],
+    }
+    assert body.exposed_ports == {key: {} for key in every}
+
+
 def test_no_options_are_dockers_defaults() -> None:
     assert options.body("debian", None, {}).host_config == docker.HostConfig()
 

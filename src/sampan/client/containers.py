@@ -197,6 +197,18 @@ class Container:
         return self.attributes.name.removeprefix("/")
 
     @property
+    def ports(self) -> dict[str, tuple[docker.PortBinding, ...] | None]:
+        """Where its ports are published while it runs, by "80/tcp"; None for one that is only exposed."""
+        return self.attributes.network_settings.ports
+
+    def publish(self, *ports: str, remove: Sequence[int] = ()) -> None:
+        """Publish more ports, "8081:80", also while it runs; `remove` are TCP ports of the host that go."""
+        gone = tuple(docker.PublishedRange(host_port=str(port)) for port in remove)
+        body = docker.PortsUpdate(add=options_.bindings(ports) or {}, remove=gone)
+        self._api.post(f"/sampan{self._path}/ports", body)
+        self.reload()
+
+    @property
     def command(self) -> tuple[str, ...]:
         """The program and its arguments."""
         return (self.attributes.path, *self.attributes.args)

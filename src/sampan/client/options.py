@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from sampan.errors import InvalidInput
 from sampan.spec import docker
-from sampan.units import parse_bytes, parse_cpus
+from sampan.units import parse_bytes, parse_cpus, parse_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +37,8 @@ class RunOptions(TypedDict, total=False):
     read_only: bool
     shm_size: int | str
     network: str
+    ports: Sequence[str]
+    """Published, "8080:80", "127.0.0.1:8080:80/udp"; "80" alone: at any port of the host."""
     pid: str
     ipc: str
     uts: str
@@ -84,6 +86,7 @@ def body(image: str, command: str | Sequence[str] | None, options: RunOptions) -
         attach_stderr=True,
         stop_signal=options.get("stop_signal", ""),
         stop_timeout=options.get("stop_timeout"),
+        exposed_ports={port: {} for port in bindings(options.get("ports")) or ()} or None,
         host_config=_host_config(options),
     )
 
@@ -98,6 +101,7 @@ def _host_config(options: RunOptions) -> docker.HostConfig:
         group_add=_strings(options.get("group_add")),
         init=options.get("init"),
         network_mode=options.get("network", ""),
+        port_bindings=bindings(options.get("ports")),
         pid_mode=options.get("pid", ""),
         ipc_mode=options.get("ipc", ""),
         uts_mode=options.get("uts", ""),
@@ -129,6 +133,21 @@ def words(command: str | Sequence[str] | None) -> tuple[str, ...] | None:
 
         return tuple(shlex.split(command))
     return tuple(command) if command is not None else None
+
+
+def bindings(ports: Sequence[str] | None) -> dict[str, tuple[docker.PortBinding, ...] | None] | None:
+    """Return where each port of the container is published."""
+    found: dict[str, tuple[docker.PortBinding, ...] | None] = {}
+    for port in (parse_port(text) for text in _strings(ports) or ()):
+        single = port.container_first == port.container_last
+        for number in range(port.container_first, port.container_last + 1):
+            host = "" if not port.host_first else str(port.host_first + number - port.container_first)
+            if single and port.host_first != port.host_last:  # whichever of them is free
+                host = f"{port.host_first}-{port.host_last}"
+            binding = docker.PortBinding(host_ip=port.host_ip, host_port=host)
+            key = f"{number}/{port.protocol}"
+            found[key] = (*(found.get(key) or ()), binding)
+    return found or None
 
 
 def _strings(values: Sequence[str] | None) -> tuple[str, ...] | None:
