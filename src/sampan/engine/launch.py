@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sampan.engine.core import Core
     from sampan.engine.links import Channel, Pending
     from sampan.engine.registry import Container
+    from sampan.network.perform import Told
     from sampan.runtime.plan import Plan
     from sampan.spec.runtime import Spec
 
@@ -57,7 +58,7 @@ def start(core: Core, container: Container, detach_keys: str | None = None) -> b
 class Start:
     """One start under way: made with `container.lock` held. Ends with `wait`, or `undo`."""
 
-    def __init__(self, core: Core, container: Container, keys: bytes, *, gated: bool) -> None:
+    def __init__(self, core: Core, container: Container, keys: bytes, *, gated: bool, seen: Told | None = None) -> None:
         settle(core, container)
         if container.sandbox:
             container.sandbox.release()
@@ -70,7 +71,7 @@ class Start:
             self._before = container.state
             self._fork()
         try:
-            self._prepare(keys)
+            self._prepare(keys, seen)
         except SampanError as e:
             self.undo(e)
             raise
@@ -79,10 +80,10 @@ class Start:
         self._keeper = self._core.the_keeper(after)
         self.channel, self._forked = fork_shim(self._core, self._container, self._keeper)
 
-    def _prepare(self, keys: bytes) -> None:
+    def _prepare(self, keys: bytes, seen: Told | None) -> None:
         """Send everything at once: the keeper forks while the plan is made, the shim works while the state is saved."""
         core, container = self._core, self._container
-        self._sandbox = sandbox.make(core, container)
+        self._sandbox = sandbox.make(core, container, seen)
         write_files(core, container)
         make_sources(core, container)
         spec = join(core.spec(container), lambda other: joined_pid(core, other))

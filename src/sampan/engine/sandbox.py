@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,9 @@ import msgspec
 
 from sampan.engine import endpoints, naming, ports
 from sampan.errors import NotPermitted, SampanError, Unsupported, doing
-from sampan.network import host, plan
+from sampan.network import firewall_plan, host, plan
 from sampan.network.namespace import Namespace
+from sampan.network.ops import NewNamespace
 from sampan.network.perform import perform
 
 if TYPE_CHECKING:
@@ -29,8 +31,10 @@ if TYPE_CHECKING:
     from sampan.engine.links import Channel
     from sampan.engine.port_sockets import Reserved
     from sampan.engine.registry import Container
+    from sampan.network.perform import Told
     from sampan.spec.docker import EndpointSettings
     from sampan.spec.network import Endpoint, Network, PublishedPort
+    from sampan.spec.operation import Operation
     from sampan.spec.runtime import Spec
 
 _TRIES = 3
@@ -40,7 +44,9 @@ _WITHOUT = "sampan can't change this host's network: use --network none or --net
 class Sandbox:
     """One run's networks. Made and changed with `container.lock` held; `release` may be called by any thread."""
 
-    def __init__(self, core: Core, container: Container) -> None:
+    def __init__(self, core: Core, container: Container, seen: Told | None = None) -> None:
+        """`seen` is called with each step of the start and the nanoseconds that it took."""
+        self._seen = seen
         self.endpoints: tuple[Endpoint, ...] = ()
         self.ports: tuple[PublishedPort, ...] = ()
         self._core = core
@@ -54,22 +60,41 @@ class Sandbox:
 
     # -- a start
 
-    def build(self) -> None:
-        """Make everything, with no program in it yet."""
+    def draw_up(self) -> None:
+        """Decide what there will be: addresses are taken and ports bound, nothing is made."""
         core, container = self._core, self._container
         self._reserved = ports.reserve(core, container)
         self.ports = self._reserved.ports
         for name, settings in endpoints.places(container).items():
             network = endpoints.find(core.networks, name, settings)
             self.endpoints += (self._join(network, settings),)
+
+    def build(self) -> None:
+        """Make everything, with no program in it yet."""
+        self.draw_up()
+        start = time.perf_counter_ns()
         self._namespace = Namespace.new()
-        routes = endpoints.default_routes(core.networks, self.endpoints)
-        for endpoint in self.endpoints:
-            self._attach(endpoint, routes.get(endpoint.id, ()), self._namespace)
-        self._listening = naming.listen(core, container, self._namespace)
+        self._say(NewNamespace(), start)
+        for network, steps in self.links():
+            self._attach(network, steps, self._namespace)
+        self._listening = naming.listen(self._core, self._container, self._namespace)
         self._publish()
         self._connected = True
         self._tell("connect")
+
+    def links(self) -> Iterator[tuple[Network, plan.Steps]]:
+        """Return the steps that make each of its links."""
+        for endpoint in self.endpoints:
+            if network := self._core.networks.get(endpoint.network):
+                yield network, self._link(network, endpoint, self.endpoints)
+
+    def _link(self, network: Network, endpoint: Endpoint, among: tuple[Endpoint, ...]) -> plan.Steps:
+        gateways = endpoints.default_routes(self._core.networks, among).get(endpoint.id, ())
+        return plan.attach(network, _with_gateways(endpoint, gateways), default_gateway=bool(gateways))
+
+    def _say(self, step: Operation, start_ns: int) -> None:
+        if self._seen:
+            self._seen(step, time.perf_counter_ns() - start_ns)
 
     def in_namespace(self, spec: Spec) -> Spec:
         """Return the configuration with the namespace in it, by a path that is there until `hand_over`.
@@ -78,13 +103,8 @@ class Sandbox:
         """
         namespace = self._namespace
         assert namespace
-        parameters = {key: value for key, value in spec.linux.sysctl.items() if key.startswith("net.")}
-        perform(plan.parameters(parameters), namespace=namespace)
-        path = f"/proc/{os.getpid()}/fd/{namespace.fd}"
-        replace = msgspec.structs.replace
-        namespaces = tuple(replace(n, path=path) if n.type == "network" else n for n in spec.linux.namespaces)
-        others = {key: value for key, value in spec.linux.sysctl.items() if key not in parameters}
-        return replace(spec, linux=replace(spec.linux, namespaces=namespaces, sysctl=others))
+        perform(plan.parameters(own_parameters(spec)), namespace=namespace, told=self._seen)
+        return moved(spec, f"/proc/{os.getpid()}/fd/{namespace.fd}")
 
     def give_names(self, channel: Channel) -> None:
         """Have the shim answer names, before it makes the container."""
@@ -115,7 +135,21 @@ class Sandbox:
 
     def _publish(self) -> None:
         if self.ports and (addresses := self._addresses()):
+            start = time.perf_counter_ns()
             self._core.firewall.publish(addresses, self.ports)
+            for step in self.port_steps():
+                self._say(step, start)
+
+    def port_steps(self, *, undo: bool = False) -> tuple[Operation, ...]:
+        """Return the steps that lead the published ports to the container, or take them back."""
+        elements = firewall_plan.port_elements(self._addresses(), self.ports)
+        if undo:
+            return firewall_plan.change(self._core.instance, elements, ())
+        steps: tuple[Operation, ...] = firewall_plan.change(self._core.instance, (), elements)
+        for network, _ in self.links():
+            own = [each for each in elements if firewall_plan.is_on(network, each.data[0])]
+            steps += firewall_plan.loopback(network, own)
+        return steps
 
     @property
     def published(self) -> tuple[tuple[str, ...], tuple[PublishedPort, ...]]:
@@ -138,8 +172,7 @@ class Sandbox:
         endpoint = self._join(network, settings)
         try:
             with self._entered() as namespace:
-                routes = endpoints.default_routes(self._core.networks, (*self.endpoints, endpoint))
-                self._attach(endpoint, routes.get(endpoint.id, ()), namespace)
+                self._attach(network, self._link(network, endpoint, (*self.endpoints, endpoint)), namespace)
         except BaseException:
             self._core.networks.leave(endpoint)
             raise
@@ -211,16 +244,13 @@ class Sandbox:
                     raise
                 return core.networks.join(endpoint, wanted)
 
-    def _attach(self, endpoint: Endpoint, gateways: tuple[str, ...], namespace: Namespace) -> None:
+    def _attach(self, network: Network, steps: plan.Steps, namespace: Namespace) -> None:
         """Make an endpoint's links; a bridge that somebody has removed meanwhile is made again."""
         core = self._core
-        network = core.networks.get(endpoint.network)
-        assert network
-        steps = plan.attach(network, _with_gateways(endpoint, gateways), default_gateway=bool(gateways))
         for left in reversed(range(_TRIES)):
             try:
-                core.networks.ensure_up(network, lambda network: bring_up(core, network))
-                perform(steps, namespace=namespace)
+                core.networks.ensure_up(network, lambda network: bring_up(core, network, self._seen))
+                perform(steps, namespace=namespace, told=self._seen)
                 return
             except (NotPermitted, Unsupported) as e:
                 message = f"can't connect {self._container.name} to network {network.name}: {e.message}"
@@ -265,17 +295,48 @@ def _told() -> Iterator[None]:
         print(f"sampan: can't give back a container's network: {e}", file=sys.stderr, flush=True)
 
 
-def make(core: Core, container: Container) -> Sandbox | None:
+def make(core: Core, container: Container, seen: Told | None = None) -> Sandbox | None:
     """Return a container's networks, made; None for one that has no links of its own."""
     if not endpoints.places(container):
         return None
-    sandbox = container.sandbox = Sandbox(core, container)
+    sandbox = container.sandbox = Sandbox(core, container, seen)
     try:
         sandbox.build()
     except BaseException:
         sandbox.release()
         raise
     return sandbox
+
+
+@contextmanager
+def drawn_up(core: Core, container: Container) -> Iterator[Sandbox | None]:
+    """Yield what a start would make, decided and not made; or what there is, if the container runs."""
+    if container.sandbox or not endpoints.places(container):
+        yield container.sandbox
+        return
+    sandbox = container.sandbox = Sandbox(core, container)
+    try:
+        sandbox.draw_up()
+        yield sandbox
+    finally:
+        sandbox.release()
+
+
+def own_parameters(spec: Spec) -> dict[str, str]:
+    """Return the network's kernel parameters: the runtime sets none where a namespace is not its own."""
+    return {key: value for key, value in spec.linux.sysctl.items() if key.startswith("net.")}
+
+
+def moved(spec: Spec, path: str) -> Spec:
+    """Return the configuration with the network namespace at `path`, and without its parameters."""
+    namespaces = tuple(
+        msgspec.structs.replace(n, path=path) if n.type == "network" else n for n in spec.linux.namespaces
+    )
+    own = own_parameters(spec)
+    others = {key: value for key, value in spec.linux.sysctl.items() if key not in own}
+    return msgspec.structs.replace(
+        spec, linux=msgspec.structs.replace(spec.linux, namespaces=namespaces, sysctl=others)
+    )
 
 
 def adopt(core: Core, container: Container) -> None:
@@ -297,10 +358,21 @@ def release_ended(core: Core) -> bool:
     return bool(ended)
 
 
-def bring_up(core: Core, network: Network) -> None:
+def bring_up(core: Core, network: Network, seen: Told | None = None) -> None:
     """Make a network's bridge, or put it right, and let its packets through."""
-    perform(plan.bridge_up(network, instance=core.instance))
+    perform(plan.bridge_up(network, instance=core.instance), told=seen)
+    start = time.perf_counter_ns()
     core.firewall.add_network(network)
+    took = time.perf_counter_ns() - start
+    if seen:
+        for step in firewall_steps(core.instance, network):
+            seen(step, took)
+
+
+def firewall_steps(instance: str, network: Network) -> tuple[Operation, ...]:
+    """Return the steps that let a network's packets through."""
+    elements = firewall_plan.network_elements(network)
+    return (*firewall_plan.change(instance, (), elements), *firewall_plan.forwarding((network,)))
 
 
 def take_down(core: Core, network: Network) -> None:

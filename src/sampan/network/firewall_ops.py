@@ -131,7 +131,8 @@ class RedirectNames(Operation, frozen=True, tag="redirect-names"):
     def shell(self) -> str:
         chain = rules.names_rules(self.udp_port, self.tcp_port).nft()
         gone = f"table ip {NAMES_TABLE}\ndelete table ip {NAMES_TABLE}\n" if self.anew else ""
-        return f"nsenter --net -t $pid nft -f - <<'EOF'\n{gone}table ip {NAMES_TABLE} {{\n{chain}\n}}\nEOF"
+        enter = 'nsenter --net="/run/netns/$netns"'
+        return f"{enter} nft -f - <<'EOF'\n{gone}table ip {NAMES_TABLE} {{\n{chain}\n}}\nEOF"
 
 
 class AcceptMarked(Operation, frozen=True, tag="accept-marked"):

@@ -12,6 +12,30 @@ from typing import ClassVar
 from sampan.spec.operation import Operation
 
 
+class NewNamespace(Operation, frozen=True, tag="new-network-namespace"):
+    """Make a network namespace; a process enters it later."""
+
+    man: ClassVar[str] = "network_namespaces(7)"
+
+    def say(self) -> str:
+        return "make a network namespace"
+
+    def shell(self) -> str:
+        return 'ip netns add "$netns"'
+
+
+class RemoveNamespace(Operation, frozen=True, tag="remove-network-namespace"):
+    """Let a network namespace go, with all links in it."""
+
+    man: ClassVar[str] = "network_namespaces(7)"
+
+    def say(self) -> str:
+        return "let the network namespace go"
+
+    def shell(self) -> str:
+        return 'ip netns delete "$netns"'
+
+
 class MakeBridge(Operation, frozen=True, tag="make-bridge", kw_only=True):
     """Make a bridge, or put right the one of that name and alias; another's bridge of that name is used as it is."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import time
 from typing import TYPE_CHECKING, assert_never
 
 from sampan.errors import Conflict, SampanError, doing
@@ -17,9 +18,12 @@ from sampan.kernel.netlink import Netlink, NetlinkError, Request
 from sampan.network import ops
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from sampan.network.namespace import Namespace
+    from sampan.spec.operation import Operation
+
+    Told = Callable[[Operation, int], None]
 
 MAX_PORTS = 1023
 """Of a bridge: their numbers have ten bits, and none is 0; BR_PORT_BITS in net/bridge/br_private.h."""
@@ -27,15 +31,16 @@ MAX_PORTS = 1023
 _IPV6 = "/proc/sys/net/ipv6"
 
 
-def perform(steps: Iterable[ops.Step], *, namespace: Namespace | None = None) -> None:
+def perform(steps: Iterable[ops.Step], *, namespace: Namespace | None = None, told: Told | None = None) -> None:
     """Perform steps in their order, those that are `inside` in `namespace`.
 
-    Raises SampanError that names the step; what was made until then is removed.
+    Raises SampanError that names the step; what was made until then is removed. `told` is called with each step and the
+    nanoseconds that it took; then each goes to the kernel by itself.
     """
     made: list[ops.RemoveLink] = []
     try:
         for inside, group in itertools.groupby(steps, key=lambda step: step.inside):
-            _perform_in(namespace if inside else None, tuple(group), _Place(namespace, made))
+            _perform_in(namespace if inside else None, tuple(group), _Place(namespace, made, told))
     except BaseException:
         _undo(made, namespace)
         raise
@@ -60,10 +65,11 @@ def _perform_in(namespace: Namespace | None, steps: tuple[ops.Step, ...], place:
 class _Place:
     """One network namespace, that of the thread which performs, with the requests that wait to be sent."""
 
-    def __init__(self, namespace: Namespace | None, made: list[ops.RemoveLink]) -> None:
+    def __init__(self, namespace: Namespace | None, made: list[ops.RemoveLink], told: Told | None) -> None:
         """Send links into `namespace`; note in `made` how to remove them."""
         self._namespace = namespace
         self._made = made
+        self._told = told
         self._waiting: list[tuple[ops.Step, Request]] = []
         self._indexes: dict[str, int] = {}
         self._others: set[str] = set()  # bridges that are not ours
@@ -71,8 +77,12 @@ class _Place:
     def perform(self, steps: Iterable[ops.Step]) -> None:
         with Netlink() as self._netlink:
             for step in steps:
+                start = time.perf_counter_ns()
                 with doing(f"can't {step.say()}"):
                     self._step(step)
+                if self._told:
+                    self._send_waiting()
+                    self._told(step, time.perf_counter_ns() - start)
             self._send_waiting()
 
     def _step(self, step: ops.Step) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from sampan.runtime.plan import Plan
+    from sampan.spec.operation import Operation
 
 Times = "Iterable[tuple[int, int]]"
 
@@ -51,33 +52,34 @@ def line(plan: Plan, index: int, ns: int | None = None) -> str:
 def to_json(plan: Plan, steps: Iterable[tuple[int, int]] = ()) -> dict[str, Any]:
     """Return the steps as objects: who, sentence, shell, man and, where it was performed, ns."""
     times = dict(steps)
-    table: list[dict[str, Any]] = []
-    for index, step in enumerate(plan.steps):
-        row: dict[str, Any] = {
-            "who": step.who,
-            "sentence": step.op.say(),
-            "shell": step.op.shell(),
-            "man": step.op.man,
-        }
-        if index in times:
-            row["ns"] = times[index]
-        table.append(row)
+    table = [row(step.who, step.op, times.get(index)) for index, step in enumerate(plan.steps)]
     return {"id": plan.id, "steps": table, "warnings": list(plan.warnings)}
+
+
+def row(who: str, op: Operation, ns: int | None = None) -> dict[str, Any]:
+    """Return one step as such an object."""
+    said: dict[str, Any] = {"who": who, "sentence": op.say(), "shell": op.shell(), "man": op.man}
+    return said if ns is None else {**said, "ns": ns}
 
 
 # --------------------------------------------------------------------------------------------------------- the script
 
 
-def to_shell(plan: Plan, files: Mapping[str, str] | None = None) -> str:
+NETNS = f"/run/netns/{_NAME}"
+"""The network namespace of a container that is to be in one which the script makes."""
+
+
+def to_shell(plan: Plan, files: Mapping[str, str] | None = None, network: str = "") -> str:
     """Return a script for sh(1) that makes the same container; for an exec it takes the container's pid.
 
-    `files` are those that the plan binds and that the script is to bring along: path → text.
+    `files` are those that the plan binds and that the script is to bring along: path → text. `network` are the lines
+    that make the namespace "$netns", and leave in "$undo" what undoes that.
     """
     _refuse(plan)
     brought = {path: f"/{_PLACE}/{path.rsplit('/', 1)[1]}" for path in files or ()}
     everything = [_renamed(step.op, plan, brought) for step in plan.steps]
     texts = {brought[path]: text for path, text in (files or {}).items()}
-    script = "".join(_enter(everything, plan) if not plan.root else _create(everything, plan, texts))
+    script = "".join(_enter(everything, plan) if not plan.root else _create(everything, plan, texts, network))
     return script.replace(_NAME, "$name").replace(f"/{_PLACE}/", "$place/")
 
 
@@ -105,8 +107,9 @@ def _own_group(directory: str) -> str:
     return f"{directory.rsplit('/', 2)[0]}/{_NAME}"
 
 
-def _create(everything: list[ops.Operation], plan: Plan, texts: Mapping[str, str]) -> Iterator[str]:
+def _create(everything: list[ops.Operation], plan: Plan, texts: Mapping[str, str], network: str) -> Iterator[str]:
     groups = [_own_group(d) for _, d in plan.cgroups]
+    undo = 'eval "$undo"; ' if network else ""
     yield _head(plan, "")
     yield (
         "name=sampan-by-hand-$$\n"
@@ -118,8 +121,10 @@ def _create(everything: list[ops.Operation], plan: Plan, texts: Mapping[str, str
     yield from (f"cat > {path} <<'END_OF_FILE'\n{text}END_OF_FILE\n" for path, text in texts.items())
     if len(groups) == 1 and "" in dict(plan.cgroups):
         yield f"export GROUP={groups[0]}\n"
-    yield f'clean() {{ rm -rf "$place"; for g in {" ".join(groups)}; do rmdir $g 2>/dev/null || :; done; }}\n'
+    yield f'clean() {{ rm -rf "$place"; for g in {" ".join(groups)}; do rmdir $g 2>/dev/null || :; done; {undo}}}\n'
     yield "trap clean EXIT; trap 'exit 130' INT TERM\n\n"
+    if network:
+        yield f"# The network: what it can reach.\nnetns=$name undo=\nexport netns\n{network}\n"
     yield _files(everything)
     yield "\n# Control groups: what the container may use.\n"
     yield from _lines(op for op in everything if isinstance(op, _GROUP) and _is_own(op, groups))

@@ -1,0 +1,93 @@
+"""--explain of a container on a network: its steps, and a script that makes the same network without sampan."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+from support.sampan import Sampan
+
+LOOK = "ip address; ip route; ip -6 route; cd /proc/sys/net; cat ipv4/ip_default_ttl ipv6/conf/eth0/disable_ipv6"
+CONTAINER = ["--network", "bridge", "--sysctl", "net.ipv4.ip_default_ttl=33", "busybox", "sh", "-c", LOOK]
+
+
+def run(script: Path) -> str:
+    done = subprocess.run(
+        ["sh", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def without_indexes(text: str) -> str:
+    return re.sub(r"^\d+: (\w+)(@if\d+)?", r"\1", text, flags=re.MULTILINE)
+
+
+def said_by(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def everything() -> tuple[list[str], str, str]:
+    """Return the names of the host's links, its firewall and its network namespaces."""
+    links = [line.split()[0] for line in said_by("ip", "-br", "link").splitlines()]
+    return links, said_by("nft", "list", "ruleset"), said_by("ip", "netns", "list")
+
+
+def test_each_step_of_the_network_is_said_with_its_command_time_and_manual_page(sampan: Sampan) -> None:
+    said = sampan("run", "--explain", "--rm", *CONTAINER).err
+
+    for words in (
+        "make a network namespace",
+        'ip netns add "$netns"',
+        "type veth peer name eth0",
+        "address replace 172.17.0.2/16",
+        "route replace 0.0.0.0/0 via 172.17.0.1 dev eth0",
+        "set net/ipv4/ip_default_ttl to 33",
+        "ip-link(8)",
+    ):
+        assert words in said, words
+    assert re.search(r"^ *\d+\. give eth0 the address 172\.17\.0\.2/16 +\[\d+\.\d\d ms\]$", said, re.MULTILINE)
+
+
+def test_the_plan_of_a_container_that_does_not_run_takes_no_address(sampan: Sampan) -> None:
+    steps = [sampan("create", "--explain=json", *CONTAINER).json()["steps"] for _ in range(2)]
+
+    for each in steps:
+        assert any("address replace 172.17.0.2/16" in step["shell"] for step in each)
+        assert any("nft" in step["shell"] for step in each)
+
+
+def test_the_script_makes_the_same_network_and_leaves_nothing(sampan: Sampan, tmp_path: Path) -> None:
+    ours = sampan("run", "--rm", *CONTAINER).out
+    script = tmp_path / "by-hand.sh"
+    script.write_text(sampan("run", "--explain=sh", *CONTAINER).out)
+    before = everything()
+
+    made = run(script)
+
+    assert without_indexes(made) == without_indexes(ours)
+    assert everything() == before
+
+
+def test_the_script_brings_bridge_and_firewall_along_where_they_are_not_there(sampan: Sampan, tmp_path: Path) -> None:
+    ours = sampan("run", "--rm", *CONTAINER).out
+    script = tmp_path / "by-hand.sh"
+    script.write_text(sampan("run", "--explain=sh", *CONTAINER).out)
+    (bridge,) = set(re.findall(r"master (sp\w+)", script.read_text()))
+    (table,) = set(re.findall(r"nft list table inet ([\w-]+)", script.read_text()))
+
+    there = f"nft list table inet {table}; ip -br link show {bridge}"
+    elsewhere = f"ip link set lo up; sh {script} && ! {{ {there}; }} 2>/dev/null && ip -br link"
+    done = subprocess.run(["unshare", "--net", "sh", "-c", elsewhere], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    made, left = done.stdout.rsplit("lo ", 1)
+    assert without_indexes(made) == without_indexes(ours)
+    assert left.count("\n") == 1
