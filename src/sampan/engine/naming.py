@@ -39,6 +39,12 @@ class Listening:
     def __init__(self, sockets: tuple[socket.socket, ...] = ()) -> None:
         self.sockets = sockets
 
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """Their ports, UDP and TCP."""
+        udp, tcp = (each.getsockname()[1] for each in self.sockets)
+        return udp, tcp
+
     def close(self) -> None:
         """Close the server's copies."""
         for each in self.sockets:
@@ -54,8 +60,7 @@ def listen(core: Core, container: Container, namespace: Namespace) -> Listening:
 def _listen(core: Core, namespace: Namespace) -> Listening:
     listening = Listening(namespace.call(_bind))
     try:
-        udp, tcp = (sock.getsockname()[1] for sock in listening.sockets)
-        core.firewall.redirect_names(namespace, udp, tcp)
+        core.firewall.redirect_names(namespace, *listening.numbers)
     except BaseException:
         listening.close()
         raise

@@ -20,6 +20,7 @@ import msgspec
 from sampan.engine import endpoints, naming, ports
 from sampan.errors import NotPermitted, SampanError, Unsupported, doing
 from sampan.network import firewall_plan, host, plan
+from sampan.network.firewall_ops import RedirectNames
 from sampan.network.namespace import Namespace
 from sampan.network.ops import NewNamespace
 from sampan.network.perform import perform
@@ -77,7 +78,10 @@ class Sandbox:
         self._say(NewNamespace(), start)
         for network, steps in self.links():
             self._attach(network, steps, self._namespace)
+        start = time.perf_counter_ns()
         self._listening = naming.listen(self._core, self._container, self._namespace)
+        if self._listening.sockets:
+            self._say(RedirectNames(*self._listening.numbers), start)
         self._publish()
         self._connected = True
         self._tell("connect")
