@@ -319,7 +319,7 @@ def test_another_containers_namespace(sampan: Sampan, flag: str, name: str) -> N
 def test_without_a_network_there_is_only_a_loopback_that_works(sampan: Sampan) -> None:
     script = "ls /sys/class/net; (echo hi | nc -l -p 80 127.0.0.1 &) ; sleep 0.2; nc -w 1 127.0.0.1 80 </dev/null"
 
-    assert sh(sampan, script).split() == ["lo", "hi"]
+    assert sh(sampan, script, "--network", "none").split() == ["lo", "hi"]
 
 
 def test_detach_keys_and_other_flags_are_kept_in_the_configuration(sampan: Sampan) -> None:

@@ -189,7 +189,7 @@ def test_inspect_has_dockers_shape_and_templates(web: Sampan) -> None:
 
     assert found["Name"] == "/web"
     assert found["State"]["Status"] == "running"
-    assert found["HostConfig"]["NetworkMode"] == "none"
+    assert found["HostConfig"]["NetworkMode"] == "bridge"
     assert web("inspect", "-f", "{{.State.Status}} {{json .Config.Cmd}}", "web").line.startswith('running ["sh","-c",')
     assert web("inspect", "--format", "{{range .Config.Env}}{{println .}}{{end}}", "web").lines == ["A=b", ""]
     assert {
@@ -276,8 +276,6 @@ def test_cp_and_others_not_built_yet_say_so(web: Sampan) -> None:
         assert "unsupported" in web.fails(125, verb, "web").err
 
 
-@pytest.mark.parametrize(
-    "flag", [["-p", "8080:80"], ["--gpus", "all"], ["--restart", "always"], ["--network", "bridge"]]
-)
+@pytest.mark.parametrize("flag", [["-p", "8080:80"], ["--gpus", "all"], ["--restart", "always"]])
 def test_a_flag_that_is_not_built_yet_is_refused(sampan: Sampan, flag: list[str]) -> None:
     assert "unsupported" in sampan.fails(125, "run", *flag, "busybox", "true").err

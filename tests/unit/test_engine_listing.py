@@ -56,7 +56,7 @@ def core(tmp_path: Path) -> Iterator[Core]:
             ("fourth", "sha256:other", State(), {}),
         ]
     ):
-        body = completed(Labels=labels)
+        body = completed({"NetworkMode": "none"}, Labels=labels)
         one = Container(f"{number}{name}", name, number * SECOND, (image, "img"), body, state)
         one.mounts = (Wanted(type="volume", name=f"v{number}", target="/data"),)
         found.registry.add(one)

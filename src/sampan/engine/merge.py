@@ -9,6 +9,7 @@ import msgspec
 from sampan.engine.security import MASKED_PATHS, READONLY_PATHS
 from sampan.errors import InvalidInput
 from sampan.spec.docker import ContainerCreate, HostConfig, LogConfig, RestartPolicy
+from sampan.spec.network import DEFAULT
 from sampan.units import parse_signal
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _complete_host(host_config: HostConfig) -> HostConfig:
     swap = host_config.memory_swap or (2 * host_config.memory if host_config.memory > 0 else 0)
     return msgspec.structs.replace(
         host_config,
-        network_mode="none" if host_config.network_mode in ("", "default") else host_config.network_mode,
+        network_mode=DEFAULT if host_config.network_mode in ("", "default") else host_config.network_mode,
         ipc_mode=host_config.ipc_mode or "private",
         cgroupns_mode=host_config.cgroupns_mode or ("host" if privileged else "private"),
         shm_size=host_config.shm_size or SHM_BYTES,
