@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -329,15 +330,36 @@ def test_a_flood_of_questions_leaves_log_attach_and_other_answers_their_turns(wo
     with serving(lambda _data, _transport: []):  # a server that never answers
         floods.start()
         try:
-            until(lambda: names.ask("web", timeout_s=1), "an answer")
+            until(lambda: netns.inside(lambda: _answers(names.ports[0])), "an answer", timeout_s=30)
             assert link.ask(m.Hello()).phase == "running"
             names.container.execute("echo", "still there")
             assert link.event(m.ExecExited).exit_code == 0
-            assert private_kib(names.container.shim_pid) < 4 * 1024
+            assert private_kib(names.container.shim_pid) < 6 * 1024
             assert len(os.listdir(f"/proc/{names.container.shim_pid}/fd")) < 400
         finally:
             stop.set()
             floods.join()
+
+
+def test_more_questions_than_may_be_asked_at_once_are_asked_one_after_the_other(world, netns):
+    names = Answering(world, netns, files=())
+
+    def answers(data, transport):
+        time.sleep(0.002)
+        return says("192.0.2.7")(data, transport)
+
+    def ask_many():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(20)
+            sock.connect(("127.0.0.11", names.ports[0]))
+            for start in range(0, 400, 40):
+                for number in range(start, start + 40):
+                    sock.send(query("example.org", id=number))
+                time.sleep(0.01)
+            return {sock.recv(4096)[:4].hex() for _ in range(400)}
+
+    with serving(answers):
+        assert netns.inside(ask_many) == {f"{number:04x}8180" for number in range(400)}
 
 
 def test_many_conversations_are_answered_a_few_kept_and_nonsense_ends(world, netns):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 from sampan.network import dns, resolvconf
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
 
     from sampan.supervise.loop import Loop
 
-_PENDING = 256
+_PENDING = 256  # each has a socket
+_WAITING = 512
+_PATIENCE_S = 4.0
 _STEP_S = 1.5  # three of them are less than the 5 s after which resolvers ask us again
 _TRIES = 3
 _TICK_S = 0.25
 _SILENT_S = 30.0
 _READS = 8
+_BEGINS = 16
 _PIECE = 1 << 14
 _PORT = 53
 _HOST_FILE = "/etc/resolv.conf"
@@ -52,6 +56,10 @@ class _Question:
         self.until = 0.0
         self.out = b""
         self.read = bytearray()
+
+    def fail(self) -> None:
+        """Answer that no server has an answer: with what one of them said, if it did."""
+        self.reply(self.last or dns.answer(self.query, code=dns.SERVER_FAILURE))
 
 
 class HostServers:
@@ -84,27 +92,36 @@ class Forwarder:
         self._loop = loop
         self._servers = servers
         self._open_socket = open_socket
-        self._questions: dict[_Question, None] = {}  # the oldest first
+        self._questions: dict[_Question, None] = {}  # that a server was asked, the oldest first
+        self._waiting: deque[_Question] = deque()  # for one of those to be answered
         self._silent: dict[str, float] = {}
         self._ticking = False
 
     def ask(self, query: dns.Query, data: bytes, reply: Callable[[bytes], None], *, stream: bool) -> None:
         """Have `reply` called once: with a server's answer, or one that says failure."""
-        if len(self._questions) >= _PENDING:
-            self._finish(next(iter(self._questions)))
         question = _Question(query, data, reply, stream=stream)
-        question.left = self._order()
-        self._questions[question] = None
-        self._next(question)
+        if len(self._questions) < _PENDING:
+            self._begin(question)
+        elif len(self._waiting) < _WAITING:
+            question.until = time.monotonic() + _PATIENCE_S
+            self._waiting.append(question)
+        else:
+            question.fail()
         if self._questions and not self._ticking:
             self._ticking = True
             self._loop.call_later(_TICK_S, self._tick)
+
+    def _begin(self, question: _Question) -> None:
+        question.left = self._order()
+        self._questions[question] = None
+        self._next(question)
 
     def close(self) -> None:
         """Forget all questions."""
         for question in self._questions:
             self._close(question)
         self._questions.clear()
+        self._waiting.clear()
 
     def _order(self) -> list[str]:
         """Return whom to ask, those last that did not answer lately."""
@@ -222,7 +239,16 @@ class Forwarder:
     def _finish(self, question: _Question, data: bytes | None = None) -> None:
         self._close(question)
         self._questions.pop(question, None)
-        question.reply(data or question.last or dns.answer(question.query, code=dns.SERVER_FAILURE))
+        if data:
+            question.reply(data)
+        else:
+            question.fail()
+        if self._waiting:
+            self._loop.call_later(0, self._begin_waiting)
+
+    def _begin_waiting(self) -> None:
+        for _ in range(min(_BEGINS, len(self._waiting), _PENDING - len(self._questions))):
+            self._begin(self._waiting.popleft())
 
     def _close(self, question: _Question) -> None:
         if question.sock:
@@ -237,7 +263,9 @@ class Forwarder:
             if now >= question.until and question in self._questions:
                 self._silent[question.server] = now
                 self._next(question)
-        self._ticking = bool(self._questions)
+        while self._waiting and now >= self._waiting[0].until:
+            self._waiting.popleft().fail()
+        self._ticking = bool(self._questions or self._waiting)
         if self._ticking:
             self._loop.call_later(_TICK_S, self._tick)
 
