@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from sampan.engine import networks
 from sampan.errors import SampanError
 from sampan.supervise import messages
 from sampan.supervise.start import replace_keeper
@@ -97,6 +98,7 @@ class Idle:
 
     def end(self, *, hold: bool) -> None:
         """End the server, and with it the keeper unless it is to `hold` the socket; containers run on."""
+        networks.rest(self._core)
         keeper = self._core.keeper
         if keeper is not None:
             keeper.post(messages.Leave(hold=hold)).wait_quietly(_ANSWER_S)

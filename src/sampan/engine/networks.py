@@ -219,6 +219,21 @@ def _keep(core: Core, container: Container, places: Mapping[str, docker.Endpoint
 # --------------------------------------------------------------------------------------------------------- repair
 
 
+def rest(core: Core) -> None:
+    """Leave nothing of networks on the host while no container is on one: the next that is has them made again."""
+    try:
+        names = {link.name for link in host.links(core.instance)}
+        if not names or any(container.sandbox for container in core.registry):
+            return
+        for network in core.networks:
+            if network.link in names:
+                core.networks.is_down(network)
+                perform(plan.bridge_down(network))
+        core.firewall.forget_all()
+    except (SampanError, OSError) as e:
+        print(f"sampan: can't take down the networks: {e}", file=sys.stderr, flush=True)
+
+
 def repair(core: Core) -> None:
     """Leave what running containers have, and nothing of those that ended while no server was there.
 

@@ -39,6 +39,14 @@ _LOST = frozenset({errno.ENOENT, errno.EEXIST, errno.EBUSY})
 _NONE = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT})
 """What it says where it has no nftables."""
 
+_LACKS = frozenset({errno.ENOENT, errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT})
+"""What it says of expressions that it wasn't built with, and of NAT in an inet table before Linux 5.2."""
+
+_NEEDS = (
+    "networks need Linux 5.2 or newer with CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT, CONFIG_NFT_MASQ and "
+    "CONFIG_NFT_FIB_INET; without them there are --network host, none and container:NAME"
+)
+
 
 class Firewall:
     """The table of one instance and what belongs to it. Every method is atomic and idempotent; any thread may call it.
@@ -54,7 +62,7 @@ class Firewall:
         self._netlink: Nfnetlink | None = None
         self._switches = Switches(record)
         self._networks: dict[str, Network] = {}
-        self._wanted: Contents | None = None  # None: not looked at yet
+        self._wanted: Contents | None = None  # None: neither synced nor changed yet
         self._watch: Watch | None = None
 
     def sync(
@@ -131,7 +139,7 @@ class Firewall:
         """Look whether all is still there, and whether others drop what is forwarded; put right what isn't so."""
         with self._lock, doing("can't put the firewall right"):
             if self._networks:
-                self._repair(self._contents())
+                self._repair(self._wanted or {})
                 self._settle()
 
     def forget_all(self) -> None:
@@ -169,7 +177,9 @@ class Firewall:
     # With the lock held
 
     def _add(self, elements: Sequence[Element]) -> None:
-        wanted = self._contents()
+        if self._wanted is None:  # nothing that a server before this one left is wanted
+            self._repair({})
+        wanted = self._wanted or {}
         taken = plan.taken(elements, wanted)
         if taken is not None:
             raise Conflict(f"port {taken.key[-1]}/{taken.key[-2]} leads to {':'.join(taken.data)} already")
@@ -177,7 +187,7 @@ class Firewall:
         self._change((), new, {**wanted, **plan.contents(new)})
 
     def _remove(self, elements: Sequence[Element]) -> tuple[Element, ...]:
-        wanted = self._contents()
+        wanted = self._wanted or {}
         gone = tuple(e for e in elements if wanted.get((e.set, e.key)) == e.data)
         keys = {(e.set, e.key) for e in gone}
         self._change(gone, (), {key: data for key, data in wanted.items() if key not in keys})
@@ -200,13 +210,18 @@ class Firewall:
         if found is not None:
             self._commit(plan.change(self.instance, *plan.difference(wanted, found)))
         else:
-            try:
-                self._commit(plan.whole(self.instance, wanted))
-            except NetlinkError as e:
-                if e.errno != errno.EEXIST:
-                    raise
-                self._commit(plan.whole(self.instance, wanted, anew=True))
+            self._make(wanted)
         self._wanted = wanted
+
+    def _make(self, wanted: Contents) -> None:
+        try:
+            self._commit(plan.whole(self.instance, wanted))
+        except NetlinkError as e:
+            if e.errno in _LACKS:
+                raise Unsupported(f"this kernel's nftables lacks something: {e}", _NEEDS) from e
+            if e.errno != errno.EEXIST:
+                raise
+            self._commit(plan.whole(self.instance, wanted, anew=True))
 
     def _surroundings(self) -> Contents:
         return {key: data for key, data in (self._wanted or {}).items() if key[0] in plan.SURROUNDINGS}
@@ -220,15 +235,10 @@ class Firewall:
         alone = [] if others.forwarding else [v for v in self._switches.forwarding() if not legacy.in_use(v)]
         wanted = plan.contents(plan.surroundings(marked, alone))
         change = plan.difference(wanted, self._surroundings())
-        self._change(*change, {**plan.without_surroundings(self._contents()), **wanted})
+        self._change(*change, {**plan.without_surroundings(self._wanted or {}), **wanted})
         perform.open_others(self._socket(), self.table)
         gates.put(self._socket(), others.gates, self.table)
         legacy.put(old, self.table)
-
-    def _contents(self) -> Contents:
-        if self._wanted is None:
-            self._wanted = perform.find(self._socket(), self.table) or {}
-        return self._wanted
 
     def _commit(self, operations: Iterable[FirewallOperation]) -> None:
         perform.commit(self._socket(), operations)
@@ -273,11 +283,7 @@ class Enterable(Protocol):
 
 def _no_nftables() -> Unsupported:
     only = " (it has iptables' older kind only)" if any(map(legacy.in_use, ("ipv4", "ipv6"))) else ""
-    return Unsupported(
-        f"this host's kernel has no nftables{only}",
-        "networks need Linux 5.2 or newer with CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT, CONFIG_NFT_MASQ and "
-        "CONFIG_NFT_FIB_INET; without them there are --network host, none and container:NAME",
-    )
+    return Unsupported(f"this host's kernel has no nftables{only}", _NEEDS)
 
 
 def _ports(ports: Sequence[PublishedPort]) -> str:
