@@ -237,7 +237,7 @@ def test_the_redirection_as_text_makes_the_same(container: Namespace, record: st
         ours.redirect_names(container, 40053, 40054)
     made = run("nft", "list", "ruleset", namespace=container)
 
-    text = RedirectNames(40053, 40054, anew=True).shell().replace("nsenter --net -t $pid ", "")
+    _, _, text = RedirectNames(40053, 40054, anew=True).shell().partition('nsenter --net="/run/netns/$netns" ')
     run("sh", "-c", text, namespace=container)
 
     assert run("nft", "list", "ruleset", namespace=container) == made
