@@ -23,6 +23,7 @@ def prepared(sampan: Sampan, busybox_tar: Path) -> Iterator[Sampan]:
     """Give each transcript an instance whose only image is busybox, and busybox back to the next."""
     yield sampan
     sampan.remove_everything()
+    sampan("network", "prune", "-f")
     for id in sampan("images", "-aq", "--no-trunc", "-f", "readonly=false").lines:
         sampan("rmi", "-f", id, check=False)
     sampan("import", busybox_tar, "busybox")

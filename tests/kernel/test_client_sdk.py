@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sampan import __version__, errors
-from sampan.client import Client, ProgramFailed, wire
+from sampan.client import Client, ProgramFailed, endpoint, wire
 from support.registry import Registry
 from support.sampan import Sampan, wait_until
 
@@ -354,3 +354,45 @@ def test_a_commit_by_the_api_completes_the_configuration_it_is_given(client: Cli
     assert config.labels == {"a": "b"}
     assert client.images.get("mine:2").id == made["Id"]
     assert "epoch" in str(said["message"])
+
+
+def test_containers_on_a_network_know_one_another_by_name(client: Client) -> None:
+    serve = ["httpd", "-f", "-p", "80", "-h", "/etc"]
+
+    with client.networks.create("back", subnets=["10.214.0.0/24"], options={"com.docker.network.driver.mtu": "1400"}):
+        settings = {"back": endpoint(ipv4_address="10.214.0.9", aliases=["alias"])}
+        with client.containers.run("busybox", serve, detach=True, name="web", networks=settings):
+            for name in ("web", "alias", "10.214.0.9"):
+                read = client.containers.run(
+                    "busybox", ["wget", "-q", "-O", "-", f"http://{name}/passwd"], network="back"
+                )
+                assert read.stdout.startswith(b"root:")
+    assert client.networks.list(filters={"name": "back"}) == []
+
+
+def test_a_network_is_asked_for_by_name_and_tells_who_is_on_it(client: Client) -> None:
+    with client.networks.create("back", labels={"a": "b"}) as back, client.networks.create("front") as front:
+        with client.containers.run("busybox", ["sleep", "100"], detach=True, networks=["back", "front"]) as container:
+            assert client.networks.get("back").id == back.id
+            assert [*back.containers] == [container.id]
+            assert [*container.attributes.network_settings.networks] == ["back", "front"]
+            with pytest.raises(errors.NotPermitted, match="has active endpoints"):
+                back.remove()
+
+            front.disconnect(container)
+            assert not front.containers
+            front.connect(container.id)
+            assert [*front.containers] == [container.id]
+        assert client.networks.prune(filters={"label": "a=b"}).networks_deleted == ("back",)
+    with pytest.raises(errors.NotFound, match="network back not found"):
+        client.networks.get("back")
+
+
+def test_a_network_that_can_not_be_is_an_error_and_leaves_nothing(client: Client) -> None:
+    with client.networks.create("back", subnets=["10.214.0.0/24"]):
+        for arguments in ({"subnets": ["10.214"]}, {"subnets": ["10.214.0.0/25"]}, {"driver": "nosuch"}):
+            with pytest.raises(errors.SampanError):
+                client.networks.create("other", **arguments)
+        with pytest.raises(errors.Conflict, match="network with name back already exists"):
+            client.networks.create("back")
+    assert [network.name for network in client.networks.list(filters={"type": "custom"})] == []

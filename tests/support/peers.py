@@ -49,9 +49,10 @@ class Docker:
         return Registry(directory, within)
 
     def remove_everything(self) -> None:
-        """Remove all containers with their volumes, and all images."""
+        """Remove all containers with their volumes, all networks and all images."""
         if names := self("ps", "-aq").out.split():
             self("rm", "-f", "-v", *names, timeout=600)
+        self("network", "prune", "-f")
         for image in self("images", "-aq").out.split():
             self("rmi", "-f", image)
 

@@ -28,6 +28,10 @@ from support.sampan import Result
 GOLDENS = Path(__file__).resolve().parents[1] / "goldens" / "docker"
 
 
+BRIDGED = ("network-containers", "networks", "published-ports")
+"""Transcripts that need a dockerd that makes networks."""
+
+
 class Entry(NamedTuple):
     """One command line and the normalised text of its outcome."""
 

@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.client.containers import Container, ExecResult, ProgramFailed, RunOptions, RunResult
     from sampan.client.images import Image
+    from sampan.client.networks import Network, endpoint
     from sampan.client.sdk import Client
     from sampan.client.streams import Stream
 
@@ -18,13 +19,26 @@ _FROM = {
     "Container": "containers",
     "ExecResult": "containers",
     "Image": "images",
+    "Network": "networks",
     "ProgramFailed": "containers",
     "RunOptions": "containers",
     "RunResult": "containers",
     "Stream": "streams",
+    "endpoint": "networks",
 }
 
-__all__ = ["Client", "Container", "ExecResult", "Image", "ProgramFailed", "RunOptions", "RunResult", "Stream"]
+__all__ = [
+    "Client",
+    "Container",
+    "ExecResult",
+    "Image",
+    "Network",
+    "ProgramFailed",
+    "RunOptions",
+    "RunResult",
+    "Stream",
+    "endpoint",
+]
 
 
 def __getattr__(name: str) -> object:

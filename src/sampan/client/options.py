@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypedDict
 
 from sampan.errors import InvalidInput
@@ -9,7 +10,7 @@ from sampan.spec import docker
 from sampan.units import parse_bytes, parse_cpus, parse_port
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 
 class RunOptions(TypedDict, total=False):
@@ -37,8 +38,18 @@ class RunOptions(TypedDict, total=False):
     read_only: bool
     shm_size: int | str
     network: str
+    """A network, or none, host, container:NAME."""
+    networks: Mapping[str, docker.EndpointSettings | None] | Sequence[str]
+    """Several, and what is asked of each (see `client.endpoint`); the first is `network` if that is not given."""
     ports: Sequence[str]
     """Published, "8080:80", "127.0.0.1:8080:80/udp"; "80" alone: at any port of the host."""
+    publish_all_ports: bool
+    links: Sequence[str]
+    dns: Sequence[str]
+    dns_options: Sequence[str]
+    dns_search: Sequence[str]
+    extra_hosts: Sequence[str]
+    """Lines of /etc/hosts, "name:address"."""
     pid: str
     ipc: str
     uts: str
@@ -88,6 +99,21 @@ def body(image: str, command: str | Sequence[str] | None, options: RunOptions) -
         stop_timeout=options.get("stop_timeout"),
         exposed_ports={port: {} for port in bindings(options.get("ports")) or ()} or None,
         host_config=_host_config(options),
+        networking_config=_networks(options),
+    )
+
+
+def _networks(options: RunOptions) -> docker.NetworkingConfig | None:
+    given = options.get("networks", ())
+    if isinstance(given, str):
+        raise InvalidInput(f"can't use {given!r}: a list of networks is wanted, not a string")
+    settings = dict(given) if isinstance(given, Mapping) else dict.fromkeys(given)
+    if not settings:
+        return None
+    if options.get("network"):
+        settings = {options["network"]: settings.pop(options["network"], None), **settings}
+    return docker.NetworkingConfig(
+        endpoints_config={name: each or docker.EndpointSettings() for name, each in settings.items()}
     )
 
 
@@ -100,8 +126,14 @@ def _host_config(options: RunOptions) -> docker.HostConfig:
         shm_size=_bytes(options.get("shm_size", 0)),
         group_add=_strings(options.get("group_add")),
         init=options.get("init"),
-        network_mode=options.get("network", ""),
+        network_mode=options.get("network", "") or next(iter(options.get("networks", ())), ""),
         port_bindings=bindings(options.get("ports")),
+        publish_all_ports=options.get("publish_all_ports", False),
+        links=_strings(options.get("links")),
+        dns=_strings(options.get("dns")),
+        dns_options=_strings(options.get("dns_options")),
+        dns_search=_strings(options.get("dns_search")),
+        extra_hosts=_strings(options.get("extra_hosts")),
         pid_mode=options.get("pid", ""),
         ipc_mode=options.get("ipc", ""),
         uts_mode=options.get("uts", ""),

@@ -13,6 +13,7 @@ from sampan import dirs
 from sampan.client import start, wire
 from sampan.client.containers import Containers
 from sampan.client.images import Images
+from sampan.client.networks import Networks
 from sampan.errors import Failed, InvalidInput
 from sampan.spec import docker
 from sampan.units import parse_time
@@ -42,6 +43,8 @@ class Client:
         """Run, create, find and list containers."""
         self.images = Images(self._api)
         """Pull, load, import, find and list images."""
+        self.networks = Networks(self._api)
+        """Create, find and list networks."""
 
     def __enter__(self) -> Self:
         return self

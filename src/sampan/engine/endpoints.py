@@ -28,6 +28,9 @@ _INTERFACE_NAME = "com.docker.network.endpoint.ifname"
 _PREFIX = "com.docker.network.container_iface_prefix"
 _DRIVER_OPTS = (_INTERFACE_NAME, "com.docker.network.endpoint.sysctls")
 
+_NO_ADDRESS = "user specified IP address is supported on user defined networks only"
+_NO_ALIAS = "network-scoped alias is supported only for containers in user defined networks"
+
 Places = dict[str, EndpointSettings]
 """Settings by the network's name, in the order in which the container gets its interfaces."""
 
@@ -68,8 +71,12 @@ def _check_no_networks(mode: str, given: Mapping[str, EndpointSettings]) -> None
             f"leave out one or the other: a network's containers don't have --network {mode}",
         )
     for settings in given.values():
-        if settings.aliases or settings.ipam_config or settings.mac_address:
-            raise InvalidInput(f"conflicting options: an address or alias, and network {mode}")
+        if settings.ipam_config:
+            raise _wrong_settings([_NO_ADDRESS])
+        if settings.aliases:
+            raise _wrong_settings([_NO_ALIAS])
+        if settings.mac_address:
+            raise InvalidInput("conflicting options: mac-address and the network mode", "leave one of them out")
 
 
 def _resolved(networks: Networks, mode: str, given: Mapping[str, EndpointSettings]) -> Places:
@@ -116,12 +123,16 @@ def check(network: Network, settings: EndpointSettings) -> None:
         if name == _INTERFACE_NAME and (not _INTERFACE.fullmatch(value) or value in ("lo", ".", "..")):
             wrong.append(f"invalid interface name {value[:40]!r}")
     if wrong:
-        raise InvalidInput("invalid endpoint settings:\n" + "\n".join(wrong))
+        raise _wrong_settings(wrong)
+
+
+def _wrong_settings(wrong: list[str]) -> InvalidInput:
+    return InvalidInput("invalid endpoint settings:\n" + "\n".join(wrong))
 
 
 def _wrong_names(network: Network, settings: EndpointSettings) -> Iterable[str]:
     if network.default and settings.aliases:
-        yield "network-scoped alias is supported only for containers in user defined networks"
+        yield _NO_ALIAS
     for alias in settings.aliases or ():
         if not _ALIAS.fullmatch(alias):
             yield f"invalid alias {alias[:80]!r}"
@@ -132,7 +143,7 @@ def _wrong_addresses(network: Network, settings: EndpointSettings) -> Iterable[s
     if asked is None:
         return
     if network.default and (asked.ipv4_address or asked.ipv6_address):
-        yield "user specified IP address is supported on user defined networks only"
+        yield _NO_ADDRESS
     for version, text in ((4, asked.ipv4_address), (6, asked.ipv6_address)):
         if not text:
             continue

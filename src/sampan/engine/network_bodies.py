@@ -70,7 +70,7 @@ def passing(networks: Iterable[Network], used: frozenset[str], filters: Filters)
     found = [network for network in networks if all(_passes(network, *each) for each in filters.items())]
     if dangling is None:
         return found
-    return [network for network in found if not network.predefined and (network.id not in used) is dangling]
+    return [network for network in found if (not network.predefined and network.id not in used) is dangling]
 
 
 def _passes(network: Network, name: str, values: tuple[str, ...]) -> bool:
@@ -80,7 +80,7 @@ def _passes(network: Network, name: str, values: tuple[str, ...]) -> bool:
         case "driver":
             return network.driver in values
         case "id":
-            return any(network.id.startswith(value) for value in values)
+            return any(search(value, network.id) for value in values)
         case "name":
             return any(search(value, network.name) for value in values)
         case "scope":

@@ -72,7 +72,7 @@ def default_network(given: Surroundings) -> Network:
 
 def check(body: docker.NetworkCreate) -> Driver:
     """Raise for what needs no look at other networks; return the driver."""
-    if body.name in PREDEFINED:
+    if body.name in (*PREDEFINED, "default"):
         raise NotPermitted(f"operation is not permitted on predefined {body.name} network ", "choose another name")
     if not body.name.strip():
         raise InvalidInput("invalid name: name is empty")

@@ -54,9 +54,12 @@ def _wrong(given: Subnet, *, ipv6: bool) -> Iterator[str]:
         yield from _wrong_range(given.ip_range, net)
     if given.gateway and (why := _wrong_address(given.gateway, net)):
         yield f"invalid gateway {given.gateway}: {why}"
+        return
     for name, address in given.auxiliary.items():
         if why := _wrong_address(address, net):
             yield f"invalid auxiliary address {name}: {why}"
+        elif given.gateway and ipaddress.ip_address(address) == ipaddress.ip_address(given.gateway):
+            yield f"failed to allocate gateway ({given.gateway}): Address already in use: it is the auxiliary {name}"
 
 
 def _wrong_range(text: str, net: Net) -> Iterator[str]:
