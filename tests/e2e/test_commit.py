@@ -284,6 +284,18 @@ def test_who_is_paused_stays_paused(sampan: Sampan) -> None:
     assert sampan("run", "--rm", "mine:1", "ls", "/mark").line == "/mark"
 
 
+def test_it_goes_on_though_all_that_could_thaw_it_is_killed(web: Sampan) -> None:
+    pids = [web.info("KeeperPid"), web.info("ServerPid"), web.shim_pid("one")]
+    with begun(web) as commit:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        assert commit.wait(60) != 0
+
+    wait_until(lambda: status(web, "one") == "running")
+    assert web("exec", "one", "echo", "on").line == "on"
+    assert "mine" not in web("images").out
+
+
 def test_it_is_killed_during_it_at_once_and_removed_after_it(web: Sampan) -> None:
     with begun(web) as commit:
         web("kill", "one")

@@ -45,7 +45,8 @@ def test_a_list_is_made_annotated_pushed_and_forgotten(sampan: Sampan, registry:
     assert sampan("manifest", "create", name, amd).line == f"Created manifest list {name}"
     assert "no --amend flag" in sampan.fails(1, "manifest", "create", name, arm).err
     sampan("manifest", "create", "--amend", "--annotation", "of=list", name, arm)
-    sampan("manifest", "annotate", name, arm, "--variant", "v9", "--annotation", "of=image", "--os-features", "a,b")
+    sampan("manifest", "annotate", name, arm, "--annotation", "of=image", "--os-features", "a,b")
+    sampan("manifest", "annotate", name, f"docker://{arm}", "--variant", "v9")
     local = sampan.json("manifest", "inspect", name)
     digest = sampan("manifest", "push", "--purge", name).lines[-1]
 

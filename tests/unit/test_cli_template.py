@@ -64,6 +64,25 @@ def test_a_template_gives(template, text):
 
 
 @pytest.mark.parametrize(
+    "template",
+    [
+        "{{$x}}",
+        "{{$x.Name}}",
+        '{{printf "%v" $x}}',
+        "{{(index $x 1)}}",
+        "{{with $x := 1}}{{$x}}{{end}}{{$x}}",
+        "{{range $i, $x := .List}}{{$i}}{{end}}{{$x}}",
+        "{{if 1}}{{$x := 1}}{{end}}{{$x}}",
+        '{{$x := 1}}{{define "a"}}{{$x}}{{end}}',
+        '{{define "a"}}{{$x := 1}}{{end}}{{$x}}',
+    ],
+)
+def test_a_variable_that_there_is_not_is_found_when_the_template_is_parsed(template):
+    with pytest.raises(TemplateError, match=r'^template: :1: undefined variable "\$x"$'):
+        Template(template)
+
+
+@pytest.mark.parametrize(
     ("template", "message"),
     [
         ("{{", "template: :1: unclosed action"),

@@ -236,6 +236,7 @@ class _Parser:
         self.pieces = pieces(source)
         self.at = 0
         self.loops = 0
+        self.known = ["$"]  # variables, at this place
         self.named: dict[str, list[Node]] = {}
 
     def parse(self) -> tuple[list[Node], dict[str, list[Node]]]:
@@ -274,6 +275,12 @@ class _Parser:
         return nodes, None
 
     def _block(self, kind: str, tokens: list[Token]) -> Node:
+        known = len(self.known)
+        node = self._branches(kind, tokens)
+        del self.known[known:]
+        return node
+
+    def _branches(self, kind: str, tokens: list[Token]) -> Node:
         node = Node(kind, pipe=self._pipe(tokens, kind))
         self.loops += kind == "range"
         node.body, ending = self._list()
@@ -306,8 +313,9 @@ class _Parser:
     def _define(self, name: str, word: str) -> None:
         """Parse a body up to its end. One that says nothing may be defined again, as in Go."""
         loops, self.loops = self.loops, 0
+        known, self.known = self.known, ["$"]
         body, ending = self._list()
-        self.loops = loops
+        self.loops, self.known = loops, known
         if not ending:
             raise fail(self.source, len(self.source), "unexpected EOF")
         if ending[0] == "else":
@@ -322,7 +330,7 @@ class _Parser:
     def _pipe(self, tokens: list[Token], context: str) -> Pipe:
         from sampan.cli.template_pipe import parse_pipe
 
-        return parse_pipe(self.source, tokens, context)
+        return parse_pipe(self.source, tokens, context, self.known)
 
 
 def _matters(tokens: list[Token], index: int) -> bool:

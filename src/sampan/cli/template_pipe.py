@@ -7,9 +7,12 @@ from sampan.cli.template_functions import FUNCTIONS
 from sampan.cli.template_values import Operand
 
 
-def parse_pipe(source: str, tokens: list[Token], context: str) -> Pipe:
-    """Parse a whole action's pipeline. `context` names the action in messages: `missing value for if`."""
-    reader = _Reader(source, tokens)
+def parse_pipe(source: str, tokens: list[Token], context: str, known: list[str]) -> Pipe:
+    """Parse a whole action's pipeline. `context` names the action in messages: `missing value for if`.
+
+    `known` has the variables there are; those that it declares are added.
+    """
+    reader = _Reader(source, tokens, known)
     pipe = reader.pipe(context, closing="")
     if reader.token:
         raise fail(source, reader.token.position, f"unexpected {_shown(reader.token)} in {context}")
@@ -21,9 +24,10 @@ def _shown(token: Token) -> str:
 
 
 class _Reader:
-    def __init__(self, source: str, tokens: list[Token]) -> None:
+    def __init__(self, source: str, tokens: list[Token], known: list[str]) -> None:
         self.source = source
         self.tokens = tokens
+        self.known = known
         self.index = 0
 
     @property
@@ -39,6 +43,7 @@ class _Reader:
         self.skip_space()
         start = self.token.position if self.token else 0
         variables, assign = self._declaration()
+        self.known += variables  # assigned ones, too: Go finds at execution that there are none; parse.go, pipeline
         commands: list[list[Operand]] = []
         while True:
             operands = self._command()
@@ -114,6 +119,8 @@ class _Reader:
             case ".":
                 return Operand("dot", token)
             case "variable":
+                if token.text not in self.known:
+                    raise fail(self.source, token.position, f'undefined variable "{token.text}"')
                 return Operand("variable", token)
             case "string" | "raw":
                 return Operand("constant", token, value=unescape(self.source, token))

@@ -281,7 +281,11 @@ def _document(known: ManifestList) -> Document:
 
 
 def _find(core: Core, known: ManifestList, image: str, name: str) -> Entry:
-    return known.find(image, image if is_digest(image) else core.reference(image).familiar(), name)
+    """Find an image by its digest, or by what it was added as."""
+    if is_digest(image):
+        return known.find(image, image, name)
+    bare = _location(core, image).name
+    return known.find(bare, core.reference(bare).familiar(), name)
 
 
 def _no_list(name: str) -> NotFound:
