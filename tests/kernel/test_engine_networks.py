@@ -6,7 +6,6 @@ import ipaddress
 import json
 import os
 import signal
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -54,8 +53,8 @@ def pings(sampan: Sampan, name: str, address: str) -> bool:
 
 
 def links(sampan: Sampan, kind: str = "") -> set[str]:
-    """The instance's links on the host."""
-    return {name for _, name in socket.if_nameindex() if name.startswith(f"sp{sampan.instance}{kind}")}
+    """The instance's links on the host, of a kind: b for bridges, v for veths."""
+    return {name for name in sampan.links() if name[10:].startswith(kind)}
 
 
 def test_containers_on_the_default_bridge_reach_each_other_and_the_host(sampan: Sampan) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -145,7 +146,12 @@ class Sampan:
             if directory.is_dir():
                 found += [f"directory {path}" for path in directory.iterdir()]
         found += [f"process {pid}: {text}" for pid, text in self.contained()]
+        found += [f"link {name}" for name in self.links() if name[10:11] in ("v", "m")]
         return found
+
+    def links(self) -> list[str]:
+        """The instance's links in this network namespace: sp, its id, and a letter: b for bridges, v for veths."""
+        return [name for _, name in socket.if_nameindex() if self.instance and name.startswith(f"sp{self.instance}")]
 
     def cgroups(self) -> list[str]:
         """The containers' control groups, of every hierarchy."""
@@ -199,6 +205,10 @@ class Sampan:
             ]:
                 for path in [*sorted((p for p in parent.rglob("*") if p.is_dir()), reverse=True), parent]:
                     wait_until(lambda path=path: _remove_group(path), what=f"{path} is empty")
+        for name in self.links():
+            subprocess.run(["ip", "link", "delete", name], check=False, capture_output=True)
+        table = ["nft", "delete", "table", "inet", f"sampan-{self.instance}"]
+        subprocess.run(table, check=False, capture_output=True)
         # The cover of the image `host` (rootfs/host.py), which a killed server leaves, and rootfs/writable.py's place.
         base = f"/dev/shm/sampan-{zlib.crc32(os.fsencode(os.path.realpath(self.root))):08x}"
         for path in (base, f"{base}-writable"):
