@@ -129,6 +129,7 @@ def network(body: docker.NetworkCreate, driver: Driver, given: Surroundings) -> 
         raise InvalidInput("IPv4 or IPv6 must be enabled", "leave --ipv4=false out, or add --ipv6")
     versions = [version for version, wanted in ((4, ipv4), (6, ipv6)) if wanted]
     subnets = _subnets(body, driver, versions, given)
+    parent = _parent(options) if driver != "bridge" else ""
     mtu = _mtu(options.get("com.docker.network.driver.mtu", ""), ipv6=ipv6)
     mode = options.get(f"{driver}_mode", {"macvlan": "bridge", "ipvlan": "l2"}.get(driver, ""))
     return Network(
@@ -139,14 +140,14 @@ def network(body: docker.NetworkCreate, driver: Driver, given: Surroundings) -> 
         subnets=subnets,
         ipv4=ipv4,
         ipv6=ipv6,
-        internal=body.internal,
+        internal=body.internal or (driver != "bridge" and not parent),  # what is made in its place leads nowhere
         attachable=body.attachable,
         options=options,
         labels=body.labels or {},
         ipam_options={},
-        link=_link(options) or given.link if driver == "bridge" else "",
+        link="" if parent else _link(options) or given.link,
         mtu=mtu,
-        parent=_parent(options.get("parent", "")) if driver != "bridge" else "",
+        parent=parent,
         mode=mode,
         inter_container=_truth(options, f"{BRIDGE}enable_icc", default=True),
         masquerade=_truth(options, f"{BRIDGE}enable_ip_masquerade", default=True),
@@ -206,11 +207,10 @@ def _link(options: Mapping[str, str]) -> str:
     return name
 
 
-def _parent(name: str) -> str:
-    if not _LINK.fullmatch(name):
-        raise InvalidInput(
-            f"invalid parent interface {name[:40]!r}", "name the host's link to share, as in -o parent=eth0"
-        )
+def _parent(options: Mapping[str, str]) -> str:
+    name = options.get("parent", "")
+    if name and not _LINK.fullmatch(name):
+        raise InvalidInput(f"invalid parent interface {name[:40]!r}", "it is a link of the host, as in -o parent=eth0")
     return name
 
 

@@ -85,6 +85,11 @@ class Networks:
             for other in others:
                 if other.name == network.name:
                     raise Conflict(f"network with name {network.name} already exists", "choose another name")
+                if network.parent and other.parent == network.parent:
+                    raise NotPermitted(
+                        f"network {other.name} is already using parent interface {network.parent}",
+                        "a container can be on that one",
+                    )
                 if network.link and other.link == network.link:
                     raise NotPermitted(
                         f"network {network.id} ({network.link}): conflicts with network {other.id} ({other.link}): "

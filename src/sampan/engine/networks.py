@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sampan.engine.core import Core
     from sampan.engine.registry import Container
     from sampan.engine.requests import Filters
-    from sampan.spec.network import Network
+    from sampan.spec.network import Driver, Network
 
 _PRUNE = frozenset({"label", "label!", "until"})
 
@@ -35,21 +35,33 @@ def create(core: Core, body: docker.NetworkCreate) -> docker.NetworkCreateRespon
     driver = network_options.check(body)
     routes = host.routes()
     network = core.networks.add(
-        lambda subnets: network_options.network(body, driver, _surroundings(core, (*subnets, *routes)))
+        lambda subnets: network_options.network(body, driver, _surroundings(core, (*subnets, *routes), driver))
     )
     try:
+        _check_parent(network)
         core.networks.ensure_up(network, lambda network: sandbox.bring_up(core, network))
     except SampanError as e:
         core.networks.remove(network)
-        raise e.within(f"can't create network {network.name}") from e
+        raise sandbox.refusal(e, f"can't create network {network.name}") from e
     core.tell_network(network, "create")
     unused = [config.subnet for config in (body.ipam and body.ipam.config) or () if ":" in config.subnet]
     warning = f"IPv6 is not enabled: {', '.join(unused)} is not used" if unused and not network.ipv6 else ""
     return docker.NetworkCreateResponse(id=network.id, warning=warning)
 
 
-def _surroundings(core: Core, taken: tuple[str, ...]) -> network_options.Surroundings:
-    link = host.new_link_name(core.instance, "b")
+def _check_parent(network: Network) -> None:
+    """Raise InvalidInput where the parent is neither there nor a VLAN that can be made."""
+    name, dot, number = network.parent.rpartition(".")
+    below = name if dot and number.isdecimal() else network.parent
+    if network.parent and not host.exists(network.parent) and not host.exists(below):
+        raise InvalidInput(
+            f"invalid subinterface vlan name {network.parent}, example formatting is eth0.10",
+            f"this host has no link {below}",
+        )
+
+
+def _surroundings(core: Core, taken: tuple[str, ...], driver: Driver = "bridge") -> network_options.Surroundings:
+    link = host.new_link_name(core.instance, "b" if driver == "bridge" else "m")
     return network_options.Surroundings(ids.new_id(), now_ns(), link, taken, core.instance)
 
 
@@ -248,7 +260,7 @@ def repair(core: Core) -> None:
             return
         wanted = {endpoint.link for each in sandboxes for endpoint in each.endpoints}
         names = {link.name for link in links}
-        bridges = {network.link: network for network in core.networks if network.link}
+        bridges = {network.link or network.parent: network for network in core.networks}
         for name in names - wanted - bridges.keys():
             perform((RemoveLink(name),))
         up = [network for name, network in bridges.items() if name in names]

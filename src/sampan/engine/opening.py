@@ -125,6 +125,9 @@ def repair(core: Core) -> None:
             _perform(core, action)
         except (SampanError, OSError) as e:
             print(f"sampan: can't repair: {action}: {e}", flush=True)
+    for container in core.registry:
+        if container.state.endpoints and not container.running:  # of a start that was cut off
+            container.update(endpoints=(), ports=())
     networks.repair(core)
     core.volumes.sweep()
     core.images.sweep(lambda image_id: in_use(core, image_id))

@@ -8,7 +8,6 @@ The namespace lives by its processes: the server lets go of it as soon as the pr
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import threading
 import time
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.engine import endpoints, naming, ports
+from sampan.engine.core import encode
 from sampan.errors import NotPermitted, SampanError, Unsupported, doing
 from sampan.network import firewall_plan, host, plan
 from sampan.network.firewall_ops import RedirectNames
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from sampan.spec.runtime import Spec
 
 _TRIES = 3
-_WITHOUT = "sampan can't change this host's network: use --network none or --network host"
+_WITHOUT = "where sampan may not change the host's network, --network none and --network host work"
 
 
 class Sandbox:
@@ -73,6 +73,7 @@ class Sandbox:
     def build(self) -> None:
         """Make everything, with no program in it yet."""
         self.draw_up()
+        self._remember()
         start = time.perf_counter_ns()
         self._namespace = Namespace.new()
         self._say(NewNamespace(), start)
@@ -85,6 +86,11 @@ class Sandbox:
         self._publish()
         self._connected = True
         self._tell("connect")
+
+    def _remember(self) -> None:
+        """Write down what it will have before a shim may run it: should this server be killed, the next one knows."""
+        state = msgspec.structs.replace(self._container.state, endpoints=self.endpoints, ports=self.ports)
+        self._core.store.set_state(self._container.id, encode(state))
 
     def links(self) -> Iterator[tuple[Network, plan.Steps]]:
         """Return the steps that make each of its links."""
@@ -256,12 +262,9 @@ class Sandbox:
                 core.networks.ensure_up(network, lambda network: bring_up(core, network, self._seen))
                 perform(steps, namespace=namespace, told=self._seen)
                 return
-            except (NotPermitted, Unsupported) as e:
-                message = f"can't connect {self._container.name} to network {network.name}: {e.message}"
-                raise type(e)(message, _WITHOUT) from e
             except SampanError as e:
-                if not left or not network.link or _exists(network.link):
-                    raise e.within(f"can't connect {self._container.name} to network {network.name}") from e
+                if not left or not network.link or host.exists(network.link):
+                    raise refusal(e, f"can't connect {self._container.name} to network {network.name}") from e
                 core.networks.is_down(network)
 
     # -- the end
@@ -277,21 +280,21 @@ class Sandbox:
         """One failure doesn't keep the rest from being undone; what stays is cleared at the next server's start."""
         core = self._core
         self._close()
-        with _told():
+        with _logged():
             if self.ports:
                 core.firewall.unpublish(self._addresses(), self.ports)
         for endpoint in self.endpoints:
-            with _told():
+            with _logged():
                 if endpoint.link:
                     perform(plan.detach(endpoint))
             core.networks.leave(endpoint)
-        with _told():
+        with _logged():
             if self._connected:
                 self._tell("disconnect")
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _logged() -> Iterator[None]:
     """Write to the log what a step of the end raises."""
     try:
         yield
@@ -362,6 +365,14 @@ def release_ended(core: Core) -> bool:
     return bool(ended)
 
 
+def refusal(error: SampanError, what: str) -> SampanError:
+    """Return why a network can't be made; where this host allows none at all, with what works without."""
+    found = error.within(what)
+    if isinstance(error, NotPermitted | Unsupported):
+        found.hint = f"{error.hint}; {_WITHOUT}" if isinstance(error, Unsupported) and error.hint else _WITHOUT
+    return found
+
+
 def bring_up(core: Core, network: Network, seen: Told | None = None) -> None:
     """Make a network's bridge, or put it right, and let its packets through."""
     perform(plan.bridge_up(network, instance=core.instance), told=seen)
@@ -394,11 +405,3 @@ def _links(core: Core, container: Container, network: Network, settings: Endpoin
     """Return the container's own names for others: on the default bridge those of `--link`."""
     texts = (container.body.host_config.links if network.default else settings.links) or ()
     return endpoints.links(core.registry, texts, must_run=network.default)
-
-
-def _exists(link: str) -> bool:
-    try:
-        socket.if_nametoindex(link)
-    except OSError:
-        return False
-    return True

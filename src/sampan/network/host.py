@@ -52,11 +52,18 @@ def addresses(but_of: frozenset[str]) -> tuple[str, ...]:
     return tuple(text.partition("/")[0] for index, text in found if names.get(index, "") not in but_of)
 
 
+def exists(link: str) -> bool:
+    """Tell whether the host has a link of that name."""
+    try:
+        _socket.if_nametoindex(link)
+    except OSError:
+        return False
+    return True
+
+
 def new_link_name(instance: str, kind: Literal["b", "v", "m"]) -> str:
     """Draw a name that no link of the host has, for a bridge, a veth or another link (m)."""
     while True:
         name = f"sp{instance}{kind}{''.join(random.choices(_ALPHABET, k=4))}"
-        try:
-            _socket.if_nametoindex(name)
-        except OSError:
+        if not exists(name):
             return name
