@@ -142,6 +142,7 @@ class Sampan:
     def _traces(self) -> list[str]:
         found = [f"cgroup {path}" for path in self.cgroups()]
         found += [f"mount {line}" for line in self.mounts()]
+        found += [f"link {name}" for _, name in socket.if_nameindex() if name.startswith(f"sp{self.instance}v")]
         for directory in (self.root / "containers", self.root / "tmp", self.run_directory / "shims"):
             if directory.is_dir():
                 found += [f"directory {path}" for path in directory.iterdir()]
