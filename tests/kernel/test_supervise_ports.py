@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from sampan.errors import Conflict
+from sampan.errors import CommandNotFound, Conflict
 from sampan.supervise import binding, messages as m
 from sampan.supervise.relay import CLIENTS, CONNECTIONS
 from support.supervised import World, until
@@ -48,15 +48,23 @@ def free_port(kind=socket.SOCK_STREAM):
         return sock.getsockname()[1]
 
 
+def free_ports(count, kind=socket.SOCK_STREAM):
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket(socket.AF_INET6, kind)) for _ in range(count)]
+        for sock in sockets:
+            sock.bind(("::", 0))
+        return [sock.getsockname()[1] for sock in sockets]
+
+
 def hold(container, *ports, targets=("127.0.0.1",), given=(), first=0):
-    binding.write(container.world.dirs.shim(container.id), binding.Ports(targets=targets, ports=ports))
-    container.link.ask(m.HoldPorts(first=first), [sock.fileno() for sock in given])
+    message = m.HoldPorts(targets=targets, ports=ports, first=first)
+    container.link.ask(message, [sock.fileno() for sock in given])
 
 
 def published(container, container_port, protocol="tcp", address="", **how):
     """Have the shim hold one port for `container_port`; return its number."""
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
-    port = binding.Port(protocol, address, free_port(kind), container_port)
+    port = m.PublishedPort(protocol, address, free_port(kind), container_port)
     hold(container, port, **how)
     return port.number
 
@@ -265,7 +273,7 @@ def test_no_more_than_so_many_clients_of_udp_are_remembered(container):
 
 def test_what_the_server_has_bound_is_taken_from_it(container):
     server, inside = listening()
-    ports = [binding.Port("tcp", "", free_port(), inside) for _ in range(2)]
+    ports = [m.PublishedPort("tcp", "", number, inside) for number in free_ports(2)]
     sockets = [binding.bind(port) for port in ports]
     with server:
         with connect(ports[1].number) as early:  # before the shim has it: the kernel keeps it waiting
@@ -278,32 +286,64 @@ def test_what_the_server_has_bound_is_taken_from_it(container):
         assert all(is_held(port.number) for port in ports)
 
 
+def test_what_is_given_before_the_launch_is_held_from_the_program_s_first_moment_on(world):
+    container = world.container()
+    server, inside = listening()
+    ports = [m.PublishedPort("tcp", "", number, inside) for number in free_ports(100)]
+    sockets = [binding.bind(port) for port in ports]
+    container.link.ask(m.HoldPorts(more=True), [sock.fileno() for sock in sockets[:64]])
+    hold(container, *ports, given=sockets[64:])
+    for sock in sockets:
+        sock.close()
+
+    container.launch("sleep", "1000", shared=("network",))
+
+    assert all(is_held(port.number) for port in ports)
+    with server:
+        for number in (ports[0].number, ports[99].number):
+            with connect(number) as client, server.accept()[0] as served:
+                client.sendall(b"x")
+                assert served.recv(1) == b"x"
+        os.kill(container.shim_pid, signal.SIGKILL)
+        container.reconnect()
+        until(lambda: all(is_held(port.number) for port in ports), "the ports")
+    container.link.ask(m.Signal(number=signal.SIGKILL))
+
+
+def test_a_launch_that_fails_holds_nothing(world):
+    container = world.container()
+    port = m.PublishedPort("tcp", "", free_port(), 80)
+    with binding.bind(port) as sock:
+        hold(container, port, given=[sock])
+
+    with pytest.raises(CommandNotFound):
+        container.launch("no-such-program", shared=("network",))
+
+    container.link.ask(m.Forget())
+    until(lambda: not os.path.exists(f"/proc/{container.shim_pid}"), "the shim's end")
+    assert not is_held(port.number)
+    assert not os.path.exists(world.dirs.shim(container.id))
+
+
 def test_more_ports_than_fit_beside_one_message_come_in_several(container):
     server, inside = listening()
     server.close()
-    ports = [binding.Port("udp", "", free_port(socket.SOCK_DGRAM), inside) for _ in range(m.MAX_DESCRIPTORS + 36)]
+    numbers = free_ports(m.MAX_DESCRIPTORS + 36, socket.SOCK_DGRAM)
+    ports = [m.PublishedPort("udp", "", number, inside) for number in numbers]
     sockets = [binding.bind(port) for port in ports]
-    binding.write(container.world.dirs.shim(container.id), binding.Ports(targets=("127.0.0.1",), ports=tuple(ports)))
-    before = private_kib(container.shim_pid)
     container.link.ask(m.HoldPorts(more=True), [s.fileno() for s in sockets[: m.MAX_DESCRIPTORS]])
-    container.link.ask(m.HoldPorts(first=m.MAX_DESCRIPTORS), [s.fileno() for s in sockets[m.MAX_DESCRIPTORS :]])
+    hold(container, *ports, given=sockets[m.MAX_DESCRIPTORS :])
 
     for sock in sockets:
         sock.close()
     assert all(is_held(port.number, socket.SOCK_DGRAM) for port in ports)
-    print("private", before, private_kib(container.shim_pid))
     hold(container)
     assert not any(is_held(port.number, socket.SOCK_DGRAM) for port in ports)
 
 
-def private_kib(pid):
-    with open(f"/proc/{pid}/smaps_rollup") as file:
-        return sum(int(line.split()[1]) for line in file if line.startswith("Private"))
-
-
 def test_a_port_is_taken_away_and_another_added_while_a_connection_of_a_third_goes_on(container):
     server, inside = listening()
-    gone, stays, comes = (binding.Port("tcp", "", free_port(), inside) for _ in range(3))
+    gone, stays, comes = (m.PublishedPort("tcp", "", number, inside) for number in free_ports(3))
     hold(container, gone, stays)
 
     with server, connect(stays.number) as client, server.accept()[0] as served:
@@ -316,7 +356,7 @@ def test_a_port_is_taken_away_and_another_added_while_a_connection_of_a_third_go
 def test_a_port_may_lead_to_another_of_the_container_s(container):
     first, second = listening(), listening()
     number = published(container, first[1])
-    hold(container, binding.Port("tcp", "", number, second[1]))
+    hold(container, m.PublishedPort("tcp", "", number, second[1]))
 
     with first[0], second[0] as server, connect(number), server.accept()[0]:
         assert is_held(number)
@@ -341,7 +381,7 @@ def test_a_port_that_another_process_has_taken_meanwhile_is_bound_when_it_is_fre
     with socket.socket(socket.AF_INET6) as other:
         other.bind(("::", number))
         other.listen()
-        hold(container, binding.Port("tcp", "", number, inside))
+        hold(container, m.PublishedPort("tcp", "", number, inside))
 
     until(lambda: is_held(number), "the port")
     server.close()
@@ -366,7 +406,7 @@ def test_a_container_that_has_ended_holds_no_ports_any_more(container):
     container.link.ask(m.Signal(number=signal.SIGKILL))
     container.link.event(m.Exited)
 
-    port = binding.Port("tcp", "", free_port(), 80)
+    port = m.PublishedPort("tcp", "", free_port(), 80)
 
     with pytest.raises(Conflict, match="not running"):
         hold(container, port)

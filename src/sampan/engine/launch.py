@@ -108,7 +108,7 @@ class Start:
     def _send(self) -> None:
         self.channel.post(messages.Hello())
         if self._sandbox:
-            self._sandbox.give_names(self.channel)
+            self._sandbox.give(self.channel)
         for fd, message in self._container.attaching:
             self.channel.post(message, (fd,))
         self._launched = self.channel.post(self._launch, then=None if self._gated else self._runs)

@@ -17,7 +17,8 @@ from sampan.engine.port_bindings import EVERY
 from sampan.engine.port_holders import holder
 from sampan.errors import Conflict, InvalidInput, doing
 from sampan.spec.network import PublishedPort
-from sampan.supervise import binding
+from sampan.supervise.binding import bind
+from sampan.supervise.messages import PublishedPort as Socket
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -45,8 +46,8 @@ class Reserved:
 
     def take(self, one: Wanted, addresses: Sequence[str], number: int) -> list[PublishedPort]:
         """Bind one port; raise OSError where that can't be."""
-        port = binding.Port(one.protocol, one.address, number, one.container_port)
-        sock = None if port.place in self._held else binding.bind(port)
+        port = Socket(one.protocol, one.address, number, one.container_port)
+        sock = None if port.place in self._held else bind(port)
         if sock:
             self.sockets[port.place] = sock
         document = {"protocol": one.protocol, "host_port": number, "container_port": one.container_port}
@@ -162,15 +163,15 @@ def _at(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def sockets_of(ports: Iterable[PublishedPort]) -> list[binding.Port]:
+def sockets_of(ports: Iterable[PublishedPort]) -> list[Socket]:
     """Return the sockets: one for both versions of IP where a port is published on every address."""
     found = {}
     for port in ports:
         place = (port.protocol, port.host_address, port.host_port)
-        found[place] = binding.Port(*place, port.container_port)
+        found[place] = Socket(*place, port.container_port)
     for protocol, _, number in [place for place in found if place[1] == EVERY[0]]:
         four, six = (protocol, EVERY[0], number), (protocol, EVERY[1], number)
         if six in found and found[four].container_port == found[six].container_port:
-            found[protocol, "", number] = binding.Port(protocol, "", number, found.pop(four).container_port)
+            found[protocol, "", number] = Socket(protocol, "", number, found.pop(four).container_port)
             del found[six]
     return list(found.values())

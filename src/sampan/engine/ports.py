@@ -9,8 +9,7 @@ from msgspec.structs import replace
 from sampan.engine import endpoints
 from sampan.engine.port_bindings import wanted
 from sampan.engine.port_sockets import Owners, Reserved, bind_all, sockets_of
-from sampan.errors import doing
-from sampan.supervise import binding, messages
+from sampan.supervise.messages import MAX_DESCRIPTORS, HoldPorts
 
 if TYPE_CHECKING:
     import socket
@@ -22,6 +21,9 @@ if TYPE_CHECKING:
     from sampan.engine.port_sockets import Place
     from sampan.engine.registry import Container
     from sampan.spec.network import PublishedPort
+
+_FEW = 128
+"""How many sockets fit beside all else that a launcher hands over."""
 
 
 def reserve(core: Core, container: Container) -> Reserved:
@@ -67,38 +69,30 @@ def _host_address(core: Core, container: Container) -> str | None:
     return min(found)[2] if found else None
 
 
-def hand_over(core: Core, container: Container, reserved: Reserved, channel: Channel) -> None:
-    """Give the sockets to the shim, which holds them from then on: called once the program runs."""
-    if reserved.ports:
-        tell(core, container, channel, reserved.sockets)
+def give(container: Container, reserved: Reserved, channel: Channel, *, running: bool) -> None:
+    """Give the sockets to the shim, which holds them from then on: a few before it makes the container, else after it.
+
+    A few fit into what its launcher hands over: the shim decodes no message then, and stays smaller.
+    """
+    if reserved.ports and running is (len(reserved.sockets) > _FEW):
+        tell(container, channel, reserved.sockets)
 
 
-def remind(core: Core, container: Container) -> None:
+def remind(container: Container) -> None:
     """Have the shim hold what the container publishes: it may not have been told yet, or something has changed."""
     if container.shim is not None and container.sandbox is not None and container.sandbox.ports:
-        tell(core, container, container.shim)
+        tell(container, container.shim)
 
 
-def tell(
-    core: Core, container: Container, channel: Channel, sockets: Mapping[Place, socket.socket] | None = None
-) -> Pending | None:
-    """Have the shim hold what the container publishes now: of that `sockets` are bound, the rest it has, or binds.
-
-    None where container and shim have gone meanwhile.
-    """
+def tell(container: Container, channel: Channel, sockets: Mapping[Place, socket.socket] | None = None) -> Pending:
+    """Have the shim hold what the container publishes now: of that `sockets` are bound, the rest it has, or binds."""
     sockets = sockets or {}
     addresses, ports = container.sandbox.published if container.sandbox else ((), ())
     every = sorted(sockets_of(ports), key=lambda port: port.place in sockets)
     targets = tuple(address.partition("/")[0] for address in addresses)
-    with doing(f"can't note the ports of {container.name}"):
-        try:
-            binding.write(core.dirs.shim(container.id), binding.Ports(targets=targets, ports=tuple(every)))
-        except FileNotFoundError:
-            return None
     given = [sockets[port.place].fileno() for port in every if port.place in sockets]
-    first = len(every) - len(given)
-    while len(given) > messages.MAX_DESCRIPTORS:
-        now, given = given[: messages.MAX_DESCRIPTORS], given[messages.MAX_DESCRIPTORS :]
-        channel.post(messages.HoldPorts(first=first, more=True), now)
-        first += len(now)
-    return channel.post(messages.HoldPorts(first=first), given)
+    message = HoldPorts(targets=targets, ports=tuple(every), first=len(every) - len(given))
+    while len(given) > MAX_DESCRIPTORS:
+        now, given = given[:MAX_DESCRIPTORS], given[MAX_DESCRIPTORS:]
+        channel.post(HoldPorts(more=True), now)
+    return channel.post(message, given)

@@ -73,7 +73,7 @@ def _learn(core: Core, container: Container, status: messages.Status) -> None:
             started_at_ns=status.started_at_ns or container.state.started_at_ns,
         )
         naming.learn(core, container, status)
-        ports.remind(core, container)
+        ports.remind(container)
         if container.state.thaw and not container.committing:
             thaw_soon(core, container)
 

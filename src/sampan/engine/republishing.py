@@ -59,6 +59,5 @@ def _change_now(core: Core, container: Container, changed: Change) -> None:
         container.body = changed.body
         container.update(ports=ports)
         sandbox.ports = ports
-        told = publishing.tell(core, container, container.shim, reserved.sockets) if container.shim else None
-        if told:  # else the shim was killed, and its successor is reminded
-            told.wait_quietly(_ANSWER_S)
+        if container.shim:  # else it was killed, and its successor is reminded
+            publishing.tell(container, container.shim, reserved.sockets).wait_quietly(_ANSWER_S)

@@ -116,18 +116,19 @@ class Sandbox:
         perform(plan.parameters(own_parameters(spec)), namespace=namespace, told=self._seen)
         return moved(spec, f"/proc/{os.getpid()}/fd/{namespace.fd}")
 
-    def give_names(self, channel: Channel) -> None:
-        """Have the shim answer names, before it makes the container."""
+    def give(self, channel: Channel) -> None:
+        """Have the shim answer names and hold ports, before it makes the container."""
         if self._listening:
             naming.hand_over(self._core, self._container, self._listening, channel)
+        if self._reserved:
+            ports.give(self._container, self._reserved, channel, running=False)
 
     def hand_over(self, channel: Channel) -> None:
-        """Give the shim what it holds from now on, once the program runs."""
-        core, container = self._core, self._container
+        """Give the shim the rest of what it holds from now on, once the program runs."""
         with self._releasing:  # it may have ended already
-            if container.sandbox is self:
+            if self._container.sandbox is self:
                 if self._reserved:
-                    ports.hand_over(core, container, self._reserved, channel)
+                    ports.give(self._container, self._reserved, channel, running=True)
                 self._close()
 
     def _tell(self, action: str) -> None:
@@ -228,7 +229,7 @@ class Sandbox:
         if self.ports and self._addresses() != before:
             self._core.firewall.unpublish(before, self.ports)
             self._publish()
-            ports.remind(self._core, self._container)
+            ports.remind(self._container)
         self._container.update(endpoints=new)
         self._core.save(self._container)
         for id in {endpoint.network for endpoint in (*old, *new)}:

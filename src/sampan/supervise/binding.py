@@ -1,6 +1,6 @@
 """The published ports of a container, as sockets: how one is bound, and the file that says which a shim holds.
 
-RUN/shims/ID/ports.json is written by the server and read by the shim, also by one in the place of a killed shim.
+RUN/shims/ID/ports.json is what a shim was told last; another in the place of a killed one reads it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import socket
 
 import msgspec
 
+from sampan.supervise.messages import HoldPorts, PublishedPort
 from sampan.supervise.state import PORTS
 
 _BACKLOG = 128
@@ -21,49 +22,28 @@ _KINDS = {
 }
 
 
-class Port(msgspec.Struct, frozen=True, array_like=True):
-    """One socket. `address` "" is every address of the host, IPv4 and IPv6."""
-
-    protocol: str
-    address: str
-    number: int
-    container_port: int
-
-    @property
-    def place(self) -> tuple[str, str, int]:
-        """Where it is bound."""
-        return self.protocol, self.address, self.number
-
-
-class Ports(msgspec.Struct, frozen=True, kw_only=True):
-    """The file's content. `targets`: the container's addresses, the one to be tried first before the other."""
-
-    targets: tuple[str, ...] = ()
-    ports: tuple[Port, ...] = ()
-
-
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Ports).decode
+_decode = msgspec.json.Decoder(HoldPorts).decode
 
 
-def write(directory: str, ports: Ports) -> None:
+def write(directory_fd: int, ports: HoldPorts) -> None:
     """Replace the file in a shim's directory."""
-    path = f"{directory}/{PORTS}"
-    with open(f"{path}.new", "wb") as file:
+    fd = os.open(f"{PORTS}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=directory_fd)
+    with open(fd, "wb") as file:
         file.write(_encode(ports))
-    os.rename(f"{path}.new", path)
+    os.rename(f"{PORTS}.new", PORTS, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
 
 
-def read(directory: str) -> Ports:
-    """Return what is to be held: nothing where there is no file."""
+def read(directory: str) -> HoldPorts | None:
+    """Return what is to be held; None where nothing is."""
     try:
         with open(f"{directory}/{PORTS}", "rb", buffering=0) as file:
             return _decode(file.readall())
     except (FileNotFoundError, msgspec.DecodeError):
-        return Ports()
+        return None
 
 
-def bind(port: Port) -> socket.socket | None:
+def bind(port: PublishedPort) -> socket.socket | None:
     """Bind it, so that no other process can; None where this kernel has no such sockets, and so nobody can.
 
     TCP listens: of two sockets with SO_REUSEADDR, without which connections in TIME_WAIT would be in the way, both

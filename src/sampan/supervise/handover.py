@@ -42,6 +42,7 @@ class Handover(NamedTuple):
     unread_fds: int
     clients: tuple[tuple[tuple[str, ...], bytes, bytes], ...]  # (streams, detach keys, already read)
     names: tuple[Any, ...] | None  # the fields of `names.Scope`
+    ports: tuple[Any, ...] | None  # the targets, the ports, and the number of the first of which there is a socket
 
 
 def give(sock: socket.socket, handover: Handover, descriptors: Sequence[int]) -> None:

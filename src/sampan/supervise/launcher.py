@@ -18,8 +18,9 @@ import msgspec
 from sampan.errors import Conflict, InvalidInput, SampanError, from_os_error
 from sampan.runtime import container as runtime
 from sampan.runtime.plan import decode
-from sampan.supervise import handover, messages as m, state as facts
-from sampan.supervise.names import Scope, ports, take_sockets
+from sampan.supervise import binding, handover, messages as m, state as facts
+from sampan.supervise.names import Scope, ports as numbers, take_sockets
+from sampan.supervise.ports import Given
 from sampan.supervise.process import clock_ns, inodes_of
 from sampan.supervise.streams import close_all, pipes
 
@@ -74,6 +75,7 @@ class Launcher:
         self._launched = False
         self._ends: dict[str, int] = {}
         self._names: list[int] = []  # the sockets of the name server
+        self._ports = Given()
 
     def serve(self) -> None:
         """Answer until there is a container, which is the shim's then, or it is clear that there will be none."""
@@ -127,6 +129,8 @@ class Launcher:
                 raise InvalidInput("an attach needs the client's connection")
             case m.AnswerNames():
                 self._answer_names(message, fds)
+            case m.HoldPorts():
+                self._hold_ports(message, fds)
             case m.Launch():
                 return self._launch(message)
             case m.Forget():
@@ -143,7 +147,12 @@ class Launcher:
         if taken is not self._names:
             close_all(self._names)
         self._names = taken
-        self._state = msgspec.structs.replace(self._state, names=message, names_ports=ports(taken))
+        self._state = msgspec.structs.replace(self._state, names=message, names_ports=numbers(taken))
+
+    def _hold_ports(self, message: m.HoldPorts, fds: list[int]) -> None:
+        """Keep the sockets for the shim, and note what they are for its successor."""
+        if self._ports.take(message, fds):
+            binding.write(self._directory_fd, message)
 
     def _launch(self, message: m.Launch) -> m.Launched:
         """Make the container; note it on the disk and with the keeper; only then execute its program.
@@ -211,6 +220,7 @@ class Launcher:
         self._state = facts.State(id=self._state.id, shim_pid=self._state.shim_pid, boot_id=self._state.boot_id)
         close_all(self._names)
         self._names = []
+        self._ports.close()
         self._dismiss()
 
     def _dismiss(self) -> None:
@@ -227,7 +237,7 @@ class Launcher:
         """Give the shim everything. It waits for BEGIN, without which it ends."""
         state = self._state
         unread, unread_fds = self._decoder.rest()
-        log = state.log
+        log, ports = state.log, self._ports.ports
         given = handover.Handover(
             id=state.id,
             directory=self._directory,
@@ -246,9 +256,13 @@ class Launcher:
             unread_fds=len(unread_fds),
             clients=tuple((tuple(a.streams), a.detach_keys, a.already_read) for _, a in self._clients),
             names=tuple(Scope.of(state.names)) if state.names else None,
+            ports=(ports.targets, tuple(msgspec.structs.astuple(p) for p in ports.ports), ports.first)
+            if ports.ports
+            else None,
         )
         descriptors = [self._directory_fd, self._listening.fileno(), self._first.fileno(), running.pidfd]
-        descriptors += [*self._ends.values(), *self._names, *unread_fds, *(fd for fd, _ in self._clients)]
+        descriptors += [*self._ends.values(), *self._names, *self._ports.sockets, *unread_fds]
+        descriptors += [fd for fd, _ in self._clients]
         if given.gated:
             descriptors.append(running.gate_fd)
         try:

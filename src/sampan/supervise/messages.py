@@ -190,13 +190,30 @@ class AnswerNames(Message, frozen=True, kw_only=True, tag="answer-names"):
     qualified: bool = False  # a name of one label is not asked for: resolv.conf says `ndots`, resolvers add a domain
 
 
-class HoldPorts(Message, frozen=True, kw_only=True, tag="hold-ports"):
-    """Hold the published ports that the shim's ports.json names, and no others, until the container ends.
+class PublishedPort(msgspec.Struct, frozen=True, array_like=True):
+    """One socket of the host. `address` "" is every one of its addresses, IPv4 and IPv6."""
 
-    Beside it those that the server has bound, in the file's order from number `first` on; with `more` the others follow
-    in another message. The shim binds the rest by itself, now or when it can. Answered by `Done`.
+    protocol: str
+    address: str
+    number: int
+    container_port: int
+
+    @property
+    def place(self) -> tuple[str, str, int]:
+        """Where it is bound."""
+        return self.protocol, self.address, self.number
+
+
+class HoldPorts(Message, frozen=True, kw_only=True, tag="hold-ports"):
+    """Hold these published ports, and no others, until the container ends; what comes to them goes to the `targets`.
+
+    Beside it the sockets of `ports` from number `first` on, which the server has bound. With `more`, only sockets are
+    given: the others, and what they are, follow in another message. The shim binds the rest by itself, now or when it
+    can. Answered by `Done`. Few ports are best given before `Launch`, as with `AnswerNames`.
     """
 
+    targets: tuple[str, ...] = ()  # the container's addresses, the one to be tried first before the other
+    ports: tuple[PublishedPort, ...] = ()
     first: int = 0
     more: bool = False
 

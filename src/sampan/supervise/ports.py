@@ -1,6 +1,6 @@
 """Holding a container's published ports: no other process of the host can take them, and what comes to them goes on.
 
-A shim holds what ports.json in its directory names (`binding`), and lets go when its container ends.
+A shim holds what the server tells it to, notes it (`binding`), and lets go when its container ends.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 from sampan.supervise import binding
 from sampan.supervise.loop import IN
+from sampan.supervise.messages import HoldPorts
 from sampan.supervise.relay import CONNECTIONS, Connection, Datagrams
+from sampan.supervise.streams import close_all
 
 if TYPE_CHECKING:
     from sampan.supervise.loop import Loop
-    from sampan.supervise.messages import HoldPorts
+    from sampan.supervise.messages import PublishedPort
 
 _AGAIN_S = 2.0
 _NO_ROOM_S = 1.0
@@ -35,44 +37,73 @@ class _Held:
         self.listens = listens
 
 
+class Given:
+    """What the server gives, in one message or in several."""
+
+    def __init__(self) -> None:
+        self.ports = HoldPorts()
+        self.sockets: list[int] = []
+
+    def take(self, message: HoldPorts, fds: list[int]) -> bool:
+        """Keep what has come; True when it is all."""
+        self.sockets += fds
+        fds.clear()
+        if not message.more:
+            self.ports = message
+        return not message.more
+
+    def close(self) -> None:
+        """Close what nobody has taken."""
+        close_all(self.sockets)
+        self.sockets = []
+
+
 class Published:
     """All ports of one container."""
 
-    def __init__(self, loop: Loop, directory: str) -> None:
+    def __init__(self, loop: Loop, directory_fd: int) -> None:
         self._loop = loop
-        self._directory = directory
+        self._directory_fd = directory_fd
+        self._wanted: tuple[PublishedPort, ...] = ()
         self._targets: tuple[str, ...] = ()
         self._held: dict[tuple[str, str, int], _Held] = {}
-        self._given: dict[int, socket.socket] = {}
+        self._given = Given()
         self._connections: set[Connection] = set()
         self._datagrams = Datagrams(loop)
         self._paused = False
         self._looks_again = False
 
     def hold(self, message: HoldPorts, fds: list[int]) -> None:
-        """Hold what the file says. Descriptors that came with this message, or the ones before it, are used."""
-        for number, fd in enumerate(fds, message.first):
-            self._given[number] = socket.socket(fileno=fd)
-        fds.clear()
-        if not message.more:
-            self.look()
+        """Hold what the message says, when all of it has come."""
+        if self._given.take(message, fds):
+            given, self._given = self._given, Given()
+            try:
+                binding.write(self._directory_fd, given.ports)
+            except OSError as e:  # only a successor would read it, and the server tells that, too
+                print(f"sampan: can't note the published ports: {e.strerror}", file=sys.stderr)
+            self.begin(given.ports.targets, given.ports.ports, dict(enumerate(given.sockets, given.ports.first)))
 
-    def look(self) -> None:
-        """Hold the ports that the file names, and no others. What can't be bound is tried again, for ever."""
-        given, self._given = self._given, {}
-        wanted = binding.read(self._directory)
-        self._aim(wanted.targets)
-        places = {port.place for port in wanted.ports}
+    def begin(self, targets: tuple[str, ...], ports: tuple[PublishedPort, ...], sockets: dict[int, int]) -> None:
+        """Hold `ports`, and no others. `sockets` are those that are bound already, by their number."""
+        if targets != self._targets:
+            self._targets = targets
+            self._datagrams.forget()
+        self._wanted = ports
+        self._look(sockets)
+
+    def _look(self, sockets: dict[int, int]) -> None:
+        """Hold what is wanted. What can't be bound is tried again, for ever."""
+        places = {port.place for port in self._wanted}
         for place in [place for place in self._held if place not in places]:
             self._let_go(self._held.pop(place))
         failed = ""
-        for number, port in enumerate(wanted.ports):
+        for number, port in enumerate(self._wanted):
+            fd = sockets.pop(number, -1)
             try:
-                self._take(port, given.pop(number, None))
+                self._take(port, socket.socket(fileno=fd) if fd >= 0 else None)
             except OSError as e:
                 failed = f"{port.number}/{port.protocol}: {(e.strerror or str(e)).lower()}"
-        for sock in given.values():
-            sock.close()
+        close_all(sockets.values())
         if failed and not self._looks_again:
             print(f"sampan: holding the port {failed}: trying again", file=sys.stderr)
         self._looks_again = bool(failed)
@@ -81,14 +112,9 @@ class Published:
 
     def _look_again(self) -> None:
         if self._looks_again:
-            self.look()
+            self._look({})
 
-    def _aim(self, targets: tuple[str, ...]) -> None:
-        if targets != self._targets:
-            self._targets = targets
-            self._datagrams.forget()
-
-    def _take(self, port: binding.Port, sock: socket.socket | None) -> None:
+    def _take(self, port: PublishedPort, sock: socket.socket | None) -> None:
         held = self._held.get(port.place)
         if held:
             if sock:

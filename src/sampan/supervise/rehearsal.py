@@ -60,7 +60,9 @@ def _play() -> None:
         server, first = pair()
         keeper, _ = pair()
         pidfd = open_fd(os.pidfd_open(os.getpid()))
+        published, _ = pair()
         beside = [open_fd(os.open("/", os.O_PATH)), listening.fileno(), first.fileno(), pidfd, open_fd(output)]
+        beside.append(published.fileno())
         beside += [os.dup(udp.fileno()), os.dup(tcp.fileno())]
         file = open_fd(os.memfd_create("names"))
         os.write(file, b"sampan names 1 net\nweb 192.0.2.1 192.0.2.2\n")
@@ -100,4 +102,5 @@ _HANDOVER = Handover(
     unread_fds=0,
     clients=(),
     names=None,
+    ports=(("",), (("tcp", "", 0, 0),), 0),
 )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sampan.errors import Conflict, InvalidInput, SampanError
 from sampan.runtime import control
-from sampan.supervise import handover, launcher, messages as m, state as facts
+from sampan.supervise import binding, handover, launcher, messages as m, state as facts
 from sampan.supervise.container import Container
 from sampan.supervise.launcher import refusal
 from sampan.supervise.loop import IN, Channel, Loop
@@ -47,6 +47,7 @@ class Shim:
     def __init__(self, loop: Loop, id: str, directory: str, directory_fd: int, listening: socket.socket) -> None:
         self._loop = loop
         self._directory = directory
+        self._directory_fd = directory_fd
         self._duplicates = Duplicates()
         self.container = Container(loop, id, directory_fd, self._tell, self._duplicates)
         self._channels: list[Channel] = []
@@ -151,7 +152,7 @@ class Shim:
     def published(self) -> Published:
         """Return what holds the published ports."""
         if self._published is None:
-            self._published = Published(self._loop, self._directory)
+            self._published = Published(self._loop, self._directory_fd)
         return self._published
 
     def _tell(self, event: m.Message) -> None:
@@ -221,6 +222,10 @@ def resume(keeper: socket.socket, given: handover.Handover, fds: Iterator[int]) 
     shim = Shim(loop, given.id, given.directory, directory_fd, socket.socket(fileno=listening))
     shim.keep(keeper)
     shim.container.take(given, fds)
+    if given.ports:
+        targets, ports, bound = given.ports
+        sockets = {number: next(fds) for number in range(bound, len(ports))}
+        shim.published().begin(targets, tuple(m.PublishedPort(*port) for port in ports), sockets)
     unread = [next(fds) for _ in range(given.unread_fds)]
     decoder = m.Decoder(given.unread, unread) if given.unread else None
     shim.serve(socket.socket(fileno=first), decoder, listens=given.listens)
@@ -235,6 +240,7 @@ def take_over(id: str, directory: str, keeper: socket.socket, left: TakeOver) ->
     shim = Shim(loop, id, directory, directory_fd, facts.listen(directory_fd))
     shim.keep(keeper)
     shim.container.adopt(left.state, left.held, lost_output=left.lost_output)
-    if os.path.exists(f"{directory}/{facts.PORTS}") and shim.container.processes():
-        shim.published().look()
+    ports = binding.read(directory)
+    if ports and shim.container.processes():
+        shim.published().begin(ports.targets, ports.ports, {})
     loop.run()

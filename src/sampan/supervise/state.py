@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FILE = "state.json"
 SOCKET = "shim.sock"
-PORTS = "ports.json"  # written by the server: see `binding`
+PORTS = "ports.json"  # see `binding`
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
