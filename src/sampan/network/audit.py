@@ -64,8 +64,9 @@ def audit(addresses: Sequence[str], port: PublishedPort, facts: Facts) -> Findin
     if version not in facts.forwarded or closed is not None:
         why = f"{closed.chain} drops what is forwarded" if closed else f"the host forwards no {version}"
         return Finding(target, "host" if reached else "nobody", _loopback(reached), why)
-    rules = [rule, *(f"{o.chain} accepts our mark" for o in dropping)]
-    return Finding(target, _reach(reached), reached, "; ".join(rules))
+    reach = _reach(reached)
+    forwarding = dropping if reach in ("world", "neighbours") else []  # what the host itself sends isn't forwarded
+    return Finding(target, reach, reached, "; ".join([rule, *(f"{o.chain} accepts our mark" for o in forwarding)]))
 
 
 def _relayed(addresses: Sequence[str], port: PublishedPort, facts: Facts) -> Finding:
