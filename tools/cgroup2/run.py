@@ -27,12 +27,12 @@ from initramfs import initramfs  # noqa: E402
 from support.images import cache  # noqa: E402
 
 TESTS = tuple(f"tests/e2e/test_{name}.py" for name in ("limits", "devices", "pause_and_kill", "apparmor"))
-TESTS += ("tests/kernel/test_network_macvlan.py",)
+TESTS += ("tests/kernel/test_network_macvlan.py", "tests/kernel/test_firewall_sctp.py")
 MODULES = (
     "virtio_pci", "virtio_blk", "overlay",
     "bridge", "veth", "macvlan", "ipvlan", "dummy", "8021q",
     "nft_ct", "nft_chain_nat", "nft_nat", "nft_masq", "nft_redir", "nft_fib_inet", "nft_reject_inet",
-    "nf_conntrack_netlink",
+    "nf_conntrack_netlink", "sctp",
 )  # fmt: skip
 LINTERS = (
     "mypy",
