@@ -90,10 +90,15 @@ def test_the_audit_says_who_reaches_which_port_and_by_which_rule(web: Sampan) ->
     assert "  net.ipv4.ip_forward is 1, was 0" in shown
 
 
-def test_when_the_engine_rests_nothing_of_networks_is_left_on_the_host(instance: Sampan, busybox_image: str) -> None:
+def test_what_is_changed_on_the_host_is_told_and_put_back_when_the_engine_rests(
+    instance: Sampan, busybox_image: str
+) -> None:
     before = traces()
-    instance("run", "--rm", "--network", "bridge", "-p", "8090:80", busybox_image, "true")
+    instance("run", "--rm", "-p", "8090:80", busybox_image, "true")
     assert traces() != before
+    told = instance("events", "--since", "1m", "--until", "0s", "--filter", "event=sysctl").out
+    assert "daemon sysctl" in told
+    assert "(name=net.ipv4.ip_forward, value=1)" in told
 
     instance("system", "stop")
 

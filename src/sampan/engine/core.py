@@ -90,6 +90,10 @@ class Core:
         """Record an event of a network."""
         self.bus.tell("network", action, network.id, {**(extra or {}), "name": network.name, "type": network.driver})
 
+    def tell_switch(self, name: str, value: str) -> None:
+        """Record that a switch of the host was set, which networks needed: an event of our own."""
+        self.bus.tell("daemon", "sysctl", self.instance, {"name": name, "value": value})
+
     def spec(self, container: Container) -> Spec:
         """Return the OCI configuration made at creation."""
         if container.spec is not None:

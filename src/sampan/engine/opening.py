@@ -69,7 +69,7 @@ def open_core(dirs: Dirs, keeper_fd: int | None, listen_fd: int | None) -> Core:
     core.registry = Registry()
     core.volumes = Volumes(dirs, core.store)
     core.networks = Networks(core.store)
-    core.firewall = Firewall(core.instance, dirs.firewall)
+    core.firewall = Firewall(core.instance, dirs.firewall, core.tell_switch)
     core.bus = Bus()
     core.images = Images(
         dirs,

@@ -52,15 +52,18 @@ class Firewall:
     """The table of one instance and what belongs to it. Every method is atomic and idempotent; any thread may call it.
 
     `record` is a file under RUN in which changes of the host outside the table are written before they are made. The
-    firewall works in the network namespace of the thread that first uses it.
+    firewall works in the network namespace of the thread that first uses it. `tell` is called with the name and value
+    of every switch of the host that is set for containers to reach the world.
     """
 
-    def __init__(self, instance: str, record: str) -> None:
+    def __init__(
+        self, instance: str, record: str, tell: Callable[[str, str], None] = lambda _name, _value: None
+    ) -> None:
         self.instance = instance
         self.table = plan.table_name(instance)
         self._lock = Lock()
         self._netlink: Nfnetlink | None = None
-        self._switches = Switches(record)
+        self._switches = Switches(record, tell)
         self._networks: dict[str, Network] = {}
         self._wanted: Contents | None = None  # None: neither synced nor changed yet
         self._watch: Watch | None = None

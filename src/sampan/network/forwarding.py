@@ -17,7 +17,7 @@ from sampan.errors import NotPermitted, Unsupported
 from sampan.kernel.newfile import new_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from sampan.errors import SampanError
     from sampan.network.firewall_ops import SetSysctl
@@ -37,8 +37,10 @@ class _Record(msgspec.Struct, frozen=True):
 class Switches:
     """The host's switches as one instance has changed them. Not for several threads at once."""
 
-    def __init__(self, record: str) -> None:
+    def __init__(self, record: str, tell: Callable[[str, str], None]) -> None:
+        """`tell` is called with the name and value of each that was set."""
         self._path = record
+        self._tell = tell
         self._was = _read(record)
 
     def told(self) -> tuple[str, ...]:
@@ -63,6 +65,7 @@ class Switches:
             self._keep_routes()
         self._change(switch.name, switch.value)
         print(f"sampan: set {switch.name} to {switch.value}, which networks need", file=sys.stderr, flush=True)
+        self._tell(switch.name, switch.value)
 
     def _keep_routes(self) -> None:
         """Have links that learn their routes from a router go on so: one that forwards does it only when told twice.
