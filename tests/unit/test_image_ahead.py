@@ -11,7 +11,8 @@ from sampan.image.ahead import ahead
 def test_pieces_come_in_order_and_none_is_lost():
     pieces = [b"%d" % number for number in range(1000)]
 
-    assert list(ahead(iter(pieces), 3)) == pieces
+    with ahead(iter(pieces), 3) as given:
+        assert list(given) == pieces
 
 
 def test_what_fails_in_the_pieces_is_raised_after_those_before_it():
@@ -19,11 +20,10 @@ def test_what_fails_in_the_pieces_is_raised_after_those_before_it():
         yield b"good"
         raise ValueError("broken")
 
-    made = ahead(pieces(), 3)
-
-    assert next(made) == b"good"
-    with pytest.raises(ValueError, match="broken"):
-        next(made)
+    with ahead(pieces(), 3) as given:
+        assert next(given) == b"good"
+        with pytest.raises(ValueError, match="broken"):
+            next(given)
 
 
 def test_no_more_are_made_than_may_wait():
@@ -38,19 +38,16 @@ def test_no_more_are_made_than_may_wait():
                 enough.set()
             yield b"piece"
 
-    given = ahead(pieces(), 3)
-    next(given)
-    enough.wait(10)
-    given.close()
+    with ahead(pieces(), 3) as given:
+        next(given)
+        enough.wait(10)
 
     assert len(made) <= 5
 
 
 def test_who_takes_no_more_ends_the_thread():
     before = threading.active_count()
-    given = ahead(itertools.repeat(b"piece"), 3)
-    next(given)
-
-    given.close()
+    with ahead(itertools.repeat(b"piece"), 3) as given:
+        next(given)
 
     assert threading.active_count() == before

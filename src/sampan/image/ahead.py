@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def ahead(pieces: Iterator[bytes], most: int) -> Iterator[bytes]:
-    """Give the pieces in order; about `most` are made before they are asked for. What fails in them is raised here.
+@contextmanager
+def ahead(pieces: Iterator[bytes], most: int) -> Iterator[Iterator[bytes]]:
+    """Give the pieces in order; about `most` are made before they are asked for. What fails in them is raised there.
 
-    Closing the iterator ends the thread after the piece that it is at.
+    Leaving the block ends the thread after the piece that it is at: what it reads from may be closed then.
     """
     made: SimpleQueue[bytes | BaseException | None] = SimpleQueue()
     room = threading.Semaphore(most)
@@ -31,14 +33,17 @@ def ahead(pieces: Iterator[bytes], most: int) -> Iterator[bytes]:
             end = e
         made.put(end)
 
-    thread = threading.Thread(target=make, name="ahead", daemon=True)
-    thread.start()
-    try:
+    def give() -> Iterator[bytes]:
         while (piece := made.get()) is not None:
             if isinstance(piece, BaseException):
                 raise piece
             room.release()
             yield piece
+
+    thread = threading.Thread(target=make, name="ahead", daemon=True)
+    thread.start()
+    try:
+        yield give()
     finally:
         left = True
         room.release()

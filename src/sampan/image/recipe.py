@@ -127,8 +127,8 @@ def tar_of(layer: str) -> Iterator[bytes]:
     diff_id = diff_id_of(layer)
     with doing(f"can't write the tar of layer {diff_id}"):
         digest = hashlib.sha256()
-        with _Files(layer) as files:
-            for piece in ahead(_joined(files.pieces(_records(layer))), _AHEAD):
+        with _Files(layer) as files, ahead(_joined(files.pieces(_records(layer))), _AHEAD) as pieces:
+            for piece in pieces:
                 digest.update(piece)
                 yield piece
         if f"sha256:{digest.hexdigest()}" != diff_id:
