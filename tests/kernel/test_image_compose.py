@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import tarfile
@@ -14,8 +15,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
-from sampan.errors import InvalidInput, Unsupported
+from sampan.errors import Failed, InvalidInput, SampanError, Unsupported
+from sampan.image import tar
 from sampan.image.recipe import tar_of
+from sampan.image.small_files import LARGEST, SmallFiles
 from sampan.image.unpack import read_record, unpack_layer
 from sampan.kernel import mount
 from sampan.rootfs.diff import changes
@@ -301,6 +304,8 @@ def test_a_name_that_would_be_a_mark_is_refused_and_nothing_is_left(overlay):
 
     with pytest.raises(InvalidInput, match=r"/d/\.wh\.passwd can't be in a layer"):
         compose(overlay)
+    with pytest.raises(InvalidInput, match=r"d/\.wh\.passwd: names that begin with \.wh\."):
+        compose(overlay, whole=True)
     assert not (overlay.directory / "layer").exists()
 
 
@@ -367,9 +372,10 @@ def test_a_tree_that_changes_meanwhile_makes_a_whole_layer_or_a_clear_error(over
         thread.join()
 
 
-def test_a_full_disk_leaves_nothing(overlay):
+@pytest.mark.parametrize(("files", "size"), [(1, 4 << 20), (1000, 4 << 10)])
+def test_a_full_disk_leaves_nothing(overlay, files, size):
     overlay.add()
-    overlay.add(lambda: put("big", "x" * (4 << 20)))
+    overlay.add(lambda: [put(str(number), "x" * size) for number in range(files)])
     small = overlay.directory / "small"
     small.mkdir()
 
@@ -386,3 +392,59 @@ def test_a_full_disk_leaves_nothing(overlay):
     said, left = in_child(on_a_small_disk)
     assert "no space left on device" in said
     assert left == []
+
+
+def test_thousands_of_small_files_and_larger_ones_come_in_whatever_directory_they_are(overlay):
+    def change():
+        for number in range(3000):
+            put(f"{number % 7}/{number % 50}/{number}", f"{number}" * (number % 200))
+        put("0/large", "x" * (LARGEST + 1))
+        os.link("3/49/2999", "again")
+
+    overlay.add(lambda: put("was", "here"))
+    overlay.add(change)
+
+    target, result = compose(overlay)
+
+    assert result.diff_id == f"sha256:{hashlib.sha256(the_tar(target)).hexdigest()}"
+    found = {path.relative_to(target / "diff"): path for path in (target / "diff").rglob("*") if path.is_file()}
+    assert len(found) == 3002
+    assert all(
+        path.read_text() == str(path.name) * (int(path.name) % 200) for path in found.values() if path.name.isdigit()
+    )
+
+
+@pytest.fixture
+def small_files(tmp_path):
+    (tmp_path / "made").mkdir()
+    root = os.open(tmp_path / "made", os.O_RDONLY)
+    files = SmallFiles(root)
+    yield files
+    files.stop()
+    os.close(root)
+
+
+def test_a_small_file_that_cant_be_made_is_an_error_that_names_it(small_files):
+    entry = tar.Entry(b"first", tar.REGULAR, 0o644, 0, 0, 1, 0)
+    small_files.add(b"", b"first", entry, b"1")
+    small_files.add(b"", b"first", entry, b"2")
+    small_files.add(b"", b"second", entry, b"3")
+
+    with pytest.raises(SampanError, match=r"^first: file exists"):
+        small_files.wait()
+
+
+def test_a_directory_that_is_none_is_an_error_that_names_it(small_files):
+    small_files.add(b"nowhere", b"a", tar.Entry(b"a", tar.REGULAR, 0o644, 0, 0, 1, 0), b"1")
+
+    with pytest.raises(SampanError, match=r"^nowhere: no such file or directory"):
+        small_files.wait()
+
+
+def test_who_makes_the_small_files_may_be_killed(small_files):
+    small_files.add(b"", b"a", tar.Entry(b"a", tar.REGULAR, 0o644, 0, 0, 1, 0), b"1")
+    for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        os.kill(int(child), signal.SIGKILL)
+
+    with pytest.raises(Failed, match="was killed"):
+        small_files.wait()

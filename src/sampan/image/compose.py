@@ -1,8 +1,9 @@
 """Make a layer of files that are here: its directory, its recipe and the digest of its tar, in one pass over them.
 
 The tar itself is never anywhere. What it would be is hashed while the files are copied, in a thread of its own: header
-by header as `tarwrite` makes them, and each content as it is written. Where the filesystem can, the layer's files
-share their blocks with those they are made of; holes stay holes (in the tar they are zeros).
+by header as `tarwrite` makes them, and each content as it is read. Where the filesystem can, the layer's files share
+their blocks with those they are made of; holes stay holes (in the tar they are zeros). Small files without any of that
+are made by a child process.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Self
 
-from sampan.errors import SampanError, doing
-from sampan.image import tarwrite
-from sampan.image.extract import Extractor
-from sampan.image.inode import show, write_all
+from sampan.errors import InvalidInput, SampanError, doing
+from sampan.image import tar, tarwrite
+from sampan.image.extract import WHITEOUT_PREFIX, Extractor
+from sampan.image.inode import show
 from sampan.image.recipe import Recorder
+from sampan.image.small_files import LARGEST, SmallFiles
 from sampan.image.unpack import CONTENT, write_record
 from sampan.kernel.fds import clone_file
 from sampan.spec.image import LayerResult
@@ -52,6 +54,7 @@ class Composer:
         os.fchmod(self._root, 0o755)  # whatever the umask is
         self._recipe = Recorder(target)
         self._extractor = Extractor(self._root, self._recipe)
+        self._small_files = SmallFiles(self._root)  # forks: before there is a thread
         self._digest = _Digest()
         self._shares = True
         self._padding = b""  # of the last member
@@ -60,6 +63,7 @@ class Composer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._small_files.stop()
         self._digest.stop()
         self._extractor.close()
         self._recipe.close()
@@ -70,14 +74,20 @@ class Composer:
 
         With `has_holes` they are looked for. Raises InvalidInput for what no layer may have: see Extractor.
         """
+        if source is not None and entry.name.rpartition(b"/")[2].startswith(WHITEOUT_PREFIX):
+            raise InvalidInput(f"{show(entry.name)}: names that begin with .wh. are a layer's marks of what is deleted")
+        self._text(self._padding + tarwrite.header(entry))
+        self._padding = tarwrite.padding(entry.size) if source is not None else b""
+        if source is not None and not (has_holes or self._shares or entry.xattrs) and 0 < entry.size <= LARGEST:
+            self._add_small(entry, source)
+            return
+        if entry.kind == tar.LINK:
+            self._small_files.wait()  # what it links to may be one
         try:
-            self._text(self._padding + tarwrite.header(entry))
             if source is None:
                 self._extractor.write(entry, _nothing)
-                self._padding = b""
             else:
                 self._extractor.write(entry, lambda fd: self._fill(fd, source, entry.size, has_holes=has_holes))
-                self._padding = tarwrite.padding(entry.size)
         except (OSError, SampanError):
             with doing(show(entry.name)[:300]):
                 raise
@@ -86,6 +96,7 @@ class Composer:
         """Write the rest: the layer is whole."""
         self._text(self._padding + tarwrite.END)
         self._recipe.finish()
+        self._small_files.wait()
         facts = self._extractor.finish()
         digest, size = self._digest.finish()
         result = LayerResult(
@@ -98,15 +109,17 @@ class Composer:
         self._recipe.text(data)
         self._digest.update(data)
 
+    def _add_small(self, entry: Entry, source: int) -> None:
+        with doing(show(entry.name)[:300]):
+            directory, name = self._extractor.expect(entry)
+            content = os.pread(source, entry.size, 0)
+        content += bytes(entry.size - len(content))
+        self._digest.update(content)
+        self._small_files.add(directory, name, entry, content)
+
     def _fill(self, fd: int, source: int, size: int, *, has_holes: bool) -> None:
         """Make the file `fd` what `source` is, and hash what it became: somebody may write to `source`."""
         shared = self._share(fd, source)
-        if not (shared or has_holes) and 0 < size <= _PIECE:  # nearly every file
-            data = os.pread(source, size, 0)
-            data += bytes(size - len(data))
-            self._digest.update(data)
-            write_all(fd, data)
-            return
         if shared:
             os.ftruncate(fd, size)
             source = fd

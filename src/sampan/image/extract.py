@@ -40,7 +40,6 @@ _AUFS_PREFIX = b".wh..wh."  # other marks of aufs, which mean nothing to anybody
 _OPAQUE_XATTR = "trusted.overlay.opaque"  # y: it hides what is below; x: whiteouts in it may be files
 _WHITEOUT_XATTR = "trusted.overlay.whiteout"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _KEPT_OPEN = 64  # directories
 _MAX_LINKS = 40  # as many as the kernel follows in one path; path_resolution(7)
 _DEEPEST = 256  # directories that no member describes
@@ -79,8 +78,7 @@ class Extractor:
 
         Raises InvalidInput for what no honest layer has, OSError for what disks do.
         """
-        while self._retired:
-            os.close(self._retired.pop())
+        self._close_retired()
         parent, name = split(entry.name)
         if name.startswith(WHITEOUT_PREFIX):
             self._delete(parent, name)
@@ -105,6 +103,19 @@ class Extractor:
                 inode.describe_at(dirfd, name, entry)
                 os.chmod(name, entry.mode, dir_fd=dirfd)
 
+    def expect(self, entry: tar.Entry) -> tuple[bytes, bytes]:
+        """Put down a regular file with a name that no other member has, and leave making it to the caller.
+
+        Returns the path of its directory, which is there, and its name in it.
+        """
+        self._close_retired()
+        parent, name = split(entry.name)
+        inode.check(entry, name)
+        _, real = self._open.get(parent) or self._parent(parent)
+        self._content_bytes += entry.size
+        self._recipe.content(_join(real, name), entry.size)
+        return real, name
+
     def finish(self) -> Facts:
         """Describe the directories; return what there is to know. Nothing can be written any more.
 
@@ -116,7 +127,7 @@ class Extractor:
         for path, directory in reversed(directories):
             described = [(name, below.entry) for name, below in directory.below.items() if below.entry is not None]
             if described:
-                parent = _open_beneath(self._root, path)
+                parent = open_beneath(self._root, path)
                 try:
                     for name, entry in described:
                         _describe_directory(parent, name, entry)
@@ -135,6 +146,9 @@ class Extractor:
     def close(self) -> None:
         """Close the directories that are open."""
         self._retire_all()
+        self._close_retired()
+
+    def _close_retired(self) -> None:
         while self._retired:
             os.close(self._retired.pop())
 
@@ -142,10 +156,10 @@ class Extractor:
         made_with_mode = not entry.mode & self._set_later
         mode = entry.mode if made_with_mode else 0o600
         try:
-            fd = os.open(name, _CREATE, mode, dir_fd=dirfd)
+            fd = os.open(name, inode.NEW_FILE, mode, dir_fd=dirfd)
         except FileExistsError:
             self._vacate(dirfd, name, path)
-            fd = os.open(name, _CREATE, mode, dir_fd=dirfd)
+            fd = os.open(name, inode.NEW_FILE, mode, dir_fd=dirfd)
         try:
             if not isinstance(source, tar.Reader):
                 source(fd)
@@ -238,7 +252,7 @@ class Extractor:
                 self._whiteouts_are_files = True
             else:
                 return
-        fd = os.open(name, _CREATE, 0o600, dir_fd=dirfd)
+        fd = os.open(name, inode.NEW_FILE, 0o600, dir_fd=dirfd)
         try:
             inode.mark(fd, _WHITEOUT_XATTR, b"y")
             if first:
@@ -280,7 +294,7 @@ class Extractor:
 
     def _find(self, path: bytes) -> tuple[int, bytes] | None:
         try:
-            return _open_beneath(self._root, path), path
+            return open_beneath(self._root, path), path
         except OSError as e:
             if e.errno not in _NOWHERE:
                 raise
@@ -387,7 +401,8 @@ def _describe_directory(parent: int, name: bytes, entry: tar.Entry) -> None:
         os.close(fd)
 
 
-def _open_beneath(root: int, path: bytes) -> int:
+def open_beneath(root: int, path: bytes) -> int:
+    """Open a directory below `root`, through no link."""
     return openat2(
         root, os.fsdecode(path) or ".", _DIRECTORY, resolve=RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS
     )  # fmt: skip

@@ -52,7 +52,7 @@ class Feeder:
         """
         reading, writing = os.pipe2(os.O_CLOEXEC)
         try:
-            _enlarge(writing)
+            enlarge(writing)
             unpack = partial(by or self._unpack, reading, target, digest=digest, diff_id=diff_id, size=size)
             future = self._pool.submit(_run, unpack, reading)
         except BaseException:
@@ -108,7 +108,7 @@ def packed(pack: Packer, layer: str, compression: Compression) -> Iterator[Packi
 
     with ThreadPoolExecutor(1, thread_name_prefix="pack") as pool:
         try:
-            _enlarge(writing)
+            enlarge(writing)
             yield Packing(reading, pool.submit(run))
         finally:
             os.close(reading)
@@ -124,7 +124,8 @@ def _write(fd: int, pieces: Iterable[bytes | memoryview]) -> None:
         pass
 
 
-def _enlarge(fd: int) -> None:
+def enlarge(fd: int) -> None:
+    """Let a pipe hold more: its ends wait for one another less often."""
     try:
         fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     except OSError:  # more than this user may have: slower, not wrong

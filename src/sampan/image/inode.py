@@ -13,6 +13,9 @@ from sampan.image import tar
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+"""How a file is opened that must not be there yet."""
+
 _FORBIDDEN_XATTRS = (b"trusted.overlay.", b"user.overlay.")
 _LARGEST_ID = (1 << 32) - 2
 _LARGEST_TIME_NS = (1 << 63) - 1
