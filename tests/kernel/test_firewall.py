@@ -208,6 +208,7 @@ class TestAContainer:
     def test_of_an_internal_network_reaches_that_and_its_bridge_alone(
         self, scene: Scene, version: int, protocol: str
     ) -> None:
+        scene.near.route("172.30.3.0/24", "fd30:3::/64")  # so that it could answer
         with listening(scene.mate.namespace, 80, protocol=protocol) as server:
             assert seen_from(server, scene.hidden.namespace, own(scene.mate, version), 80)
         with listening(None, 7001, protocol=protocol) as server:
@@ -225,10 +226,14 @@ class TestAContainer:
 
     def test_of_an_internal_network_is_not_reached_from_beyond(self, scene: Scene, version: int, protocol: str) -> None:
         scene.near.route("172.30.3.0/24", "fd30:3::/64")
+        ports = publish(8085, 80, protocol)
+        scene.firewall.publish(scene.hidden.addresses, ports)
 
         with listening(scene.hidden.namespace, 80, protocol=protocol) as server:
             for client in (scene.near.namespace, scene.web.namespace):
                 assert nothing_from(server, client, own(scene.hidden, version), 80)
+                assert nothing_from(server, client, on_host(scene.near, version), 8085)
+        scene.firewall.unpublish(scene.hidden.addresses, ports)
 
 
 def test_ports_of_the_hosts_loopback_are_not_reached_by_packets_of_another_host(scene: Scene, protocol: str) -> None:

@@ -202,6 +202,7 @@ _FROM_BRIDGE = InSet(("iifname",), "bridges")
 _TO_BRIDGE = InSet(("oifname",), "bridges")
 _BEYOND = InSet(("oifname",), "bridges", inverted=True)
 _FROM_INTERNAL = InSet(("iifname",), "internal")
+_TO_INTERNAL = InSet(("oifname",), "internal")
 _KNOWN = Tracked("state", ("established", "related"))
 _LED = Tracked("status", ("dnat",))
 _PASS = Verdict("goto", "passing")
@@ -252,6 +253,7 @@ CHAINS = (
             # What belongs to no connection would leave with the container's own address.
             (Tracked("state", ("invalid",)), DROP),
             (_FROM_INTERNAL, DROP),
+            (_TO_INTERNAL, DROP),
             (_LED, _PASS),
             (_TO_BRIDGE, DROP),
             (_PASS,),
@@ -259,7 +261,7 @@ CHAINS = (
     ),
     Chain(
         "arriving",
-        ((_KNOWN, _PASS), (InSet(("oifname",), "internal"), DROP), (_LED, _PASS), (DROP,)),
+        ((_KNOWN, _PASS), (_TO_INTERNAL, DROP), (_LED, _PASS), (DROP,)),
     ),
     Chain(
         "forward",
