@@ -11,8 +11,9 @@ recorded and undone. What others change is followed (`watch`): a reload of their
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from threading import Lock
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from sampan.errors import Conflict, Unsupported, doing
 from sampan.kernel import nftables
@@ -83,7 +84,7 @@ class Firewall:
                 return
             elements = [e for n in self._networks.values() for e in plan.network_elements(n)]
             elements += (e for addresses, ports in published for e in plan.port_elements(addresses, ports))
-            self._repair({**plan.contents(elements), **self._surroundings()})
+            self._repair({**plan.contents(elements), **self._look().elements})
             self._switches.set(plan.forwarding(self._networks.values()))
             self._settle()
             self._open_loopback(elements)
@@ -226,22 +227,23 @@ class Firewall:
                 raise
             self._commit(plan.whole(self.instance, wanted, anew=True))
 
-    def _surroundings(self) -> Contents:
-        return {key: data for key, data in (self._wanted or {}).items() if key[0] in plan.SURROUNDINGS}
-
     def _settle(self) -> None:
         """Adapt to what else there is on the host that deals with forwarded packets."""
         if self._watch is None:
             self._watch = Watch(self.recheck)
+        around = self._look()
+        known = self._wanted or {}
+        change = plan.difference(around.elements, plan.surroundings_in(known))
+        self._change(*change, {**plan.without_surroundings(known), **around.elements})
+        perform.open_others(self._socket(), self.table)
+        gates.put(self._socket(), around.gates, self.table)
+        legacy.put(around.old, self.table)
+
+    def _look(self) -> _Around:
         others, old = gates.look(self._socket(), self.table), legacy.gates()
         marked = [*(v for gate in others.gates for v in gate.versions), *(gate.version for gate in old)]
         alone = [] if others.forwarding else [v for v in self._switches.forwarding() if not legacy.in_use(v)]
-        wanted = plan.contents(plan.surroundings(marked, alone))
-        change = plan.difference(wanted, self._surroundings())
-        self._change(*change, {**plan.without_surroundings(self._wanted or {}), **wanted})
-        perform.open_others(self._socket(), self.table)
-        gates.put(self._socket(), others.gates, self.table)
-        legacy.put(old, self.table)
+        return _Around(others.gates, old, plan.contents(plan.surroundings(marked, alone)))
 
     def _commit(self, operations: Iterable[FirewallOperation]) -> None:
         perform.commit(self._socket(), operations)
@@ -260,13 +262,12 @@ class Firewall:
 
     def _open_loopback(self, elements: Sequence[Element]) -> None:
         """Let the host's 127.0.0.1 be led to containers, on the bridges of these elements' addresses."""
+        addresses = {e.data[0] for e in elements if plan.is_from_loopback(e)}
         for network in self._networks.values():
-            own = [e for e in elements if e.data and plan.is_on(network, e.data[0])]
-            for switch in plan.loopback(network, own):
-                try:
+            if any(plan.is_on(network, address) for address in addresses):
+                switch = plan.local_routes(network)
+                with suppress(FileNotFoundError):  # the bridge isn't there yet; it goes with the bridge
                     write(switch.name, switch.value)
-                except FileNotFoundError:  # the bridge isn't there yet; it goes with the bridge
-                    continue
 
     def _forget_all(self) -> None:
         if perform.exists(self._socket(), self.table):
@@ -275,6 +276,14 @@ class Firewall:
         gates.put(self._socket(), (), self.table)
         legacy.take_away(self.table)
         self._switches.undo(needed=gates.look(self._socket(), self.table).forwarding)
+
+
+class _Around(NamedTuple):
+    """What else deals with forwarded packets, and what the table must know of it."""
+
+    gates: tuple[gates.Gate, ...]
+    old: list[legacy.Gate]
+    elements: Contents
 
 
 class Enterable(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from sampan.network.firewall_ops import AddElements, Element, MakeTable, RemoveE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from ipaddress import IPv4Network, IPv6Network
 
     from sampan.network.firewall_ops import FirewallOperation
     from sampan.spec.network import Network, PublishedPort
@@ -106,6 +108,11 @@ def surroundings(marked: Iterable[str], closed: Iterable[str]) -> tuple[Element,
     )
 
 
+def surroundings_in(contents: Contents) -> Contents:
+    """Return what the table knows of the host."""
+    return {key: data for key, data in contents.items() if key[0] in SURROUNDINGS}
+
+
 def without_surroundings(contents: Contents) -> Contents:
     """Return what networks and ports alone have in the table."""
     return {key: data for key, data in contents.items() if key[0] not in SURROUNDINGS}
@@ -121,16 +128,28 @@ def forwarding(networks: Iterable[Network]) -> tuple[SetSysctl, ...]:
 
 def loopback(network: Network, elements: Iterable[Element]) -> tuple[SetSysctl, ...]:
     """Return the switch without which the host's 127.0.0.1 can't be led to a container on this network's bridge."""
-    from_loopback = any(e.set == "every4" or (e.set == "one4" and e.key[0].startswith("127.")) for e in elements)
-    if not from_loopback:
-        return ()
-    return (SetSysctl(f"net.ipv4.conf.{network.link.replace('.', '/')}.route_localnet", "1"),)
+    return (local_routes(network),) if any(map(is_from_loopback, elements)) else ()
+
+
+def local_routes(network: Network) -> SetSysctl:
+    """Return the switch that lets 127.0.0.0/8 be routed to and from a bridge."""
+    return SetSysctl(f"net.ipv4.conf.{network.link.replace('.', '/')}.route_localnet", "1")
+
+
+def is_from_loopback(element: Element) -> bool:
+    """Tell whether a port is reached by the host's 127.0.0.1."""
+    return element.set == "every4" or (element.set == "one4" and element.key[0].startswith("127."))
 
 
 def is_on(network: Network, address: str) -> bool:
     """Tell whether an address is of one of a network's subnets."""
     version = 6 if ":" in address else 4
-    return any(s.version == version and ip_address(address) in ip_network(s.subnet) for s in network.subnets)
+    return any(s.version == version and ip_address(address) in _parsed(s.subnet) for s in network.subnets)
+
+
+@lru_cache(1024)
+def _parsed(subnet: str) -> IPv4Network | IPv6Network:
+    return ip_network(subnet)
 
 
 def udp_ports(elements: Iterable[Element]) -> tuple[int, ...]:
