@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from sampan import dirs
-from sampan.errors import Failed, NotPermitted, SampanError
+from sampan.errors import Failed, InvalidInput, NotPermitted, SampanError
 from sampan.image import incoming
 from sampan.image.archive_write import ArchiveWriter
 from sampan.image.compression import Compression
@@ -296,6 +296,15 @@ def test_an_image_without_a_manifest_gets_the_one_that_is_asked_for(images, targ
     found = manifest_at(target)
     assert (found["mediaType"], found["layers"][0]["mediaType"]) == (manifest, layer)
     assert fetch(images, target).id == image.id
+
+
+def test_what_a_manifest_can_not_name_is_not_sent(images, target, sending):
+    image = add(images, "made:1", a=NOISE)
+
+    with pytest.raises(InvalidInput, match="can't make a docker manifest of layers compressed by zstd"):
+        sending.push(image, target, format=Format.DOCKER, compression=Compression("zstd"))
+    assert sending.packed == []
+    assert target.documents == {}
 
 
 def test_annotations_and_formats_change_the_manifest_alone(images, hub, target, sending):

@@ -40,6 +40,7 @@ _LONGEST_HEAD_S = 30  # from its first byte on, at most; the socket's timeout is
 _AGENT = {"User-Agent": f"sampan/{__version__}"}
 _UNKNOWN_AUTHORITY = frozenset((18, 19, 20, 21))  # OpenSSL, X509_V_ERR_*
 _NOT_NOW = frozenset((9, 10))
+_WANTS_CERTIFICATE = ("ALERT_CERTIFICATE_REQUIRED", "ALERT_BAD_CERTIFICATE")  # OpenSSL's servers, and Go's
 
 
 class Connections:
@@ -260,6 +261,8 @@ def unreachable(host: str, error: HTTPError) -> Failed:
         hint = f'to speak plain http to it, write insecure = true below [registries."{host}"] in the configuration'
     elif isinstance(cause, ssl.SSLError):
         text = f"tls: {(cause.reason or text).lower().replace('_', ' ')}"
+        if (cause.reason or "").endswith(_WANTS_CERTIFICATE):
+            hint = f"it wants to see a client's certificate: put it into /etc/sampan/certs.d/{host}/client.cert, .key"
     else:
         text = text[:300].lower()
     return Failed(f"can't reach registry {host}: {text}", hint)

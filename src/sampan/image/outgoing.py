@@ -249,6 +249,7 @@ class Outgoing:
         compression = self._options.compression
         if again is not None and compression.kind != kind_of_layer(again):
             compression = Compression(kind_of_layer(again))
+        media_type = layer_type(self._format, compression.kind)
         sink = self._mover.sink
         if compression.kind == "none" and isinstance(sink, ArchiveImage):
             sent = self._plain(layer, sink)
@@ -258,7 +259,6 @@ class Outgoing:
             if sent.digest == again.digest:
                 return again
             self.why = f"layer {layer.title} compresses to other bytes now"
-        media_type = layer_type(self._format, compression.kind)
         return Descriptor(media_type=media_type, digest=sent.digest, size=sent.size)
 
     def _plain(self, layer: _Layer, sink: ArchiveImage) -> Descriptor:
