@@ -384,29 +384,46 @@ def test_an_update_is_an_event(sampan):
 # ------------------------------------------------------------------------------------------------------ kills
 
 
-def test_ports_outlive_the_shim_and_the_server(sampan):
-    run(sampan, "web", "--network", "four", "-p", "8080:80", "-p", "81")
+def test_ports_outlive_whatever_is_killed(sampan):
+    run(sampan, "web", "-p", "8080:80", "-p", "81")
     before = ports(sampan, "web")
     with echo(sampan, "web"):
-        for victim in ("shim", "server", "both"):
-            old = shim(sampan, "web")
-            if victim != "server":
-                os.kill(old, signal.SIGKILL)
-            if victim != "shim":
-                os.kill(sampan.info("ServerPid"), signal.SIGKILL)
+        for victims in ("shim", "server", "shim server", "keeper", "keeper shim", "keeper server shim"):
+            pids = {
+                "shim": shim(sampan, "web"),
+                "server": sampan.info("ServerPid"),
+                "keeper": sampan.info("KeeperPid"),
+            }
+            for victim in victims.split():
+                os.kill(pids[victim], signal.SIGKILL)
             assert ports(sampan, "web") == before
-            if victim != "server":
-                wait_until(lambda old=old: shim(sampan, "web") != old, what="another shim")
-            wait_until(lambda: reached("::1", 8080), what="an answer on ::1")
+            if "shim" in victims:
+                wait_until(lambda old=pids["shim"]: shim(sampan, "web") != old, what="another shim")
+            wait_until(lambda: reached("::1", 8080), what=f"an answer on ::1 without {victims}")
             assert ask("127.0.0.1", 8080)
-        assert "port is already allocated" in sampan.fails(
-            125, "run", "--network", "four", "-p", "8080:80", "busybox", "true"
-        ).err  # fmt: skip
+        refused = sampan.fails(125, "run", "-p", "8080:80", "busybox", "true")
+        assert "port is already allocated: container web publishes it" in refused.err
     sampan("rm", "-f", "web")
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
         with socket.socket(socket.AF_INET6, kind) as free:
             free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, kind == socket.SOCK_STREAM)  # for TIME_WAIT
             free.bind(("::", 8080))
+
+
+def test_what_was_killed_right_behind_the_container_leaves_no_port_and_no_rule(sampan):
+    run(sampan, "web", "-p", "8080:80")
+    pids = [shim(sampan, "web"), sampan.info("ServerPid"), sampan.info("KeeperPid")]
+    os.kill(int(sampan("inspect", "-f", "{{.State.Pid}}", "web").line), signal.SIGKILL)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+    sampan("wait", "web")
+    sampan("run", "-d", "--name", "second", "-p", "8080:80", "busybox", "sleep", "1000")
+
+    with echo(sampan, "second"):
+        assert ask("127.0.0.1", 8080)
+        assert ask("::1", 8080)
+    assert ports(sampan, "web") == {}
 
 
 def reached(address: str, port: int) -> bool:

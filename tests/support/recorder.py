@@ -48,7 +48,18 @@ CONTAINERS = [
         "ImageID": IMAGE_ID,
         "Command": "true",
         "Created": -7300,
-        "Ports": [],
+        "Ports": [
+            *(
+                {"IP": address, "PrivatePort": port, "PublicPort": port, "Type": kind}
+                for kind in ("tcp", "udp")
+                for address in ("0.0.0.0", "::")
+                for port in (9000, 9001, 9002, 9004)
+            ),
+            *({"IP": "127.0.0.1", "PrivatePort": port, "PublicPort": port + 100, "Type": "tcp"} for port in (80, 81)),
+            {"IP": "::1", "PrivatePort": 9003, "PublicPort": 9003, "Type": "tcp"},
+            {"IP": "::", "PrivatePort": 80, "PublicPort": 32768, "Type": "sctp"},
+            *({"PrivatePort": port, "Type": kind} for port in (7002, 7000, 7001, 9000, 1) for kind in ("udp", "tcp")),
+        ],
         "Labels": {},
         "State": "exited",
         "Status": "Exited (0) 2 hours ago",

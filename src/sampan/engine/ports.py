@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from sampan.engine import endpoints
 from sampan.engine.port_bindings import wanted
 from sampan.engine.port_sockets import Owners, Reserved, bind_all, sockets_of
+from sampan.errors import doing
 from sampan.supervise.messages import MAX_DESCRIPTORS, HoldPorts
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def reserve(core: Core, container: Container) -> Reserved:
 
     Called at each start, with the container's lock held, first of all that a start does for its networks.
     """
-    return reserve_more(core, container, wanted(container.body))
+    with doing(f"can't start {container.name}"):
+        return reserve_more(core, container, wanted(container.body))
 
 
 def reserve_more(
