@@ -6,7 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from support.sampan import Sampan
+from support.sampan import Sampan, wait_until
 
 LOOK = "ip address; ip route; ip -6 route; cd /proc/sys/net; cat ipv4/ip_default_ttl ipv6/conf/eth0/disable_ipv6"
 CONTAINER = ["--network", "bridge", "--sysctl", "net.ipv4.ip_default_ttl=33", "busybox", "sh", "-c", LOOK]
@@ -91,3 +91,27 @@ def test_the_script_brings_bridge_and_firewall_along_where_they_are_not_there(sa
     made, left = done.stdout.rsplit("lo ", 1)
     assert without_indexes(made) == without_indexes(ours)
     assert left.count("\n") == 1
+
+
+def test_the_script_publishes_ports_and_takes_them_back(sampan: Sampan, tmp_path: Path) -> None:
+    sampan("network", "create", "--subnet", "10.55.0.0/24", "lan")
+    try:
+        container = ["--network", "lan", "-p", "127.0.0.1:8099:80", "busybox", "sh", "-c", "echo hello | nc -l -p 80"]
+        text = sampan("run", "--explain", "--rm", *container[:-3], "true").err
+        assert "lead 127.0.0.11:53 to where names are answered" in text
+        assert "let through the firewall: 127.0.0.1:8099 -> 10.55.0.2:80/tcp" in text
+        script = tmp_path / "by-hand.sh"
+        script.write_text(sampan("run", "--explain=sh", *container).out)
+        before = everything()
+
+        with subprocess.Popen(["sh", script], stdin=subprocess.DEVNULL) as by_hand:
+            said = ""
+            wait_until(lambda: by_hand.poll() is not None or "8099" in said_by("nft", "list", "ruleset"))
+            while not said and by_hand.poll() is None:  # until it listens
+                said = subprocess.run(
+                    ["busybox", "nc", "127.0.0.1", "8099"], capture_output=True, text=True, check=False, input=""
+                ).stdout
+
+        assert (said, by_hand.returncode, everything()) == ("hello\n", 0, before)
+    finally:
+        sampan("network", "rm", "lan")

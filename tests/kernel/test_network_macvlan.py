@@ -10,37 +10,24 @@ import pytest
 
 from sampan.errors import SampanError
 from sampan.kernel import rtnetlink
-from sampan.kernel.netlink import NetlinkError
 from sampan.network import plan
 from sampan.network.namespace import Namespace
 from sampan.network.perform import perform
 from sampan.spec.network import Network
-from support.links import INSTANCE, attached, endpoint, ip, network, send, up
+from support.links import INSTANCE, another_machine, attached, endpoint, ip, network, skip_without, up
 
 PARENT = "up0"
 
 
 @pytest.fixture(autouse=True)
 def needs_the_kernels_help() -> None:
-    for kind in ("macvlan", "ipvlan"):
-        try:
-            send(rtnetlink.new_link("probe", kind, settings=rtnetlink.settings(parent=1)))
-        except NetlinkError as e:
-            if e.words == "Unknown device type":
-                pytest.skip(f"missing kernel feature: {kind}")
+    skip_without("macvlan", "ipvlan")
 
 
 @pytest.fixture
 def router() -> Iterator[Namespace]:
-    """Yield the namespace at the other end of the host's cable: the network's router, at its gateways' addresses."""
-    with Namespace.new() as router:
-        peer = rtnetlink.veth_peer("down0", rtnetlink.settings(namespace_fd=router.fd))
-        send(rtnetlink.new_link(PARENT, "veth", peer, up=True))
-        lines = ("link set down0 up", "addr add 172.30.0.1/16 dev down0", "addr add fd01::1/64 dev down0 nodad")
-        for line in (*lines, "link set lo up", "addr add 192.0.2.1/32 dev lo"):
-            router.call(lambda line=line: subprocess.run(["ip", *line.split()], check=True))
+    with another_machine(PARENT) as router:
         yield router
-        subprocess.run(["ip", "link", "delete", PARENT], check=True)
 
 
 def reaches(source: Namespace, target: Namespace, address: str) -> bool:

@@ -7,7 +7,10 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sampan.kernel.netlink import Netlink
+import pytest
+
+from sampan.kernel import rtnetlink
+from sampan.kernel.netlink import Netlink, NetlinkError
 from sampan.network import host, plan
 from sampan.network.namespace import Namespace
 from sampan.network.perform import perform
@@ -73,6 +76,29 @@ def ip(*words: str, namespace: Namespace | None = None) -> list[dict]:
         return subprocess.run(["ip", "-j", "-d", *words], check=True, capture_output=True).stdout
 
     return json.loads((namespace.call(ask) if namespace else ask()) or b"[]")
+
+
+@contextmanager
+def another_machine(parent: str) -> Iterator[Namespace]:
+    """Make the host's link `parent` and what is at its other end: the router of `network()`, in a namespace."""
+    with Namespace.new() as router:
+        peer = rtnetlink.veth_peer("down0", rtnetlink.settings(namespace_fd=router.fd))
+        send(rtnetlink.new_link(parent, "veth", peer, up=True))
+        lines = ("link set down0 up", "addr add 172.30.0.1/16 dev down0", "addr add fd01::1/64 dev down0 nodad")
+        for line in (*lines, "link set lo up", "addr add 192.0.2.1/32 dev lo"):
+            router.call(lambda line=line: subprocess.run(["ip", *line.split()], check=True))
+        yield router
+        subprocess.run(["ip", "link", "delete", parent], check=True)
+
+
+def skip_without(*kinds: str) -> None:
+    """Skip the test where the kernel can't make links of these kinds."""
+    for kind in kinds:
+        try:
+            send(rtnetlink.new_link("probe", kind, settings=rtnetlink.settings(parent=1)))
+        except NetlinkError as e:
+            if e.words == "Unknown device type":
+                pytest.skip(f"missing kernel feature: {kind}")
 
 
 def send(*requests) -> None:

@@ -27,7 +27,7 @@ from initramfs import initramfs  # noqa: E402
 from support.images import cache  # noqa: E402
 
 TESTS = tuple(f"tests/e2e/test_{name}.py" for name in ("limits", "devices", "pause_and_kill", "apparmor"))
-TESTS += ("tests/kernel/test_network_macvlan.py", "tests/kernel/test_firewall_sctp.py")
+TESTS += ("tests/kernel/test_network_macvlan.py", "tests/kernel/test_firewall_sctp.py", "tests/e2e/test_macvlan.py")
 MODULES = (
     "virtio_pci", "virtio_blk", "overlay",
     "bridge", "veth", "macvlan", "ipvlan", "dummy", "8021q",

@@ -88,7 +88,7 @@ class Networks:
                 if network.parent and other.parent == network.parent:
                     raise NotPermitted(
                         f"network {other.name} is already using parent interface {network.parent}",
-                        "a container can be on that one",
+                        "a VLAN of it, as in -o parent=eth0.50, may be another network's",
                     )
                 if network.link and other.link == network.link:
                     raise NotPermitted(
