@@ -397,6 +397,26 @@ def test_many_containers_come_and_go_at_once_and_no_two_have_one_address(sampan:
     wait_until(lambda: not links(sampan, "v"), what="the links are gone")
 
 
+def test_a_server_that_is_stopped_with_nobody_on_a_network_leaves_the_host_as_it_was(sampan: Sampan) -> None:
+    sampan("network", "create", "--subnet", "10.207.0.0/24", "there")
+    run(sampan, "one", "there")
+    sampan("system", "stop", "--force")
+    during = links(sampan)
+    sampan("rm", "-f", "one")
+    sampan("system", "stop")
+
+    assert any(name[10] == "b" for name in during)
+    wait_until(lambda: not links(sampan), what="no link is left")
+    tables = subprocess.run(["nft", "list", "tables"], check=True, capture_output=True, text=True).stdout
+    assert f"sampan-{sampan.instance}" not in tables
+    assert pings_from(sampan, "there", "10.207.0.1")
+
+
+def pings_from(sampan: Sampan, network: str, address: str) -> bool:
+    ping = ("busybox", "busybox", "ping", "-c", "1", "-W", "2", address)
+    return sampan("run", "--rm", "--network", network, *ping, check=False).code == 0
+
+
 def test_events_tell_of_networks(sampan: Sampan) -> None:
     sampan("network", "create", "told")
     id = sampan("run", "-d", "--network", "told", *SLEEP).line

@@ -136,6 +136,11 @@ class Networks:
         if entry := self._entries.get(network.id):
             entry.up = False
 
+    def up(self) -> list[Network]:
+        """Return those that `ensure_up` has made."""
+        with self._lock:
+            return [entry.network for entry in self._entries.values() if entry.up]
+
     # -- who is on it
 
     def endpoints(self, id: str) -> list[Endpoint]:

@@ -228,7 +228,22 @@ def _keep(core: Core, container: Container, places: Mapping[str, docker.Endpoint
     core.store.set_body(container.id, encode(container.body))
 
 
-# --------------------------------------------------------------------------------------------------------- repair
+# ------------------------------------------------------------------------------------------- the server's life
+
+
+def put_away(core: Core) -> None:
+    """Take back what was changed of the host, where no container is on a network: it is made again at need."""
+    sandbox.release_ended(core)
+    up = core.networks.up()
+    if not up or any(container.sandbox for container in core.registry):
+        return
+    try:
+        for network in up:
+            perform(plan.bridge_down(network))
+            core.networks.is_down(network)
+        core.firewall.forget_all()
+    except (SampanError, OSError) as e:
+        print(f"sampan: can't take the networks back: {e}", file=sys.stderr, flush=True)
 
 
 def rest(core: Core) -> None:

@@ -102,6 +102,7 @@ def close_core(core: Core) -> None:
     core.closing = True
     thaw_all(core)
     core.janitor.close()
+    networks.put_away(core)
     core.links.close()
     # What lies outside of the root goes too, unless a container uses it; if it can't, the next start does it.
     with contextlib.suppress(SampanError, OSError):
