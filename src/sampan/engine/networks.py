@@ -88,14 +88,15 @@ def _containers(core: Core, network: Network) -> dict[str, docker.NetworkContain
     found = {}
     for endpoint in core.networks.endpoints(network.id):
         other = core.registry.get(endpoint.container)
-        found[endpoint.container] = network_bodies.container(endpoint, other.name if other else "")
+        if other is not None and other.running:  # of one that has ended the links are taken away behind the answer
+            found[other.id] = network_bodies.container(endpoint, other.name)
     return found
 
 
 def listing(core: Core, filters: Filters) -> list[docker.Network]:
     """Return those that pass `driver`, `id`, `label`, `name`, `scope`, `type` and `dangling`."""
     networks = list(core.networks)
-    used = frozenset(network.id for network in networks if core.networks.endpoints(network.id))
+    used = frozenset(network.id for network in networks if _containers(core, network))
     return [network_bodies.body(network) for network in network_bodies.passing(networks, used, filters)]
 
 
