@@ -314,13 +314,15 @@ def test_the_containers_files_are_in_no_diff_commit_or_export(sampan: Sampan) ->
     sampan("rmi", "copied")
 
 
-def test_the_names_file_goes_with_its_network(sampan: Sampan) -> None:
+def test_a_name_goes_with_its_container_and_the_file_with_its_network(sampan: Sampan) -> None:
     id = sampan("network", "create", "net").line
     run(sampan, "web", "net")
     path = sampan.run_directory / "networks" / f"{id}.names"
     assert path.read_text().startswith("sampan names 1 net ")
+    assert "\nweb 172" in path.read_text()
 
     sampan("rm", "-f", "web")
+    wait_until(lambda: "\nweb" not in path.read_text(), what="the name is gone")
     sampan("network", "rm", "net")
 
     assert not path.exists()

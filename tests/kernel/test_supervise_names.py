@@ -183,10 +183,13 @@ def test_other_names_are_asked_of_the_hosts_servers_from_random_ports_under_rand
 def test_the_hosts_resolv_conf_is_followed(world, netns, host_resolv_conf):
     names = Answering(world, netns, files=())
 
-    with serving(says("192.0.2.1")), serving(says("192.0.2.2"), "127.0.0.2"):
+    with serving(says("192.0.2.1")), serving(says("192.0.2.2"), "127.0.0.2"), serving(says("192.0.2.3"), "::1"):
         assert names.ask("example.org").values == ["192.0.2.1"]
         host_resolv_conf("search x\nnameserver 127.0.0.2\n")
         assert names.ask("example.org").values == ["192.0.2.2"]
+        host_resolv_conf("nameserver fe80::1%nothing\nnameserver ::1%lo\n")
+        assert names.ask("example.org").values == ["192.0.2.3"]
+        assert names.ask_tcp("example.org").values == ["192.0.2.3"]
 
 
 @pytest.mark.parametrize("first", ["nobody", "silent", "failing"])

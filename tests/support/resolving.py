@@ -176,8 +176,8 @@ class FakeServer:
     def __init__(self, answers: Callable[[bytes, str], list[bytes]], address: str = "127.0.0.1") -> None:
         self.asked: list[tuple[bytes, str, int]] = []
         self._answers = answers
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._tcp = socket.socket()
+        family = self._family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._udp, self._tcp = socket.socket(family, socket.SOCK_DGRAM), socket.socket(family)
         self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._udp.bind((address, 53))
         self._tcp.bind((address, 53))
@@ -209,9 +209,9 @@ class FakeServer:
 
     def close(self) -> None:
         address = self._udp.getsockname()
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        with socket.socket(self._family, socket.SOCK_DGRAM) as sock:
             sock.sendto(b"stop", address)
-        socket.create_connection(self._tcp.getsockname()).close()
+        socket.create_connection(self._tcp.getsockname()[:2]).close()
         for thread in self._threads:
             thread.join()
         self._udp.close()

@@ -159,12 +159,22 @@ def write_names(core: Core, network: Network) -> None:
         return
     path = _path(core, network.id)
     with _writing, doing(f"can't write the names of network {network.name}"):
+        if core.networks.get(network.id) is None:  # it was removed meanwhile
+            return
         present = core.networks.endpoints(network.id)
         text = names.text(network, present, _absent(core, network, {endpoint.container for endpoint in present}))
         fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with open(fd, "wb") as file:
             file.write(text)
         os.rename(f"{path}.new", path)
+
+
+def forget_container(core: Core, container: Container) -> None:
+    """A container is removed: its names are nobody's any more."""
+    for settings in endpoints.places(container).values():
+        network = core.networks.get(settings.network_id)
+        if network and not network.default:
+            write_names(core, network)
 
 
 def _absent(core: Core, network: Network, present: set[str]) -> Iterable[str]:

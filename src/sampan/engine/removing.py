@@ -8,7 +8,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sampan.engine import lifecycle, remains
+from sampan.engine import lifecycle, naming, remains
 from sampan.engine.core import now_ns
 from sampan.engine.launch import exited, release_attaching
 from sampan.engine.lifecycle import Verb
@@ -113,6 +113,7 @@ def discard(core: Core, container: Container, *, volumes: bool = True) -> None:
     if trash:
         remover.join(_TREE_S)
     container.vanish()
+    core.janitor.later("forget a container's names", lambda: naming.forget_container(core, container))
     core.janitor.later("collect unused layers", lambda: collect(core))
 
 
