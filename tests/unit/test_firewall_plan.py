@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
 import pytest
+from hypothesis import given, strategies as st
 
 from sampan.network import firewall_codec as codec, firewall_plan as plan, firewall_rules as rules
 from sampan.network.firewall_ops import AddElements, Element, RemoveElements
@@ -86,6 +89,33 @@ def test_every_kind_of_element_is_encoded_and_read_again(declared: rules.Set) ->
     data = tuple(example[type] for type in declared.data)
 
     assert list(codec.decode_elements(declared, codec.encode_element(declared, key, data))) == [(key, data)]
+
+
+@given(st.lists(st.ip_addresses(v=4), unique=True, max_size=20), st.integers(8, 32))
+def test_subnets_are_read_again_in_whatever_order_the_kernel_tells_them(addresses: list, prefix: int) -> None:
+    subnets = {str(ip_network((address, prefix), strict=False)) for address in addresses}
+    encoded = [e for s in subnets for e in codec.encode_element(rules.named("subnets4"), (s,))]
+
+    assert {key[0] for key, _ in codec.decode_elements(rules.named("subnets4"), reversed(encoded))} == subnets
+
+
+@given(
+    st.sampled_from([("every", ()), ("one", ("address",))]),
+    st.ip_addresses(),
+    st.sampled_from(["tcp", "udp", "sctp"]),
+    st.integers(0, 65535),
+)
+def test_ports_are_read_again(kind: tuple, address: IPv4Address | IPv6Address, protocol: str, number: int) -> None:
+    name, with_address = kind
+    declared = rules.named(f"{name}{address.version}")
+    key = (*(str(address) for _ in with_address), protocol, str(number))
+    data = (str(address), str(65535 - number))
+    (element,) = codec.encode_element(declared, key, data)
+
+    ((key_read, data_read),) = codec.decode_elements(declared, [element])
+
+    assert [ip_address(key_read[0])] == [address] if with_address else True
+    assert (key_read[-2:], ip_address(data_read[0]), data_read[1]) == (key[-2:], address, data[1])
 
 
 def test_a_networks_elements_are_written_as_one_line_of_nft() -> None:

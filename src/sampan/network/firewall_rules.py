@@ -212,6 +212,7 @@ CHAINS = (
     Chain(
         "early",
         (
+            # CVE-2020-8558: neighbours and containers reached what listened on the loopback of a host.
             (Is("iifname", "lo", inverted=True), Is("ip daddr", "127.0.0.0/8"), DROP),
             (_FROM_BRIDGE, Is("ip saddr", "127.0.0.0/8"), DROP),
         ),
