@@ -18,6 +18,8 @@ from sampan.errors import NotPermitted, Unsupported
 from sampan.kernel.namespaces import CLONE, unshare
 from sampan.kernel.seccomp import set_filter
 from sampan.network.firewall import Firewall
+from sampan.network.legacy import any_in_use
+from sampan.network.watch import Watch
 from support.hosts import (
     INSTANCE,
     NOTHING_COMES_S,
@@ -133,6 +135,19 @@ def test_after_a_reload_of_theirs_what_is_ours_is_put_back(reload: str, tmp_path
 
         assert until(lambda: scene.reached() and scene.reaches(1))
         assert until(lambda: accepts_of_ours() == (2 if before == "" else 1))
+
+
+@on_a_host_of_its_own
+def test_rules_of_the_older_kind_of_iptables_which_nobody_tells_of_are_looked_at_now_and_then() -> None:
+    looked: list[bool] = []
+
+    watch = Watch(lambda: looked.append(True), blind=any_in_use, every_s=0.01)
+    try:
+        iptables("-P FORWARD DROP", suffix="-legacy")
+        nft("add table ip told")  # it looks at once, and from then on
+        assert until(lambda: len(looked) > 1)
+    finally:
+        watch.close()
 
 
 @on_a_host_of_its_own

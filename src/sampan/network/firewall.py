@@ -230,7 +230,7 @@ class Firewall:
     def _settle(self) -> None:
         """Adapt to what else there is on the host that deals with forwarded packets."""
         if self._watch is None:
-            self._watch = Watch(self.recheck)
+            self._watch = Watch(self.recheck, blind=legacy.any_in_use)
         around = self._look()
         known = self._wanted or {}
         change = plan.difference(around.elements, plan.surroundings_in(known))
@@ -294,7 +294,7 @@ class Enterable(Protocol):
 
 
 def _no_nftables() -> Unsupported:
-    only = " (it has iptables' older kind only)" if any(map(legacy.in_use, ("ipv4", "ipv6"))) else ""
+    only = " (it has iptables' older kind only)" if legacy.any_in_use() else ""
     return Unsupported(f"this host's kernel has no nftables{only}", _NEEDS)
 
 

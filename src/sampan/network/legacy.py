@@ -36,6 +36,11 @@ def in_use(version: str) -> bool:
         return False
 
 
+def any_in_use() -> bool:
+    """Tell whether it has any, of whatever version of IP."""
+    return any(map(in_use, _TABLES))
+
+
 def gates() -> list[Gate]:
     """Return the chains that drop what is forwarded."""
     return [gate for version in _TABLES if in_use(version) and (gate := _gate(version)) is not None]

@@ -28,10 +28,15 @@ _TELLING = frozenset(
 
 
 class Watch:
-    """A thread that calls `changed` soon after tables, chains or rules were changed, in the namespace of its maker."""
+    """A thread that calls `changed` soon after tables, chains or rules were changed, in the namespace of its maker.
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    `blind` tells whether there are rules whose changes nobody tells of; then it is also called now and then.
+    """
+
+    def __init__(self, changed: Callable[[], None], blind: Callable[[], bool], every_s: float = 30.0) -> None:
         self._changed = changed
+        self._blind = blind
+        self._every_ms = int(every_s * 1000)
         self._events = Events()
         self._end, self._ended = os.pipe2(os.O_CLOEXEC)
         self._thread = threading.Thread(target=self._follow, name="nftables", daemon=True)
@@ -50,25 +55,26 @@ class Watch:
         poll = select.poll()
         poll.register(self._events.fileno(), select.POLLIN)
         poll.register(self._end, select.POLLIN)
-        while self._wait(poll, None):
-            if self._tells():
+        while True:
+            ready = self._wait(poll, self._every_ms if self._blind() else None)
+            if self._end in ready:
+                return
+            if not ready or self._tells():
                 time.sleep(_SETTLED_S)
                 self._drain(poll)
                 self._call()
                 if not self._pause():
                     return
 
-    def _wait(self, poll: select.poll, timeout_ms: int | None) -> bool:
-        """Wait for events; False where it is time to end, or nothing came."""
-        ready = [fd for fd, _ in poll.poll(timeout_ms)]
-        return bool(ready) and self._end not in ready
+    def _wait(self, poll: select.poll, timeout_ms: int | None) -> list[int]:
+        return [fd for fd, _ in poll.poll(timeout_ms)]
 
     def _tells(self) -> bool:
         messages = self._events.read()
         return not messages or any(m.type in _TELLING for m in messages)
 
     def _drain(self, poll: select.poll) -> None:
-        while self._wait(poll, 0):
+        while self._events.fileno() in self._wait(poll, 0):
             self._events.read()
 
     def _pause(self) -> bool:
