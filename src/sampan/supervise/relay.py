@@ -25,9 +25,8 @@ CONNECTIONS = 1024
 CLIENTS = 512
 """How many UDP clients are known at a time; who was silent longest is forgotten for another."""
 
-_PIECE = 16 << 10
+_BUFFER = 1 << 16
 _PIECES = 8
-_DATAGRAM = 1 << 16
 _DATAGRAMS = 32
 _SILENT_S = 90
 _ANCILLARY = socket.CMSG_SPACE(struct.calcsize("16sI"))
@@ -40,10 +39,10 @@ _RESET = struct.pack("ii", 1, 0)
 _buffer = bytearray()
 
 
-def _view(size: int) -> memoryview:
+def _view(size: int = _BUFFER) -> memoryview:
     """Return the one buffer, which is not there before something is relayed."""
     if not _buffer:
-        _buffer.extend(bytes(_DATAGRAM))
+        _buffer.extend(bytes(_BUFFER))
     return memoryview(_buffer)[:size]
 
 
@@ -58,6 +57,12 @@ def _connect(kind: int, address: str, port: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _tune(sock: socket.socket) -> None:
+    """Notice a peer that is gone, in the end, and don't wait for more to send: whoever writes has decided that."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 class Connection:
@@ -81,7 +86,7 @@ class Connection:
         self._ended = [False, False]  # whose input is at its end
         self._full = [False, False]  # whose input waits for the other to take more
         client.setblocking(False)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        _tune(client)
 
     def begin(self) -> None:
         """Connect to the first of the container's addresses that answers; where none does the client is reset."""
@@ -104,7 +109,7 @@ class Connection:
             self._ends.pop()
             self.begin()
             return
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        _tune(sock)
         self._loop.watch(self._ends[0].fileno(), IN, lambda events: self._ready(0, events))
         self._loop.watch(sock.fileno(), IN, lambda events: self._ready(1, events))
 
@@ -129,7 +134,7 @@ class Connection:
         if self._ended[source]:
             return
         one, other = self._ends[source], self._ends[1 - source]
-        view = _view(_PIECE)
+        view = _view()
         self._full[source] = False
         for _ in range(pieces):
             try:
@@ -182,7 +187,7 @@ class Datagrams:
         """Pass on to the container what has come to `sock`."""
         for _ in range(_DATAGRAMS):
             try:
-                size, ancillary, _, address = sock.recvmsg_into((_view(_DATAGRAM),), _ANCILLARY)
+                size, ancillary, _, address = sock.recvmsg_into((_view(),), _ANCILLARY)
             except BlockingIOError:
                 return
             except OSError:  # an ICMP error about an answer
@@ -247,7 +252,7 @@ def _answer(client: _Client, sock: socket.socket, address: tuple[Any, ...]) -> N
     """Send what the container says to its client, from the address that this one has sent to."""
     for _ in range(_DATAGRAMS):
         try:
-            size = client.sock.recv_into(_view(_DATAGRAM))
+            size = client.sock.recv_into(_view())
         except BlockingIOError:
             return
         except OSError:  # ICMP: nobody listens there
