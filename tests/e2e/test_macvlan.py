@@ -35,7 +35,7 @@ def network(sampan: Sampan, request) -> Iterator[str]:
     "network", [("-d", d, *NET, "-o", f"parent={PARENT}") for d in ("macvlan", "ipvlan")], indirect=True
 )
 def test_one_container_after_another_with_one_address_reaches_the_router(sampan: Sampan, network: str) -> None:
-    for _ in range(4):
+    for _ in range(3):
         said = sampan(
             "run",
             "--rm",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from sampan.errors import Conflict, SampanError
-from sampan.kernel import rtnetlink
+from sampan.kernel import process, rtnetlink
 from sampan.kernel.netlink import Netlink
 from sampan.network import host, ops, plan
 from sampan.network.namespace import Namespace
@@ -120,7 +120,7 @@ def test_detaching_removes_both_ends_though_the_container_renamed_its_own() -> N
 def test_a_step_that_is_refused_takes_back_those_before_it() -> None:
     with up(network()) as net:
         end = endpoint(gateways=("10.99.0.1",))  # unreachable: the route is refused
-        with pytest.raises(SampanError, match=r"can't send all else by 10\.99\.0\.1: RTM_NEWROUTE.*: nexthop"):
+        with pytest.raises(SampanError, match=r"^can't send all else by 10\.99\.0\.1: RTM_NEWROUTE.*: nexthop"):
             attached(net, end)
 
         assert end.link not in [link.name for link in host.links(INSTANCE)]
@@ -176,15 +176,13 @@ def test_containers_that_may_not_talk_to_each_other_reach_the_host_only() -> Non
                     s.connect(("172.30.0.3", 7777))
 
 
-def test_the_host_sends_to_the_new_container_of_an_address_at_once() -> None:
+def test_the_host_knows_where_the_new_container_of_an_address_is() -> None:
     with up(network()) as net:
         perform((ops.SetNeighbour(link=net.link, address="172.30.0.2", mac="02:00:00:00:00:99"),))
-        with attached(net, endpoint()) as namespace:
-            with namespace.socket(socket.AF_INET, socket.SOCK_STREAM) as server:
-                server.bind(("", 7777))
-                server.listen()
+        with attached(net, endpoint()):
+            (known,) = ip("neighbour", "show", "172.30.0.2", "dev", net.link)
 
-                socket.create_connection(("172.30.0.2", 7777), timeout=0.9).close()  # the first retry comes after 1 s
+            assert known["lladdr"] == "02:42:ac:1e:00:02"
 
 
 def test_a_process_that_has_ended_has_no_namespace() -> None:
@@ -193,10 +191,18 @@ def test_a_process_that_has_ended_has_no_namespace() -> None:
         os._exit(0)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     try:
-        with pytest.raises((FileNotFoundError, ProcessLookupError)):
-            Namespace.of(pid)
+        with pytest.raises(ProcessLookupError):
+            Namespace.of(pid, process.start_time(pid))
     finally:
         os.waitpid(pid, 0)
+
+
+def test_a_process_that_has_anothers_number_now_is_not_entered() -> None:
+    began = process.start_time(os.getpid())
+    Namespace.of(os.getpid(), began).close()
+
+    with pytest.raises(ProcessLookupError):
+        Namespace.of(os.getpid(), began - 1)
 
 
 def test_links_go_into_the_namespace_of_a_container_that_has_just_died() -> None:
@@ -224,6 +230,11 @@ def test_no_thread_stays_in_a_containers_namespace() -> None:
 
         assert wait_until(lambda: not those_inside())
         assert namespace.call(lambda: os.readlink("/proc/thread-self/ns/net")) == inside
+
+
+def test_what_is_to_happen_in_a_container_never_happens_on_the_host() -> None:
+    with pytest.raises(ValueError, match="on the host"):
+        perform(plan.detach(endpoint(link="", interface="lo")))
 
 
 def test_a_link_that_is_missing_is_named() -> None:

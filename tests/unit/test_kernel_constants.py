@@ -125,7 +125,6 @@ CONSTANTS: dict[str, dict[str, int]] = {
     "linux/neighbour.h": {
         **flags(rtnetlink.NDA, "+NDA_"),
         "NUD_STALE": rtnetlink.NUD_STALE,
-        "NUD_PERMANENT": rtnetlink.NUD_PERMANENT,
         "sizeof(struct ndmsg)": rtnetlink._NDMSG.size,
     },
     "linux/if.h linux/if_link.h linux/veth.h": {

@@ -49,7 +49,18 @@ LINTERS = (
 ORACLES = ("pyroute2",)
 NOT_NEEDED = ("test", "idlelib", "tkinter", "lib2to3", "ensurepip", "turtledemo", "site-packages", "pydoc_data")
 PROGRAMS = ["sh", "bash", "mount", "umount", "nsenter", "unshare", "cat", "ls", "perl", "ldconfig"]
-PROGRAMS += ["mktemp", "rm", "mkdir", "rmdir", "dirname", "mknod", "ln", "chown", "ip"]  # what --explain=sh calls
+PROGRAMS += [
+    "mktemp",
+    "rm",
+    "mkdir",
+    "rmdir",
+    "dirname",
+    "mknod",
+    "ln",
+    "chown",
+    "ip",
+    "nft",
+]  # what --explain=sh calls
 BOOT_LIMIT_S, RUN_LIMIT_S = 120, 480
 FIRMWARE = re.compile(r"\x1bc?(\[[0-9?]*[a-zA-Z])?|\r|SeaBIOS.*|Booting from ROM\.*")
 VERDICT = re.compile(r"pytest in the machine ended with (\d+)")

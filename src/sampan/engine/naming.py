@@ -126,7 +126,10 @@ def _tell_shim(core: Core, container: Container) -> None:
     if channel is None or message == container.names:
         return
     if container.names is None:
-        with Namespace.of(container.state.pid) as namespace, contextlib.closing(_listen(core, namespace)) as listening:
+        with (
+            Namespace.of(container.state.pid, container.state.start_time) as namespace,
+            contextlib.closing(_listen(core, namespace)) as listening,
+        ):
             channel.post(message, [sock.fileno() for sock in listening.sockets])
     else:
         channel.post(message)

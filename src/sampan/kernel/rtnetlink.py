@@ -35,14 +35,10 @@ class RTM(IntEnum):
     GETLINK = 18
     SETLINK = 19
     NEWADDR = 20
-    DELADDR = 21
     GETADDR = 22
     NEWROUTE = 24
-    DELROUTE = 25
     GETROUTE = 26
     NEWNEIGH = 28
-    DELNEIGH = 29
-    GETNEIGH = 30
 
 
 class IFLA(IntEnum):
@@ -111,7 +107,6 @@ RTN_BLACKHOLE = 6
 RTN_UNREACHABLE = 7
 RTN_PROHIBIT = 8
 RTM_F_CLONED = 0x200
-NUD_PERMANENT = 0x80
 NUD_STALE = 0x4
 
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
@@ -294,11 +289,6 @@ def add_address(index: int, address: str) -> Request:
     return Request(RTM.NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, body, "RTM_NEWADDR", address)
 
 
-def remove_address(index: int, address: str) -> Request:
-    """Take an address from a link."""
-    return Request(RTM.DELADDR, 0, _addressing(index, address), "RTM_DELADDR", address)
-
-
 def get_addresses() -> Request:
     """Ask for all addresses."""
     return Request(RTM.GETADDR, 0, _IFADDRMSG.pack(AF_UNSPEC, 0, 0, 0, 0), "RTM_GETADDR")
@@ -327,11 +317,6 @@ def replace_route(destination: str, gateway: str, index: int) -> Request:
     return Request(RTM.NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body, "RTM_NEWROUTE", destination)
 
 
-def remove_route(destination: str, gateway: str, index: int) -> Request:
-    """Remove a route."""
-    return Request(RTM.DELROUTE, 0, _routing(destination, gateway, index), "RTM_DELROUTE", destination)
-
-
 def get_routes() -> Request:
     """Ask for all routes of all tables."""
     return Request(RTM.GETROUTE, 0, _RTMSG.pack(AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0, 0), "RTM_GETROUTE")
@@ -353,15 +338,8 @@ def route(body: bytes) -> Route | None:
     )
 
 
-def replace_neighbour(index: int, address: str, mac: str, *, permanent: bool = False) -> Request:
-    """Say which MAC an address of a link's network has."""
-    state = NUD_PERMANENT if permanent else NUD_STALE
-    body = _NDMSG.pack(version(address), index, state, 0, 0)
+def replace_neighbour(index: int, address: str, mac: str) -> Request:
+    """Say which MAC an address of a link's network has, until it is found to be otherwise."""
+    body = _NDMSG.pack(version(address), index, NUD_STALE, 0, 0)
     body += attribute(NDA.DST, packed(address)) + attribute(NDA.LLADDR, mac_bytes(mac))
     return Request(RTM.NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, body, "RTM_NEWNEIGH", address)
-
-
-def remove_neighbour(index: int, address: str) -> Request:
-    """Forget the MAC of an address."""
-    body = _NDMSG.pack(version(address), index, 0, 0, 0) + attribute(NDA.DST, packed(address))
-    return Request(RTM.DELNEIGH, 0, body, "RTM_DELNEIGH", address)

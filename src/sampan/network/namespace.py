@@ -7,10 +7,12 @@ host can't happen in a container's network.
 from __future__ import annotations
 
 import _thread
+import errno
 import os
 import socket
 from typing import TYPE_CHECKING, TypeVar
 
+from sampan.kernel import process
 from sampan.kernel.namespaces import CLONE, setns, unshare
 
 if TYPE_CHECKING:
@@ -60,12 +62,22 @@ class Namespace:
         return cls(_in_a_thread(make))
 
     @classmethod
-    def of(cls, pid: int) -> Self:
-        """Hold the one that a process is in. Raises FileNotFoundError, or ProcessLookupError, where it has ended.
+    def of(cls, pid: int, start_time: int) -> Self:
+        """Hold the one that a process is in, which began at `start_time`: its number may be another's by now.
 
-        A number is used again: who has a pidfd of the process looks at it afterwards.
+        Raises ProcessLookupError where it has ended.
         """
-        return cls(os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+        try:
+            namespace = cls(os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+            try:
+                if process.start_time(pid) != start_time:
+                    raise FileNotFoundError
+            except BaseException:
+                namespace.close()
+                raise
+        except FileNotFoundError:
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH)) from None
+        return namespace
 
     def call(self, function: Callable[[], T]) -> T:
         """Call it in a thread that is in the namespace, and return or raise what it does."""

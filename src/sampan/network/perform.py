@@ -12,7 +12,7 @@ import os
 import time
 from typing import TYPE_CHECKING, assert_never
 
-from sampan.errors import Conflict, SampanError, doing
+from sampan.errors import Conflict, SampanError, doing, from_os_error
 from sampan.kernel import rtnetlink
 from sampan.kernel.netlink import Netlink, NetlinkError, Request
 from sampan.network import ops
@@ -40,6 +40,8 @@ def perform(steps: Iterable[ops.Step], *, namespace: Namespace | None = None, to
     made: list[ops.RemoveLink] = []
     try:
         for inside, group in itertools.groupby(steps, key=lambda step: step.inside):
+            if inside and namespace is None:
+                raise ValueError("what is to happen in a container would happen on the host")
             _perform_in(namespace if inside else None, tuple(group), _Place(namespace, made, told))
     except BaseException:
         _undo(made, namespace)
@@ -58,8 +60,10 @@ def _perform_in(namespace: Namespace | None, steps: tuple[ops.Step, ...], place:
     if namespace is None:
         place.perform(steps)
     else:
-        with doing("can't enter the container's network namespace"):
+        try:
             namespace.call(lambda: place.perform(steps))
+        except OSError as e:  # a step's own is a SampanError, which tells enough
+            raise from_os_error(e).within("can't enter the container's network namespace") from e
 
 
 class _Place:
