@@ -114,6 +114,30 @@ def test_what_others_drop_is_dropped_where_it_is_not_ours(tmp_path: Path) -> Non
             assert nothing_from(server, scene.near.namespace, scene.web.ipv4, 80)
 
 
+@pytest.mark.parametrize("suffix", ["", "-legacy"])
+@on_a_host_of_its_own
+def test_what_is_said_at_the_place_for_others_is_obeyed(suffix: str, tmp_path: Path) -> None:
+    with small_scene(str(tmp_path / "record")) as scene:
+        docker_like(suffix)
+        run(f"iptables{suffix}", "-A", "DOCKER-USER", "-s", scene.near.addresses[0], "-j", "DROP")
+        iptables("-A DOCKER-USER -j RETURN", suffix=suffix)
+
+        with firewall(scene.record, scene.net) as ours:
+            ours.publish(scene.web.addresses, publish(8080, 80))
+
+            assert [scene.reached(0, patience_s=NOTHING_COMES_S), scene.reached(1)] == [False, True]
+
+
+@on_a_host_of_its_own
+def test_a_place_for_others_to_which_nothing_leads_is_none(tmp_path: Path) -> None:
+    with small_scene(str(tmp_path / "record")) as scene:
+        iptables("-P FORWARD DROP", "-N DOCKER-USER")
+
+        with firewall(scene.record, scene.net):
+            assert scene.reaches()
+            assert TABLE in run("iptables", "-S", "FORWARD")
+
+
 RELOADS = {
     "firewalld's": (FIREWALLD, lambda: nft("delete table inet firewalld\n" + FIREWALLD)),
     "ufw's": ("", lambda: iptables("-P FORWARD DROP", "-F FORWARD")),

@@ -206,13 +206,15 @@ def _element(element: Element) -> bytes:
 
 
 def new_rule(
-    family: int, table: str, chain: str, expressions: Iterable[bytes], *, comment: str = "", first: bool = False
+    family: int, table: str, chain: str, expressions: Iterable[bytes], *, comment: str = "", before: int = 0
 ) -> Request:
-    """Put a rule at the end of a chain, or at its beginning."""
+    """Put a rule at the end of a chain, or before the one that the kernel knows by a handle."""
     data = text(1, table) + text(2, chain) + nested(4, *expressions)
     if comment:
         data += attribute(7, _comment(comment))
-    flags = NLM_F_CREATE if first else NLM_F_CREATE | NLM_F_APPEND
+    if before:
+        data += _u64(6, before)
+    flags = NLM_F_CREATE if before else NLM_F_CREATE | NLM_F_APPEND
     return _request(Message.NEWRULE, flags, family, data, "nft add rule", _about(family, table, chain))
 
 

@@ -1,9 +1,9 @@
 """Others' chains that drop what is forwarded: found, and told what our table let pass.
 
 A packet passes every base chain of its hook, and one that drops it has the last word: an accept of ours is none in
-theirs. dockerd, ufw and firewalld each have such a chain. It gets one rule, which accepts packets with our mark, at the
-place that is provided for others' rules (dockerd's DOCKER-USER) or else at the chain's beginning. The rule's comment is
-the table's name; by it the rule is found again, and removed.
+theirs. dockerd, ufw and firewalld each have such a chain. It gets one rule, which accepts packets with our mark: at the
+place that is provided for others' rules (dockerd's DOCKER-USER), after those that are there, or else at the chain's
+beginning. The rule's comment is the table's name; by it the rule is found again, and removed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from sampan.kernel import nftables
-from sampan.kernel.nftables import DROP, Family, Hook, Message
+from sampan.kernel.nftables import DROP, RETURN, Family, Hook, Message
 from sampan.network import firewall_codec as codec
 from sampan.network.audit import Obstacle
 from sampan.network.firewall_ops import MARKED, AcceptMarked
@@ -38,7 +38,6 @@ class Gate(NamedTuple):
     table: str
     chain: str
     place: str
-    by_policy: bool
 
     @property
     def versions(self) -> tuple[str, ...]:
@@ -59,15 +58,15 @@ class Others(NamedTuple):
 def look(netlink: Netlink, own: str) -> Others:
     """Look at all chains but those of the table `own`."""
     chains = [c for c in map(nftables.chain, netlink.dump(nftables.dump(Message.GETCHAIN))) if c.family in _FAMILIES]
-    names = {(c.family, c.table, c.name) for c in chains}
     others = [c for c in chains if c.base is not None and c.table != own]
     found = []
     for chain in others:
         if chain.base is not None and chain.base.type == "filter" and chain.base.hook == Hook.FORWARD:
-            by_policy = chain.base.policy == DROP
-            if by_policy or _ends_dropping(netlink, chain):
-                place = next((p for p in _PLACES if (chain.family, chain.table, p) in names), chain.name)
-                found.append(Gate(Family(chain.family), chain.table, chain.name, place, by_policy))
+            rules = _rules(netlink, chain.family, chain.table, chain.name)
+            if chain.base.policy == DROP or _ends_dropping(rules):
+                led_to = (rule.verdict() for rule in rules)
+                place = next((v[1] for v in led_to if v and v[1] in _PLACES), chain.name)
+                found.append(Gate(Family(chain.family), chain.table, chain.name, place))
     return Others(tuple(found), bool(found) or any(_forwards(c) for c in others))
 
 
@@ -79,9 +78,8 @@ def _forwards(chain: nftables.Chain) -> bool:
     return base.hook == Hook.FORWARD or (base.hook == Hook.POSTROUTING and base.type == "nat")
 
 
-def _ends_dropping(netlink: Netlink, chain: nftables.Chain) -> bool:
+def _ends_dropping(rules: list[nftables.Rule]) -> bool:
     """Tell whether a chain's last rule drops whatever comes to it, as firewalld's does."""
-    rules = _rules(netlink, chain.family, chain.table, chain.name)
     if not rules or not rules[-1].expressions:
         return False
     *before, last = rules[-1].expressions
@@ -115,10 +113,22 @@ def put(netlink: Nfnetlink, gates: Iterable[Gate], comment: str) -> None:
         keep = 1 if wanted.pop(place, None) else 0
         requests += (nftables.delete_rule(r.family, r.table, r.chain, r.handle) for r in rules[keep:])
     for family, table, chain in wanted:
-        expressions = codec.encode_rule(MARKED, family)
-        requests.append(nftables.new_rule(family, table, chain, expressions, comment=comment, first=True))
+        expressions, before = codec.encode_rule(MARKED, family), _before(netlink, family, table, chain)
+        requests.append(nftables.new_rule(family, table, chain, expressions, comment=comment, before=before))
     if requests:
         netlink.commit(requests)
+
+
+def _before(netlink: Netlink, family: int, table: str, chain: str) -> int:
+    """Return the handle of the rule before which an accept belongs; 0: at the end.
+
+    That is the first one, but at a place for others' rules these are obeyed: there it is the last, which returns.
+    """
+    rules = _rules(netlink, family, table, chain)
+    if chain not in _PLACES:
+        return rules[0].handle if rules else 0
+    returns = rules and rules[-1].verdict() == (RETURN, "") and all(n in _SILENT for n, _ in rules[-1].expressions[:-1])
+    return rules[-1].handle if returns else 0
 
 
 def _ours(netlink: Netlink, comment: str) -> Iterator[tuple[tuple[Family, str, str], list[nftables.Rule]]]:

@@ -56,7 +56,7 @@ def _gate(version: str) -> Gate | None:
     dropping = forward and forward[-1].startswith(("-A FORWARD -j DROP", "-A FORWARD -j REJECT"))
     if "-P FORWARD DROP" not in rules and not dropping:
         return None
-    return Gate(version, program, "DOCKER-USER" if "-N DOCKER-USER" in rules else "FORWARD")
+    return Gate(version, program, "DOCKER-USER" if "-A FORWARD -j DOCKER-USER" in rules else "FORWARD")
 
 
 def _program(version: str) -> str:
@@ -76,9 +76,10 @@ def obstacles(found: list[Gate], comment: str) -> Iterator[Obstacle]:
 def put(found: list[Gate], comment: str) -> None:
     """Put an accept where these chains need one, once."""
     for gate in found:
-        rule = _rule(comment)
-        if not any(comment in line for line in _run(gate.program, "-S", gate.place).splitlines()):
-            _run(gate.program, "-I", gate.place, *rule)
+        rules = [line for line in _run(gate.program, "-S", gate.place).splitlines() if line.startswith("-A ")]
+        if not any(comment in line for line in rules):
+            last = rules.index("-A DOCKER-USER -j RETURN") if "-A DOCKER-USER -j RETURN" in rules else len(rules)
+            _run(gate.program, "-I", gate.place, str(last + 1 if gate.place == "DOCKER-USER" else 1), *_rule(comment))
 
 
 def take_away(comment: str) -> None:
