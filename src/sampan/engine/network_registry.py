@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ class _Entry:
         self.network = network
         self.pools = tuple(Pool(subnet) for subnet in network.subnets)
         self.endpoints: dict[str, Endpoint] = {}  # by container
+        self.leaving: dict[str, tuple[Endpoint, float]] = {}  # by endpoint, and since when
         self.up = False
         self.making = threading.Lock()
 
@@ -41,6 +43,7 @@ class Networks:
     """All networks. Every method may be called from any thread; none waits for the kernel, but for `ensure_up`."""
 
     def __init__(self, store: Store) -> None:
+        self.freeing = False  # whether somebody is about to look after those that have left
         self._store = store
         self._lock = threading.Lock()
         rows = store.networks()
@@ -181,13 +184,25 @@ class Networks:
                         pool.hold(address)
 
     def leave(self, endpoint: Endpoint) -> None:
-        """Take an endpoint off its network: its addresses are free. Once more does nothing."""
+        """Take an endpoint off its network; its addresses are held until `free`. Once more does nothing."""
         with self._lock:
             entry = self._entries.get(endpoint.network)
             known = entry.endpoints.get(endpoint.container) if entry else None
-            if entry is None or known is None or known.id != endpoint.id:
+            if entry is not None and known is not None and known.id == endpoint.id:
+                del entry.endpoints[endpoint.container]
+                entry.leaving[endpoint.id] = endpoint, time.monotonic()
+
+    def leaving(self) -> list[tuple[Endpoint, float]]:
+        """Return the endpoints that have left, whose addresses are held, with the time since when."""
+        with self._lock:
+            return [each for entry in self._entries.values() for each in entry.leaving.values()]
+
+    def free(self, endpoint: Endpoint) -> None:
+        """Let the addresses of one that has left be given to others: its link is gone."""
+        with self._lock:
+            entry = self._entries.get(endpoint.network)
+            if entry is None or entry.leaving.pop(endpoint.id, None) is None:
                 return
-            del entry.endpoints[endpoint.container]
             for address in endpoint.addresses:
                 for pool in entry.pools:
                     if address in pool:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from sampan.spec.runtime import Spec
 
 _TRIES = 3
+_LINK_S = 0.1
+_PATIENCE_S = 1.0
 _WITHOUT = "where sampan may not change the host's network, --network none and --network host work"
 
 
@@ -72,6 +74,8 @@ class Sandbox:
 
     def build(self) -> None:
         """Make everything, with no program in it yet."""
+        free_left(self._core)
+        free_left(self._core, self._container.id, 0)
         self.draw_up()
         self._remember()
         start = time.perf_counter_ns()
@@ -186,6 +190,7 @@ class Sandbox:
                 self._attach(network, self._link(network, endpoint, (*self.endpoints, endpoint)), namespace)
         except BaseException:
             self._core.networks.leave(endpoint)
+            self._core.networks.free(endpoint)
             raise
         self._change((*self.endpoints, endpoint))
 
@@ -201,6 +206,7 @@ class Sandbox:
                     steps = plan.default_routes(network, _with_gateways(each, routes[each.id]))
                     perform(steps, namespace=namespace)
         self._core.networks.leave(endpoint)
+        self._core.networks.free(endpoint)
         self._change(left)
 
     def rename(self) -> None:
@@ -285,13 +291,11 @@ class Sandbox:
             if self.ports:
                 core.firewall.unpublish(self._addresses(), self.ports)
         for endpoint in self.endpoints:
-            with _logged():
-                if endpoint.link:
-                    perform(plan.detach(endpoint))
             core.networks.leave(endpoint)
         with _logged():
             if self._connected:
                 self._tell("disconnect")
+        free_left_soon(core)
 
 
 @contextmanager
@@ -363,7 +367,40 @@ def release_ended(core: Core) -> bool:
     ended = [c.sandbox for c in core.registry if c.sandbox is not None and c.sandbox.over]
     for sandbox in ended:
         sandbox.release()
-    return bool(ended)
+    left = core.networks.leaving()
+    free_left(core, patience_s=0)
+    return bool(ended or left)
+
+
+def free_left(core: Core, of: str = "", patience_s: float = _PATIENCE_S) -> None:
+    """Free the addresses of endpoints that have left, all or a container's, once their links are gone.
+
+    The kernel removes links with their namespace, many at once, behind everything else, where one at a time takes it
+    20 ms each with all other changes of the network waiting; one that somebody keeps alive is removed from here.
+    """
+    for endpoint, since in core.networks.leaving():
+        if of and endpoint.container != of:
+            continue
+        if endpoint.link and host.exists(endpoint.link):
+            if time.monotonic() < since + patience_s:
+                continue
+            with _logged():
+                perform(plan.detach(endpoint))
+        core.networks.free(endpoint)
+
+
+def free_left_soon(core: Core) -> None:
+    """Have that done, behind what is done now, until none is left."""
+
+    def again() -> None:
+        core.networks.freeing = False
+        free_left(core)
+        if core.networks.leaving():
+            free_left_soon(core)
+
+    if not core.networks.freeing:
+        core.networks.freeing = True
+        core.janitor.later("remove the links of containers that have ended", again, _LINK_S)
 
 
 def refusal(error: SampanError, what: str) -> SampanError:
