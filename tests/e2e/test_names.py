@@ -133,6 +133,8 @@ def test_connected_disconnected_renamed_and_restarted_containers_are_found_where
         assert asks(sampan, "client", "site").code == dns.NAME_ERROR
         assert asks(sampan, "site", "client").code == dns.NAME_ERROR
         assert gone not in cat(sampan, "site", "/etc/hosts")
+        sampan("network", "disconnect", "other", "site")
+        assert asks(sampan, "site", "site").code == dns.SERVER_FAILURE
 
 
 def test_a_container_of_the_default_bridge_has_no_names_until_it_comes_to_a_network(sampan: Sampan) -> None:

@@ -113,7 +113,7 @@ def follow(core: Core, container: Container, old: Sequence[Endpoint]) -> None:
     """
     resolver = container.names is not None
     try:
-        if own_files.has_resolver(core, container):
+        if resolver or own_files.has_resolver(core, container):
             _tell_shim(core, container)
         own_files.follow(core, container, old, resolver=resolver)
     except (SampanError, OSError) as e:
@@ -142,7 +142,7 @@ def learn(core: Core, container: Container, status: Status) -> None:
     if status.version < _SINCE or container.sandbox is None:
         return
     try:
-        if own_files.has_resolver(core, container):
+        if container.names is not None or own_files.has_resolver(core, container):
             _tell_shim(core, container)
     except (SampanError, OSError) as e:
         print(f"sampan: can't have names answered for {container.name}: {e}", file=sys.stderr, flush=True)
@@ -207,11 +207,14 @@ def forget_names(core: Core, network: Network) -> None:
 def repair(core: Core) -> None:
     """At the server's start: write what is, and leave nothing of networks that are gone."""
     known = {f"{network.id}.names": network for network in core.networks}
-    for file in os.listdir(core.dirs.networks):
-        if file not in known:
-            os.unlink(f"{core.dirs.networks}/{file}")
-    for network in known.values():
-        if core.networks.endpoints(network.id):
-            write_names(core, network)
-        else:
-            forget_names(core, network)
+    try:
+        for file in os.listdir(core.dirs.networks):
+            if file not in known:
+                os.unlink(f"{core.dirs.networks}/{file}")
+        for network in known.values():
+            if core.networks.endpoints(network.id):
+                write_names(core, network)
+            else:
+                forget_names(core, network)
+    except (SampanError, OSError) as e:
+        print(f"sampan: can't repair the names of networks: {e}", file=sys.stderr, flush=True)

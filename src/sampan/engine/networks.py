@@ -108,7 +108,6 @@ def remove(core: Core, ref: str) -> None:
     sandbox.release_ended(core)
     core.networks.remove(network)
     sandbox.take_down(core, network)
-    naming.forget_names(core, network)
     core.tell_network(network, "destroy")
 
 

@@ -83,10 +83,11 @@ def places_of(container: Container) -> tuple[Endpoint, ...]:
 def has_resolver(core: Core, container: Container) -> bool:
     """Whether a container has a name server of its own: on a network with names, and where it would have none else."""
     places = places_of(container)
+    if not places:
+        return False
     if container.names or any(endpoint.network != core.networks.default.id for endpoint in places):
         return True
-    host_config, host_file = container.body.host_config, files.host_resolv_conf()
-    return bool(places) and files.needs_resolver(host_config, host_file, ipv6=_has_ipv6(places))
+    return files.needs_resolver(container.body.host_config, files.host_resolv_conf(), ipv6=_has_ipv6(places))
 
 
 def addresses(places: Sequence[Endpoint]) -> tuple[str, ...]:
@@ -134,7 +135,7 @@ def follow(core: Core, container: Container, old: Sequence[Endpoint], *, resolve
     directory = core.dirs.container(container.id)
     ours = [*files.linked_lines(new.linked), *files.own_lines(new.addresses, names)]
     gone = set(files.own_lines(addresses(old), names))
-    linked = {" ".join(names) for endpoint in places_of(container) for names, _ in _links(core, endpoint)}
+    linked = {" ".join(others) for endpoint in places_of(container) for others, _ in _links(core, endpoint)}
     with _changing, doing(f"can't change the files in /etc of {container.name}"):
         _rewrite(f"{directory}/hosts", lambda text: files.with_lines(text, gone, linked, ours))
         if new.resolver and not resolver:
