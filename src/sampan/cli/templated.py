@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def parsed(format: str) -> Template:
     """Return the template, or raise Failure: 64 is the status of Docker's client, EX_USAGE of sysexits.h."""
-    source = "{{json .}}" if format == "json" else format.replace("\\t", "\t").replace("\\n", "\n")
+    source = "{{json .}}" if format == "json" else format
     try:
         return Template(source)
     except TemplateError as e:
