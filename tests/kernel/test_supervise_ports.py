@@ -259,6 +259,18 @@ def received(sock):
         return b""
 
 
+def test_what_comes_for_a_container_without_an_address_is_dropped(container):
+    number = published(container, 80, "udp", targets=())
+
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as client:
+        for _ in range(3):
+            client.sendto(b"x", ("::1", number))
+        assert processor_ticks(container.shim_pid, 0.2) < 10
+
+    with pytest.raises(ConnectionResetError), connect(published(container, 80, targets=())) as client:
+        client.recv(1)
+
+
 def test_no_more_than_so_many_clients_of_udp_are_remembered(container):
     server, inside = listening(socket.SOCK_DGRAM)
     number = published(container, inside, "udp")

@@ -2,7 +2,10 @@
 
 import msgspec
 import pytest
+from hypothesis import example, given, strategies as st
 
+from sampan.cli.body_ports import bindings_of as bindings_of_words
+from sampan.cli.failure import Failure
 from sampan.engine.port_bindings import Wanted, exposed, in_range, port_map, summaries, wanted
 from sampan.engine.port_changes import change
 from sampan.engine.port_sockets import Owners, sockets_of
@@ -75,6 +78,7 @@ def test_a_binding_says_what_is_to_be_published(key, pairs, expected):
         ("80/", ("", "1"), "invalid proto: "),
         ("80/tcp", ("localhost", "1"), "invalid IP address: localhost"),
         ("80/tcp", ("1.2.3.4/8", "1"), "invalid IP address"),
+        ("80/tcp", ("fe80::1%eth0", "1"), "invalid IP address"),
     ],
 )
 def test_what_is_no_port_is_refused(key, pair, words):
@@ -82,6 +86,31 @@ def test_what_is_no_port_is_refused(key, pair, words):
         wanted(body({key: [pair]}))
 
     assert refused.value.message.startswith(words)
+
+
+@given(st.text(max_size=12), st.text(max_size=12), st.text(max_size=12))
+@example("80/tcp", "", "9" * 5000)
+@example("9" * 5000, "", "")
+@example("80/tcp", "::%1", "1")
+def test_whatever_a_client_says_is_a_port_or_refused(key, address, number):
+    try:
+        found = wanted(body({key: [(address, number)]}))
+    except InvalidInput:
+        return
+
+    assert all(0 < one.container_port < 65536 and 0 <= one.first <= one.last < 65536 for one in found)
+
+
+# Without zeros: Docker's client lets port 0 of a container pass.
+@given(st.from_regex(r"[][1-9a-f:./\-,=tcpud]{0,24}", fullmatch=True))
+def test_the_server_reads_what_the_command_line_makes_of_a_port(text):
+    try:
+        bindings = bindings_of_words([text])
+    except Failure:
+        return
+
+    given = msgspec.convert({"PortBindings": bindings}, docker.HostConfig)
+    assert wanted(docker.ContainerCreate(image="x", host_config=given))
 
 
 def test_publish_all_publishes_what_is_exposed_and_has_no_binding():

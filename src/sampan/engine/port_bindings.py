@@ -94,14 +94,19 @@ def container_port(key: str) -> tuple[int, str]:
 
 def wanted_of(key: str, binding: PortBinding) -> Wanted:
     number, protocol = container_port(key)
-    first, dash, last = binding.host_port.partition("-")
     if not binding.host_port or binding.host_port == "0":
         return Wanted(protocol, number, _address(binding.host_ip), 0, 0)
-    low = _number(first, binding.host_port)
-    high = _number(last, binding.host_port) if dash else low
+    return Wanted(protocol, number, _address(binding.host_ip), *port_range(binding.host_port))
+
+
+def port_range(text: str) -> tuple[int, int]:
+    """Read "80" or "80-90"."""
+    first, dash, last = text.partition("-")
+    low = _number(first, text)
+    high = _number(last, text) if dash else low
     if high < low:
-        raise _invalid(binding.host_port)
-    return Wanted(protocol, number, _address(binding.host_ip), low, high)
+        raise _invalid(text)
+    return low, high
 
 
 def _number(text: str, whole: str) -> int:
@@ -116,6 +121,8 @@ def _invalid(text: str) -> InvalidInput:
 
 def _address(text: str) -> str:
     try:
+        if "%" in text:
+            raise ValueError
         address = ipaddress.ip_address(text) if text else None
     except ValueError:
         raise InvalidInput(f"invalid IP address: {text[:60]}", "it is an address of this host") from None
@@ -165,9 +172,8 @@ def summaries(ports: Bindings) -> tuple[Port, ...]:
 def in_range(value: str, ports: Iterable[tuple[int, str]], name: str) -> bool:
     """Tell whether one of `ports`, (number, protocol), is among those of a filter: "80", "80-90/udp"."""
     numbers, _, protocol = value.partition("/")
-    first, dash, last = numbers.partition("-")
     try:
-        low, high = int(first), int(last if dash else first)
-    except ValueError:
+        low, high = port_range(numbers)
+    except InvalidInput:
         raise InvalidInput(f"invalid filter '{name}={value}'", "it is PORT[-PORT][/PROTOCOL]") from None
     return any(low <= number <= high and kind == (protocol or "tcp") for number, kind in ports)

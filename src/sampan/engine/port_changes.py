@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from sampan.engine.port_bindings import EVERY, Wanted, exposed, merged, wanted_of
+from sampan.engine.port_bindings import EVERY, Wanted, exposed, merged, port_range, wanted_of
 from sampan.errors import InvalidInput, NotFound
 from sampan.spec.docker import ContainerCreate, PortBinding
 from sampan.spec.network import PublishedPort
@@ -112,11 +112,7 @@ def _leads_to(one: Wanted, port: PublishedPort) -> bool:
 
 
 def _is_in(port: PublishedPort, one: PublishedRange) -> bool:
-    first, dash, last = one.host_port.partition("-")
-    try:
-        low, high = int(first), int(last if dash else first)
-    except ValueError:
-        raise InvalidInput(f'invalid port specification: "{one.host_port[:40]}"') from None
+    low, high = port_range(one.host_port)
     return port.protocol == one.type and low <= port.host_port <= high and one.host_ip in ("", port.host_address)
 
 

@@ -123,10 +123,14 @@ class Published:
                 self._datagrams.forget(held.sock)
             held.container_port = port.container_port
             return
+        if sock and sock.getsockname()[1] != port.number:  # of a server that was killed while it gave
+            sock.close()
+            sock = None
         held = _Held(sock or binding.bind(port), port.container_port, listens=port.protocol == "tcp")
-        self._held[port.place] = held
         if held.sock and port.protocol != "sctp":
-            self._loop.watch(held.sock.fileno(), 0 if self._paused else IN, lambda _events: self._ready(held))
+            events = 0 if held.listens and self._paused else IN
+            self._loop.watch(held.sock.fileno(), events, lambda _events: self._ready(held))
+        self._held[port.place] = held
 
     def _let_go(self, held: _Held) -> None:
         if held.sock:
@@ -140,8 +144,8 @@ class Published:
         assert held.sock
         if held.listens:
             self._accept(held.sock, held.container_port)
-        elif self._targets:
-            self._datagrams.ready(held.sock, self._targets[0], held.container_port)
+        else:
+            self._datagrams.ready(held.sock, next(iter(self._targets), ""), held.container_port)
 
     def _accept(self, listening: socket.socket, port: int) -> None:
         for _ in range(_ACCEPTS):

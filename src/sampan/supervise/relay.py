@@ -101,10 +101,13 @@ class Connection:
             return
         self.close(reset=True)
 
-    def _connected(self, _events: int) -> None:
+    def _connected(self, events: int) -> None:
         sock = self._ends[1]
+        failed = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not failed and not events & OUT:  # it was told of another socket, which had this number until just now
+            return
         self._loop.forget(sock.fileno())
-        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        if failed:
             sock.close()
             self._ends.pop()
             self.begin()
@@ -184,13 +187,15 @@ class Datagrams:
         self._looks = False
 
     def ready(self, sock: socket.socket, target: str, port: int) -> None:
-        """Pass on to the container what has come to `sock`."""
+        """Pass on to the container what has come to `sock`; nowhere while it has no address."""
         for _ in range(_DATAGRAMS):
             try:
                 size, ancillary, _, address = sock.recvmsg_into((_view(),), _ANCILLARY)
             except BlockingIOError:
                 return
             except OSError:  # an ICMP error about an answer
+                continue
+            if not target:
                 continue
             try:
                 client = self._client(sock, address, target, port)
