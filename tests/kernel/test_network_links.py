@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -203,6 +204,15 @@ def test_a_process_that_has_anothers_number_now_is_not_entered() -> None:
 
     with pytest.raises(ProcessLookupError):
         Namespace.of(os.getpid(), began - 1)
+
+
+def test_a_host_that_allows_no_more_namespaces_is_told_so() -> None:
+    program = "from sampan.network.namespace import Namespace\nNamespace.new()"
+    script = 'echo 0 > /proc/sys/user/max_net_namespaces && exec "$0" -c "$1"'
+    command = ["unshare", "--user", "--map-root-user", "sh", "-c", script, sys.executable, program]
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+    assert "Failed: can't make a network namespace: there are as many as this host allows" in said
 
 
 def test_links_go_into_the_namespace_of_a_container_that_has_just_died() -> None:

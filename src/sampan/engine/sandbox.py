@@ -18,7 +18,7 @@ import msgspec
 
 from sampan.engine import endpoints, naming, ports
 from sampan.engine.core import encode
-from sampan.errors import NotPermitted, SampanError, Unsupported, doing
+from sampan.errors import NotPermitted, SampanError, Unsupported, doing, from_os_error
 from sampan.network import firewall_plan, host, plan
 from sampan.network.firewall_ops import RedirectNames
 from sampan.network.namespace import Namespace
@@ -314,8 +314,10 @@ def make(core: Core, container: Container, seen: Told | None = None) -> Sandbox 
     sandbox = container.sandbox = Sandbox(core, container, seen)
     try:
         sandbox.build()
-    except BaseException:
+    except BaseException as e:
         sandbox.release()
+        if isinstance(e, OSError):  # such as too many open files
+            raise from_os_error(e).within(f"can't make the network of {container.name}") from e
         raise
     return sandbox
 

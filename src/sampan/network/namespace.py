@@ -12,6 +12,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, TypeVar
 
+from sampan.errors import Failed, from_os_error
 from sampan.kernel import process
 from sampan.kernel.namespaces import CLONE, setns, unshare
 
@@ -53,13 +54,19 @@ class Namespace:
 
     @classmethod
     def new(cls) -> Self:
-        """Make one. Nothing is in it but `lo`, which is down."""
+        """Make one. Nothing is in it but `lo`, which is down. Raises SampanError."""
 
         def make() -> int:
             unshare(CLONE.NEWNET)
             return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
-        return cls(_in_a_thread(make))
+        try:
+            return cls(_in_a_thread(make))
+        except OSError as e:
+            if e.errno == errno.ENOSPC:  # no disk is full: unshare(2)
+                text = "can't make a network namespace: there are as many as this host allows"
+                raise Failed(text, "raise /proc/sys/user/max_net_namespaces") from e
+            raise from_os_error(e).within("can't make a network namespace") from e
 
     @classmethod
     def of(cls, pid: int, start_time: int) -> Self:
