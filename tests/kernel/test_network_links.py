@@ -44,6 +44,15 @@ def test_a_bridge_has_the_gateways_addresses_its_mtu_and_says_whose_it_is() -> N
         )
 
 
+def test_a_bridge_keeps_its_mtu_when_containers_come_and_go() -> None:
+    with up(network()) as net:
+        end = endpoint()
+        with attached(net, end):
+            perform(plan.detach(end))
+
+        assert ip("link", "show", net.link)[0]["mtu"] == 1450
+
+
 def test_a_bridge_that_was_changed_is_put_right() -> None:
     with up(network()) as net:
         for change in ("set {} down mtu 900", "set {} address 02:00:00:00:00:01"):

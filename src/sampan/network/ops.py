@@ -50,8 +50,9 @@ class MakeBridge(Operation, frozen=True, tag="make-bridge", kw_only=True):
         return f"make the bridge {self.link}"
 
     def shell(self) -> str:
-        settings = _settings(self.mac, self.mtu)
-        return f"ip link add {quote(self.link)}{settings} type bridge && {_alias(self.link, self.alias)}"
+        mtu = f" && ip link set {quote(self.link)} mtu {self.mtu}" if self.mtu else ""
+        made = f"ip link add {quote(self.link)}{_settings(self.mac, 0)} type bridge{mtu}"
+        return f"{made} && {_alias(self.link, self.alias)}"
 
 
 class MakeVeth(Operation, frozen=True, tag="make-veth", kw_only=True):

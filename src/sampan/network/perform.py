@@ -172,7 +172,9 @@ class _Place:
         found = self._look(step.link)
         settings = rtnetlink.settings(mac=step.mac, mtu=step.mtu)
         if found is None:
-            self._make(step.link, "bridge", b"", settings, step.alias)
+            self._make(step.link, "bridge", b"", rtnetlink.settings(mac=step.mac), step.alias)
+            # Not before it is there: only an MTU that is set later stays when ports come and go; br_change_mtu.
+            self._send(self._change(step.link, settings))
         elif found.kind != "bridge":
             raise Conflict(f"{step.link} is {_article(found.kind)} already", "choose another name for it")
         elif found.alias == step.alias:
