@@ -164,7 +164,7 @@ class Sandbox:
         for network, _ in self.links():
             own = [each for each in elements if firewall_plan.is_on(network, each.data[0])]
             steps += firewall_plan.loopback(network, own)
-        return steps
+        return steps + firewall_plan.forgetting(elements)
 
     @property
     def published(self) -> tuple[tuple[str, ...], tuple[PublishedPort, ...]]:

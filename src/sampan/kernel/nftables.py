@@ -450,12 +450,6 @@ def _read_element(found: dict[int, bytes]) -> Element:
     return Element(key, data, bool(_number(found.get(3, bytes(4))) & _INTERVAL_END))
 
 
-def generation(body: bytes) -> tuple[int, int]:
-    """Read the message that ends a transaction: its number and the process that made it (0 before Linux 4.11)."""
-    found = attributes(body, nfnetlink.HEADER_BYTES)
-    return _number(found.get(1, bytes(4))), _number(found.get(2, bytes(4)))
-
-
 # nft(8) keeps comments as its own type-length-value: NFTNL_UDATA_*_COMMENT is 0.
 
 

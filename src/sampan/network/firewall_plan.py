@@ -6,7 +6,7 @@ from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
-from sampan.network.firewall_ops import AddElements, Element, MakeTable, RemoveElements, SetSysctl
+from sampan.network.firewall_ops import AddElements, Element, FlushFlows, MakeTable, RemoveElements, SetSysctl
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -155,6 +155,11 @@ def _parsed(subnet: str) -> IPv4Network | IPv6Network:
 def udp_ports(elements: Iterable[Element]) -> tuple[int, ...]:
     """Return the ports of the host whose UDP flows end, or begin anew, with these elements."""
     return tuple(sorted({int(e.key[-1]) for e in elements if e.data and e.key[-2] == "udp"}))
+
+
+def forgetting(elements: Iterable[Element]) -> tuple[FlushFlows, ...]:
+    """Return the operations after which UDP goes where ports lead now."""
+    return tuple(map(FlushFlows, udp_ports(elements)))
 
 
 def taken(elements: Iterable[Element], found: Contents) -> Element | None:
