@@ -182,6 +182,18 @@ def test_a_running_container_comes_to_another_network_and_leaves_the_first(sampa
     assert set(settings(sampan, "mover")["Networks"]) == {"there"}
 
 
+def test_a_running_container_that_has_left_its_only_network_can_come_back(sampan: Sampan) -> None:
+    sampan("network", "create", "there")
+    run(sampan, "one", "there")
+    sampan("network", "disconnect", "there", "one")
+    sampan("restart", "-t", "0", "one")
+    alone = inside(sampan, "one", "ip", "-o", "addr")
+    sampan("network", "connect", "there", "one")
+
+    assert "eth" not in alone
+    assert pings(sampan, "one", settings(sampan, "one")["Networks"]["there"]["Gateway"])
+
+
 def test_a_stopped_container_is_on_the_network_at_its_next_start(sampan: Sampan) -> None:
     sampan("network", "create", "there")
     sampan("create", "--name", "later", "--network", "bridge", *SLEEP)

@@ -179,7 +179,12 @@ def _is_mac(text: str) -> bool:
 
 
 def places(container: Container) -> Places:
-    """Return the networks that a container is to be on."""
+    """Return the networks that a container is to be on.
+
+    Containers of before there were networks have `none` among their endpoints, as the docker client names it.
+    """
+    if not own_network(container.body.host_config.network_mode):
+        return {}
     config = container.body.networking_config
     return dict((config.endpoints_config if config else None) or {})
 

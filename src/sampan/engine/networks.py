@@ -11,7 +11,7 @@ from sampan import ids
 from sampan.engine import endpoints, naming, network_bodies, network_options, sandbox
 from sampan.engine.core import encode, now_ns
 from sampan.engine.filtering import check, labels_pass, until_ns
-from sampan.errors import Conflict, Failed, InvalidInput, NotFound, NotPermitted, SampanError
+from sampan.errors import Conflict, InvalidInput, NotFound, NotPermitted, SampanError
 from sampan.network import host, plan
 from sampan.network.ops import RemoveLink
 from sampan.network.perform import perform
@@ -152,7 +152,7 @@ def connect(core: Core, ref: str, body: docker.NetworkConnect) -> None:
             raise NotPermitted(f"endpoint with name {container.name} already exists in network {network.name}")
         endpoints.check(network, settings)
         if container.running:
-            _running_sandbox(container).connect(network, settings)
+            sandbox.running(core, container).connect(network, settings)
         _keep(core, container, {**places, network.name: settings})
         if container.running:
             core.tell_network(network, "connect", {"container": container.id})
@@ -168,7 +168,7 @@ def disconnect(core: Core, ref: str, body: docker.NetworkDisconnect) -> None:
         settings = places.pop(name)
         network = core.networks.get(settings.network_id)
         if container.running and network:
-            networks = _running_sandbox(container)
+            networks = sandbox.running(core, container)
             for endpoint in networks.endpoints:
                 if endpoint.network == network.id:
                     networks.disconnect(endpoint)
@@ -213,12 +213,6 @@ def _check_change(container: Container) -> None:
         raise Conflict(
             f"Container {container.id} is marked for removal and cannot be connected or disconnected to the network"
         )
-
-
-def _running_sandbox(container: Container) -> sandbox.Sandbox:
-    if container.sandbox is None:
-        raise Failed(f"can't change the networks of {container.name}: this server doesn't know them", "restart it")
-    return container.sandbox
 
 
 def _keep(core: Core, container: Container, places: Mapping[str, docker.EndpointSettings]) -> None:

@@ -355,13 +355,20 @@ def moved(spec: Spec, path: str) -> Spec:
 
 def adopt(core: Core, container: Container) -> None:
     """Take over the networks of a container that a server before this one has started."""
-    state = container.state
-    if state.endpoints:
+    if container.state.endpoints:
+        running(core, container)
+
+
+def running(core: Core, container: Container) -> Sandbox:
+    """Return the networks of a container that runs; one that is on none may come to be on one."""
+    sandbox = container.sandbox
+    if sandbox is None:
         sandbox = container.sandbox = Sandbox(core, container)
-        sandbox.endpoints, sandbox.ports = state.endpoints, state.ports
+        sandbox.endpoints, sandbox.ports = container.state.endpoints, container.state.ports
         sandbox._connected = True
-        for endpoint in state.endpoints:
+        for endpoint in sandbox.endpoints:
             core.networks.rejoin(endpoint)
+    return sandbox
 
 
 def release_ended(core: Core) -> bool:
