@@ -142,12 +142,10 @@ def connect(core: Core, ref: str, body: docker.NetworkConnect) -> None:
         _check_change(container)
         mode = container.body.host_config.network_mode
         places = endpoints.places(container)
-        if not endpoints.own_network(mode) and not places and mode != "none":
-            raise endpoints.mixed("host")
         if network.driver in ("host", "null"):
             raise _never(network, connecting=True)
-        if mode == "none" and not places:
-            raise endpoints.mixed("none")
+        if not endpoints.own_network(mode):
+            raise endpoints.mixed("none" if mode == "none" else "host")
         if network.name in places:
             raise NotPermitted(f"endpoint with name {container.name} already exists in network {network.name}")
         endpoints.check(network, settings)
