@@ -95,6 +95,20 @@ def test_containers_find_each_other_by_name_alias_short_id_host_name_and_address
     assert sampan("exec", "client", "busybox", "ping", "-c1", "web").code == 0
 
 
+def test_the_c_librarys_resolver_and_dig_get_what_they_ask_for(sampan: Sampan) -> None:
+    sampan("network", "create", "net")
+    run(sampan, "web", "net")
+    expected = address(sampan, "web", "net")
+    script = (
+        f"getent ahostsv4 web; getent hosts {expected}; dig +short web; dig +short +tcp web; dig +short -x {expected}"
+    )
+
+    words = sampan("run", "--rm", "--network", "net", "host", "sh", "-c", script).out.split()
+
+    assert words[:3] == [expected, "STREAM", "web"]
+    assert words[-5:] == [expected, "web.net", expected, expected, "web.net."]
+
+
 def test_an_alias_of_several_containers_leads_to_all_of_them(sampan: Sampan) -> None:
     sampan("network", "create", "net")
     for name in ("one", "two"):
