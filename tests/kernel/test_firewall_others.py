@@ -9,7 +9,7 @@ import socket
 import struct
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -320,8 +320,9 @@ def advertised(router: Neighbour) -> bool:
 @pytest.mark.skipif(not shutil.which("dockerd"), reason="dockerd is not installed")
 @on_a_host_of_its_own
 def test_beside_a_real_dockerd_both_work(tmp_path: Path, busybox_tar: Path) -> None:
-    short = Path(tempfile.mkdtemp(prefix="sampan-")) / "docker"  # containerd's socket is within
-    with small_scene(str(tmp_path / "record")) as scene, running(Docker(short, "sampan-firewall", **SHARED)) as dockerd:
+    with tempfile.TemporaryDirectory(prefix="sampan-") as short, ExitStack() as stack:  # containerd's socket is in it
+        scene = stack.enter_context(small_scene(str(tmp_path / "record")))
+        dockerd = stack.enter_context(running(Docker(Path(short, "docker"), "sampan-firewall", **SHARED)))
         assert switches()[0] == "1"
         with firewall(scene.record, scene.net) as ours:
             ours.publish(scene.web.addresses, publish(8080, 80))
