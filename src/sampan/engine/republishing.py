@@ -44,20 +44,22 @@ def update(core: Core, container: Container, update: PortsUpdate) -> PortsUpdate
 def _change_now(core: Core, container: Container, changed: Change) -> None:
     """Bind, change the firewall, write it down; then the shim takes the new ones, and lets go of the others."""
     sandbox = container.sandbox
-    addresses = sandbox.published[0] if sandbox else ()
     kept = tuple(port for port in container.state.ports if port not in changed.gone)
-    with ExitStack() as undo, closing(publishing.reserve_more(core, container, changed.added, kept)) as reserved:
+    with closing(publishing.reserve_more(core, container, changed.added, kept)) as reserved:
         if sandbox is None or (changed.added and not reserved.ports):
             raise Conflict("it is on no network that the host leads to", "it takes a bridge that is not internal")
-        core.firewall.unpublish(addresses, changed.gone)
-        undo.callback(core.firewall.publish, addresses, changed.gone)
-        core.firewall.publish(addresses, reserved.ports)
-        undo.callback(core.firewall.unpublish, addresses, reserved.ports)
         ports = (*kept, *reserved.ports)
-        core.store.set_body(container.id, encode(changed.body), encode(replace(container.state, ports=ports)))
-        undo.pop_all()
+        with sandbox.kept(), ExitStack() as undo:
+            addresses, _ = sandbox.published
+            core.firewall.unpublish(addresses, changed.gone)
+            undo.callback(core.firewall.publish, addresses, changed.gone)
+            core.firewall.publish(addresses, reserved.ports)
+            undo.callback(core.firewall.unpublish, addresses, reserved.ports)
+            core.store.set_body(container.id, encode(changed.body), encode(replace(container.state, ports=ports)))
+            undo.pop_all()
+            sandbox.ports = ports
         container.body = changed.body
-        container.update(ports=ports)
-        sandbox.ports = ports
+        if container.running:
+            container.update(ports=ports)
         if container.shim:  # else it was killed, and its successor is reminded
             publishing.tell(container, container.shim, reserved.sockets).wait_quietly(_ANSWER_S)

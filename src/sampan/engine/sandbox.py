@@ -18,7 +18,7 @@ import msgspec
 
 from sampan.engine import endpoints, naming, ports
 from sampan.engine.core import encode
-from sampan.errors import NotPermitted, SampanError, Unsupported, doing, from_os_error
+from sampan.errors import Conflict, NotPermitted, SampanError, Unsupported, doing, from_os_error
 from sampan.network import firewall_plan, host, plan
 from sampan.network.firewall_ops import RedirectNames
 from sampan.network.namespace import Namespace
@@ -181,6 +181,14 @@ class Sandbox:
         return tuple(found)
 
     # -- a live change
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep it from being given back meanwhile. Raises Conflict where the program has ended."""
+        with self._releasing:
+            if self.over or self._container.sandbox is not self:
+                raise Conflict(f"container {self._container.name} is not running")
+            yield
 
     def connect(self, network: Network, settings: EndpointSettings) -> None:
         """Put the running container on one more network."""
