@@ -285,6 +285,7 @@ def test_who_is_paused_stays_paused(sampan: Sampan) -> None:
 
 
 def test_it_goes_on_though_all_that_could_thaw_it_is_killed(web: Sampan) -> None:
+    web("rmi", "-f", "mine:1", check=False)
     pids = [web.info("KeeperPid"), web.info("ServerPid"), web.shim_pid("one")]
     with begun(web) as commit:
         for pid in pids:

@@ -451,7 +451,7 @@ def test_a_user_without_the_right_gets_one_clear_error(sampan: Sampan) -> None:
 
 
 def test_a_start_is_explained_step_by_step(http: Connection) -> None:
-    id = create(http, "true")
+    id = create(http, "true", HostConfig={"NetworkMode": "none"})
 
     plan = http.request("POST", f"/sampan/containers/{id}/explain").check().json()
     answer = http.request("POST", f"/sampan/containers/{id}/start?explain=1").check()
