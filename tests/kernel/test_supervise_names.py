@@ -222,9 +222,9 @@ def test_answers_of_others_are_not_taken(world, netns):
     names = Answering(world, netns, files=())
 
     def answers(data, _transport):
-        right = says("192.0.2.7")(data, "udp")[0]
-        wrong_id = bytes([right[0] ^ 1]) + right[1:]
-        wrong_name = right.replace(b"example", b"exbmple")
+        right, wrong = says("192.0.2.7")(data, "udp")[0], says("6.6.6.6")(data, "udp")[0]
+        wrong_id = bytes([wrong[0] ^ 1]) + wrong[1:]
+        wrong_name = wrong.replace(b"example", b"exbmple")
         return [b"", b"x", wrong_id, wrong_name, data, b"\xc0\x0c" * 400, right]
 
     with serving(answers):
