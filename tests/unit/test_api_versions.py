@@ -94,3 +94,14 @@ def test_lists_are_presented_item_by_item() -> None:
 def test_the_table_names_fields_that_exist(field: versions.Field) -> None:
     assert field.name in {f.name for f in msgspec.structs.fields(field.type)}
     assert versions.LEAST <= field.since <= versions.GREATEST
+
+
+@pytest.mark.parametrize(("version", "told"), [((1, 44), ["www", "4f66ad9a0b2e", "here"]), ((1, 45), ("www",))])
+def test_the_id_is_among_the_aliases_for_older_clients(version, told) -> None:
+    endpoint = docker.EndpointSettings(aliases=("www",), dns_names=("web", "www", "4f66ad9a0b2e", "here"))
+
+    assert versions.present(endpoint, version).aliases == told
+
+
+def test_who_has_no_names_has_no_aliases_for_older_clients_either() -> None:
+    assert versions.present(docker.EndpointSettings(), (1, 30)).aliases is None

@@ -75,6 +75,14 @@ def _whole_config(image: docker.ImageInspect) -> docker.ContainerConfig:
     return docker.ContainerConfig(**{name: getattr(config, name) for name in names})
 
 
+def _all_aliases(endpoint: docker.EndpointSettings) -> tuple[str, ...] | None:
+    """Return aliases as they were told before 1.45: with the short id and the host name, by which names are found too.
+
+    docker-compose 1.29 joins a network once more, at its end, whose aliases lack the id.
+    """
+    return tuple(dict.fromkeys((*(endpoint.aliases or ()), *(endpoint.dns_names or ())[1:]))) or None
+
+
 FIELDS = (
     Field(docker.ImageInspect, "config", until=(1, 50), old=_whole_config),
     Field(docker.ImageInspect, "container", until=(1, 45), old=lambda _: ""),
@@ -97,6 +105,7 @@ FIELDS = (
     Field(docker.HostConfig, "cgroupns_mode", since=(1, 40)),
     Field(docker.SummaryHostConfig, "annotations", since=(1, 46)),
     Field(docker.EndpointSettings, "dns_names", since=(1, 44)),
+    Field(docker.EndpointSettings, "aliases", until=(1, 45), old=_all_aliases),
     Field(docker.EndpointSettings, "gw_priority", since=(1, 48)),
     Field(docker.ContainerConfig, "stop_timeout", since=(1, 25)),
     Field(docker.HealthConfig, "start_interval", since=(1, 44)),

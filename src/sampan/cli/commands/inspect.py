@@ -1,9 +1,9 @@
-"""`sampan inspect`: everything that the engine knows of containers and images."""
+"""`sampan inspect`: everything that the engine knows of containers, images and networks."""
 
 from __future__ import annotations
 
 from sampan.cli.command import Call, Command
-from sampan.cli.each import container
+from sampan.cli.each import container, network
 from sampan.cli.failure import Failure, Unavailable, UsageError, quoted
 from sampan.cli.flags import Flag
 from sampan.cli.inspecting import show_all
@@ -26,11 +26,12 @@ REMOTE_FLAGS = (
     Flag("raw", "bool", "Show the manifest of an image at its registry as it is, or with --config the configuration"),
 )
 
-_LATER = ("network", "volume", "plugin", "node", "service", "secret", "config", "task")
+_KINDS = ("container", "image", "network")
+_LATER = ("volume", "plugin", "node", "service", "secret", "config", "task")
 
 
 def inspect(call: Call) -> int:
-    """Print containers and images by name or id; a container comes before an image of the same name."""
+    """Print objects by name or id: of the same name the container first, then the image, then the network."""
     kind = call.options["type"]
     if any(map(is_place, call.arguments)):
         from sampan.cli.remote import inspect_place
@@ -40,13 +41,13 @@ def inspect(call: Call) -> int:
         if flag.name in call.options:
             raise UsageError(f"--{flag.name} is for an image at its registry", "name it as docker://NAME")
     if kind in _LATER:
-        raise Unavailable(f"--type {kind} is unsupported", "there are container and image")
-    if kind not in ("", "container", "image"):
-        known = ", ".join(quoted(word) for word in sorted((*_LATER, "container", "image")))
+        raise Unavailable(f"--type {kind} is unsupported", f"there are {', '.join(_KINDS)}")
+    if kind and kind not in _KINDS:
+        known = ", ".join(quoted(word) for word in sorted((*_LATER, *_KINDS)))
         raise Failure(f"unknown type: {quoted(kind)}: must be one of {known}")
 
     def get(name: str) -> Any:
-        for wanted, read in (("container", get_container), ("image", get_image)):
+        for wanted, read in zip(_KINDS, (get_container, get_image, get_network), strict=True):
             if kind == wanted:
                 return read(call, name)
             if not kind:
@@ -71,10 +72,20 @@ def get_image(call: Call, name: str, platform: str = "") -> Any:
     return call.session.ask("GET", f"/images/{quote(name)}/json{query(platform=platform)}").json()
 
 
+def get_network(call: Call, name: str, parameters: str = "") -> Any:
+    """Return one network's document."""
+    return call.session.ask("GET", network(name, parameters)).json()
+
+
 COMMAND = Command(
     "inspect [OPTIONS] NAME|ID [NAME|ID...]",
-    "Return low-level information on containers and images, or of images elsewhere: docker://NAME",
+    "Return low-level information on containers, images and networks, or of images elsewhere: docker://NAME",
     inspect,
-    flags=(FORMAT, SIZE, *REMOTE_FLAGS, Flag("type", "string", "Only objects of this type: container or image")),
+    flags=(
+        FORMAT,
+        SIZE,
+        *REMOTE_FLAGS,
+        Flag("type", "string", "Only objects of this type: container, image or network"),
+    ),
     arguments=(1, None),
 )

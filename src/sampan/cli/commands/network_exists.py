@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sampan.cli.command import Call, Command
-from sampan.cli.commands.network_inspect import get_network
+from sampan.cli.commands.inspect import get_network
 from sampan.cli.session import ServerError
 
 

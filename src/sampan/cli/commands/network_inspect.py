@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from sampan.cli.command import Call, Command
-from sampan.cli.commands.inspect import FORMAT
-from sampan.cli.each import network
+from sampan.cli.commands.inspect import FORMAT, get_network
 from sampan.cli.flags import Flag
 from sampan.cli.inspecting import show_all
 from sampan.client.wire import query
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 
 def inspect(call: Call) -> int:
     """Print networks."""
     parameters = query(verbose="true" if call.options["verbose"] else None)
     return show_all(call.arguments, lambda name: get_network(call, name, parameters), call.options["format"])
-
-
-def get_network(call: Call, name: str, parameters: str = "") -> Any:
-    """Return one network's document."""
-    return call.session.ask("GET", network(name, parameters)).json()
 
 
 COMMAND = Command(
