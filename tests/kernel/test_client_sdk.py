@@ -396,3 +396,11 @@ def test_a_network_that_can_not_be_is_an_error_and_leaves_nothing(client: Client
         with pytest.raises(errors.Conflict, match="network with name back already exists"):
             client.networks.create("back")
     assert [network.name for network in client.networks.list(filters={"type": "custom"})] == []
+
+
+def test_a_container_renamed_while_it_ends_is_on_no_network_afterwards(client: Client) -> None:
+    with client.networks.create("back"):
+        for number in range(10):
+            with client.containers.run("busybox", ["sleep", "100"], detach=True, network="back") as container:
+                container.kill()
+                container.rename(f"renamed-{number}")

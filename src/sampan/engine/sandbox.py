@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -193,32 +193,46 @@ class Sandbox:
     def connect(self, network: Network, settings: EndpointSettings) -> None:
         """Put the running container on one more network."""
         endpoint = self._join(network, settings)
-        try:
-            with self._entered() as namespace:
-                self._attach(network, self._link(network, endpoint, (*self.endpoints, endpoint)), namespace)
-        except BaseException:
-            self._core.networks.leave(endpoint)
-            self._core.networks.free(endpoint)
-            raise
-        self._change((*self.endpoints, endpoint))
+        with ExitStack() as undo:
+            undo.callback(self._core.networks.free, endpoint)
+            undo.callback(self._core.networks.leave, endpoint)
+            with self._staying():
+                with self._entered() as namespace:
+                    self._attach(network, self._link(network, endpoint, (*self.endpoints, endpoint)), namespace)
+                undo.pop_all()
+                self._change((*self.endpoints, endpoint))
 
     def disconnect(self, endpoint: Endpoint) -> None:
         """Take the running container off a network."""
         left = tuple(each for each in self.endpoints if each.id != endpoint.id)
         routes = endpoints.default_routes(self._core.networks, left)
-        with self._entered() as namespace:
-            perform(plan.detach(endpoint), namespace=namespace)
-            for each in left:
-                network = self._core.networks.get(each.network)
-                if network and each.id in routes:
-                    steps = plan.default_routes(network, _with_gateways(each, routes[each.id]))
-                    perform(steps, namespace=namespace)
-        self._core.networks.leave(endpoint)
-        self._core.networks.free(endpoint)
-        self._change(left)
+        with self._staying():
+            with self._entered() as namespace:
+                perform(plan.detach(endpoint), namespace=namespace)
+                for each in left:
+                    network = self._core.networks.get(each.network)
+                    if network and each.id in routes:
+                        steps = plan.default_routes(network, _with_gateways(each, routes[each.id]))
+                        perform(steps, namespace=namespace)
+            self._core.networks.leave(endpoint)
+            self._core.networks.free(endpoint)
+            self._change(left)
+
+    @contextmanager
+    def _staying(self) -> Iterator[None]:
+        """Keep the end of the container from giving back what is being changed: it waits, or was first."""
+        with self._releasing:
+            if self._container.sandbox is not self:
+                raise Conflict(f"container {self._container.id} is not running", "it has just ended")
+            yield
 
     def rename(self) -> None:
         """Answer to the container's new name."""
+        with self._releasing:  # one that ends just now must not come back to its networks
+            if self._container.sandbox is self:
+                self._rename()
+
+    def _rename(self) -> None:
         networks, container = self._core.networks, self._container
         settings = {s.network_id: s for s in endpoints.places(container).values()}
         new = []
