@@ -120,7 +120,7 @@ class Engine:
     def remove(self, ref: str, *, force: bool = False, volumes: bool = False, link: bool = False) -> None:
         """Remove a container, with `volumes` its anonymous volumes too."""
         if link:
-            raise Unsupported("unsupported: --link", "networks come later")
+            raise Unsupported("unsupported: rm --link", "a link goes with the container that has it")
         removing.remove(self._core, self._find(ref), force=force, volumes=volumes)
 
     def stop(self, ref: str, timeout_s: int | None = None, signal: str | None = None) -> bool:
