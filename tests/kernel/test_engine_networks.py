@@ -385,6 +385,51 @@ def test_a_bridge_that_somebody_removed_is_made_again(sampan: Sampan) -> None:
     assert pings(sampan, "two", found["Gateway"])
 
 
+def test_who_runs_on_a_bridge_that_somebody_removed_is_on_it_again_with_the_next_start(sampan: Sampan) -> None:
+    sampan("network", "create", "there")
+    one = run(sampan, "one", "there")["Networks"]["there"]
+    (bridge,) = links(sampan, "b")
+    subprocess.run(["ip", "link", "delete", bridge], check=True)
+    run(sampan, "two", "there")
+
+    assert pings(sampan, "two", one["IPAddress"])
+    assert pings(sampan, "one", one["Gateway"])
+
+
+def test_a_new_server_makes_a_bridge_that_somebody_removed_for_those_that_run_on_it(sampan: Sampan) -> None:
+    sampan("network", "create", "there")
+    one = run(sampan, "one", "there")["Networks"]["there"]
+    (bridge,) = links(sampan, "b")
+    os.kill(sampan.info("ServerPid"), signal.SIGKILL)
+    subprocess.run(["ip", "link", "delete", bridge], check=True)
+
+    assert pings(sampan, "one", one["Gateway"])
+    assert links(sampan, "b") == {bridge}
+
+
+def test_who_was_on_no_network_at_its_start_can_come_to_one(sampan: Sampan) -> None:
+    sampan("network", "create", "there")
+    sampan("create", "--name", "one", "--network", "there", *SLEEP)
+    sampan("network", "disconnect", "there", "one")
+    sampan("start", "one")
+    sampan("network", "connect", "there", "one")
+
+    assert pings(sampan, "one", settings(sampan, "one")["Networks"]["there"]["Gateway"])
+
+
+def test_a_container_that_removed_its_own_interface_can_leave_its_networks(sampan: Sampan) -> None:
+    sampan("network", "create", "here")
+    sampan("network", "create", "there")
+    run(sampan, "one", "here", "--cap-add", "NET_ADMIN")
+    sampan("network", "connect", "there", "one")
+    inside(sampan, "one", "ip", "link", "delete", "eth1")
+    sampan("network", "disconnect", "here", "one")
+    sampan("network", "disconnect", "there", "one")
+
+    assert settings(sampan, "one")["Networks"] == {}
+    assert not links(sampan, "v")
+
+
 def test_a_stopped_container_whose_network_was_removed_says_so(sampan: Sampan) -> None:
     sampan("network", "create", "gone")
     sampan("create", "--name", "one", "--network", "gone", *SLEEP)

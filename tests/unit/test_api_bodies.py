@@ -113,3 +113,9 @@ def test_a_newer_servers_fields_are_left_out() -> None:
     answer = docker.decode_answer(docker.ContainerInspectResponse, b'{"Id":"a","HostConfig":{"New":{"x":1}}}')
 
     assert answer == docker.ContainerInspectResponse(id="a")
+
+
+def test_an_exec_as_docker_py_asks_for_it_is_understood() -> None:
+    body = docker.decode(docker.ExecConfig, b'{"Container":"67ce2cb6d7e4","Cmd":["true"],"AttachStdout":true}')
+
+    assert body.cmd == ("true",)

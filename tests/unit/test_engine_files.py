@@ -134,6 +134,19 @@ def test_hosts_is_what_docker_writes(host_config, names, networked, text):
     assert files.hosts(host_config, names, networked) == LOOPBACK + text
 
 
+@pytest.mark.parametrize(
+    ("name", "domain", "names"),
+    [
+        ("web", "", "web"),
+        ("web", "example.org", "web.example.org web"),
+        ("web.example.org", "", "web.example.org web"),
+        ("web.sea", "example.org", "web.sea.example.org web"),
+    ],
+)
+def test_a_host_name_with_a_domain_is_in_hosts_without_it_too(name, domain, names):
+    assert files.full_names(name, domain) == names
+
+
 def test_with_the_hosts_network_its_hosts_file_is_taken_and_its_gateway_is_loopback():
     text = files.hosts(config("host", extra_hosts=("gw:host-gateway",)), "h1", ALONE, "127.0.0.1\tlocalhost me\n")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -270,3 +271,20 @@ def test_links_are_read_in_all_their_forms(text: str, found: tuple[str, str]) ->
 def test_a_link_of_another_form_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="bad format for links"):
         parse_link(text)
+
+
+def test_a_network_is_removed_when_it_has_been_made_and_not_made_after(networks: Networks) -> None:
+    network, seen = added(networks, "brief"), []
+    remover = threading.Thread(target=lambda: (networks.remove(network), seen.append("removed")))
+
+    def make(_: Network) -> None:
+        remover.start()
+        remover.join(0.1)
+        seen.append("made")
+
+    networks.ensure_up(network, make)
+    remover.join()
+
+    assert seen == ["made", "removed"]
+    with pytest.raises(NotFound):
+        networks.ensure_up(network, make)

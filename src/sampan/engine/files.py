@@ -47,8 +47,10 @@ ALONE = Networked()
 
 
 def full_names(name: str, domain: str) -> str:
-    """Return a container's names as /etc/hosts has them: "web.example.org web"."""
-    return f"{name}.{domain} {name}" if domain else name
+    """Return a container's names as /etc/hosts has them: "web.example.org web", however the two were given."""
+    full = f"{name}.{domain}" if domain else name
+    label, dot, _ = full.partition(".")
+    return f"{full} {label}" if dot and label else full
 
 
 def hosts(host_config: HostConfig, names: str, networked: Networked, host_file: str = "") -> str:
@@ -166,11 +168,11 @@ def _is_ndots(option: str) -> bool | None:
 # ---------------------------------------------------------------------------------------------------------- files
 
 
-def texts(host_config: HostConfig, names: str, networked: Networked = ALONE) -> dict[str, str]:
-    """Return the three files' texts by name, as the host's files are now."""
+def texts(host_config: HostConfig, name: str, names: str, networked: Networked = ALONE) -> dict[str, str]:
+    """Return the three files' texts by name, as the host's files are now; `name` is the container's host name."""
     return {
         "resolv.conf": resolv_conf(host_config, host_resolv_conf(), networked),
-        "hostname": f"{names.rpartition(' ')[2]}\n",
+        "hostname": f"{name}\n",
         "hosts": hosts(host_config, names, networked, read("/etc/hosts") if host_config.network_mode == "host" else ""),
     }
 

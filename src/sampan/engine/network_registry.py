@@ -116,11 +116,10 @@ class Networks:
         return ""
 
     def remove(self, network: Network) -> None:
-        """Forget a network. Raises NotPermitted while somebody is on it."""
-        with self._lock:
-            entry = self._entries.get(network.id)
-            if entry is None:
-                raise NotFound(f"network {network.id} not found")
+        """Forget a network, once what is being made of it is made. Raises NotPermitted while somebody is on it."""
+        entry = self._entry(network.id)
+        with entry.making, self._lock:
+            self._entry(network.id)  # another may have been faster
             if entry.endpoints:
                 raise in_use(network, len(entry.endpoints), next(iter(entry.endpoints.values())))
             self._store.delete_network(network.id)
@@ -130,6 +129,7 @@ class Networks:
         """Call `make` unless it was called since this server began, or since `is_down`; one thread at a time."""
         entry = self._entry(network.id)
         with entry.making:
+            self._entry(network.id)
             if not entry.up:
                 make(network)
                 entry.up = True

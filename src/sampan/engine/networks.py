@@ -42,6 +42,7 @@ def create(core: Core, body: docker.NetworkCreate) -> docker.NetworkCreateRespon
         core.networks.ensure_up(network, lambda network: sandbox.bring_up(core, network))
     except SampanError as e:
         core.networks.remove(network)
+        sandbox.take_down(core, network)
         raise sandbox.refusal(e, f"can't create network {network.name}") from e
     core.tell_network(network, "create")
     unused = [config.subnet for config in (body.ipam and body.ipam.config) or () if ":" in config.subnet]
@@ -256,8 +257,8 @@ def rest(core: Core) -> None:
 def repair(core: Core) -> None:
     """Leave what running containers have, and nothing of those that ended while no server was there.
 
-    Bridges that are there stay, are put right, and keep their part of the firewall; those that a reboot took are made
-    again when somebody needs them.
+    Bridges that are there stay, are put right, and keep their part of the firewall; so do those that containers are on,
+    whoever removed them. Others, which a reboot took, are made again when somebody needs them.
     """
     try:
         naming.repair(core)
@@ -270,9 +271,16 @@ def repair(core: Core) -> None:
         bridges = {network.link or network.parent: network for network in core.networks}
         for name in names - wanted - bridges.keys():
             perform((RemoveLink(name),))
-        up = [network for name, network in bridges.items() if name in names]
+        used = {endpoint.network for each in sandboxes for endpoint in each.endpoints}
+        up = [network for name, network in bridges.items() if name in names or network.id in used]
         for network in up:
-            core.networks.ensure_up(network, lambda network: perform(plan.bridge_up(network, instance=core.instance)))
+            core.networks.ensure_up(network, lambda network: _put_right(core, network, there=network.link in names))
         core.firewall.sync(up, [each.published for each in sandboxes if each.ports])
     except (SampanError, OSError) as e:
         print(f"sampan: can't repair the networks: {e}", file=sys.stderr, flush=True)
+
+
+def _put_right(core: Core, network: Network, *, there: bool) -> None:
+    perform(plan.bridge_up(network, instance=core.instance))
+    if not there:
+        sandbox.put_back(core, network)

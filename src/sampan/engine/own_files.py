@@ -41,14 +41,18 @@ def own_files(core: Core, container: Container) -> dict[str, str]:
     host_config = container.body.host_config
     if joined(host_config.network_mode):
         return {}
-    found = files.texts(host_config, _names(core, container), networked(core, container))
+    name, names = _name(core, container), _names(core, container)
+    found = files.texts(host_config, name, names, networked(core, container))
     directory = core.dirs.container(container.id)
     return {f"{directory}/{file}": text for file, text in found.items()}
 
 
+def _name(core: Core, container: Container) -> str:
+    return core.spec(container).hostname or shared_host_name(core, container.body.host_config)
+
+
 def _names(core: Core, container: Container) -> str:
-    name = core.spec(container).hostname or shared_host_name(core, container.body.host_config)
-    return files.full_names(name, container.body.domainname)
+    return files.full_names(_name(core, container), container.body.domainname)
 
 
 def shared_host_name(core: Core, host_config: HostConfig) -> str:

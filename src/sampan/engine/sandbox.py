@@ -213,7 +213,8 @@ class Sandbox:
                     network = self._core.networks.get(each.network)
                     if network and each.id in routes:
                         steps = plan.default_routes(network, _with_gateways(each, routes[each.id]))
-                        perform(steps, namespace=namespace)
+                        with _logged():  # a container may have removed its interfaces by itself
+                            perform(steps, namespace=namespace)
             self._core.networks.leave(endpoint)
             self._core.networks.free(endpoint)
             self._change(left)
@@ -445,12 +446,21 @@ def refusal(error: SampanError, what: str) -> SampanError:
 def bring_up(core: Core, network: Network, seen: Told | None = None) -> None:
     """Make a network's bridge, or put it right, and let its packets through."""
     perform(plan.bridge_up(network, instance=core.instance), told=seen)
+    put_back(core, network)
     start = time.perf_counter_ns()
     core.firewall.add_network(network)
     took = time.perf_counter_ns() - start
     if seen:
         for step in firewall_steps(core.instance, network):
             seen(step, took)
+
+
+def put_back(core: Core, network: Network) -> None:
+    """Have who is on a network be on its bridge: somebody may have removed that under them, and it is another now."""
+    for endpoint in core.networks.endpoints(network.id):
+        if endpoint.link and host.exists(endpoint.link):
+            with _logged():  # one that is just ending takes its link along
+                perform(plan.join_bridge(network, endpoint))
 
 
 def firewall_steps(instance: str, network: Network) -> tuple[Operation, ...]:

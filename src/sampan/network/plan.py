@@ -100,13 +100,14 @@ def attach(network: Network, endpoint: Endpoint, *, default_gateway: bool) -> St
 def _veth(network: Network, endpoint: Endpoint) -> Steps:
     link = endpoint.link
     pair = ops.MakeVeth(link=link, interface=endpoint.interface, mac=endpoint.mac, mtu=network.mtu)
-    steps: Steps = (
-        pair,
-        ops.Describe(link, alias(link, endpoint.container)),
-        ops.SetAddressing(link),
-        ops.JoinBridge(link, network.link, isolated=not network.inter_container),
-        ops.BringUp(link),
-    )
+    described = ops.Describe(link, alias(link, endpoint.container))
+    return (pair, described, ops.SetAddressing(link), *join_bridge(network, endpoint))
+
+
+def join_bridge(network: Network, endpoint: Endpoint) -> Steps:
+    """Put the host's end of a container's link on the network's bridge; again, where that was removed under it."""
+    link = endpoint.link
+    steps: Steps = (ops.JoinBridge(link, network.link, isolated=not network.inter_container), ops.BringUp(link))
     if endpoint.ipv4 and endpoint.mac:
         steps += (ops.SetNeighbour(link=network.link, address=endpoint.ipv4, mac=endpoint.mac),)
     return steps

@@ -432,6 +432,7 @@ class ExecConfig(Given, frozen=True, kw_only=True):
     working_dir: str = ""
     cmd: tuple[str, ...] | None = None
     detach: bool = False  # older clients send it here too; it has no effect
+    container: str = ""  # docker-py says it once more; the path counts
 
 
 class ExecStartConfig(Given, frozen=True, kw_only=True):
