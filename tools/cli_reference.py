@@ -29,7 +29,7 @@ accepted and ignored. Errors go to standard error; below the message `hint:` say
 |---|---|
 | `SAMPAN_ROOT` | directory of the instance, as `--root` |
 | `DOCKER_HOST` | socket of the engine where neither `--root` nor `SAMPAN_ROOT` is given; only `unix://` |
-| `DOCKER_CONFIG` | directory of `config.json`: credentials, `detachKeys`, `psFormat`, `imagesFormat` |
+| `DOCKER_CONFIG` | directory of `config.json`: credentials, `detachKeys`, `psFormat`, `imagesFormat` … |
 """
 
 

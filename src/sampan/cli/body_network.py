@@ -28,16 +28,16 @@ _ADDRESSES = ("IPv4Address", "IPv6Address", "LinkLocalIPs")
 
 def join_networks(options: Options, body: Json, host: Json) -> None:
     """Fill the mode, and what is asked of each network."""
-    networks: list[Json] = options["network"] or [{"Target": "default"}]
-    networks[0] = _with_flags(networks[0], options)
+    first, *others = options["network"] or [{"Target": "default"}]
+    networks = [_with_flags(first, options), *others]
     endpoints: dict[str, Json] = {}
     for network in networks:
         target = network["Target"]
-        endpoint = endpoint_of(network)
+        endpoint = _endpoint(network)
         if target in endpoints:
             raise _refused(f"network {quoted(target)} is specified multiple times")
         endpoints[target] = endpoint
-    if len({is_user_defined(target) for target in endpoints}) > 1:
+    if len({_is_user_defined(target) for target in endpoints}) > 1:
         raise _refused("conflicting options: cannot attach both user-defined and non-user-defined network-modes")
     host["NetworkMode"] = networks[0]["Target"]
     if options["link"]:
@@ -54,17 +54,17 @@ def _with_flags(network: Json, options: Options) -> Json:
             if field in network:
                 raise _refused(f"conflicting options: cannot specify both {both}")
             result[field] = options[flag]
-    if options["link"] and is_user_defined(network["Target"]):
+    if options["link"] and _is_user_defined(network["Target"]):
         result["Links"] = options["link"]
     return result
 
 
-def endpoint_of(network: Json) -> Json:
+def _endpoint(network: Json) -> Json:
     """Return the API's form of what is asked of one network."""
     target = network["Target"]
     if not target.strip():
         raise _refused("no name set for network", "`sampan network ls` shows those that there are")
-    if "Aliases" in network and not is_user_defined(target):
+    if "Aliases" in network and not _is_user_defined(target):
         raise _refused("network-scoped aliases are only supported for user-defined networks", "sampan network create")
     endpoint = {name: network[name] for name in ("Aliases", "Links", "DriverOpts", "GwPriority") if network.get(name)}
     if addresses := {name: network[name] for name in _ADDRESSES if network.get(name)}:
@@ -74,13 +74,13 @@ def endpoint_of(network: Json) -> Json:
     return endpoint
 
 
-def is_user_defined(target: str) -> bool:
+def _is_user_defined(target: str) -> bool:
     """Tell whether a network's name is none of the modes that every engine has."""
     return target not in _MODES and not target.startswith("container:")
 
 
 def _mac_address(text: str) -> str:
-    """Return an address that is none of Ethernet's forms as an error, others as they are: the engine reads them."""
+    """Refuse what has none of the forms that Go's ParseMAC reads; the engine has the last word."""
     digits = text.strip().replace("-", ":").split(":")
     dotted = text.strip().split(".")
     if not (_are_hexadecimal(digits, 2, (6, 8, 20)) or _are_hexadecimal(dotted, 4, (3, 4, 10))):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from sampan.cli.flags import Flag
 
-_NETWORKS = "there are no bridges yet: --network none, host and container:NAME work"
 _LATER = "leave it out"
 _WINDOWS = "Docker has it for Windows only"
 
