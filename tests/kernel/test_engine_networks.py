@@ -257,6 +257,8 @@ def test_a_network_of_a_stopped_container_is_not_pruned(sampan: Sampan) -> None:
         (("-o", "com.docker.network.driver.mtu=3", "x"), "invalid MTU '3'"),
         (("-o", "com.docker.network.driver.mtu=lots", "x"), "invalid MTU 'lots'"),
         (("-o", "com.docker.network.bridge.name=much-too-long-a-name", "x"), "invalid bridge name"),
+        (("-o", "com.docker.network.bridge.name=üüüüüüüü", "x"), "invalid bridge name"),
+        (("-o", "com.docker.network.container_iface_prefix=fourteen-bytes", "x"), "13 bytes at most"),
         (("-o", "com.docker.network.bridge.enable_icc=perhaps", "x"), "is not a valid bool"),
         (("-o", "com.docker.network.bridge.name=lo", "x"), "lo is"),
         (("-o", "something=else", "x"), "unsupported: option something of bridge networks"),

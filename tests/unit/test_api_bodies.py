@@ -119,3 +119,15 @@ def test_an_exec_as_docker_py_asks_for_it_is_understood() -> None:
     body = docker.decode(docker.ExecConfig, b'{"Container":"67ce2cb6d7e4","Cmd":["true"],"AttachStdout":true}')
 
     assert body.cmd == ("true",)
+
+
+def test_null_in_a_map_of_objects_is_an_empty_one() -> None:
+    body = docker.decode(
+        docker.ContainerCreate,
+        b'{"ExposedPorts":{"80/tcp":null},"NetworkingConfig":{"EndpointsConfig":{"net":null}},'
+        b'"HostConfig":{"PortBindings":{"80/tcp":null}}}',
+    )
+
+    assert body.exposed_ports == {"80/tcp": {}}
+    assert body.networking_config.endpoints_config == {"net": docker.EndpointSettings()}
+    assert body.host_config.port_bindings == {"80/tcp": None}

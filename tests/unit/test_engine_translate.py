@@ -75,6 +75,13 @@ def test_with_the_hosts_network_the_name_is_the_hosts() -> None:
     assert translated({"NetworkMode": "host"}).hostname == "thishost"
 
 
+@pytest.mark.parametrize("field", ["Hostname", "Domainname"])
+@pytest.mark.parametrize("name", ["a b", "a\n6.6.6.6 b", "a\0", "ü" * 33])
+def test_a_host_name_that_would_be_more_in_hosts_than_a_name_is_refused(field, name):
+    with pytest.raises(InvalidInput, match=f"invalid {field.lower()}"):
+        translated(**{field: name})
+
+
 def test_a_name_of_its_own_and_the_hosts_uts_namespace_contradict() -> None:
     with pytest.raises(InvalidInput, match="hostname and the UTS mode"):
         translated({"UTSMode": "host"}, Hostname="web")

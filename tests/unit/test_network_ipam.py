@@ -75,6 +75,8 @@ def test_the_gateway_is_the_first_address_unless_it_is_given() -> None:
         (Subnet(subnet="10.0.0.0/24", gateway="10.0.1.1"), "invalid gateway 10.0.1.1: parent subnet 10.0.0.0/24 doesn"),
         (Subnet(subnet="10.0.0.0/24", gateway="fd00::1"), "invalid gateway fd00::1: parent subnet is an IPv4 block"),
         (Subnet(subnet="10.0.0.0/24", gateway="x"), "invalid gateway x: invalid address"),
+        (Subnet(subnet="fd00::/64", gateway="fd00::1%eth0"), "invalid gateway fd00::1%eth0: invalid address"),
+        (Subnet(subnet="fd00::%eth0/64"), "invalid subnet fd00::%eth0/64: invalid CIDR block notation"),
         (Subnet(subnet="10.0.0.0/24", ip_range="10.0.0.0/16"), "CIDR block is bigger than its parent subnet"),
         (Subnet(subnet="10.0.0.0/24", ip_range="10.0.1.0/28"), "doesn't contain ip-range"),
         (

@@ -10,6 +10,7 @@ import msgspec
 
 from sampan import ids
 from sampan.engine.merge import joined
+from sampan.engine.network_options import PREFIX, is_link
 from sampan.errors import Conflict, InvalidInput, NotFound
 from sampan.spec.docker import EndpointSettings, NetworkingConfig
 from sampan.spec.network import Endpoint, Network
@@ -23,9 +24,7 @@ if TYPE_CHECKING:
 
 _MAC = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
 _ALIAS = re.compile(r"[^\s\0]{1,255}")
-_INTERFACE = re.compile(r"[^\s/:%]{1,15}")
 _INTERFACE_NAME = "com.docker.network.endpoint.ifname"
-_PREFIX = "com.docker.network.container_iface_prefix"
 _DRIVER_OPTS = (_INTERFACE_NAME, "com.docker.network.endpoint.sysctls")
 
 _NO_ADDRESS = "user specified IP address is supported on user defined networks only"
@@ -120,7 +119,7 @@ def check(network: Network, settings: EndpointSettings) -> None:
     for name, value in (settings.driver_opts or {}).items():
         if name not in _DRIVER_OPTS:
             wrong.append(f"unknown driver option {name[:80]}")
-        if name == _INTERFACE_NAME and (not _INTERFACE.fullmatch(value) or value in ("lo", ".", "..")):
+        if name == _INTERFACE_NAME and (not is_link(value) or value in ("lo", ".", "..")):
             wrong.append(f"invalid interface name {value[:40]!r}")
     if wrong:
         raise _wrong_settings(wrong)
@@ -206,7 +205,7 @@ def interface(network: Network, settings: EndpointSettings, used: Collection[str
     """Return the name of the container's next interface: the one asked for, else the first that is free."""
     if name := (settings.driver_opts or {}).get(_INTERFACE_NAME, ""):
         return name
-    prefix = network.options.get(_PREFIX, "") or "eth"
+    prefix = network.options.get(PREFIX, "") or "eth"
     return next(name for i in range(len(used) + 1) if (name := f"{prefix}{i}") not in used)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
     from sampan.spec.network import Driver
 
 BRIDGE = "com.docker.network.bridge."
+PREFIX = "com.docker.network.container_iface_prefix"
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}")
 _LINK = re.compile(r"[^\s/:%]{1,15}")
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")  # Go's strconv.ParseBool
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 _ALL = (
-    "com.docker.network.driver.mtu", "com.docker.network.container_iface_prefix", "com.docker.network.enable_ipv4",
+    "com.docker.network.driver.mtu", PREFIX, "com.docker.network.enable_ipv4",
     "com.docker.network.enable_ipv6",
 )  # fmt: skip
 _KNOWN = {
@@ -118,6 +120,8 @@ def _check_options(driver: Driver, options: Mapping[str, str]) -> None:
             raise Unsupported(f"unsupported: option {name} of {driver} networks", "leave it out")
         if value not in _CHOICES.get(name, (value,)):
             raise InvalidInput(f"invalid value {value!r} for {name}", f"it is one of {', '.join(_CHOICES[name])}")
+        if name == PREFIX and value and not is_link(f"{value}00"):
+            raise InvalidInput(f"invalid value {value[:40]!r} for {name}", "13 bytes at most, no space, no slash")
 
 
 def network(body: docker.NetworkCreate, driver: Driver, given: Surroundings) -> Network:
@@ -202,14 +206,19 @@ def _mtu(text: str, *, ipv6: bool) -> int:
 
 def _link(options: Mapping[str, str]) -> str:
     name = options.get(f"{BRIDGE}name", "")
-    if name and (not _LINK.fullmatch(name) or name in (".", "..")):
-        raise InvalidInput(f"invalid bridge name {name[:40]!r}", "15 characters at most, no space, no slash")
+    if name and (not is_link(name) or name in (".", "..")):
+        raise InvalidInput(f"invalid bridge name {name[:40]!r}", "15 bytes at most, no space, no slash")
     return name
+
+
+def is_link(name: str) -> bool:
+    """Whether a link can have the name: IFNAMSIZ of netdevice(7) counts bytes."""
+    return bool(_LINK.fullmatch(name)) and len(os.fsencode(name)) <= 15
 
 
 def _parent(options: Mapping[str, str]) -> str:
     name = options.get("parent", "")
-    if name and not _LINK.fullmatch(name):
+    if name and not is_link(name):
         raise InvalidInput(f"invalid parent interface {name[:40]!r}", "it is a link of the host, as in -o parent=eth0")
     return name
 

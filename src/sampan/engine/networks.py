@@ -42,7 +42,7 @@ def create(core: Core, body: docker.NetworkCreate) -> docker.NetworkCreateRespon
         core.networks.ensure_up(network, lambda network: sandbox.bring_up(core, network))
     except SampanError as e:
         core.networks.remove(network)
-        sandbox.take_down(core, network)
+        sandbox.clear(core, network)
         raise sandbox.refusal(e, f"can't create network {network.name}") from e
     core.tell_network(network, "create")
     unused = [config.subnet for config in (body.ipam and body.ipam.config) or () if ":" in config.subnet]

@@ -476,6 +476,12 @@ def take_down(core: Core, network: Network) -> None:
     naming.forget_names(core, network)
 
 
+def clear(core: Core, network: Network) -> None:
+    """Remove what there is of a network that could not be made whole."""
+    with _logged():
+        take_down(core, network)
+
+
 def _with_gateways(endpoint: Endpoint, gateways: tuple[str, ...]) -> Endpoint:
     return msgspec.structs.replace(endpoint, gateways=gateways)
 

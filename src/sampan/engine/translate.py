@@ -6,6 +6,7 @@ its first process in.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ FILES = ("resolv.conf", "hostname", "hosts")
 """Files in /etc of every container that are its own, kept in its directory."""
 
 _JOIN = re.compile(r"/proc/container:([0-9a-f]{64})/ns/([a-z]+)")
+_WORD = "64 bytes at most, no space, and no slash"
 _MODES = (
     ("pid", "pid_mode"),
     ("ipc", "ipc_mode"),
@@ -71,7 +73,7 @@ def translate(body: ContainerCreate, given: Surroundings, warnings: list[str]) -
         process=_process(body, given, warnings),
         root=Root(path=given.rootfs.path, readonly=host_config.readonly_rootfs),
         hostname="" if _shares_uts(host_config) else hostname(body, given),
-        domainname=body.domainname,
+        domainname=domainname(body),
         mounts=_mounts(host_config, given),
         annotations=_annotations(host_config, given),
         linux=Linux(
@@ -93,12 +95,24 @@ def hostname(body: ContainerCreate, given: Surroundings) -> str:
             raise InvalidInput("conflicting options: hostname and the UTS mode")
         if joined(body.host_config.network_mode):
             raise InvalidInput("conflicting options: hostname and the network mode")
-        if len(body.hostname) > 64 or "/" in body.hostname or "\0" in body.hostname:
-            raise InvalidInput(f"invalid hostname: {body.hostname[:80]!r}", "64 characters at most, and no slash")
+        if "/" in body.hostname or not _one_word(body.hostname):
+            raise InvalidInput(f"invalid hostname: {body.hostname[:80]!r}", _WORD)
         return body.hostname
     if _shares_uts(body.host_config) or body.host_config.network_mode == "host":
         return given.host_name
     return given.id[:12]
+
+
+def domainname(body: ContainerCreate) -> str:
+    """Return the domain, which /etc/hosts has behind the host name."""
+    if body.domainname and not _one_word(body.domainname):
+        raise InvalidInput(f"invalid domainname: {body.domainname[:80]!r}", _WORD)
+    return body.domainname
+
+
+def _one_word(name: str) -> bool:
+    """Whether it is a name for uts_namespaces(7), and for a line of hosts(5)."""
+    return len(os.fsencode(name)) <= 64 and name.isprintable() and not any(map(str.isspace, name))
 
 
 def _shares_uts(host_config: HostConfig) -> bool:

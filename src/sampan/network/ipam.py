@@ -39,7 +39,7 @@ def check(subnets: Sequence[Subnet], *, ipv6: bool) -> None:
 
 def _wrong(given: Subnet, *, ipv6: bool) -> Iterator[str]:
     try:
-        interface = ipaddress.ip_interface(given.subnet if "/" in given.subnet else "")
+        interface = ipaddress.ip_interface(given.subnet if _is_block(given.subnet) else "")
     except ValueError:
         yield f"invalid subnet {given.subnet}: invalid CIDR block notation"
         return
@@ -62,9 +62,13 @@ def _wrong(given: Subnet, *, ipv6: bool) -> Iterator[str]:
             yield f"failed to allocate gateway ({given.gateway}): Address already in use: it is the auxiliary {name}"
 
 
+def _is_block(text: str) -> bool:
+    return "/" in text and "%" not in text  # an address may be on one link only, a network's are on its own
+
+
 def _wrong_range(text: str, net: Net) -> Iterator[str]:
     try:
-        interface = ipaddress.ip_interface(text if "/" in text else "")
+        interface = ipaddress.ip_interface(text if _is_block(text) else "")
     except ValueError:
         yield f"invalid ip-range {text}: invalid CIDR block notation"
         return
@@ -82,7 +86,7 @@ def _wrong_range(text: str, net: Net) -> Iterator[str]:
 
 def _wrong_address(text: str, net: Net) -> str:
     try:
-        address = ipaddress.ip_address(text)
+        address = ipaddress.ip_address("" if "%" in text else text)
     except ValueError:
         return "invalid address"
     if address.version != net.version:

@@ -93,6 +93,7 @@ class _Shape(NamedTuple):
     fields: dict[str, tuple[str, _Shape | None]] | None = None
     inner: _Shape | None = None
     words: bool = False  # an array of strings, for which Docker takes one string as well (strslice)
+    empty: bool = False  # a map of objects, in which null is an empty one
 
     def tidy(self, value: Any, path: str, unknown: str) -> Any:
         if self.fields is not None and isinstance(value, dict):
@@ -101,8 +102,10 @@ class _Shape(NamedTuple):
             return [value]
         if self.inner is not None and isinstance(value, list):
             return [self.inner.tidy(v, f"{path}[{i}]", unknown) for i, v in enumerate(value)]
-        if self.inner is not None and isinstance(value, dict):
-            return {k: self.inner.tidy(v, f"{path}.{k}", unknown) for k, v in value.items()}
+        if isinstance(value, dict):
+            value = {k: {} if v is None and self.empty else v for k, v in value.items()}
+            if self.inner is not None:
+                return {k: self.inner.tidy(v, f"{path}.{k}", unknown) for k, v in value.items()}
         return value
 
     def _tidy_object(self, value: dict[str, Any], path: str, unknown: str) -> dict[str, Any]:
@@ -136,12 +139,13 @@ def _shape_of(type: Any) -> _Shape | None:
         return _shape(type)
     if get_origin(type) is tuple and get_args(type)[0] is str:
         return _Shape(words=True)
-    inner = None
+    inner, empty = None, False
     if get_origin(type) is tuple:
         inner = _shape_of(get_args(type)[0])
     elif get_origin(type) is dict:
-        inner = _shape_of(get_args(type)[1])
+        values = get_args(type)[1]
+        inner, empty = _shape_of(values), isinstance(values, _STRUCT) or get_origin(values) is dict
     else:  # a union: of None and at most one more shape
         shapes = [s for s in map(_shape_of, get_args(type)) if s is not None]
         return shapes[0] if shapes else None
-    return _Shape(inner=inner) if inner is not None else None
+    return _Shape(inner=inner, empty=empty) if inner is not None or empty else None
