@@ -374,7 +374,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("quick", nargs="?", choices=["quick"], help="few turns, a tenth of the bytes")
     parser.add_argument("--only", default="sampan,docker,podman", help="contenders, with commas")
-    parser.add_argument("--work", default=",".join(WORK), help="kinds of work, with commas")
+    parser.add_argument("--work", default=",".join(WORK), help="kinds of work in their order, with commas")
     parser.add_argument("--images", default="debian,small,mixed", help="which of the three, with commas")
     parser.add_argument("--on", default="ext4", choices=["ext4", "tmpfs"], help="the filesystem")
     parser.add_argument("--turns", type=int)
@@ -394,13 +394,14 @@ def main(arguments: Sequence[str]) -> int:
         tar = busybox_tar(base / "busybox.tar")
         movers = [ending.enter_context(moving(name, base, tar)) for name in options.only.split(",")]
         bench = Bench(turns, base, registry, movers)
-        for kind in ("pull", "push", "pack", "save", "load"):
-            if kind in work:
-                results[kind] = {image.name: getattr(bench, kind)(image) for image in chosen}
-        if "commit" in work:
-            results["commit"] = bench.commit()
-        if "disk" in work:
-            results["disk"] = bench.disk(sharing(scratch))
+        for kind in work:
+            match kind:
+                case "commit":
+                    results[kind] = bench.commit()
+                case "disk":
+                    results[kind] = bench.disk(sharing(scratch))
+                case _:
+                    results[kind] = {image.name: getattr(bench, kind)(image) for image in chosen}
     if left := leftovers():
         sys.stderr.write(f"left behind: {left}\n")
         return 1
