@@ -56,7 +56,7 @@ class Sampan(Contender):
         self.runner = Runner("sampan-bench-sampan", self.environment)
         # Keeper and server left every group at their start; their CPU time is to be counted.
         for pid in (self.keeper, self.server):
-            (self.runner.group / "cgroup.procs").write_text(str(pid))
+            self.runner.adopt(pid)
         self.groups = (self.runner.group, CPUACCT / f"sampan-{self.instance.instance}")
 
     @property
@@ -100,7 +100,7 @@ class Docker(Contender):
         self.runner = Runner("sampan-bench-docker", self.environment)
         self.groups = (self.runner.group,)
         for pid in self.daemons():
-            (self.runner.group / "cgroup.procs").write_text(str(pid))
+            self.runner.adopt(pid)
 
     def run_command(self) -> list[str]:
         return ["docker", "run", "--rm", "--network", self.network, "busybox", "true"]
