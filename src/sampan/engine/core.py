@@ -13,7 +13,6 @@ from sampan import ids
 from sampan.engine.resources import Machine, parse_set
 from sampan.errors import Failed, NotFound, SampanError, doing
 from sampan.spec.reference import Reference
-from sampan.spec.state import Status
 from sampan.supervise import messages
 
 if TYPE_CHECKING:
@@ -102,10 +101,8 @@ class Core:
         from sampan.spec.runtime import Spec
 
         document = self.store.spec(container.id)
-        if document is None and container.state.status is Status.REMOVING:
+        if document is None:  # it is just being made, or removed: the record is there as long as the container
             raise NotFound(f"No such container: {container.name}")
-        if document is None:
-            raise Failed(f"can't read the configuration of {container.name}: the state has no record of it")
         return msgspec.json.decode(document, type=Spec)
 
     def the_keeper(self, after: Channel | None = None) -> Channel:

@@ -36,7 +36,8 @@ def change(body: ContainerCreate, ports: Sequence[PublishedPort], update: PortsU
     for one in update.remove:
         found = [port for port in ports or asked.fixed() if _is_in(port, one) and port not in gone]
         if not found:
-            raise NotFound(f"{_text(one)} is not published", "`sampan port` lists what is")
+            hint = "`sampan port` lists what is; --publish-rm takes the host's port, as in 8080 of 8080:80"
+            raise NotFound(f"{_text(one)} is not published", hint)
         asked.drop(found, ports)
         gone += found
     left = [port for port in ports if port not in gone]

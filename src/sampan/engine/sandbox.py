@@ -249,7 +249,10 @@ class Sandbox:
         """Hold the namespace that the container's first process is in."""
         container = self._container
         with doing(f"can't enter the network of {container.name}"):
-            return Namespace.of(container.state.pid, container.state.start_time)
+            try:
+                return Namespace.of(container.state.pid, container.state.start_time)
+            except ProcessLookupError:
+                raise Conflict(f"container {container.id} is not running", "it has just ended") from None
 
     def _change(self, new: tuple[Endpoint, ...]) -> None:
         """Note which endpoints there are; published ports follow the default route."""
