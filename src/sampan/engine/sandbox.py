@@ -354,12 +354,14 @@ def drawn_up(core: Core, container: Container) -> Iterator[Sandbox | None]:
     if container.sandbox or not endpoints.places(container):
         yield container.sandbox
         return
+    release_ended(core)  # what is told is what a start gets when all that was given back is free
     sandbox = container.sandbox = Sandbox(core, container)
     try:
         sandbox.draw_up()
         yield sandbox
     finally:
         sandbox.release()
+        free_left(core, container.id)
 
 
 def own_parameters(spec: Spec) -> dict[str, str]:
