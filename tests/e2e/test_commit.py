@@ -294,7 +294,7 @@ def test_it_goes_on_though_all_that_could_thaw_it_is_killed(web: Sampan) -> None
 
     wait_until(lambda: status(web, "one") == "running")
     assert web("exec", "one", "echo", "on").line == "on"
-    assert "mine" not in web("images").out
+    assert not web("images", "-q", "mine:1").out
 
 
 def test_it_is_killed_during_it_at_once_and_removed_after_it(web: Sampan) -> None:
