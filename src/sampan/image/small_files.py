@@ -1,9 +1,9 @@
-"""Small files of a layer, made by a child process while this one reads the next.
+"""Small files of a layer, made by child processes while this one reads the next.
 
 To make a file takes several times as long as to read one, and the kernel does most of that. A thread would not help:
 both sides are in short calls all the time, and spend what they win on fighting for the interpreter's lock.
 
-The child is told through a pipe what to make: a record of a kind, numbers and a name, and after a file's its content.
+A child is told through a pipe what to make: a record of a kind, numbers and a name, and after a file's its content.
 It ends when the pipe does, which it also does when this process is killed.
 """
 
@@ -28,25 +28,21 @@ LARGEST = 1 << 17
 _RECORD = struct.Struct("<cIIIIqI")  # kind, length of the name, mode, uid, gid, time, size
 _DIRECTORY, _FILE, _WAIT = b"D", b"F", b"W"
 _ERRNO = struct.Struct("<I")
-_BATCH = 1 << 17
+_BATCH = 1 << 14
 _LONGEST_SHOWN = 300
+_MAKERS = min(2, os.cpu_count() or 1)
+"""More don't help: names come into a directory one at a time."""
 
 
 class SmallFiles:
-    """Makes new files, in their order. When `wait` has returned all are there. `stop` must be called at last."""
+    """Makes new files. When `wait` has returned all are there. `stop` must be called at last."""
 
     def __init__(self, root: int) -> None:
         """Begin, with the directory below which the files are open at `root`. No other thread may be at work."""
-        orders, self._orders = os.pipe2(os.O_CLOEXEC)
-        self._answers, answers = os.pipe2(os.O_CLOEXEC)
-        self._pid = os.fork()
-        if self._pid == 0:
-            os.close(self._orders)
-            os.close(self._answers)
-            _be_the_child(root, orders, answers)
-        os.close(orders)
-        os.close(answers)
-        enlarge(self._orders)
+        self._makers: list[_Maker] = []
+        for _ in range(_MAKERS):
+            self._makers.append(_Maker(root, self._makers))
+        self._turn = 0
         self._directory: bytes | None = None
         self._waiting: list[bytes] = []
         self._size = 0
@@ -68,26 +64,52 @@ class SmallFiles:
         """Return when all are made. Raises what failed."""
         if self._all_made:
             return
-        self._waiting.append(_RECORD.pack(_WAIT, 0, 0, 0, 0, 0, 0))
         self._tell()
-        self._hear()
+        for maker in self._makers:
+            maker.tell(_RECORD.pack(_WAIT, 0, 0, 0, 0, 0, 0))
+        for maker in self._makers:
+            maker.hear()
         self._all_made = True
 
     def stop(self) -> None:
-        """End the child, which makes before what it has been told of."""
-        os.close(self._orders)
-        os.waitpid(self._pid, 0)
-        os.close(self._answers)
+        """End the children, which make before what they have been told of."""
+        for maker in self._makers:
+            maker.stop()
 
     def _tell(self) -> None:
-        try:
-            inode.write_all(self._orders, b"".join(self._waiting))
-        except BrokenPipeError:
-            self._hear()
+        """Give one child what has gathered; the next batch is the next one's."""
+        self._makers[self._turn].tell(b"".join(self._waiting))
+        self._turn = (self._turn + 1) % _MAKERS
+        self._directory = None
         self._waiting.clear()
         self._size = 0
 
-    def _hear(self) -> None:
+
+class _Maker:
+    """One child, and the pipes to it and back."""
+
+    def __init__(self, root: int, others: list[_Maker]) -> None:
+        orders, self._orders = os.pipe2(os.O_CLOEXEC)
+        self._answers, answers = os.pipe2(os.O_CLOEXEC)
+        self._pid = os.fork()
+        if self._pid == 0:
+            for maker in (*others, self):  # a pipe ends when nobody has its other end
+                os.close(maker._orders)
+                os.close(maker._answers)
+            _be_the_child(root, orders, answers)
+        os.close(orders)
+        os.close(answers)
+        enlarge(self._orders)
+
+    def tell(self, orders: bytes) -> None:
+        """Send it; raises what failed before."""
+        try:
+            inode.write_all(self._orders, orders)
+        except BrokenPipeError:
+            self.hear()
+
+    def hear(self) -> None:
+        """Wait for its answer; raises what failed."""
         answer = os.read(self._answers, 4096)
         if not answer:
             raise Failed("the process that makes its files was killed")
@@ -95,6 +117,12 @@ class SmallFiles:
         if number:
             with doing(inode.show(answer[_ERRNO.size :])):
                 raise OSError(number, os.strerror(number))
+
+    def stop(self) -> None:
+        """End it when it has made what it was told of."""
+        os.close(self._orders)
+        os.waitpid(self._pid, 0)
+        os.close(self._answers)
 
 
 def _be_the_child(root: int, orders: int, answers: int) -> NoReturn:

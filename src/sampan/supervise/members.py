@@ -89,6 +89,8 @@ class Members:
         entry = self._entry(path, kind, status)
         if kind == tar.SYMLINK:
             entry.link = os.fsencode(self._stack.link(layer, path))
+            if not entry.link:
+                return None  # it's gone
         elif kind in {tar.CHARACTER, tar.BLOCK_DEVICE}:
             entry.device = (os.major(status.st_rdev), os.minor(status.st_rdev))
         entry.xattrs = _encoded(self._stack.xattrs(layer, path))
