@@ -55,7 +55,7 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
         core.images.resolve(image.id)  # from here on it is in use; was it removed before that?
         rootfs = core.snapshots.prepare(container.id, image)
         undo.callback(core.snapshots.remove, container.id)
-        given = _surroundings(core, container, rootfs, joins)
+        given = surroundings(core, container, rootfs, joins)
         container.spec = translate(full, given, warnings)
         write_files(core, container)
         _write(core, container, container.spec, rootfs)
@@ -128,7 +128,8 @@ def _check_sources(wanted: tuple[mounts.Wanted, ...]) -> None:
             )
 
 
-def _surroundings(core: Core, container: Container, rootfs: Rootfs, joins: dict[str, str]) -> Surroundings:
+def surroundings(core: Core, container: Container, rootfs: Rootfs, joins: dict[str, str]) -> Surroundings:
+    """Look up what a container's request is translated in."""
     host_config = container.body.host_config
     options = security.parse(host_config.security_opt or ())
     security.check_label(options, host_config, core.host)

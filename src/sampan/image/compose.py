@@ -55,7 +55,7 @@ class Composer:
         self._recipe = Recorder(target)
         self._extractor = Extractor(self._root, self._recipe)
         self._small_files = SmallFiles(self._root)  # forks: before there is a thread
-        self._digest = _Digest()
+        self._digest = Digest()
         self._shares = True
         self._padding = b""  # of the last member
 
@@ -124,7 +124,7 @@ class Composer:
             os.ftruncate(fd, size)
             source = fd
         at = 0
-        for start, end in _data(source, size) if has_holes else ((0, size),):
+        for start, end in data_of(source, size) if has_holes else ((0, size),):
             self._digest.zeros(start - at)
             at = start
             while at < end and (piece := os.pread(source, min(_PIECE, end - at), at)):
@@ -147,7 +147,7 @@ class Composer:
         return self._shares
 
 
-class _Digest:
+class Digest:
     """Hashes in a thread what it is given: the interpreter's lock is free meanwhile."""
 
     def __init__(self) -> None:
@@ -160,12 +160,14 @@ class _Digest:
         self._thread.start()
 
     def update(self, data: bytes) -> None:
+        """Hash these bytes, too."""
         self._small.append(data)
         self._small_size += len(data)
         if self._small_size >= _BATCH:
             self._flush()
 
     def zeros(self, count: int) -> None:
+        """Hash so many zeros."""
         while count > 0:
             self.update(_ZEROS[:count])
             count -= _PIECE
@@ -198,7 +200,7 @@ def _nothing(_fd: int) -> None:
     """Write no content: a mark of deletion is an empty file in the tar, and none in the layer."""
 
 
-def _data(fd: int, size: int) -> Iterator[tuple[int, int]]:
+def data_of(fd: int, size: int) -> Iterator[tuple[int, int]]:
     """Give start and end of what is no hole in the first `size` bytes of a file."""
     end = 0
     while end < size:

@@ -35,7 +35,26 @@ class Snapshots:
 
     def prepare(self, id: str, image: Image) -> Rootfs:
         """Make the directories of container `id` over `image`. Raises Conflict where they are there already."""
-        chain = self._chain(image)
+        return self._prepare(id, self._chain(image))
+
+    def prepare_step(self, id: str, diff_ids: tuple[str, ...], *, host: bool = False) -> Rootfs:
+        """Do the same over layers of which there is no image yet, with `host` over this machine's own root."""
+        return self._prepare(id, self._assembled(diff_ids, host=host))
+
+    def lowerdirs(self, diff_ids: tuple[str, ...], *, host: bool = False) -> tuple[str, ...]:
+        """Return the directories, topmost first, which show what these layers make; as with `prepare_step`."""
+        return self._assembled(diff_ids, host=host).lowerdirs
+
+    def _assembled(self, diff_ids: tuple[str, ...], *, host: bool) -> overlay.Chain:
+        if not host:
+            return overlay.assemble(self._dirs, diff_ids)
+        below = overlay.Chain((self._cover.refresh(), "/"), overlay.metadata_of("/"))
+        if not diff_ids:
+            return below
+        above = overlay.assemble(self._dirs, diff_ids)
+        return overlay.Chain((*above.lowerdirs, *below.lowerdirs), below.root)
+
+    def _prepare(self, id: str, chain: overlay.Chain) -> Rootfs:
         base = self._dirs.container(id)
         with doing(f"can't prepare container {id[:12]}"):
             try:
@@ -99,7 +118,7 @@ class Snapshots:
 
     def _chain(self, image: Image) -> overlay.Chain:
         if image.host:
-            return overlay.Chain((self._cover.refresh(), "/"), overlay.metadata_of("/"))
+            return self._assembled((), host=True)
         with self._lock:
             chain = self._chains.get(image.diff_ids)
         if chain is None:

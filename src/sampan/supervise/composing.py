@@ -11,6 +11,7 @@ from sampan.errors import doing
 from sampan.image import tarwrite
 from sampan.image.compose import Composer
 from sampan.image.inode import show
+from sampan.image.settle import Settler
 from sampan.kernel.trees import remove_tree
 from sampan.rootfs.diff import report
 from sampan.rootfs.overlay import Metadata
@@ -21,6 +22,8 @@ from sampan.supervise.members import Members
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
+
+    from sampan.spec.image import LayerResult
 
 _PIECE = 1 << 18
 
@@ -42,6 +45,10 @@ def compose(job: m.Compose) -> m.Unpacked:
     except BaseException:
         remove_tree(job.target)
         raise
+    return _unpacked(layer)
+
+
+def _unpacked(layer: LayerResult) -> m.Unpacked:
     return m.Unpacked(
         digest=layer.digest,
         diff_id=layer.diff_id,
@@ -49,6 +56,22 @@ def compose(job: m.Compose) -> m.Unpacked:
         content_bytes=layer.content_bytes,
         tar_bytes=layer.tar_bytes,
     )
+
+
+def settle(job: m.Settle) -> m.Unpacked:
+    """Make the layer of the directory that a container wrote to."""
+    upper = job.layers[0]
+    try:
+        with Stack(job.layers) as stack, Settler(job.target, upper) as settler:
+            for member in Members(stack, job.newest_ns).of_changes(Metadata(*job.root), job.own):
+                settler.add(member.entry, member.source, has_holes=member.has_holes)
+                if member.entry.mtime_ns == job.newest_ns:
+                    settler.retime(member.entry.name, job.newest_ns)
+            layer = settler.finish()
+    except BaseException:
+        remove_tree(job.target)
+        raise
+    return _unpacked(layer)
 
 
 def export(job: m.Export, fd: int) -> m.Done:

@@ -433,6 +433,19 @@ class Compose(Message, frozen=True, kw_only=True, tag="compose"):
     whole: bool = False
 
 
+class Settle(Message, frozen=True, kw_only=True, tag="settle"):
+    """Make a layer of what a container has changed, in the place of the directory that it wrote to, which is gone then.
+
+    Nobody may write there any more. Answered by `Unpacked`.
+    """
+
+    target: str  # these four as in `Compose`
+    layers: tuple[str, ...]
+    root: tuple[int, int, int, tuple[tuple[str, bytes], ...]]
+    own: tuple[str, ...] = ()
+    newest_ns: int | None = None
+
+
 class Export(Message, frozen=True, kw_only=True, tag="export"):
     """Write all files of a container as a tar to the descriptor beside it. Answered by `Done`."""
 
@@ -448,7 +461,7 @@ class Remove(Message, frozen=True, kw_only=True, tag="remove"):
 Request = (
     ForkShim | ForkWorker | Leave | Restart
     | Hello | Launch | Go | Exec | Attach | Resize | Signal | Freeze | Update | AnswerNames | HoldPorts | Forget
-    | Unpack | Pack | Position | Feed | Map | Remove | Changes | Compose | Export
+    | Unpack | Pack | Position | Feed | Map | Remove | Changes | Compose | Settle | Export
     | Keep | Hold | Release | Become
 )  # fmt: skip
 Answer = Forked | Launched | Done | Refused | Status | Unpacked | Packed | Parked

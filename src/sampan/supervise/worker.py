@@ -76,7 +76,7 @@ def _do(frame: m.Frame, sock: socket.socket) -> m.Message:
             return _unpack(frame.message, frame.fds[0])
         case m.Pack():
             return _pack(frame.message, frame.fds[0])
-        case m.Changes() | m.Compose() | m.Export():
+        case m.Changes() | m.Compose() | m.Settle() | m.Export():
             return _compose(frame.message, frame.fds, sock)
         case m.Map():
             return _map(frame.message, frame.fds[0])
@@ -89,13 +89,15 @@ def _do(frame: m.Frame, sock: socket.socket) -> m.Message:
             raise InvalidInput(f"a worker can't do {type(frame.message).__name__}")
 
 
-def _compose(job: m.Changes | m.Compose | m.Export, fds: tuple[int, ...], sock: socket.socket) -> m.Message:
+def _compose(job: m.Changes | m.Compose | m.Settle | m.Export, fds: tuple[int, ...], sock: socket.socket) -> m.Message:
     _check_installed("read the container's files")
     from sampan.supervise import composing
 
     composing.end_with(sock)
     if isinstance(job, m.Compose):
         return composing.compose(job)
+    if isinstance(job, m.Settle):
+        return composing.settle(job)
     return composing.export(job, fds[0]) if isinstance(job, m.Export) else composing.tell_changes(job, fds[0])
 
 
