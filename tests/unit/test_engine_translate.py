@@ -306,7 +306,7 @@ def test_every_field_of_a_request_is_honoured_or_refused() -> None:
 @pytest.mark.parametrize(
     "host_config",
     [
-        {"BlkioWeight": 5}, {"CgroupParent": "/x"}, {"VolumesFrom": ["a"]},
+        {"BlkioWeight": 5}, {"CgroupParent": "/x"},
         {"StorageOpt": {"size": "1g"}}, {"KernelMemory": 1},
         {"RestartPolicy": {"Name": "always"}}, {"DeviceRequests": [{"Count": -1}]}, {"VolumeDriver": "nfs"},
         {"CpuRealtimePeriod": 1},

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
-from sampan.api import containers, images, lists, moving, networks, prunes, system
+from sampan.api import containers, images, lists, moving, networks, prunes, system, volumes
 from sampan.errors import InvalidInput, NotFound, SampanError
 
 if TYPE_CHECKING:
@@ -81,9 +81,11 @@ ROUTES = (
     Route("POST", "/networks/create", networks.create),
     Route("POST", "/networks/{id}/connect", networks.connect),
     Route("POST", "/networks/{id}/disconnect", networks.disconnect),
-    Route("GET", "/volumes", system.volumes),
-    Route("GET", "/volumes/{id}", system.volume),
-    Route("DELETE", "/volumes/{id}", system.volume),
+    Route("GET", "/volumes", volumes.list_volumes),
+    Route("POST", "/volumes/create", volumes.create),
+    Route("GET", "/volumes/{id}", volumes.inspect),
+    Route("PUT", "/volumes/{id}", volumes.update),
+    Route("DELETE", "/volumes/{id}", volumes.remove),
     Route("GET", "/distribution/{name}/json", moving.distribution),
     Route("GET", "/sampan/info", system.info),
     Route("POST", "/sampan/copy", moving.copy),
@@ -124,8 +126,6 @@ POST /build/cancel
 GET /images/search
 POST /session
 POST /grpc
-POST /volumes/create
-PUT /volumes/{id}
 """
 
 UNSUPPORTED = tuple(

@@ -1,4 +1,4 @@
-"""The handlers about the engine itself and volumes, and the answers for what is not built."""
+"""The handlers about the engine itself, and the answers for what is not built."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.engine.requests import EventsQuery
-from sampan.errors import NotFound, Unsupported
-from sampan.spec import docker
+from sampan.errors import Unsupported
 
 if TYPE_CHECKING:
     from sampan.api.call import Call
+    from sampan.spec import docker
 
 _NEVER_CACHED = {
     "Cache-Control": "no-cache, no-store, must-revalidate",
@@ -74,17 +74,6 @@ def _with_older_form(event: docker.EventMessage) -> docker.EventMessage:
         return event
     origin = event.actor.attributes.get("image", "") if event.type == "container" else ""
     return msgspec.structs.replace(event, status=event.action, legacy_id=event.actor.id, legacy_from=origin)
-
-
-def volumes(call: Call) -> None:
-    """GET /volumes: there are none yet."""
-    call.filters()
-    call.answer(docker.VolumeListResponse())
-
-
-def volume(call: Call) -> None:
-    """GET and DELETE /volumes/{id}."""
-    raise NotFound(f"get {call.path['id']}: no such volume")
 
 
 def unsupported(call: Call) -> None:

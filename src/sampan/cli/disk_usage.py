@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from sampan.cli.commands import images, ps
+from sampan.cli.commands import images, ps, volume_ls
 from sampan.cli.table import Listing, human_size
 from sampan.units import format_ago
 
@@ -75,35 +75,15 @@ def _listings(*, trunc: bool) -> dict[str, Listing]:
     listings = {
         "Images": images.listing_of(trunc=trunc),
         "Containers": ps.listing_of(trunc=trunc, size=True),
-        "Volumes": _volumes(),
+        "Volumes": volume_ls.listing_of(),
         "BuildCache": _build_cache(trunc=trunc),
     }
     shown = ("Repository", "Tag", "ID", "CreatedSince", "Size", "SharedSize", "UniqueSize", "Containers")
     listings["Images"].default = shown
+    listings["Volumes"].default = ("Name", "Links", "Size")
     shown = ("ID", "Image", "Command", "LocalVolumes", "Size", "RunningFor", "Status", "Names")
     listings["Containers"].default = shown
     return listings
-
-
-def _volumes() -> Listing:
-    columns = {
-        "Name": lambda v: v["Name"],
-        "Driver": lambda v: v["Driver"],
-        "Scope": lambda v: v["Scope"],
-        "Mountpoint": lambda v: v["Mountpoint"],
-        "Labels": lambda v: ",".join(f"{key}={value}" for key, value in sorted((v.get("Labels") or {}).items())),
-        "Links": lambda v: _known(v, "RefCount", str),
-        "Size": lambda v: _known(v, "Size", human_size),
-        **{name: lambda _: "N/A" for name in ("Availability", "Group", "Status")},
-    }
-    return Listing(
-        "volumeContext", columns, {"Name": "VOLUME NAME", "Links": "LINKS", "Size": "SIZE"}, ("Name", "Links", "Size")
-    )
-
-
-def _known(volume: Usage, field: str, shown: Any) -> str:
-    number = (volume.get("UsageData") or {}).get(field, -1)
-    return str(shown(number)) if number >= 0 else "N/A"
 
 
 def _build_cache(*, trunc: bool) -> Listing:

@@ -38,6 +38,13 @@ def container(name: str, action: str = "") -> str:
     return f"/containers/{quote(name)}{action}"
 
 
+def volume(name: str, action: str = "") -> str:
+    """Return the API's path of a volume, with what to do to it."""
+    if not name.strip():
+        raise Failure("invalid volume name: value is empty")
+    return f"/volumes/{quote(name)}{action}"
+
+
 def network(name: str, action: str = "") -> str:
     """Return the API's path of a network, with what to do to it."""
     if not name.strip():

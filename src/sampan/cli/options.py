@@ -81,7 +81,7 @@ CONTAINER = (
     Flag("shm-size", "bytes", "Size of /dev/shm", group=FILES, api="HostConfig.ShmSize"),
     Flag("device", "list", "Add a device of the host: HOST[:CONTAINER[:rwm]]", group=FILES),
     Flag("gpus", "string", "Add GPUs", group=FILES, unsupported=_LATER),
-    Flag("volumes-from", "list", "Mount the volumes of another container", group=FILES, unsupported=_LATER),
+    Flag("volumes-from", "list", "Mount what it has: NAME[:ro]", group=FILES, api="HostConfig.VolumesFrom"),
     Flag("volume-driver", "string", "Volume driver", group=FILES, unsupported=_LATER),
     Flag("storage-opt", "list", "Options of the storage driver", group=FILES, unsupported=_LATER),
     Flag("memory", "bytes", "Memory limit: 512m, 2g", short="m", group=LIMITS, api="HostConfig.Memory"),

@@ -132,6 +132,16 @@ GROUPS = {
         "socket": "system_socket",
         "stop": "system_stop",
     },
+    "volume": {
+        "create": "volume_create",
+        "exists": "volume_exists",
+        "inspect": "volume_inspect",
+        "ls": "volume_ls",
+        "list": "volume_ls",
+        "prune": "volume_prune",
+        "rm": "volume_rm",
+        "remove": "volume_rm",
+    },
 }
 """Group and verb to module."""
 
@@ -145,6 +155,7 @@ SUMMARIES = {
     "network": "Manage networks",
     "registry": "Serve images to others",
     "system": "Manage the engine",
+    "volume": "Manage volumes",
 }
 
 _BUILD = "building comes later: `sampan import` and `sampan load` make images"
@@ -169,7 +180,6 @@ LATER = {
     "stats": _LATER,
     "swarm": _SWARM,
     "trust": _LATER,
-    "volume": _LATER,
     "container cp": _LATER,
     "container stats": _LATER,
     "image build": _BUILD,

@@ -44,7 +44,9 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
     warnings += check_ports(body, full)
     log_config(full.host_config.log_config.type, full.host_config.log_config.config or {}, "")
     joins = _joins(core, full.host_config)
-    wanted = mounts.name_volumes(mounts.wanted(full), core.dirs.volumes)
+    wanted = core.volumes.placed(
+        mounts.name_volumes(mounts.wanted(full, _inherited(core, full.host_config)), core.dirs.volumes)
+    )
     _check_sources(wanted)
     container = Container(ids.new_id(), wanted_name, now_ns(), (image.id, body.image), full, State())
     container.mounts = wanted
@@ -116,6 +118,19 @@ def _joins(core: Core, host_config: HostConfig) -> dict[str, str]:
                 "container)"
             )
         found[field] = other.id
+    return found
+
+
+def _inherited(core: Core, host_config: HostConfig) -> list[mounts.Wanted]:
+    """Return the mounts of the containers of --volumes-from."""
+    found = []
+    for text in host_config.volumes_from or ():
+        name, readonly = mounts.volumes_from(text)
+        try:
+            other = core.registry.find(name)
+        except NotFound as e:  # as a 404 it would have a docker client pull the image
+            raise InvalidInput(e.message, e.hint) from None
+        found += mounts.inherit(other.mounts, readonly)
     return found
 
 

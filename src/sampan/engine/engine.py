@@ -36,6 +36,7 @@ from sampan.engine import (
     stopping,
     system,
     top,
+    volume_verbs,
     waiting,
 )
 from sampan.engine.moving import Moving
@@ -314,6 +315,24 @@ class Engine:
     def disconnect_network(self, ref: str, body: docker.NetworkDisconnect) -> None:
         """Take a container off a network, at once if it runs."""
         networks.disconnect(self._core, ref, body)
+
+    # ------------------------------------------------------------------------------------------------ volumes
+
+    def create_volume(self, body: docker.VolumeCreate) -> docker.Volume:
+        """Make a volume, or return the one that has this name already."""
+        return volume_verbs.create(self._core, body)
+
+    def inspect_volume(self, name: str) -> docker.Volume:
+        """Return everything about a volume."""
+        return volume_verbs.inspect(self._core, name)
+
+    def list_volumes(self, filters: Filters | None = None) -> docker.VolumeListResponse:
+        """Return the volumes by name."""
+        return volume_verbs.listing(self._core, filters or {})
+
+    def remove_volume(self, name: str, *, force: bool = False) -> None:
+        """Remove a volume that no container uses."""
+        volume_verbs.remove(self._core, name, force=force)
 
     # ------------------------------------------------------------------------------------------------ prunes
 

@@ -259,7 +259,7 @@ def listen(core: Core, container: Container, channel: Channel) -> None:
 def make_sources(core: Core, container: Container) -> None:
     """See to it that what is mounted is there: missing directories of -v, volumes, and the image's lower ones."""
     for mount in container.mounts:
-        if mount.create_source or mount.type == "volume":
+        if mount.create_source or (mount.type == "volume" and not mount.driver_options):
             with doing(f"can't make {mount.source}, to be mounted at {mount.target}"):
                 if not os.path.lexists(mount.source):
                     os.makedirs(mount.source, 0o755)

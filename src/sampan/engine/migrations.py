@@ -35,4 +35,5 @@ MIGRATIONS: tuple[str, ...] = (
         document   BLOB NOT NULL
     ) WITHOUT ROWID;
     """,
+    "ALTER TABLE volumes ADD COLUMN options BLOB NOT NULL DEFAULT X'7B7D'",
 )

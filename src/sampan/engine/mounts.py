@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan import ids
-from sampan.errors import InvalidInput, Unsupported, doing
+from sampan.engine import volume_options
+from sampan.errors import InvalidInput, NotFound, Unsupported, doing
+from sampan.runtime.mounts import SUBPATH
 from sampan.spec.runtime import Mount
 
 if TYPE_CHECKING:
@@ -44,16 +46,22 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     recursive: bool = True
     recursive_readonly: bool | None = None  # None: where the kernel can; True: or else fail
     propagation: str = "rprivate"
-    options: tuple[str, ...] = ()  # of a tmpfs
+    options: tuple[str, ...] = ()  # of a tmpfs, or of a volume's `filesystem`
+    driver_options: dict[str, str] = {}  # of a volume that is what they name: its `source` is then no directory of ours
+    filesystem: str = ""  # of a volume: the type of what is mounted, where it is not a directory
+    subpath: str = ""  # of a volume: the directory or file in it that is mounted
     mode: str = ""  # as `inspect` shows what was asked for
     shown: bool = True  # in `inspect`'s Mounts: those of --tmpfs are not
     labels: dict[str, str] = {}
 
 
-def wanted(body: ContainerCreate) -> tuple[Wanted, ...]:
-    """Return every mount that a completed body asks for, outermost first. Raises InvalidInput in Docker's words."""
+def wanted(body: ContainerCreate, inherited: Iterable[Wanted] = ()) -> tuple[Wanted, ...]:
+    """Return every mount that a completed body asks for, outermost first. Raises InvalidInput in Docker's words.
+
+    `inherited` are those of other containers, where the body has none of its own.
+    """
     host_config = body.host_config
-    asked = [parse_bind(text) for text in host_config.binds or ()]
+    asked = [mount for text in host_config.binds or () for mount in parse_binds(text)]
     asked += [_from_mount(mount) for mount in host_config.mounts or ()]
     asked += [parse_tmpfs(target, options) for target, options in (host_config.tmpfs or {}).items()]
     seen: set[str] = set()
@@ -61,12 +69,35 @@ def wanted(body: ContainerCreate) -> tuple[Wanted, ...]:
         if mount.target in seen:
             raise InvalidInput(f"Duplicate mount point: {mount.target}")
         seen.add(mount.target)
+    for mount in inherited:
+        if mount.target not in seen:
+            seen.add(mount.target)
+            asked.append(mount)
     for target in body.volumes or {}:
         clean = _target("/" + target.lstrip("/"))  # Docker takes a relative one to be of the root
         if clean not in seen:
             seen.add(clean)
             asked.append(Wanted(type="volume", target=clean, anonymous=True, copy=True))
     return tuple(sorted(asked, key=lambda mount: mount.target.count("/")))
+
+
+def volumes_from(text: str) -> tuple[str, bool | None]:
+    """Read one of VolumesFrom, "CONTAINER[:ro|rw|z|Z]": the container, and whether it is to be read-only, if said."""
+    name, colon, mode = text.partition(":")
+    words = mode.split(",") if colon else []
+    if not name:
+        raise InvalidInput(f"malformed volumes-from specification: {text!r}", "name a container: NAME[:ro]")
+    if any(word not in ("ro", "rw", "z", "Z") for word in words):
+        raise InvalidInput(f"invalid mode: {mode}", "it is ro or rw")
+    return name, "ro" in words if {"ro", "rw"} & set(words) else None
+
+
+def inherit(mounts: Iterable[Wanted], readonly: bool | None) -> list[Wanted]:
+    """Return the mounts of a container as another one has them: not its tmpfs, which are its own."""
+    kept = [mount for mount in mounts if mount.type != "tmpfs"]
+    if readonly is None:
+        return kept
+    return [msgspec.structs.replace(mount, readonly=readonly) for mount in kept]
 
 
 def _target(path: str) -> str:
@@ -76,6 +107,29 @@ def _target(path: str) -> str:
     if clean == "/":
         raise InvalidInput("invalid specification: destination can't be '/'")
     return clean
+
+
+def parse_binds(text: str) -> list[Wanted]:
+    """Read one of Binds as `parse_bind` does, with what is kept out of it: "/host:/path,!sub/directory[:options]".
+
+    Over each of those directories goes an anonymous volume.
+    """
+    parts = text.split(":")
+    if len(parts) < 2 or ",!" not in parts[1]:
+        return [parse_bind(text)]
+    target, *excluded = parts[1].split(",!")
+    outer = parse_bind(":".join((parts[0], target, *parts[2:])))
+    return [outer, *(_excluded(text, outer.target, path) for path in excluded)]
+
+
+def _excluded(text: str, target: str, path: str) -> Wanted:
+    clean = posixpath.normpath(path)
+    if path.startswith("/") or clean in (".", "..") or clean.startswith("../"):
+        raise InvalidInput(
+            f"invalid volume specification: '{text}': {path!r} is not a directory below {target}",
+            "write it relative to the mount: /src:/app,!node_modules",
+        )
+    return Wanted(type="volume", target=f"{target}/{clean}", anonymous=True, copy=True)
 
 
 def parse_bind(text: str) -> Wanted:
@@ -88,11 +142,8 @@ def parse_bind(text: str) -> Wanted:
     kind = "bind" if bind else "volume"
     with doing(f"invalid volume specification: '{text}': invalid mount config for type \"{kind}\""):
         target = _target(parts[1])
-    if not bind and not _VOLUME_NAME.fullmatch(source):
-        raise InvalidInput(
-            f'create {source}: "{source}" includes invalid characters for a local volume name, only '
-            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
-        )
+    if not bind:
+        check_volume_name(source)
     words = mode.split(",") if mode else []
     if not _good_mode(words, bind=bind):
         raise InvalidInput(f"invalid mode: {mode}", "options are ro, rw, nocopy, z, Z and a propagation such as rslave")
@@ -178,21 +229,43 @@ def _volume(asked: Asked, target: str) -> Wanted:
     options = asked.volume_options
     if asked.source and not _VOLUME_NAME.fullmatch(asked.source):
         raise _wrong(asked, f"invalid volume name {asked.source!r}")
-    if options and options.subpath:
-        raise Unsupported("unsupported: VolumeOptions.Subpath (volume-subpath)", "mount the whole volume")
+    subpath = options.subpath if options else ""
+    if subpath and (subpath.startswith("/") or ".." in subpath.split("/")):
+        raise _wrong(asked, f"subpath must be a relative path within the volume: {subpath}")
     driver = options.driver_config if options else None
-    if driver and (driver.name not in ("", "local") or driver.options):
-        raise Unsupported("unsupported: VolumeOptions.DriverConfig (volume-driver)", "volumes are local directories")
+    if driver and driver.name not in ("", "local"):
+        raise unknown_driver(driver.name)
+    with doing(f'invalid mount config for type "{asked.type}"'):
+        volume_options.check((driver and driver.options) or {})
     return Wanted(
         type="volume",
         target=target,
         name=asked.source,
         anonymous=not asked.source,
         readonly=asked.read_only,
-        copy=not (options and options.no_copy),
+        copy=not (options and options.no_copy) and not subpath,
         mode=_SHARED_LABEL,
         labels=dict(options.labels or {}) if options else {},
+        driver_options=dict((driver and driver.options) or {}),
+        subpath=subpath,
     )
+
+
+def unknown_driver(name: str) -> NotFound:
+    """Return the error for a volume driver that is not there."""
+    return NotFound(f'error looking up volume plugin {name}: plugin "{name}" not found', "there is local")
+
+
+def check_volume_name(name: str) -> str:
+    """Return it. Raises InvalidInput in Docker's words."""
+    if len(name) == 1:
+        raise InvalidInput("volume name is too short, names should be at least two alphanumeric characters")
+    if not _VOLUME_NAME.fullmatch(name):
+        raise InvalidInput(
+            f'create {name}: "{name}" includes invalid characters for a local volume name, only '
+            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
+        )
+    return name
 
 
 def _tmpfs(asked: Asked, target: str) -> Wanted:
@@ -243,6 +316,9 @@ def to_oci(mount: Wanted, host: Host) -> Mount:
     """Return the OCI mount."""
     if mount.type == "tmpfs":
         return Mount(destination=mount.target, type="tmpfs", source="tmpfs", options=mount.options)
+    if mount.filesystem:
+        options = (*mount.options, "ro" if mount.readonly else "rw")
+        return Mount(destination=mount.target, type=mount.filesystem, source=mount.source, options=options)
     readonly = "rw"
     if mount.readonly:
         recursive = mount.recursive and mount.recursive_readonly is not False
@@ -252,7 +328,7 @@ def to_oci(mount: Wanted, host: Host) -> Mount:
                 "leave bind-recursive=readonly out",
             )
         readonly = "rro" if recursive and host.mount_setattr else "ro"
-    bind = "rbind" if mount.recursive else "bind"
-    return Mount(
-        destination=mount.target, type="bind", source=mount.source, options=(bind, readonly, mount.propagation)
-    )
+    options = ("rbind" if mount.recursive else "bind", readonly, mount.propagation)
+    if mount.subpath:
+        options = (*options, f"{SUBPATH}{mount.subpath}")
+    return Mount(destination=mount.target, type="bind", source=mount.source, options=options)

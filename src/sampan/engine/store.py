@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _REMEMBERED_NS = 600 * 10**9
+_ADD_VOLUME = "INSERT OR IGNORE INTO volumes VALUES (?, ?, ?, ?, ?)"
 
 
 class ContainerRow(NamedTuple):
@@ -35,12 +36,13 @@ class ContainerRow(NamedTuple):
 
 
 class VolumeRow(NamedTuple):
-    """A volume as it is kept. `labels` is JSON."""
+    """A volume as it is kept. `labels` and `options` are JSON."""
 
     name: str
     created_ns: int
     anonymous: bool
     labels: bytes
+    options: bytes = b"{}"
 
 
 class NetworkRow(NamedTuple):
@@ -115,7 +117,7 @@ class Store:
     def add(self, row: ContainerRow, spec: bytes, volumes: Iterable[VolumeRow] = ()) -> None:
         """Write a container down before anything is made for it, with the volumes that it brings."""
         with self._transaction("can't write the state"):
-            self._db.executemany("INSERT OR IGNORE INTO volumes VALUES (?, ?, ?, ?)", volumes)
+            self._db.executemany(_ADD_VOLUME, volumes)
             self._db.execute("INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, spec))
 
     @contextmanager
@@ -170,8 +172,12 @@ class Store:
 
     def volumes(self) -> list[VolumeRow]:
         """Return all of them."""
-        rows = self._all("SELECT name, created_ns, anonymous, labels FROM volumes ORDER BY name")
+        rows = self._all("SELECT name, created_ns, anonymous, labels, options FROM volumes ORDER BY name")
         return [VolumeRow(*row) for row in rows]  # type: ignore[arg-type]
+
+    def add_volume(self, row: VolumeRow) -> None:
+        """Write a volume down."""
+        self._run(_ADD_VOLUME, row)
 
     def delete_volume(self, name: str) -> None:
         """Forget a volume."""

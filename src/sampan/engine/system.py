@@ -10,8 +10,8 @@ import sampan
 from sampan.engine.image_listing import images, reclaimable_bytes
 from sampan.engine.listing import containers
 from sampan.engine.requests import ImagesQuery
+from sampan.engine.volume_verbs import usages
 from sampan.errors import InvalidInput, SampanError
-from sampan.rootfs.snapshots import tree_bytes
 from sampan.spec import docker
 from sampan.spec.distribution import go_architecture
 from sampan.spec.host import CgroupMode
@@ -21,8 +21,6 @@ from sampan.spec.state import Status
 from sampan.units import format_timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sampan.engine.core import Core
 
 API_VERSION = "1.50"
@@ -210,19 +208,6 @@ def disk_usage(core: Core, kinds: frozenset[str] = KINDS) -> docker.DiskUsage:
         layers_reclaimable=reclaimable,
         images=tuple(images(core, query)) if "image" in kinds else None,
         containers=tuple(containers(core, all=True, limit=0, size=True, filters={})) if "container" in kinds else None,
-        volumes=tuple(_volumes(core)) if "volume" in kinds else None,
+        volumes=tuple(usages(core)) if "volume" in kinds else None,
         build_cache=() if "build-cache" in kinds else None,
     )
-
-
-def _volumes(core: Core) -> Iterator[docker.Volume]:
-    for volume in core.volumes.all():
-        users = sum(volume.name in container.volumes for container in core.registry)
-        path = f"{core.dirs.volumes}/{volume.name}/_data"
-        yield docker.Volume(
-            name=volume.name,
-            created_at=format_timestamp(volume.created_ns),
-            labels=volume.labels or None,
-            mountpoint=path,
-            usage_data=docker.VolumeUsage(size=tree_bytes(path), ref_count=users),
-        )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from sampan.engine import volume_options
 from sampan.engine.store import VolumeRow
 from sampan.errors import InvalidInput, NotFound, doing
 from sampan.kernel.trees import remove_tree
@@ -33,6 +34,7 @@ def _volume(row: VolumeRow) -> Volume:
         created_ns=row.created_ns,
         anonymous=bool(row.anonymous),
         labels=msgspec.json.decode(row.labels),
+        options=msgspec.json.decode(row.options),
     )
 
 
@@ -49,11 +51,48 @@ class Volumes:
         """Return every volume."""
         return list(self._known.values())
 
+    def get(self, name: str) -> Volume | None:
+        """Return a volume by its name, None where there is none."""
+        return self._known.get(name)
+
+    def find(self, name: str) -> Volume:
+        """Return a volume by its name. Raises NotFound."""
+        volume = self._known.get(name)
+        if volume is None:
+            raise NotFound(f"get {name}: no such volume")
+        return volume
+
+    def directory(self, name: str) -> str:
+        """Return where a volume without options has its files."""
+        return f"{self._dirs.volumes}/{name}/_data"
+
+    def placed(self, mounts: Iterable[Wanted]) -> tuple[Wanted, ...]:
+        """Return the mounts with the options of the volumes that are there, or that are asked for with new ones."""
+        return tuple(volume_options.placed(mount, self._options(mount)) for mount in mounts)
+
+    def _options(self, mount: Wanted) -> dict[str, str]:
+        volume = self._known.get(mount.name) if mount.type == "volume" else None
+        return volume.options if volume else mount.driver_options
+
+    def add(self, row: VolumeRow) -> None:
+        """Make a volume of a name that none has, empty. To be called with the lock held."""
+        with doing(f"can't make volume {row.name}"):
+            remove_tree(f"{self._dirs.volumes}/{row.name}")  # what a crash before the commit left
+            os.makedirs(self.directory(row.name), 0o755)
+        self._store.add_volume(row)
+        self.learn((row,))
+
     def missing(self, mounts: Iterable[Wanted]) -> list[VolumeRow]:
         """Return the rows of the volumes among `mounts` that do not exist yet."""
         now = time.time_ns()
         return [
-            VolumeRow(mount.name, now, mount.anonymous, msgspec.json.encode(mount.labels))
+            VolumeRow(
+                mount.name,
+                now,
+                mount.anonymous,
+                msgspec.json.encode(mount.labels),
+                msgspec.json.encode(mount.driver_options),
+            )
             for mount in mounts
             if mount.type == "volume" and mount.name not in self._known
         ]
@@ -66,7 +105,7 @@ class Volumes:
                 with doing(f"can't make volume {mount.name}"):
                     if mount.name in fresh:  # what a crash before the commit left is half a copy
                         remove_tree(f"{self._dirs.volumes}/{mount.name}")
-                    os.makedirs(mount.source, 0o755, exist_ok=True)
+                    os.makedirs(self.directory(mount.name), 0o755, exist_ok=True)
                     if mount.copy and not os.listdir(mount.source):
                         copy_up(lowerdirs, mount.target, mount.source)
 

@@ -231,7 +231,7 @@ def bind(op: ops.Bind, scene: Scene) -> None:
     """Copy the host's mount, restrict the copy, and attach it: it is never to be seen unrestricted."""
     tree = scene.borrowed.pop(op.source, -1)
     if tree < 0:
-        tree = mount.open_tree(AT_FDCWD, op.source, _CLONE | (_RECURSIVE if op.recursive else 0))
+        tree = _open_tree(op)
     try:
         _restrict(tree, op)
         at = _place_alike(scene, op.target, tree)
@@ -242,6 +242,20 @@ def bind(op: ops.Bind, scene: Scene) -> None:
     finally:
         os.close(tree)
     forget_parent(scene, op.target)
+
+
+def _open_tree(op: ops.Bind) -> int:
+    flags = _CLONE | (_RECURSIVE if op.recursive else 0)
+    if not op.subpath:
+        return mount.open_tree(AT_FDCWD, op.source, flags)
+    opened = []
+    try:
+        opened.append(os.open(op.source, _DIRECTORY | os.O_CLOEXEC))
+        opened.append(open_in_root(opened[0], op.subpath, os.O_PATH))
+        return mount.open_tree(opened[1], "", flags | _EMPTY_PATH)
+    finally:
+        for fd in opened:
+            os.close(fd)
 
 
 def _place_alike(scene: Scene, target: str, tree: int) -> int:

@@ -118,22 +118,28 @@ def _refuse(mount: Mount) -> None:
         raise Unsupported(f"can't mount {mount.destination}: tmpcopyup and remount are not done yet")
 
 
+SUBPATH = "x-sampan.subpath="
+"""Before the path, in a bind's source, of what is to be mounted. Options in x- are nobody else's."""
+
+
 def _bind(mount: Mount) -> ops.Bind:
     if not mount.source.startswith("/"):
         raise InvalidInput(f"can't bind {mount.source!r} on {mount.destination}: it is no absolute path")
     options: list[str] = []
-    propagation = "rprivate"
+    propagation, subpath = "rprivate", ""
     for option in mount.options:
-        if option in {"shared", "rshared"}:
+        if option.startswith(SUBPATH):
+            subpath = option.removeprefix(SUBPATH)
+        elif option in {"shared", "rshared"}:
             raise Unsupported(f"can't bind {mount.source} {option} yet: mounts of a container don't reach the host")
-        if option in _PROPAGATIONS:
+        elif option in _PROPAGATIONS:
             propagation = option
         elif option in _FLAGS or option in ops.RECURSIVE:
             options.append(option)
         elif option not in _DEFAULTS and option not in _BINDS:
             raise Unsupported(f"can't bind {mount.source} on {mount.destination}: {option!r} is no option of a bind")
     recursive = "bind" not in mount.options or "rbind" in mount.options
-    return ops.Bind(mount.source, mount.destination, tuple(options), recursive, propagation)
+    return ops.Bind(mount.source, mount.destination, tuple(options), recursive, propagation, subpath)
 
 
 def _filesystem(mount: Mount, host: Host) -> ops.Mount:

@@ -50,9 +50,10 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Volume(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A local volume: a directory under volumes/NAME/_data."""
+    """A local volume: a directory under volumes/NAME/_data, or with `options` what they name, as mount(8) has it."""
 
     name: str
     created_ns: int
     anonymous: bool = False
     labels: dict[str, str] = {}
+    options: dict[str, str] = {}  # type, device, o

@@ -1,9 +1,9 @@
-"""`sampan inspect`: everything that the engine knows of containers, images and networks."""
+"""`sampan inspect`: everything that the engine knows of containers, images, networks and volumes."""
 
 from __future__ import annotations
 
 from sampan.cli.command import Call, Command
-from sampan.cli.each import container, network
+from sampan.cli.each import container, network, volume
 from sampan.cli.failure import Failure, Unavailable, UsageError, quoted
 from sampan.cli.flags import Flag
 from sampan.cli.inspecting import show_all
@@ -26,12 +26,12 @@ REMOTE_FLAGS = (
     Flag("raw", "bool", "Show the manifest of an image at its registry as it is, or with --config the configuration"),
 )
 
-_KINDS = ("container", "image", "network")
-_LATER = ("volume", "plugin", "node", "service", "secret", "config", "task")
+_KINDS = ("container", "image", "network", "volume")
+_LATER = ("plugin", "node", "service", "secret", "config", "task")
 
 
 def inspect(call: Call) -> int:
-    """Print objects by name or id: of the same name the container first, then the image, then the network."""
+    """Print objects by name or id: of the same name the container first, then the image, the network, the volume."""
     kind = call.options["type"]
     if any(map(is_place, call.arguments)):
         from sampan.cli.remote import inspect_place
@@ -47,7 +47,7 @@ def inspect(call: Call) -> int:
         raise Failure(f"unknown type: {quoted(kind)}: must be one of {known}")
 
     def get(name: str) -> Any:
-        for wanted, read in zip(_KINDS, (get_container, get_image, get_network), strict=True):
+        for wanted, read in zip(_KINDS, (get_container, get_image, get_network, get_volume), strict=True):
             if kind == wanted:
                 return read(call, name)
             if not kind:
@@ -77,15 +77,20 @@ def get_network(call: Call, name: str, parameters: str = "") -> Any:
     return call.session.ask("GET", network(name, parameters)).json()
 
 
+def get_volume(call: Call, name: str) -> Any:
+    """Return one volume's document."""
+    return call.session.ask("GET", volume(name)).json()
+
+
 COMMAND = Command(
     "inspect [OPTIONS] NAME|ID [NAME|ID...]",
-    "Return low-level information on containers, images and networks, or of images elsewhere: docker://NAME",
+    "Return low-level information on containers, images, networks and volumes, or of images elsewhere: docker://NAME",
     inspect,
     flags=(
         FORMAT,
         SIZE,
         *REMOTE_FLAGS,
-        Flag("type", "string", "Only objects of this type: container, image or network"),
+        Flag("type", "string", "Only objects of this type: container, image, network or volume"),
     ),
     arguments=(1, None),
 )

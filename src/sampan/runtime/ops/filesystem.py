@@ -106,13 +106,17 @@ class Bind(Operation, frozen=True, tag="bind"):
     options: tuple[str, ...] = ()  # ro nosuid nodev noexec …; rro rnosuid … for all mounts below as well
     recursive: bool = True
     propagation: str = "rprivate"
+    subpath: str = ""  # of what is in the source, this; it is looked for with the source as the root
 
     def say(self) -> str:
         words = f" ({','.join(self.options)})" if self.options else ""
-        return f"bind {self.source} on {self.target}{words}"
+        return f"bind {self._whole()} on {self.target}{words}"
+
+    def _whole(self) -> str:
+        return f"{self.source}/{self.subpath}" if self.subpath else self.source
 
     def shell(self) -> str:
-        at, source = inside(self.target), quote(self.source)
+        at, source = inside(self.target), quote(self._whole())
         make = f"{{ [ -d {source} ] && mkdir -p {at} || {{ mkdir -p $(dirname {at}); [ -e {at} ] || : > {at}; }}; }}"
         lines = [make, f"mount --{'r' * self.recursive}bind {source} {at}"]
         if self.options:

@@ -1,0 +1,59 @@
+"""The local driver's options of a volume, which then is what they name, in the words of mount(8). Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sampan.errors import InvalidInput, Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sampan.engine.mounts import Wanted
+
+_KNOWN = frozenset({"type", "o", "device", "size"})
+_NEEDS = (("device", "type"), ("type", "device"), ("o", "device"), ("o", "type"))
+_BIND_WORDS = frozenset({"bind", "rbind"})
+
+
+def check(options: Mapping[str, str]) -> None:
+    """Raise for what is not an option, or lacks another, in Docker's words; Unsupported for what is not done."""
+    for name in options:
+        if name not in _KNOWN:
+            raise InvalidInput(f'invalid option: "{name}"', "there are type, device and o")
+    for name, needed in _NEEDS:
+        if name in options and needed not in options:
+            raise InvalidInput(f'missing required option: "{needed}"')
+    if "size" in options:
+        raise Unsupported("quota size requested but no quota support", "limits of disk space are not kept yet")
+    if options.get("type") == "tmpfs":
+        raise Unsupported(
+            "unsupported: a volume of type tmpfs",
+            "a container has its own with --tmpfs PATH; to share one: type=none,o=bind,device=/dev/shm/NAME",
+        )
+    if options and is_bind(options) and not options["device"].startswith("/"):
+        raise InvalidInput(f"invalid device {options['device']!r}: a bind needs an absolute path")
+
+
+def is_bind(options: Mapping[str, str]) -> bool:
+    """Tell whether the device is a directory of this host."""
+    return options.get("type") in ("bind", "none") or not _BIND_WORDS.isdisjoint(_words(options))
+
+
+def _words(options: Mapping[str, str]) -> list[str]:
+    return [word for word in options.get("o", "").split(",") if word]
+
+
+def placed(mount: Wanted, options: Mapping[str, str]) -> Wanted:
+    """Return the mount of a volume that has these options."""
+    if not options:
+        return mount
+    words = _words(options)
+    readonly = mount.readonly or "ro" in words
+    common = {"driver_options": dict(options), "source": options["device"], "readonly": readonly}
+    if is_bind(options):
+        return msgspec.structs.replace(mount, recursive="rbind" in words, **common)
+    kept = tuple(word for word in words if word not in ("ro", "rw"))
+    return msgspec.structs.replace(mount, filesystem=options["type"], options=kept, copy=False, **common)
