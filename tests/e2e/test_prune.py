@@ -82,9 +82,9 @@ def test_a_running_container_is_never_pruned(stocked: Sampan) -> None:
 def test_named_volumes_go_only_where_all_are_asked_for(stocked: Sampan) -> None:
     stocked("run", "--rm", "-v", "named:/a", "busybox", "sh", "-c", "echo hello > /a/x")
     with Client(str(stocked.root)) as client:
-        assert client.prune_volumes().volumes_deleted is None
-        assert client.prune_volumes(all=True, filters={"label": "no"}).volumes_deleted is None
-        gone = client.prune_volumes(all=True)
+        assert client.volumes.prune().volumes_deleted is None
+        assert client.volumes.prune(all=True, filters={"label": "no"}).volumes_deleted is None
+        gone = client.volumes.prune(all=True)
 
     assert (gone.volumes_deleted, gone.space_reclaimed) == (("named",), 6)
 

@@ -63,7 +63,7 @@ def test_skopeo_copies_there_and_back(registry: OwnRegistry, layout: str, tmp_pa
         assert (tmp_path / "out" / layer.removeprefix("sha256:")).stat().st_size > 100_000
 
 
-def test_skopeo_lists_and_deletes(registry: OwnRegistry, layout: str) -> None:
+def test_skopeo_lists_and_deletes(registry: OwnRegistry, layout: str, tmp_path: Path) -> None:
     for tag in ("v1", "v2"):
         copy(layout, f"docker://{registry.address}/app:{tag}")
     assert json.loads(run("skopeo", "list-tags", "--tls-verify=false", f"docker://{registry.address}/app"))["Tags"] == ["v1", "v2"]  # fmt: skip  # noqa: E501
@@ -71,7 +71,7 @@ def test_skopeo_lists_and_deletes(registry: OwnRegistry, layout: str) -> None:
     run("skopeo", "delete", "--tls-verify=false", f"docker://{registry.address}/app:v1")
 
     assert registry.ask("GET", "/v2/app/tags/list").json()["tags"] == []
-    assert "manifest unknown" in copy(f"docker://{registry.address}/app:v1", "dir:/nowhere", check=False)
+    assert "manifest unknown" in copy(f"docker://{registry.address}/app:v1", f"dir:{tmp_path}", check=False)
 
 
 def test_skopeo_copies_all_platforms(registry: OwnRegistry, layout: str, tmp_path: Path) -> None:

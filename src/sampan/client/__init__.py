@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sampan.client.networks import Network, endpoint
     from sampan.client.sdk import Client
     from sampan.client.streams import Stream
+    from sampan.client.volumes import Volume
 
 _FROM = {
     "Client": "sdk",
@@ -24,6 +25,7 @@ _FROM = {
     "RunOptions": "containers",
     "RunResult": "containers",
     "Stream": "streams",
+    "Volume": "volumes",
     "endpoint": "networks",
 }
 
@@ -37,6 +39,7 @@ __all__ = [
     "RunOptions",
     "RunResult",
     "Stream",
+    "Volume",
     "endpoint",
 ]
 

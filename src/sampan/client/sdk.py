@@ -14,6 +14,7 @@ from sampan.client import start, wire
 from sampan.client.containers import Containers
 from sampan.client.images import Images
 from sampan.client.networks import Networks
+from sampan.client.volumes import Volumes
 from sampan.errors import Failed, InvalidInput
 from sampan.spec import docker
 from sampan.units import parse_time
@@ -45,6 +46,8 @@ class Client:
         """Pull, load, import, find and list images."""
         self.networks = Networks(self._api)
         """Create, find and list networks."""
+        self.volumes = Volumes(self._api)
+        """Create, find and list volumes."""
 
     def __enter__(self) -> Self:
         return self
@@ -73,13 +76,6 @@ class Client:
     def disk_usage(self, *kinds: str) -> docker.DiskUsage:
         """Return what takes how much room; only of some kinds: image, container, volume, build-cache."""
         return self._api.get(docker.DiskUsage, f"/system/df{wire.query(type=kinds)}")
-
-    def prune_volumes(
-        self, *, all: bool = False, filters: Mapping[str, str | Iterable[str]] | None = None
-    ) -> docker.VolumePruneResponse:
-        """Remove the anonymous volumes, or `all`, that no container uses."""
-        given = {**(filter_lists(filters) or {}), **({"all": ["true"]} if all else {})}
-        return self._api.ask(docker.VolumePruneResponse, f"/volumes/prune{wire.query(filters=given or None)}")
 
     def events(
         self,
