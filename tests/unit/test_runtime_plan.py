@@ -372,7 +372,6 @@ def test_the_reaper_comes_after_all_rights_are_given_up() -> None:
         (spec(process={"apparmor_profile": "x"}), V1, Unsupported),
         (spec(process={"selinux_label": "x"}), V1, Unsupported),
         (spec(process={"io_priority": IoPriority(class_="IOPRIO_CLASS_IDLE")}), V1, Unsupported),
-        (spec(hooks=Hooks(prestart=(Hook(path="/x"),))), V1, Unsupported),
         (spec(linux={"namespaces": ()}), V1, Unsupported),
         (spec(linux={"mount_label": "x"}), V1, Unsupported),
         (spec(linux={"rootfs_propagation": "shared"}), V1, Unsupported),
@@ -401,7 +400,55 @@ def test_what_can_not_be_done_as_asked_is_refused(what: Spec, host: Host, error:
 def test_a_label_is_written_where_the_host_has_the_module() -> None:
     story = inside(made(spec(process={"apparmor_profile": "sampan"}), msgspec.structs.replace(V1, apparmor=True)))
 
-    assert story.index(ops.SetLabel("apparmor", "sampan")) < kinds(story).index("SetPropagation")
+    assert story.index(ops.SetLabel("apparmor", "sampan")) < kinds(story).index("PivotRoot")
+
+
+# --------------------------------------------------------------------------------------------------------- hooks
+
+
+def hooked(host: Host = V1, **process: object) -> Plan:
+    one = {stage: (Hook(path=f"/{stage}"),) for stage in ("prestart", "create_runtime", "create_container")}
+    hooks = Hooks(**one, start_container=(Hook(path="/start"),), poststart=(Hook(path="/p"),))
+    return made(spec(hooks=hooks, process=process, annotations={"a": "b", INIT: "true"}), host)
+
+
+def stages(operations: list[ops.Operation]) -> list[str]:
+    return [op.stage if isinstance(op, ops.RunHooks) else type(op).__name__ for op in operations]
+
+
+@pytest.mark.parametrize("host", [V1, V2])
+def test_runtime_hooks_run_outside_when_the_mounts_are_there_and_the_root_has_not_changed(host: Host) -> None:
+    whole = hooked(host)
+
+    assert stages(outside(whole))[-3:] == ["Await", "prestart", "createRuntime"]
+    story = stages(inside(whole))
+    at = story.index("createContainer")
+    assert inside(whole)[at - 1] == ops.Await("runtime")
+    assert story.index("LookUpUser") < at < story.index("PivotRoot")
+    everything = stages([step.op for step in whole.steps])
+    assert everything.index("LookUpUser") < everything.index("prestart") < everything.index("createContainer")
+
+
+def test_start_hooks_run_last_with_the_programs_own_rights() -> None:
+    assert stages(inside(hooked()))[-4:] == ["SetCapabilities", "Reap", "startContainer", "Execute"]
+
+
+def test_a_label_is_for_the_program_and_not_for_a_hook() -> None:
+    whole = hooked(msgspec.structs.replace(V1, apparmor=True), apparmor_profile="p")
+
+    assert stages(inside(whole)).index("createContainer") < inside(whole).index(ops.SetLabel("apparmor", "p"))
+
+
+def test_hooks_are_told_which_container_it_is() -> None:
+    op = next(op for op in inside(hooked()) if isinstance(op, ops.RunHooks))
+
+    assert (op.state.id, op.state.annotations["a"], op.state.oci_version) == ("c", "b", "1.2.0")
+
+
+def test_an_exec_runs_no_hooks() -> None:
+    whole = spec(hooks=Hooks(start_container=(Hook(path="/x"),)))
+
+    assert "startContainer" not in stages(inside(plan_exec(Process(args=("id",)), whole, V1, id="c")))
 
 
 # --------------------------------------------------------------------------------------------------------- exec
@@ -446,6 +493,7 @@ def every_plan() -> list[Plan]:
         hostname="h",
         domainname="d",
         annotations={SECCOMP: "default", INIT: "true"},
+        hooks=Hooks(prestart=(Hook(path="/x", timeout=3, args=("x", "y z")),)),
     )
     return [
         made(full),

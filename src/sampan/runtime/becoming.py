@@ -15,7 +15,6 @@ from sampan.kernel.mount import AT, MOVE_MOUNT, OPEN_TREE
 from sampan.kernel.path import open_in_root
 from sampan.runtime import diagnose, passwd, reap
 from sampan.runtime.mounting import place
-from sampan.runtime.scene import GO
 
 if TYPE_CHECKING:
     from sampan.runtime import ops
@@ -179,8 +178,6 @@ def stay_as_reaper(scene: Scene) -> None:
 
 def execute(op: ops.Execute, scene: Scene) -> None:
     """Become the program, or say why not."""
-    if scene.gated:
-        scene.channel.wait_for(GO)
     env = {}
     for pair in op.env:
         name, _, value = pair.partition("=")

@@ -21,7 +21,7 @@ from sampan.errors import Failed, NotPermitted, SampanError
 from sampan.kernel import namespaces, process
 from sampan.kernel.namespaces import CLONE
 from sampan.runtime import becoming, control, init, ops, perform
-from sampan.runtime.scene import GO, IN_CGROUPS, MAPPED, Channel, Ready, Scene
+from sampan.runtime.scene import DONE_OUTSIDE, GO, IN_CGROUPS, MAPPED, Channel, Ready, Scene
 
 if TYPE_CHECKING:
     from sampan.runtime.plan import Plan
@@ -141,6 +141,7 @@ def _make(
     scene.sibling = sibling
     own = plan.cgroups if container_pidfd < 0 else ()
     try:
+        perform.load(plan)
         scene.filters = _read_filters(plan)
         _perform_outside(plan, scene, theirs)
         running = _born(plan, scene)
@@ -149,6 +150,9 @@ def _make(
         # What the new process says of itself is the cause; a failure out here mostly follows from it.
         said = channel.receive(wait=False) if scene.pidfd >= 0 else None
         channel.close()
+        for fd in (scene.console, said):
+            if isinstance(fd, int):
+                os.close(fd)
         if isinstance(e, BrokenPipeError) and said is None:
             said = _too_early(scene.pidfd)
         _undo(scene.pidfd, own)
@@ -165,16 +169,21 @@ def _perform_outside(plan: Plan, scene: Scene, theirs: socket.socket) -> None:
     """Perform the shim's steps; the new process goes its own way at `Clone`."""
     left: list[tuple[str, CLONE]] = []  # namespaces that this process's children are no longer born into
     maps = sum(isinstance(step.op, ops.MapIds) for step in plan.steps)
+    waits = _waits(plan)
     try:
         for index, step in enumerate(plan.steps):
             if step.who != "outside":
                 continue
             before = perf_counter_ns()
             op = step.op
+            if op == ops.Await("mounts") and waits:
+                scene.channel.send(waits.pop())
             left += _leaves(op)
             try:
                 perform.outside(op, scene)  # type: ignore[arg-type]  # `who` says which of the two unions it is of
             except (OSError, Failed, NotPermitted) as e:
+                if isinstance(op, ops.Await):
+                    raise  # what the new process says of its own steps
                 raise init.blame(op, e) from e
             scene.steps.append((index, perf_counter_ns() - before))
             if isinstance(op, ops.Clone):
@@ -186,13 +195,19 @@ def _perform_outside(plan: Plan, scene: Scene, theirs: socket.socket) -> None:
             maps -= isinstance(op, ops.MapIds)
             if isinstance(op, ops.MapIds) and maps == 0:
                 scene.channel.send(MAPPED)
-        if any(step.op == ops.Await("cgroups") for step in plan.steps):
-            scene.channel.send(IN_CGROUPS)
+        while waits:
+            scene.channel.send(waits.pop())
     finally:
         if scene.overlay_fd >= 0:
             os.close(scene.overlay_fd)
         for name, flag in left:
             _come_back(name, flag)
+
+
+def _waits(plan: Plan) -> list[bytes]:
+    """Return what the new process waits for to be told, the first last; that its ids are mapped is told at once."""
+    words = {ops.Await("cgroups"): IN_CGROUPS, ops.Await("runtime"): DONE_OUTSIDE}
+    return [word for op, word in reversed(words.items()) if any(step.op == op for step in plan.steps)]
 
 
 def _leaves(op: ops.Operation) -> list[tuple[str, CLONE]]:
@@ -215,23 +230,14 @@ def _come_back(name: str, flag: CLONE) -> None:
 
 def _born(plan: Plan, scene: Scene) -> Running:
     """Hear the new process out: its terminal, that it is ready, and unless it is gated whether the program runs."""
-    console: int | None = None
-    try:
-        while not isinstance(said := scene.channel.receive(), Ready):
-            if isinstance(said, SampanError):
-                raise said
-            if said is None:
-                raise _too_early(scene.pidfd)
-            console = said
-        if not scene.gated:
-            last = scene.channel.receive()
-            if isinstance(last, SampanError):
-                raise last
-        running = Running(scene.pid, scene.pidfd, process.start_time(scene.pid), plan.cgroups, console)
-    except BaseException:
-        if console is not None:
-            os.close(console)
-        raise
+    said = scene.hear()
+    if not isinstance(said, Ready):
+        raise _too_early(scene.pidfd)
+    if not scene.gated:
+        last = scene.channel.receive()
+        if isinstance(last, SampanError):
+            raise last
+    running = Running(scene.pid, scene.pidfd, process.start_time(scene.pid), plan.cgroups, scene.console)
     running.steps = sorted((*scene.steps, *said.steps))
     running.warnings = (*plan.warnings, *said.warnings)
     if scene.gated:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 from sampan.errors import Failed, NotPermitted, SampanError, from_os_error
 from sampan.kernel import process
 from sampan.runtime import becoming, ops, perform, reap
-from sampan.runtime.scene import Ready
+from sampan.runtime.scene import GO, Ready
 
 if TYPE_CHECKING:
     from sampan.runtime.plan import Plan
@@ -53,13 +53,17 @@ def _prepare(plan: Plan, scene: Scene) -> None:
 
 def _perform(plan: Plan, scene: Scene) -> None:
     times: list[tuple[int, int]] = []
+    ready = False
     before = perf_counter_ns()
     for index, step in enumerate(plan.steps):
         if step.who != "inside":
             continue
         op = step.op
-        if isinstance(op, ops.Execute):
+        if not ready and _is_the_containers(op):
+            ready = True
             scene.channel.send_ready(Ready(times, scene.warnings))
+            if scene.gated:
+                scene.channel.wait_for(GO)
         try:
             perform.inside(op, scene)  # type: ignore[arg-type]  # `who` says which of the two unions it is of
         except (OSError, Failed, NotPermitted) as e:
@@ -67,6 +71,11 @@ def _perform(plan: Plan, scene: Scene) -> None:
         now = perf_counter_ns()
         times.append((index, now - before))
         before = now
+
+
+def _is_the_containers(op: ops.Operation) -> bool:
+    """Whether it executes a program of the container's: all before is `create`, this and what follows is `start`."""
+    return isinstance(op, ops.Execute) or (isinstance(op, ops.RunHooks) and op.stage == "startContainer")
 
 
 def blame(op: ops.Operation, error: OSError | SampanError) -> SampanError:

@@ -10,15 +10,16 @@ import os
 import resource
 from typing import TYPE_CHECKING, assert_never
 
-from sampan.errors import InvalidInput
+from sampan.errors import Failed, InvalidInput
 from sampan.kernel import bpf, cgroupfs, keyring, link, namespaces, process, seccomp
 from sampan.kernel.namespaces import CLONE
 from sampan.runtime import becoming, mounting, ops
-from sampan.runtime.scene import IN_CGROUPS, MAPPED
+from sampan.runtime.scene import DONE_OUTSIDE, IN_CGROUPS, MAPPED, Mounted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sampan.runtime.plan import Plan
     from sampan.runtime.scene import Scene
 
 _NAMESPACES = {
@@ -31,6 +32,13 @@ _NAMESPACES = {
     "cgroup": int(CLONE.NEWCGROUP),
     "time": int(CLONE.NEWTIME),
 }
+
+
+def load(plan: Plan) -> None:
+    """Import what only some plans need, before the fork: after it nothing can be imported any more."""
+    kinds = {type(step.op) for step in plan.steps}
+    if ops.RunHooks in kinds:
+        from sampan.runtime import hooks  # noqa: F401
 
 
 def outside(op: ops.Outside, scene: Scene) -> None:
@@ -60,6 +68,13 @@ def outside(op: ops.Outside, scene: Scene) -> None:
             _clone(op, scene)
         case ops.MapIds():
             _write(f"/proc/{scene.pid}/{op.kind}_map", op.text())
+        case ops.Await():
+            if not isinstance(scene.hear(), Mounted):
+                raise Failed("its process has ended")
+        case ops.RunHooks():
+            from sampan.runtime import hooks
+
+            hooks.run_stage(op, scene.pid, scene.root_fd)
         case _:
             assert_never(op)
 
@@ -68,7 +83,7 @@ def inside(op: ops.Inside, scene: Scene) -> None:
     """Perform a step of the new process's. Returns from `Execute` only by raising."""
     match op:
         case ops.Await():
-            scene.channel.wait_for(MAPPED if op.what == "maps" else IN_CGROUPS)
+            _await(op, scene)
         case ops.MoveIntoCgroup():
             cgroupfs.write(op.directory, "tasks", "0")
         case ops.BecomeMappedRoot():
@@ -147,6 +162,10 @@ def _become(op: ops.Becoming, scene: Scene) -> None:
             becoming.set_capabilities(op)
         case ops.SetFilter():
             seccomp.set_filter(scene.filters[op.profile + op.variant])
+        case ops.RunHooks():
+            from sampan.runtime import hooks  # loaded before the fork
+
+            hooks.run_stage(op, os.getpid(), scene.root_fd)
         case ops.Reap():
             becoming.stay_as_reaper(scene)
         case ops.Execute():
@@ -215,6 +234,12 @@ def _clone(op: ops.Clone, scene: Scene) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------- inside
+
+
+def _await(op: ops.Await, scene: Scene) -> None:
+    if op.what == "runtime":
+        scene.channel.send_mounted()
+    scene.channel.wait_for({"maps": MAPPED, "cgroups": IN_CGROUPS}.get(op.what, DONE_OUTSIDE))
 
 
 def _join(op: ops.Join) -> None:

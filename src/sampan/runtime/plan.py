@@ -19,7 +19,7 @@ from sampan.spec.defaults import seccomp
 from sampan.spec.host import CgroupMode, Host
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 class Step(msgspec.Struct, frozen=True, array_like=True):
@@ -53,17 +53,19 @@ def decode(document: bytes) -> Plan:
     return _decoder.decode(document)
 
 
-def plan(spec: oci.Spec, host: Host, *, id: str, cgroup_parent: str = "") -> Plan:
+def plan(spec: oci.Spec, host: Host, *, id: str, cgroup_parent: str = "", bundle: str = "") -> Plan:
     """Compute the steps that make the container `id`; raise Unsupported for what can't be done as asked.
 
-    Its control groups are `linux.cgroupsPath`, else `cgroup_parent`/`id`.
+    Its control groups are `linux.cgroupsPath`, else `cgroup_parent`/`id`. Hooks are told of `bundle`.
     """
     refuse(spec, host)
     assert spec.root
     assert spec.process
     own = cgroups.groups(host, spec.linux.cgroups_path or f"{cgroup_parent}/{id}", spec.linux.resources)
     rights = _Rights(spec.process, host, new_user="user" in _new(spec))
-    outside = _outside(spec, host, own)
+    state = oci.ContainerState(oci_version=spec.oci_version, id=id, bundle=bundle, annotations=spec.annotations)
+    hooks = _Hooks(spec.hooks or oci.Hooks(), state)
+    outside = [*_outside(spec, host, own), *hooks.outside()]
     inside = [
         *_enter_namespaces(spec),
         *_before_the_root_changes(spec.process, id),
@@ -76,9 +78,11 @@ def plan(spec: oci.Spec, host: Host, *, id: str, cgroup_parent: str = "") -> Pla
         _look_up_user(spec.process, spec.annotations),
         ops.MakeDirectory(spec.process.cwd),
         *_once_in_the_cgroups(spec, host, own),
+        *hooks.inside(),
+        *_labels(spec.process),
         *([ops.MakeReadOnly("/", mounted=True)] if spec.root.readonly else []),
         ops.PivotRoot(spec.root.path),
-        *_become_the_program(spec.process, rights, spec),
+        *_become_the_program(spec.process, rights, spec, hooks=hooks),
     ]
     return Plan(id=id, steps=_merge(outside, inside), root=spec.root.path, cgroups=own, warnings=rights.warnings)
 
@@ -94,12 +98,13 @@ def plan_exec(process: oci.Process, spec: oci.Spec, host: Host, *, id: str, cgro
     outside += _clone((), host, own)
     inside: list[ops.Inside] = [
         *_before_the_root_changes(process, id),
+        *_labels(process),
         *([] if host.cgroup_mode is CgroupMode.V2 else [ops.MoveIntoCgroup(directory) for _, directory in own]),
         ops.JoinContainer(tuple(t for t in types if t != "pid")),
         *([ops.BecomeMappedRoot()] if "user" in types else []),
         _look_up_user(process, spec.annotations),
         *([ops.MakeConsole(bind=False)] if process.terminal else []),
-        *_become_the_program(process, rights, spec, reap=False),
+        *_become_the_program(process, rights, spec),
     ]
     return Plan(id=id, steps=_merge(outside, inside), cgroups=own, warnings=rights.warnings)
 
@@ -107,14 +112,49 @@ def plan_exec(process: oci.Process, spec: oci.Spec, host: Host, *, id: str, cgro
 def _merge(outside: list[ops.Outside], inside: list[ops.Inside]) -> tuple[Step, ...]:
     """Put what the new process does behind its birth, and what is done for it outside before it waits for that."""
     born = next(n for n, op in enumerate(outside) if isinstance(op, ops.Clone)) + 1
-    waits = next((n for n, op in enumerate(inside) if op == ops.Await("cgroups")), len(inside))
-    maps = 2 if inside and inside[0] == ops.Await("maps") else 0
+    born += 2 if inside and inside[0] == ops.Await("maps") else 0
+    mounted = _place(outside, ops.Await("mounts"))
+    waits = _place(inside, ops.Await("cgroups"))
+    waits_again = _place(inside, ops.Await("runtime"))
+    waits = min(waits, waits_again)
     return (
-        *(Step("outside", op) for op in outside[: born + maps]),
+        *(Step("outside", op) for op in outside[:born]),
         *(Step("inside", op) for op in inside[:waits]),
-        *(Step("outside", op) for op in outside[born + maps :]),
-        *(Step("inside", op) for op in inside[waits:]),
+        *(Step("outside", op) for op in outside[born:mounted]),
+        *(Step("inside", op) for op in inside[waits:waits_again]),
+        *(Step("outside", op) for op in outside[mounted:]),
+        *(Step("inside", op) for op in inside[waits_again:]),
     )
+
+
+def _place(operations: Sequence[ops.Operation], op: ops.Operation) -> int:
+    return operations.index(op) if op in operations else len(operations)
+
+
+class _Hooks:
+    """The steps that are hooks; `outside` and `inside` meet where the mounts are made and the root not changed."""
+
+    def __init__(self, hooks: oci.Hooks, state: oci.ContainerState) -> None:
+        self._hooks = hooks
+        self._state = state
+
+    def outside(self) -> Iterator[ops.Outside]:
+        if self._hooks.prestart or self._hooks.create_runtime:
+            yield ops.Await("mounts")
+            yield from self._run("prestart", self._hooks.prestart)
+            yield from self._run("createRuntime", self._hooks.create_runtime)
+
+    def inside(self) -> Iterator[ops.Inside]:
+        if self._hooks.prestart or self._hooks.create_runtime:
+            yield ops.Await("runtime")
+        yield from self._run("createContainer", self._hooks.create_container)
+
+    def at_start(self) -> Iterator[ops.RunHooks]:
+        yield from self._run("startContainer", self._hooks.start_container)
+
+    def _run(self, stage: ops.HookStage, hooks: tuple[oci.Hook, ...]) -> Iterator[ops.RunHooks]:
+        if hooks:
+            yield ops.RunHooks(stage, hooks, self._state)
 
 
 # ------------------------------------------------------------------------------------------ outside: what the shim does
@@ -222,11 +262,15 @@ def _before_the_root_changes(process: oci.Process, id: str) -> Iterator[ops.Insi
     """Do what is done through the host's own /proc, which can be trusted. CVE-2019-16884."""
     if process.oom_score_adj is not None:
         yield ops.SetOomScoreAdj(process.oom_score_adj)
+    yield ops.NewKeyring(f"_ses.{id}")
+
+
+def _labels(process: oci.Process) -> Iterator[ops.Inside]:
+    """Say what the next program that is executed will be confined by: by the host's /proc still, and after hooks."""
     if process.apparmor_profile:
         yield ops.SetLabel("apparmor", process.apparmor_profile)
     if process.selinux_label:
         yield ops.SetLabel("selinux", process.selinux_label)
-    yield ops.NewKeyring(f"_ses.{id}")
 
 
 def _names_and_parameters(spec: oci.Spec) -> Iterator[ops.Inside]:
@@ -309,7 +353,7 @@ def _none(number: int) -> int | None:
 
 
 def _become_the_program(
-    process: oci.Process, rights: _Rights, spec: oci.Spec, *, reap: bool = True
+    process: oci.Process, rights: _Rights, spec: oci.Spec, *, hooks: _Hooks | None = None
 ) -> Iterator[ops.Inside]:
     """Give up all that the program is not to have; the filter last, for it may forbid the rest."""
     yield ops.ChangeDirectory(process.cwd)
@@ -334,8 +378,10 @@ def _become_the_program(
         yield final
         if filter:
             yield filter
-    if reap and spec.annotations.get(oci.INIT) == "true":
-        yield ops.Reap()
+    if hooks:  # it is the container's first process, no exec's
+        if spec.annotations.get(oci.INIT) == "true":
+            yield ops.Reap()
+        yield from hooks.at_start()
     yield ops.Execute(process.args, process.env)
 
 

@@ -26,8 +26,6 @@ def refuse(spec: Spec, host: Host) -> None:
         raise InvalidInput("can't make a container: its configuration has no root or no process")
     if not spec.root.path.startswith("/"):
         raise InvalidInput(f"can't make a container: its root {spec.root.path!r} is no absolute path")
-    if spec.hooks is not None:
-        raise Unsupported("can't run hooks yet")
     _refuse_linux(spec.linux)
     _refuse_unguarded_devices(spec.linux.resources, host)
     refuse_process(spec.process, host)

@@ -18,6 +18,7 @@ _MESSAGE_BYTES = 65536
 
 MAPPED = b"m"
 IN_CGROUPS = b"c"
+DONE_OUTSIDE = b"o"
 GO = b"g"
 
 KILLED = 137
@@ -29,6 +30,10 @@ class Ready(NamedTuple):
 
     steps: list[tuple[int, int]]
     warnings: list[str]
+
+
+class Mounted:
+    """The new process has its namespaces and mounts, and waits for what is done outside for them."""
 
 
 class Channel:
@@ -57,12 +62,15 @@ class Channel:
         words = "\n".join(ready.warnings).encode("utf-8", "surrogateescape")
         self._end.send(b"R" + struct.pack("=H", len(ready.steps)) + times + words)
 
+    def send_mounted(self) -> None:
+        self._end.send(b"M")
+
     def send_error(self, error: SampanError) -> None:
         texts = (type(error).__name__, error.message, error.hint)
         self._end.send(b"E" + "\0".join(texts).encode("utf-8", "surrogateescape")[:_MESSAGE_BYTES])
 
-    def receive(self, *, wait: bool = True) -> SampanError | Ready | int | None:
-        """Return what the new process says: an error, Ready, the console's master; None where it is gone or silent."""
+    def receive(self, *, wait: bool = True) -> SampanError | Ready | Mounted | int | None:
+        """Return what the new process says: an error, …, the console's master; None where it is gone or silent."""
         flags = 0 if wait else socket.MSG_DONTWAIT
         try:
             # Not socket.recv_fds: it leaves its flags out (Python 3.11).
@@ -80,6 +88,8 @@ class Channel:
             words = message[3 + count * _TIMES.size :].decode("utf-8", "surrogateescape")
             steps = [_TIMES.unpack_from(message, 3 + n * _TIMES.size) for n in range(count)]
             return Ready(steps, words.split("\n") if words else [])
+        if message[:1] == b"M":
+            return Mounted()
         if message[:1] == b"E":
             name, text, hint = message[1:].decode("utf-8", "surrogateescape").split("\0", 2)
             return CLASSES[name](text, hint)
@@ -104,6 +114,7 @@ class Scene:
         self.pidfd = -1
         self.steps: list[tuple[int, int]] = []
         self.warnings: list[str] = []
+        self.console: int | None = None  # the terminal's master
         # inside
         self.root_fd = -1
         self.parent_fd = -1  # the directory inside the root that was needed last, and its path
@@ -116,3 +127,13 @@ class Scene:
         self.slave_fd = -1
         self.arguments = (0, 0)
         self.identity: Identity | None = None
+
+    def hear(self) -> Ready | Mounted | None:
+        """Wait, outside, for what the new process says; None where it is gone. Its errors are raised here."""
+        while True:
+            said = self.channel.receive()
+            if isinstance(said, SampanError):
+                raise said
+            if not isinstance(said, int):
+                return said
+            self.console = said

@@ -404,3 +404,17 @@ class Spec(Part, frozen=True, kw_only=True):
     hooks: Hooks | None = None
     annotations: dict[str, str] = {}
     linux: Linux = Linux()
+
+
+# --------------------------------------------------------------------------------------------------------- state
+
+
+class ContainerState(Part, frozen=True, kw_only=True):
+    """A container's state (runtime.md, "State"): what `state` prints and what a hook reads from its standard input."""
+
+    oci_version: str
+    id: str
+    status: str = ""  # creating, created, running or stopped
+    pid: int = 0
+    bundle: str = ""
+    annotations: dict[str, str] = {}

@@ -47,11 +47,13 @@ from sampan.runtime.ops.process import (
     ChangeDirectory,
     DropBounding,
     Execute,
+    HookStage,
     LookUpUser,
     MakeConsole,
     NewKeyring,
     PivotRoot,
     Reap,
+    RunHooks,
     SetCapabilities,
     SetDomainname,
     SetFilter,
@@ -67,13 +69,13 @@ from sampan.spec.operation import Operation
 
 Outside = (
     MakeCgroup | DelegateControllers | InheritCpuset | WriteCgroup | FilterDevices | EnterCgroup
-    | Join | JoinContainer | OffsetClocks | Clone | MapIds | MountOverlay
+    | Join | JoinContainer | OffsetClocks | Clone | MapIds | MountOverlay | Await | RunHooks
 )  # fmt: skip
 """What the shim performs, around the birth of the process."""
 
 Becoming = (
     ChangeDirectory | SetUmask | SetRlimit | DropBounding | BecomeUser | SetNoNewPrivileges | SetCapabilities
-    | SetFilter | Reap | Execute
+    | SetFilter | Reap | RunHooks | Execute
 )  # fmt: skip
 """What is left when the root has changed: the process gives up its own rights."""
 
@@ -104,6 +106,7 @@ __all__ = [
     "EnterCgroup",
     "Execute",
     "FilterDevices",
+    "HookStage",
     "InheritCpuset",
     "Inside",
     "Join",
@@ -126,6 +129,7 @@ __all__ = [
     "Outside",
     "PivotRoot",
     "Reap",
+    "RunHooks",
     "SetCapabilities",
     "SetDomainname",
     "SetFilter",

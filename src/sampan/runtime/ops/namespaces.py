@@ -100,12 +100,14 @@ class Await(Operation, frozen=True, tag="await"):
     """Wait for what the other process does meanwhile."""
 
     man: ClassVar[str] = "unix(7)"
-    what: Literal["maps", "cgroups"]
+    what: Literal["maps", "cgroups", "runtime", "mounts"]
 
     def say(self) -> str:
         return {
             "maps": "wait until the ids are mapped",
             "cgroups": "wait until its control groups are ready",
+            "runtime": "wait until what is done outside for its namespaces is done",
+            "mounts": "wait until the process has its namespaces and mounts",
         }[self.what]
 
     def shell(self) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from shlex import join, quote
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from sampan.runtime.ops.base import inside
 from sampan.spec.operation import Operation
+from sampan.spec.runtime import ContainerState, Hook
 
 
 class SetHostname(Operation, frozen=True, tag="set-hostname"):
@@ -282,6 +283,30 @@ class Reap(Operation, frozen=True, tag="reap"):
 
     def shell(self) -> str:
         return "# tini -- …"
+
+
+HookStage = Literal["prestart", "createRuntime", "createContainer", "startContainer"]
+"""The points whose hooks are part of a plan; those of poststart and poststop are the caller's to run."""
+
+
+class RunHooks(Operation, frozen=True, tag="run-hooks"):
+    """Run the configuration's hooks of one point of the container's life; the first that fails ends it."""
+
+    man: ClassVar[str] = "OCI runtime specification: config, POSIX-platform Hooks"
+    stage: HookStage
+    hooks: tuple[Hook, ...]
+    state: ContainerState
+
+    def say(self) -> str:
+        return f"run the {self.stage} hooks"
+
+    def shell(self) -> str:
+        return "\n".join(_hook(hook) for hook in self.hooks)
+
+
+def _hook(hook: Hook) -> str:
+    timeout = f"timeout -s KILL {hook.timeout} " if hook.timeout else ""
+    return f'echo "$state" | {timeout}env -i {join((*hook.env, hook.path, *hook.args[1:]))}'
 
 
 class Execute(Operation, frozen=True, tag="execute"):
