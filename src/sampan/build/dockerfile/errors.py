@@ -1,0 +1,95 @@
+"""What is wrong with a Dockerfile, and where: BuildKit's wording, the lines around, a caret, the nearest word."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sampan.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sampan.build.dockerfile.ast import Location
+
+_AROUND = 3
+"""Lines shown before and after a location, as BuildKit shows them."""
+_WIDEST = 200
+
+
+class Fault(Exception):
+    """One thing that is wrong, found where lines aren't known; `near` is the word that is to be marked.
+
+    `parse` makes a DockerfileError of it.
+    """
+
+    def __init__(self, cause: str, near: str = "", hint: str = "") -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.near = near
+        self.hint = hint
+
+
+class DockerfileError(InvalidInput):
+    """A Dockerfile that can't be used. The message's first line says what; the file's lines with a caret follow.
+
+    `cause` is that first line without file and line number, `location` the lines.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, cause: str = "", location: Location | None = None) -> None:
+        super().__init__(message, hint)
+        self.cause = cause or message
+        self.location = location
+
+
+def dockerfile_error(fault: Fault, name: str, source: str, location: Location) -> DockerfileError:
+    """Put a fault into its file."""
+    message = f"can't parse {name}: dockerfile parse error on line {location.start}: {fault.cause}"
+    message += "\n" + excerpt(source, name, location, fault.near)
+    return DockerfileError(message, fault.hint, cause=fault.cause, location=location)
+
+
+def quoted(text: str) -> str:
+    """Put a text into double quotes as Go's %q does, shortened."""
+    text = text if len(text) <= _WIDEST else text[:_WIDEST] + "…"
+    return msgspec.json.encode(text).decode()
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return ` (did you mean …?)` for the nearest of the known words, or nothing. Case is that of the known word."""
+    by_folded = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(word.lower()[:64], by_folded, 1)
+    return f" (did you mean {by_folded[near[0]]}?)" if near and near[0] != word.lower() else ""
+
+
+def excerpt(source: str, name: str, location: Location, near: str = "") -> str:
+    """Show the lines around a location, those of it marked, in BuildKit's form; a caret under the word `near`."""
+    lines = source.split("\n")
+    first = max(1, location.start - _AROUND)
+    last = min(len(lines), location.end + _AROUND)
+    marked = _place(lines, location, near)
+    shown = [f"{name}:{location.start}", "-" * 20]
+    for number in range(first, last + 1):
+        sign = ">>>" if location.start <= number <= location.end else "   "
+        shown.append(f"{number:4} | {sign} {_printable(lines[number - 1])}".rstrip())
+        if marked and marked[0] == number:
+            shown.append(" " * 11 + " " * marked[1] + "^" * marked[2])
+    return "\n".join([*shown, "-" * 20])
+
+
+def _place(lines: list[str], location: Location, near: str) -> tuple[int, int, int] | None:
+    """Find the word in its lines: line number, column in the line as printed, length."""
+    near = near.split("\n", 1)[0]
+    for number in range(location.start, min(location.end, len(lines)) + 1):
+        column = lines[number - 1].find(near) if near else -1
+        if 0 <= column < _WIDEST:
+            return number, len(_printable(lines[number - 1][:column])), max(1, len(_printable(near)))
+    return None
+
+
+def _printable(line: str) -> str:
+    """Make a line safe for a terminal: a hostile file must not send it commands."""
+    text = "".join(c if c.isprintable() else "\\" + f"x{ord(c):02x}" for c in line.rstrip("\r")[:_WIDEST].expandtabs(4))
+    return text + "…" if len(line) > _WIDEST else text

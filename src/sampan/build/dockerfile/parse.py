@@ -1,0 +1,89 @@
+"""A Dockerfile's text to its syntax tree."""
+
+from __future__ import annotations
+
+from sampan.build.dockerfile.ast import Arg, Dockerfile, From, Instruction, Location, Stage
+from sampan.build.dockerfile.errors import DockerfileError, Fault, dockerfile_error
+from sampan.build.dockerfile.instructions import instruction
+from sampan.build.dockerfile.scan import Scan, scan
+
+
+def parse(text: str | bytes, name: str = "Dockerfile") -> Dockerfile:
+    """Read a whole Dockerfile; `name` is for messages. Raises DockerfileError."""
+    source = _decoded(text, name)
+    scanned = scan(source, name)
+    instructions = _instructions(scanned, source, name)
+    if not instructions:
+        raise DockerfileError(f"can't parse {name}: file with no instructions", cause="file with no instructions")
+    return Dockerfile(
+        name=name,
+        source=source,
+        escape=scanned.escape,
+        directives=scanned.directives,
+        args=_arguments(instructions, source, name),
+        stages=_stages(instructions),
+        comments=scanned.comments,
+        empty_continuations=tuple(line.location for line in scanned.lines if line.has_empty_continuation),
+    )
+
+
+def locate(fault: Fault, dockerfile: Dockerfile, location: Location) -> DockerfileError:
+    """Put what was found when an instruction was expanded into its file."""
+    return dockerfile_error(fault, dockerfile.name, dockerfile.source, location)
+
+
+def parse_instructions(text: str, name: str, escape: str = "\\") -> tuple[Instruction, ...]:
+    """Read instructions that are no whole file: an ONBUILD trigger, `--change`. Raises DockerfileError."""
+    return _instructions(scan(text, name, escape), text, name)
+
+
+def _decoded(text: str | bytes, name: str) -> str:
+    if isinstance(text, bytes):
+        try:
+            text = text.decode()
+        except UnicodeDecodeError as e:
+            line = e.object.count(b"\n", 0, e.start) + 1
+            raise DockerfileError(f"can't parse {name}: line {line} isn't UTF-8", "write it in UTF-8") from e
+    text = text.removeprefix("\ufeff")
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise DockerfileError(f"can't parse {name}: a NUL byte in line {line}: it is no text", "is it another file?")
+    return text
+
+
+def _instructions(scanned: Scan, source: str, name: str) -> tuple[Instruction, ...]:
+    found = []
+    for line in scanned.lines:
+        try:
+            found.append(instruction(line, scanned.escape))
+        except Fault as fault:
+            raise dockerfile_error(fault, name, source, line.location) from fault
+    return tuple(found)
+
+
+def _arguments(instructions: tuple[Instruction, ...], source: str, name: str) -> tuple[Arg, ...]:
+    """Return the ARGs before the first FROM; nothing else may be there."""
+    found: list[Arg] = []
+    for each in instructions:
+        if isinstance(each, From):
+            return tuple(found)
+        if not isinstance(each, Arg):
+            fault = Fault(
+                "no build stage in current context", each.keyword, "begin with FROM; only ARG may be before it"
+            )
+            raise dockerfile_error(fault, name, source, each.location)
+        found.append(each)
+    fault = Fault("no build stage in current context", instructions[-1].keyword, "a FROM is needed")
+    raise dockerfile_error(
+        fault, name, source, Location(instructions[-1].location.start, instructions[-1].location.end)
+    )
+
+
+def _stages(instructions: tuple[Instruction, ...]) -> tuple[Stage, ...]:
+    starts = [at for at, each in enumerate(instructions) if isinstance(each, From)]
+    stages = []
+    for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(instructions)], strict=True)):
+        base = instructions[start]
+        assert isinstance(base, From)
+        stages.append(Stage(number=number, base=base, instructions=instructions[start + 1 : end]))
+    return tuple(stages)
