@@ -56,12 +56,14 @@ _ARCHITECTURES = ("x86_64", "aarch64", "riscv64", "ppc64le", "s390x", "arm", "i6
 _OLD: dict[str, tuple[int, ...]] = {
     "bpf": (321, 280, 280, 361, 351, 386, 357),
     "execveat": (322, 281, 281, 362, 354, 387, 358),
+    "get_mempolicy": (239, 236, 236, 260, 269, 320, 275),
     "ioprio_get": (252, 31, 31, 274, 283, 315, 290),
     "ioprio_set": (251, 30, 30, 273, 282, 314, 289),
     "keyctl": (250, 219, 219, 271, 280, 311, 288),
     "pivot_root": (155, 41, 41, 203, 217, 218, 217),
     "rt_sigaction": (13, 134, 134, 173, 174, 174, 174),
     "sched_setattr": (314, 274, 274, 355, 345, 380, 351),
+    "set_mempolicy": (238, 237, 237, 261, 270, 321, 276),
     "seccomp": (317, 277, 277, 358, 348, 383, 354),
 }
 # From 424 on a call has the same number everywhere; arch/*/entry/syscalls/syscall.tbl.

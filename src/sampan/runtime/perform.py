@@ -34,11 +34,16 @@ _NAMESPACES = {
 }
 
 
+_SCHEDULING = (ops.SetAffinity, ops.SetIoPriority, ops.SetMemoryPolicy, ops.SetPersonality, ops.SetScheduler)
+
+
 def load(plan: Plan) -> None:
     """Import what only some plans need, before the fork: after it nothing can be imported any more."""
     kinds = {type(step.op) for step in plan.steps}
     if ops.RunHooks in kinds:
         from sampan.runtime import hooks  # noqa: F401
+    if not kinds.isdisjoint(_SCHEDULING):
+        from sampan.runtime import scheduling  # noqa: F401
 
 
 def outside(op: ops.Outside, scene: Scene) -> None:
@@ -139,6 +144,12 @@ def inside(op: ops.Inside, scene: Scene) -> None:
         case ops.PivotRoot():
             mounting.pivot_root(scene)
             becoming.let_go_of_the_host(scene)
+        case (
+            ops.SetAffinity() | ops.SetIoPriority() | ops.SetMemoryPolicy() | ops.SetPersonality() | ops.SetScheduler()
+        ):
+            from sampan.runtime import scheduling
+
+            scheduling.perform(op)
         case _:
             _become(op, scene)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from sampan.errors import Unsupported
-from sampan.runtime import cgroups, mounts, ops
+from sampan.runtime import attributes, cgroups, mounts, ops
 from sampan.runtime.refuse import refuse, refuse_process
 from sampan.spec import runtime as oci
 from sampan.spec.defaults import seccomp
@@ -79,6 +79,7 @@ def plan(spec: oci.Spec, host: Host, *, id: str, cgroup_parent: str = "", bundle
         ops.MakeDirectory(spec.process.cwd),
         *_once_in_the_cgroups(spec, host, own),
         *hooks.inside(),
+        *attributes.steps(spec.process, spec.linux),
         *_labels(spec.process),
         *([ops.MakeReadOnly("/", mounted=True)] if spec.root.readonly else []),
         ops.PivotRoot(spec.root.path),
@@ -93,13 +94,23 @@ def plan_exec(process: oci.Process, spec: oci.Spec, host: Host, *, id: str, cgro
     own = cgroups.groups(host, spec.linux.cgroups_path or f"{cgroup_parent}/{id}", spec.linux.resources)
     types = [n.type for n in spec.linux.namespaces]
     rights = _Rights(process, host, new_user="user" in types)
+    first, last = attributes.affinity(process)
     # A pid namespace takes in the children to come only; setns(2).
     outside: list[ops.Outside] = [ops.JoinContainer(("pid",))] if "pid" in types else []
-    outside += _clone((), host, own)
+    groups: list[ops.Inside] = []
+    if host.cgroup_mode is CgroupMode.V2 and first:  # it is not to be born in the group, but to enter it
+        outside += [ops.Clone(()), ops.EnterCgroup(own[0][1])]
+        groups = [ops.Await("cgroups")]
+    else:
+        outside += _clone((), host, own)
+        groups += () if host.cgroup_mode is CgroupMode.V2 else (ops.MoveIntoCgroup(directory) for _, directory in own)
     inside: list[ops.Inside] = [
+        *([first] if first else []),
         *_before_the_root_changes(process, id),
+        *groups,
+        *attributes.steps(process, spec.linux),
+        *([last] if last else []),
         *_labels(process),
-        *([] if host.cgroup_mode is CgroupMode.V2 else [ops.MoveIntoCgroup(directory) for _, directory in own]),
         ops.JoinContainer(tuple(t for t in types if t != "pid")),
         *([ops.BecomeMappedRoot()] if "user" in types else []),
         _look_up_user(process, spec.annotations),

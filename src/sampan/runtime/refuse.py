@@ -36,9 +36,6 @@ def _refuse_linux(linux: Linux) -> None:
     asked = {
         "move network devices": linux.net_devices,
         "set Intel RDT": linux.intel_rdt,
-        "set a memory policy": linux.memory_policy,
-        "set a personality": linux.personality and linux.personality.domain not in {"", "LINUX"},
-        "set personality flags": linux.personality and linux.personality.flags,
         "label mounts": linux.mount_label,
         "notify a seccomp listener": linux.seccomp and linux.seccomp.listener_path,
     }
@@ -67,9 +64,6 @@ def refuse_process(process: Process, host: Host) -> None:
         if "\0" in text:
             raise InvalidInput(f"can't pass {text!r} to a program: it contains a null byte")
     asked = {
-        "set an I/O priority": process.io_priority,
-        "set a scheduler": process.scheduler,
-        "set a CPU affinity for exec": process.exec_cpu_affinity,
         "set an AppArmor profile on this kernel": process.apparmor_profile and not host.apparmor,
         "set an SELinux label on this kernel": process.selinux_label and not host.selinux,
     }

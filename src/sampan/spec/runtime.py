@@ -14,13 +14,20 @@ files can answer:
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+
+from sampan.errors import InvalidInput
+from sampan.spec.document import UNREADABLE
 
 GROUP_ADD = "org.sampan.group-add"
 SECCOMP = "org.sampan.seccomp"
 INIT = "org.sampan.init"
+
+Uint16 = Annotated[int, msgspec.Meta(ge=0, le=2**16 - 1)]
+Uint32 = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+Uint64 = Annotated[int, msgspec.Meta(ge=0)]
 
 NamespaceType = Literal["mount", "pid", "network", "uts", "ipc", "user", "cgroup", "time"]
 
@@ -35,18 +42,18 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
 class User(Part, frozen=True, kw_only=True):
     """Whom the program runs as: numbers, or `username` to be looked up in the container."""
 
-    uid: int = 0
-    gid: int = 0
-    umask: int | None = None
-    additional_gids: tuple[int, ...] = ()
+    uid: Uint32 = 0
+    gid: Uint32 = 0
+    umask: Uint32 | None = None
+    additional_gids: tuple[Uint32, ...] = ()
     username: str = ""
 
 
 class Box(Part, frozen=True, kw_only=True):
     """A terminal's size in characters."""
 
-    height: int
-    width: int
+    height: Uint64
+    width: Uint64
 
 
 class Capabilities(Part, frozen=True, kw_only=True):
@@ -62,7 +69,7 @@ class Capabilities(Part, frozen=True, kw_only=True):
 class Rlimit(Part, frozen=True, kw_only=True):
     """One limit of getrlimit(2); 2**64 - 1 is unlimited."""
 
-    type: str  # RLIMIT_NOFILE
+    type: Annotated[str, msgspec.Meta(pattern="^RLIMIT_[A-Z]+$")]
     soft: int
     hard: int
 
@@ -70,20 +77,29 @@ class Rlimit(Part, frozen=True, kw_only=True):
 class IoPriority(Part, frozen=True, kw_only=True):
     """ioprio_set(2)."""
 
-    class_: str = msgspec.field(name="class")
+    class_: Literal["IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE"] = msgspec.field(name="class")
     priority: int = 0
+
+
+SchedulerPolicy = Literal[
+    "SCHED_OTHER", "SCHED_FIFO", "SCHED_RR", "SCHED_BATCH", "SCHED_ISO", "SCHED_IDLE", "SCHED_DEADLINE"
+]  # fmt: skip
+SchedulerFlag = Literal[
+    "SCHED_FLAG_RESET_ON_FORK", "SCHED_FLAG_RECLAIM", "SCHED_FLAG_DL_OVERRUN", "SCHED_FLAG_KEEP_POLICY",
+    "SCHED_FLAG_KEEP_PARAMS", "SCHED_FLAG_UTIL_CLAMP_MIN", "SCHED_FLAG_UTIL_CLAMP_MAX",
+]  # fmt: skip
 
 
 class Scheduler(Part, frozen=True, kw_only=True):
     """sched_setattr(2)."""
 
-    policy: str
+    policy: SchedulerPolicy
     nice: int = 0
     priority: int = 0
-    flags: tuple[str, ...] = ()
-    runtime: int = 0
-    deadline: int = 0
-    period: int = 0
+    flags: tuple[SchedulerFlag, ...] = ()
+    runtime: Uint64 = 0
+    deadline: Uint64 = 0
+    period: Uint64 = 0
 
 
 class CpuAffinity(Part, frozen=True, kw_only=True):
@@ -126,9 +142,9 @@ class Root(Part, frozen=True, kw_only=True):
 class IdMapping(Part, frozen=True, kw_only=True):
     """One line of /proc/PID/uid_map, user_namespaces(7)."""
 
-    container_id: int = msgspec.field(name="containerID")
-    host_id: int = msgspec.field(name="hostID")
-    size: int
+    container_id: Uint32 = msgspec.field(name="containerID")
+    host_id: Uint32 = msgspec.field(name="hostID")
+    size: Uint32
 
 
 class Mount(Part, frozen=True, kw_only=True):
@@ -148,7 +164,7 @@ class Hook(Part, frozen=True, kw_only=True):
     path: str
     args: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
-    timeout: int | None = None
+    timeout: Annotated[int, msgspec.Meta(ge=1)] | None = None  # seconds
 
 
 class Hooks(Part, frozen=True, kw_only=True):
@@ -214,8 +230,8 @@ class WeightDevice(Part, frozen=True, kw_only=True):
 
     major: int
     minor: int
-    weight: int | None = None
-    leaf_weight: int | None = None
+    weight: Uint16 | None = None
+    leaf_weight: Uint16 | None = None
 
 
 class ThrottleDevice(Part, frozen=True, kw_only=True):
@@ -223,14 +239,14 @@ class ThrottleDevice(Part, frozen=True, kw_only=True):
 
     major: int
     minor: int
-    rate: int
+    rate: Uint64
 
 
 class BlockIo(Part, frozen=True, kw_only=True):
     """Shares and limits of block devices."""
 
-    weight: int | None = None
-    leaf_weight: int | None = None
+    weight: Uint16 | None = None
+    leaf_weight: Uint16 | None = None
     weight_device: tuple[WeightDevice, ...] = ()
     throttle_read_bps_device: tuple[ThrottleDevice, ...] = ()
     throttle_write_bps_device: tuple[ThrottleDevice, ...] = ()
@@ -241,29 +257,29 @@ class BlockIo(Part, frozen=True, kw_only=True):
 class HugepageLimit(Part, frozen=True, kw_only=True):
     """Bytes of huge pages of one size."""
 
-    page_size: str  # 2MB
-    limit: int
+    page_size: Annotated[str, msgspec.Meta(pattern="^[1-9][0-9]*[KMG]B$")]
+    limit: Uint64
 
 
 class InterfacePriority(Part, frozen=True, kw_only=True):
     """net_prio of one interface."""
 
     name: str
-    priority: int
+    priority: Uint32
 
 
 class Network(Part, frozen=True, kw_only=True):
     """net_cls and net_prio."""
 
-    class_id: int | None = msgspec.field(default=None, name="classID")
+    class_id: Uint32 | None = msgspec.field(default=None, name="classID")
     priorities: tuple[InterfacePriority, ...] = ()
 
 
 class Rdma(Part, frozen=True, kw_only=True):
     """Limits of one RDMA device."""
 
-    hca_handles: int | None = None
-    hca_objects: int | None = None
+    hca_handles: Uint32 | None = None
+    hca_objects: Uint32 | None = None
 
 
 class Resources(Part, frozen=True, kw_only=True):
@@ -291,15 +307,15 @@ class Namespace(Part, frozen=True, kw_only=True):
 
 
 class Device(Part, frozen=True, kw_only=True):
-    """A device node to make: `type` is b, c, u or p."""
+    """A device node to make."""
 
-    type: str
+    type: Literal["b", "c", "u", "p"]
     path: str
     major: int = 0
     minor: int = 0
-    file_mode: int | None = None
-    uid: int = 0
-    gid: int = 0
+    file_mode: Uint32 | None = None
+    uid: Uint32 = 0
+    gid: Uint32 = 0
 
 
 class NetDevice(Part, frozen=True, kw_only=True):
@@ -312,34 +328,47 @@ class TimeOffset(Part, frozen=True, kw_only=True):
     """The offset of one clock, time_namespaces(7)."""
 
     secs: int = 0
-    nanosecs: int = 0
+    nanosecs: Uint32 = 0
+
+
+SeccompAction = Literal[
+    "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_TRAP", "SCMP_ACT_ERRNO",
+    "SCMP_ACT_TRACE", "SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY",
+]  # fmt: skip
+SeccompOperator = Literal[
+    "SCMP_CMP_NE", "SCMP_CMP_LT", "SCMP_CMP_LE", "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_MASKED_EQ"
+]  # fmt: skip
+SeccompFlag = Literal[
+    "SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+]  # fmt: skip
 
 
 class SyscallArg(Part, frozen=True, kw_only=True):
     """A condition on one argument."""
 
-    index: int
-    value: int
-    op: str
-    value_two: int = 0
+    index: Annotated[int, msgspec.Meta(ge=0, le=5)]
+    value: Uint64
+    op: SeccompOperator
+    value_two: Uint64 = 0
 
 
 class Syscall(Part, frozen=True, kw_only=True):
     """What is done when one of `names` is called."""
 
-    names: tuple[str, ...]
-    action: str
-    errno_ret: int | None = None
+    names: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    action: SeccompAction
+    errno_ret: Uint32 | None = None
     args: tuple[SyscallArg, ...] = ()
 
 
 class Seccomp(Part, frozen=True, kw_only=True):
     """A filter of system calls, in libseccomp's words."""
 
-    default_action: str
-    default_errno_ret: int | None = None
+    default_action: SeccompAction
+    default_errno_ret: Uint32 | None = None
     architectures: tuple[str, ...] = ()
-    flags: tuple[str, ...] = ()
+    flags: tuple[SeccompFlag, ...] = ()
     listener_path: str = ""
     listener_metadata: str = ""
     syscalls: tuple[Syscall, ...] = ()
@@ -355,19 +384,31 @@ class IntelRdt(Part, frozen=True, kw_only=True):
     enable_monitoring: bool = False
 
 
+MemoryPolicyMode = Literal[
+    "", "MPOL_DEFAULT", "MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE", "MPOL_PREFERRED",
+    "MPOL_PREFERRED_MANY", "MPOL_LOCAL",
+]  # fmt: skip
+MemoryPolicyFlag = Literal["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"]
+
+
 class MemoryPolicy(Part, frozen=True, kw_only=True):
     """set_mempolicy(2)."""
 
-    mode: str = ""
+    mode: MemoryPolicyMode = ""
     nodes: str = ""
-    flags: tuple[str, ...] = ()
+    flags: tuple[MemoryPolicyFlag, ...] = ()
 
 
 class Personality(Part, frozen=True, kw_only=True):
     """personality(2)."""
 
-    domain: str = ""
+    domain: Literal["", "LINUX", "LINUX32"] = ""
     flags: tuple[str, ...] = ()
+
+
+Propagation = Literal[
+    "", "private", "rprivate", "shared", "rshared", "slave", "rslave", "unbindable", "runbindable"
+]  # fmt: skip
 
 
 class Linux(Part, frozen=True, kw_only=True):
@@ -380,7 +421,7 @@ class Linux(Part, frozen=True, kw_only=True):
     net_devices: dict[str, NetDevice] = {}
     cgroups_path: str = ""
     resources: Resources | None = None
-    rootfs_propagation: str = ""
+    rootfs_propagation: Propagation = ""
     seccomp: Seccomp | None = None
     sysctl: dict[str, str] = {}
     masked_paths: tuple[str, ...] = ()
@@ -418,3 +459,36 @@ class ContainerState(Part, frozen=True, kw_only=True):
     pid: int = 0
     bundle: str = ""
     annotations: dict[str, str] = {}
+
+
+# ------------------------------------------------------------------------------------------------------- reading
+
+
+_decoder = msgspec.json.Decoder(Spec)
+
+
+def read(document: bytes) -> Spec:
+    """Read a config.json, or raise InvalidInput that names the field which is wrong; unknown fields are ignored.
+
+    A null stands for a field that is absent, as programs in Go write it.
+    """
+    try:
+        try:
+            spec = _decoder.decode(document)
+        except msgspec.ValidationError as e:
+            if "null" not in str(e):
+                raise
+            spec = msgspec.convert(_without_nulls(msgspec.json.decode(document)), Spec)
+    except UNREADABLE as e:
+        raise InvalidInput(f"can't read config.json: {e}") from e
+    if spec.oci_version.split(".")[0] != "1":
+        raise InvalidInput(f"can't read config.json: its ociVersion is {spec.oci_version!r}, and must be 1.x")
+    return spec
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list):
+        return [_without_nulls(v) for v in value]
+    return value

@@ -65,6 +65,13 @@ from sampan.runtime.ops.process import (
     SetSysctl,
     SetUmask,
 )
+from sampan.runtime.ops.scheduling import (
+    SetAffinity,
+    SetIoPriority,
+    SetMemoryPolicy,
+    SetPersonality,
+    SetScheduler,
+)
 from sampan.spec.operation import Operation
 
 Outside = (
@@ -79,12 +86,15 @@ Becoming = (
 )  # fmt: skip
 """What is left when the root has changed: the process gives up its own rights."""
 
+Scheduling = SetAffinity | SetIoPriority | SetMemoryPolicy | SetPersonality | SetScheduler
+"""What is set rarely."""
+
 Inside = (
     Await | MoveIntoCgroup | BecomeMappedRoot | Unshare | Join | JoinContainer
     | SetPropagation | MountOverlay | AttachOverlay | BindRoot | Mount | Borrow | Bind | MakeDirectory | MakeNode
     | MakeLink | Mask | MakeReadOnly | MakeConsole
     | SetHostname | SetDomainname | BringUpLoopback | SetSysctl | SetOomScoreAdj | NewKeyring | SetLabel
-    | LookUpUser | PivotRoot | Becoming
+    | LookUpUser | PivotRoot | Becoming | Scheduling
 )  # fmt: skip
 """What the new process performs, until it becomes the program."""
 
@@ -130,15 +140,21 @@ __all__ = [
     "PivotRoot",
     "Reap",
     "RunHooks",
+    "Scheduling",
+    "SetAffinity",
     "SetCapabilities",
     "SetDomainname",
     "SetFilter",
     "SetHostname",
+    "SetIoPriority",
     "SetLabel",
+    "SetMemoryPolicy",
     "SetNoNewPrivileges",
     "SetOomScoreAdj",
+    "SetPersonality",
     "SetPropagation",
     "SetRlimit",
+    "SetScheduler",
     "SetSysctl",
     "SetUmask",
     "Unshare",
