@@ -11,7 +11,7 @@ import os
 from sampan.cli.failure import Failure
 from sampan.cli.output import warn
 from sampan.client.jsontext import dumps, loads
-from sampan.spec.credentials import auth_files, helper_of, kept_for, server_of, told_by_helper
+from sampan.spec.credentials import auth_files, helper_of, hostname_of, kept_for, server_of, told_by_helper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +36,22 @@ def find(session: Session, registry: str, repository: str = "") -> dict[str, str
         if found is not None:
             return found
     return None
+
+
+def every(session: Session) -> dict[str, dict[str, str]]:
+    """Return all credentials by registry, for X-Registry-Config: a build may fetch from any of them."""
+    files = auth_files(os.environ, os.geteuid(), os.path.expanduser("~"))
+    keys: dict[str, None] = {}
+    for config in (session.config(), *map(_read, files)):
+        for field in ("auths", "credHelpers"):
+            keys |= dict.fromkeys(config.get(field) or ())
+    found = {}
+    for key in keys:
+        registry = hostname_of(key)
+        server = server_of(registry)
+        if server not in found and (known := find(session, registry)):
+            found[server] = {**known, "serveraddress": server}
+    return found
 
 
 def _read(path: str) -> dict[str, Any]:

@@ -46,12 +46,12 @@ def restore_signals() -> None:
         _signal.signal(number, _signal.default_int_handler if name == "INT" else _signal.SIG_DFL)
 
 
-def ask_quietly(session: Session, target: str) -> None:
+def ask_quietly(session: Session, target: str, method: str = "POST") -> None:
     """Ask on a connection of its own; a program that is not there yet or any more is no error."""
     from sampan.cli.failure import Failure
     from sampan.errors import SampanError
 
     try:
-        session.open("POST", target).read()
+        session.open(method, target).read()
     except (Failure, SampanError):
         pass

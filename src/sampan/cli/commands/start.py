@@ -7,6 +7,10 @@ from sampan.cli.each import container, each
 from sampan.cli.failure import Failure
 from sampan.cli.flags import Flag
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.cli.session import Session
+
 
 def start(call: Call) -> int:
     """Start each container; with -a or -i, one only: carry its streams and return its exit status."""
@@ -14,7 +18,10 @@ def start(call: Call) -> int:
     if options["attach"] or options["interactive"]:
         if len(call.arguments) > 1:
             raise Failure("you cannot start and attach multiple containers at once")
-        return _attached(call)
+        keys = options["detach-keys"]
+        return attached(
+            call.session, call.arguments[0], interactive=options["interactive"], keys=keys, signals=options["sig-proxy"]
+        )
     failed: list[str] = []
 
     def start_one(name: str) -> None:
@@ -28,29 +35,29 @@ def start(call: Call) -> int:
     return 0
 
 
-def _attached(call: Call) -> int:
+def attached(session: Session, name: str, *, interactive: bool, keys: str = "", signals: bool = True) -> int:
+    """Start a container and carry its streams; return its exit status. `keys` are those that detach, as written."""
     from sampan.cli.signals import pass_signals_on
     from sampan.cli.stream import Conversation
     from sampan.cli.terminal import check_tty, converse_raw, detach_keys
     from sampan.cli.waiting import Waiting
     from sampan.client.wire import query
 
-    session, options = call.session, call.options
-    inspected = session.ask("GET", container(call.arguments[0], "/json")).json()
+    inspected = session.ask("GET", container(name, "/json")).json()
     target = f"/containers/{inspected['Id']}"
     tty = inspected["Config"]["Tty"]
-    stdin = options["interactive"] and inspected["Config"]["OpenStdin"]
-    text, keys = detach_keys(session, options["detach-keys"])
+    stdin = interactive and inspected["Config"]["OpenStdin"]
+    text, typed = detach_keys(session, keys)
     if tty:
         check_tty(wanted=stdin)
-    if options["sig-proxy"]:
+    if signals:
         pass_signals_on(session, inspected["Id"])
     parameters = query(stream=1, stdin=stdin, stdout=1, stderr=1, detachKeys=text)
     hijacked = session.hijack(f"{target}/attach{parameters}")
     removed = inspected["HostConfig"]["AutoRemove"]
     waiting = Waiting(session, target, "removed" if removed else "next-exit")
     session.ask("POST", f"{target}/start").read()
-    talk = Conversation(hijacked, tty=tty, stdin=stdin, detach_keys=keys if tty else b"")
+    talk = Conversation(hijacked, tty=tty, stdin=stdin, detach_keys=typed if tty else b"")
     if not tty:
         talk.run(waiting.fileno(), waiting.poll)
     elif not converse_raw(session, talk, f"{target}/resize", waiting):
