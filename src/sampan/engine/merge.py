@@ -15,7 +15,7 @@ from sampan.units import parse_signal
 if TYPE_CHECKING:
     from sampan.spec.image import ExecutionConfig
 
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 SHM_BYTES = 64 << 20
 _NAMESPACE_MODES = {
     "pid_mode": ("PID", ("", "host")),

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.engine import mounts, resources, security
-from sampan.engine.merge import DEFAULT_PATH, joined
+from sampan.engine.merge import joined
 from sampan.errors import InvalidInput, Unsupported
 from sampan.spec import runtime
+from sampan.spec.defaults.paths import DEFAULT_PATH
 from sampan.spec.host import Host
 from sampan.spec.image import Rootfs
 from sampan.spec.runtime import Linux, Mount, Namespace, Process, Root, Spec, User

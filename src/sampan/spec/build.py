@@ -149,10 +149,11 @@ class OriginKind(enum.StrEnum):
     STAGE = "stage"
     IMAGE = "image"
     NAMED = "named"  # --build-context
+    SCRATCH = "scratch"  # nothing
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a COPY, ADD or mount has its files from. `name` is an image's reference or a named context's name."""
+    """Where a FROM, COPY, ADD or mount has its files from. `name` is an image's reference or a key of `contexts`."""
 
     kind: OriginKind = OriginKind.CONTEXT
     name: str = ""
@@ -273,9 +274,10 @@ class Add(_Files, frozen=True, kw_only=True, tag_field="op", tag="add"):
 
 
 class Workdir(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag="workdir"):
-    """WORKDIR: make a directory, with those above it, as root and 0755, unless it is there."""
+    """WORKDIR: make a directory, with those above it, 0755, unless it is there; it is `user`'s, as in BuildKit."""
 
     path: str  # absolute, clean
+    user: str = ""  # of the configuration: user[:group], "" is root
 
 
 class NoFiles(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag="none"):
@@ -288,8 +290,8 @@ Op = Run | Copy | Add | Workdir | NoFiles
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One instruction of a stage, with all values substituted.
 
-    `number` counts what makes a layer as BuildKit shows it (`[build 2/5] RUN …`): FROM is 1, and one without a layer
-    has the number of the step before it. `before` and `after` are the configuration around it.
+    `number` counts what makes a layer as BuildKit shows it (`[build 2/5] RUN …`): FROM of an image is 1, and one
+    without a layer has the number of the step before it. `before` and `after` are the configuration around it.
     """
 
     number: int

@@ -1,6 +1,9 @@
-"""What of /proc and /sys a container can't read, or can't write."""
+"""Paths in a container: where programs are, what of /proc and /sys can't be read, or can't be written."""
 
 from __future__ import annotations
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where a program is looked for when nothing says otherwise."""
 
 MASKED = (
     "/proc/acpi",  # thermal and power controls of some laptops; CVE-2018-10892
