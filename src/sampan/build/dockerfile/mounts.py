@@ -68,6 +68,11 @@ def parse_mount(value: str, expand: Callable[[str], str] = lambda text: text) ->
     return reader.mount()
 
 
+def origin_name(value: str) -> str:
+    """Return the `from` of one `--mount` value, in which there are no variables; "" without one. Raises Fault."""
+    return next((text for key, text, _given in _fields(value) if key == "from"), "")
+
+
 def _fields(value: str) -> list[tuple[str, str, bool]]:
     """Split at commas, with quotes as in CSV: name, value, and whether there was a value."""
     try:
