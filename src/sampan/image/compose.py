@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 from sampan.errors import InvalidInput, SampanError, doing
 from sampan.image import tar, tarwrite
 from sampan.image.extract import WHITEOUT_PREFIX, Extractor
-from sampan.image.inode import show
+from sampan.image.inode import show, write_all
 from sampan.image.recipe import Recorder
 from sampan.image.small_files import LARGEST, SmallFiles
 from sampan.image.unpack import CONTENT, write_record
@@ -26,7 +26,7 @@ from sampan.kernel.fds import clone_file
 from sampan.spec.image import LayerResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from sampan.image.tar import Entry
 
@@ -74,23 +74,38 @@ class Composer:
 
         With `has_holes` they are looked for. Raises InvalidInput for what no layer may have: see Extractor.
         """
-        if source is not None and entry.name.rpartition(b"/")[2].startswith(WHITEOUT_PREFIX):
-            raise InvalidInput(f"{show(entry.name)}: names that begin with .wh. are a layer's marks of what is deleted")
-        self._text(self._padding + tarwrite.header(entry))
-        self._padding = tarwrite.padding(entry.size) if source is not None else b""
-        if source is not None and not (has_holes or self._shares or entry.xattrs) and 0 < entry.size <= LARGEST:
-            self._add_small(entry, source)
+        if source is None:
+            self._begin(entry, 0)
+            if entry.kind == tar.LINK:
+                self._small_files.wait()  # what it links to may be one
+            self._write(entry, _nothing)
             return
-        if entry.kind == tar.LINK:
-            self._small_files.wait()  # what it links to may be one
-        try:
-            if source is None:
-                self._extractor.write(entry, _nothing)
-            else:
-                self._extractor.write(entry, lambda fd: self._fill(fd, source, entry.size, has_holes=has_holes))
-        except (OSError, SampanError):
-            with doing(show(entry.name)[:300]):
-                raise
+        self._check(entry)
+        if not (has_holes or self._shares or entry.xattrs) and 0 < entry.size <= LARGEST:
+            content = os.pread(source, entry.size, 0)
+            self.add_content(entry, content + bytes(entry.size - len(content)))
+            return
+        self._begin(entry, entry.size)
+        self._write(entry, lambda fd: self._fill(fd, source, entry.size, has_holes=has_holes))
+
+    def add_content(self, entry: Entry, content: bytes) -> None:
+        """Take in a regular file whose content is this, all of it. No other member may have its name."""
+        self._check(entry)
+        self._begin(entry, entry.size)
+        if entry.xattrs or not 0 < entry.size <= LARGEST:
+            self._write(entry, lambda fd: self._fill_with(fd, (content,)))
+            return
+        with doing(show(entry.name)[:300]):
+            directory, name = self._extractor.expect(entry)
+        self._digest.update(content)
+        self._small_files.add(directory, name, entry, content)
+
+    def add_pieces(self, entry: Entry, pieces: Iterable[bytes]) -> None:
+        """Take in a regular file whose content comes in pieces, `entry.size` bytes in all. It may replace another."""
+        self._check(entry)
+        self._small_files.wait()
+        self._begin(entry, entry.size)
+        self._write(entry, lambda fd: self._fill_with(fd, pieces))
 
     def finish(self) -> LayerResult:
         """Write the rest: the layer is whole."""
@@ -109,13 +124,25 @@ class Composer:
         self._recipe.text(data)
         self._digest.update(data)
 
-    def _add_small(self, entry: Entry, source: int) -> None:
-        with doing(show(entry.name)[:300]):
-            directory, name = self._extractor.expect(entry)
-            content = os.pread(source, entry.size, 0)
-        content += bytes(entry.size - len(content))
-        self._digest.update(content)
-        self._small_files.add(directory, name, entry, content)
+    def _check(self, entry: Entry) -> None:
+        if entry.name.rpartition(b"/")[2].startswith(WHITEOUT_PREFIX):
+            raise InvalidInput(f"{show(entry.name)}: names that begin with .wh. are a layer's marks of what is deleted")
+
+    def _begin(self, entry: Entry, size: int) -> None:
+        self._text(self._padding + tarwrite.header(entry))
+        self._padding = tarwrite.padding(size)
+
+    def _write(self, entry: Entry, fill: Callable[[int], None]) -> None:
+        try:
+            self._extractor.write(entry, fill)
+        except (OSError, SampanError):
+            with doing(show(entry.name)[:300]):
+                raise
+
+    def _fill_with(self, fd: int, pieces: Iterable[bytes]) -> None:
+        for piece in pieces:
+            self._digest.update(piece)
+            write_all(fd, piece)
 
     def _fill(self, fd: int, source: int, size: int, *, has_holes: bool) -> None:
         """Make the file `fd` what `source` is, and hash what it became: somebody may write to `source`."""

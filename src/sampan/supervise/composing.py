@@ -7,6 +7,9 @@ import select
 import threading
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from sampan.build import jobs, laying
 from sampan.errors import doing
 from sampan.image import tarwrite
 from sampan.image.compose import Composer
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from sampan.spec.image import LayerResult
 
 _PIECE = 1 << 18
+_WATCH = "watch"
 
 
 def tell_changes(job: m.Changes, fd: int) -> m.Done:
@@ -74,6 +78,18 @@ def settle(job: m.Settle) -> m.Unpacked:
     return _unpacked(layer)
 
 
+def select_files(job: m.SelectFiles) -> m.FilesSelected:
+    """Find out what a step of a build takes."""
+    selected = laying.select(msgspec.json.decode(job.job, type=jobs.Select))
+    return m.FilesSelected(digest=selected.digest, files=selected.files, content_bytes=selected.content_bytes)
+
+
+def lay_files(job: m.LayFiles) -> m.Unpacked:
+    """Write the layer of a step of a build."""
+    laid = laying.lay(msgspec.json.decode(job.job, type=jobs.Lay))
+    return msgspec.structs.replace(_unpacked(laid.layer), selection=laid.digest)
+
+
 def export(job: m.Export, fd: int) -> m.Done:
     """Write the archive to `fd`."""
     with Stack(job.layers) as stack, open(fd, "wb", buffering=_PIECE, closefd=False) as file:
@@ -97,6 +113,8 @@ def _pieces(source: int, size: int) -> Iterator[bytes]:
 
 def end_with(server: socket.socket) -> None:
     """From now on end this process as soon as nobody waits for its answer."""
+    if any(thread.name == _WATCH for thread in threading.enumerate()):  # of the job before
+        return
 
     def watch() -> None:
         poll = select.poll()
@@ -104,4 +122,4 @@ def end_with(server: socket.socket) -> None:
         poll.poll()
         os._exit(1)
 
-    threading.Thread(target=watch, name="watch", daemon=True).start()
+    threading.Thread(target=watch, name=_WATCH, daemon=True).start()

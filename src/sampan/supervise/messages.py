@@ -366,6 +366,9 @@ class Unpacked(Message, frozen=True, kw_only=True, tag="unpacked"):
     compressed_bytes: int
     content_bytes: int  # of all regular files
     tar_bytes: int = 0
+    selection: str = (
+        ""  # of `LayFiles`: the digest of the files as they were read, which `SelectFiles` may not have seen
+    )
 
 
 class Pack(Message, frozen=True, kw_only=True, tag="pack"):
@@ -446,6 +449,26 @@ class Settle(Message, frozen=True, kw_only=True, tag="settle"):
     newest_ns: int | None = None
 
 
+class SelectFiles(Message, frozen=True, kw_only=True, tag="select-files"):
+    """Find out which files a COPY or ADD of a build takes, and their digest. Answered by `FilesSelected`."""
+
+    job: bytes  # `build.jobs.Select` as JSON
+
+
+class FilesSelected(Message, frozen=True, kw_only=True, tag="files-selected"):
+    """The worker's answer: as `build.jobs.Selected`."""
+
+    digest: str
+    files: int
+    content_bytes: int
+
+
+class LayFiles(Message, frozen=True, kw_only=True, tag="lay-files"):
+    """Write a layer of what a COPY or ADD takes, or of a WORKDIR's directory. Answered by `Unpacked`."""
+
+    job: bytes  # `build.jobs.Lay` as JSON
+
+
 class Export(Message, frozen=True, kw_only=True, tag="export"):
     """Write all files of a container as a tar to the descriptor beside it. Answered by `Done`."""
 
@@ -462,9 +485,10 @@ Request = (
     ForkShim | ForkWorker | Leave | Restart
     | Hello | Launch | Go | Exec | Attach | Resize | Signal | Freeze | Update | AnswerNames | HoldPorts | Forget
     | Unpack | Pack | Position | Feed | Map | Remove | Changes | Compose | Settle | Export
+    | SelectFiles | LayFiles
     | Keep | Hold | Release | Become
 )  # fmt: skip
-Answer = Forked | Launched | Done | Refused | Status | Unpacked | Packed | Parked
+Answer = Forked | Launched | Done | Refused | Status | Unpacked | Packed | Parked | FilesSelected
 Event = Reaped | Exited | ExecExited | Collected
 
 # ------------------------------------------------------------------------------------------------- framing

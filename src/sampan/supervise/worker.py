@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    _Composing = m.Changes | m.Compose | m.Settle | m.Export | m.SelectFiles | m.LayFiles
+
 
 def _installed() -> tuple[int, int]:
     found = os.stat(sampan.__file__)
@@ -57,7 +59,7 @@ def _serve(sock: socket.socket, frame: m.Frame) -> bool:
     else:
         answer = _answer(lambda: _do(frame, sock))
         m.send(sock, answer, frame.seq)
-        another = isinstance(answer, m.Unpacked | m.Packed)
+        another = isinstance(answer, m.Unpacked | m.Packed | m.FilesSelected)
     for fd in frame.fds if another else ():
         os.close(fd)
     return another
@@ -76,7 +78,7 @@ def _do(frame: m.Frame, sock: socket.socket) -> m.Message:
             return _unpack(frame.message, frame.fds[0])
         case m.Pack():
             return _pack(frame.message, frame.fds[0])
-        case m.Changes() | m.Compose() | m.Settle() | m.Export():
+        case m.Changes() | m.Compose() | m.Settle() | m.Export() | m.SelectFiles() | m.LayFiles():
             return _compose(frame.message, frame.fds, sock)
         case m.Map():
             return _map(frame.message, frame.fds[0])
@@ -89,7 +91,7 @@ def _do(frame: m.Frame, sock: socket.socket) -> m.Message:
             raise InvalidInput(f"a worker can't do {type(frame.message).__name__}")
 
 
-def _compose(job: m.Changes | m.Compose | m.Settle | m.Export, fds: tuple[int, ...], sock: socket.socket) -> m.Message:
+def _compose(job: _Composing, fds: tuple[int, ...], sock: socket.socket) -> m.Message:
     _check_installed("read the container's files")
     from sampan.supervise import composing
 
@@ -98,6 +100,10 @@ def _compose(job: m.Changes | m.Compose | m.Settle | m.Export, fds: tuple[int, .
         return composing.compose(job)
     if isinstance(job, m.Settle):
         return composing.settle(job)
+    if isinstance(job, m.SelectFiles):
+        return composing.select_files(job)
+    if isinstance(job, m.LayFiles):
+        return composing.lay_files(job)
     return composing.export(job, fds[0]) if isinstance(job, m.Export) else composing.tell_changes(job, fds[0])
 
 
