@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
     from sampan.build.dockerfile.ast import Location
 
-_AROUND = 3
-"""Lines shown before and after a location, as BuildKit shows them."""
 _WIDEST = 200
 
 
@@ -67,8 +66,9 @@ def suggest(word: str, known: Iterable[str]) -> str:
 def excerpt(source: str, name: str, location: Location, near: str = "") -> str:
     """Show the lines around a location, those of it marked, in BuildKit's form; a caret under the word `near`."""
     lines = source.split("\n")
-    first = max(1, location.start - _AROUND)
-    last = min(len(lines), location.end + _AROUND)
+    around = 2 if location.start == location.end else 1  # BuildKit's
+    first = max(1, location.start - around)
+    last = min(len(lines), location.end + around)
     marked = _place(lines, location, near)
     shown = [f"{name}:{location.start}", "-" * 20]
     for number in range(first, last + 1):
@@ -81,11 +81,13 @@ def excerpt(source: str, name: str, location: Location, near: str = "") -> str:
 
 def _place(lines: list[str], location: Location, near: str) -> tuple[int, int, int] | None:
     """Find the word in its lines: line number, column in the line as printed, length."""
-    near = near.split("\n", 1)[0]
-    for number in range(location.start, min(location.end, len(lines)) + 1):
-        column = lines[number - 1].find(near) if near else -1
-        if 0 <= column < _WIDEST:
-            return number, len(_printable(lines[number - 1][:column])), max(1, len(_printable(near)))
+    near = near.split("\n", 1)[0][:_WIDEST]
+    numbers = range(location.start, min(location.end, len(lines)) + 1)
+    for pattern in (rf"(?<![\w-]){re.escape(near)}(?![\w-])", re.escape(near)) if near else ():
+        for number in numbers:
+            found = re.search(pattern, lines[number - 1][:_WIDEST])
+            if found:
+                return number, len(_printable(lines[number - 1][: found.start()])), max(1, len(_printable(found[0])))
     return None
 
 

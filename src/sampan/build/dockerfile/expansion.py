@@ -68,7 +68,7 @@ def _files(
     instruction: ast.Copy | ast.Add, one: Callable[[str], str], env: Mapping[str, str], document: words.Lexer
 ) -> ast.Copy | ast.Add:
     inline = tuple(
-        replace(each, content=document.process(each.content, env).text) if each.expand else each
+        replace(each, content=document.process(each.text, env).text, expand=False, chomp=False) if each.expand else each
         for each in instruction.inline
     )
     expanded = replace(

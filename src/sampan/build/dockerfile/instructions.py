@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sampan.build.dockerfile import ast
+from sampan.build.dockerfile.devices import parse_device
 from sampan.build.dockerfile.errors import Fault, quoted, suggest
 from sampan.build.dockerfile.flags import Options, json_words, split_keyword, split_options
 from sampan.build.dockerfile.heredoc import heredoc
@@ -131,6 +132,8 @@ def _run(source: Source) -> ast.Run:
         raise Fault(cause, security, "sandbox or insecure")
     for mount in options.many("mount"):
         check_mount(mount)
+    for device in options.many("device"):
+        parse_device(device)
     return ast.Run(
         command=_command(source.rest),
         mounts=options.many("mount"),
@@ -158,18 +161,17 @@ def _files(source: Source) -> dict[str, Any]:
     json = words is not None
     words = _words(source.rest) if words is None else words
     if len(words) < 2:
-        cause = (
-            f"{source.name} requires at least two arguments, but only {'one was' if words else 'none were'} provided."
-        )
+        given = "only one" if words else "none"
+        cause = f"{source.name} requires at least two arguments, but {given} was provided."
         raise Fault(f"{cause} Destination could not be determined", source.keyword)
-    *given, destination = words
+    *paths, destination = words
     if not json and heredoc(destination):
         raise Fault(f"{source.name} cannot accept a heredoc as a destination", destination)
     by_name = {each.name: each for each in source.line.heredocs}
-    opened = {word: each for word in given if not json and (each := heredoc(word)) and each.name in by_name}
+    opened = {word: each for word in paths if not json and (each := heredoc(word)) and each.name in by_name}
     return {
-        "sources": tuple(word for word in given if word not in opened),
-        "inline": tuple(by_name[opened[word].name] for word in given if word in opened),
+        "sources": tuple(word for word in paths if word not in opened),
+        "inline": tuple(by_name[opened[word].name] for word in paths if word in opened),
         "destination": destination,
         "json": json,
         **source.base(),
@@ -178,6 +180,11 @@ def _files(source: Source) -> dict[str, Any]:
 
 def _copy(source: Source) -> ast.Copy:
     options = Options(source.options, text=("from", "chown", "chmod"), many=("exclude",), flags=("link", "parents"))
+    if re.search(r"\$.", options.text("from")):
+        cause = (
+            "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope"
+        )
+        raise Fault(f"{cause} as a workaround", options.text("from"))
     return ast.Copy(
         from_=options.text("from"),
         chown=options.text("chown"),
@@ -246,8 +253,7 @@ def _shell(source: Source) -> ast.Shell:
     Options(source.options)
     words = json_words(source.rest)
     if words is None and source.rest:
-        cause = f"SHELL requires the arguments to be in JSON form, not {quoted(source.rest)}"
-        raise Fault(cause, source.rest, 'SHELL ["program", "argument"]')
+        raise Fault("SHELL requires the arguments to be in JSON form", source.rest, 'SHELL ["program", "argument"]')
     if not words:
         raise Fault("SHELL requires at least one argument", source.keyword)
     return ast.Shell(words=words, **source.base())

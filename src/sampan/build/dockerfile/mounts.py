@@ -52,8 +52,7 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
 
 def check_mount(value: str) -> None:
     """Refuse what can't be right whatever the variables in it are. Raises Fault."""
-    fields = _fields(value)
-    for key, text, _given in fields:
+    for key, text, _given in fields(value):
         if key == "from" and re.search(r"\$.", text):
             raise Fault("'from' doesn't support variable expansion, define alias stage instead", text)
     if not any(character in value for character in "$'\"\\`"):
@@ -63,22 +62,24 @@ def check_mount(value: str) -> None:
 def parse_mount(value: str, expand: Callable[[str], str] = lambda text: text) -> Mount:
     """Read one `--mount` value; `expand` substitutes the variables in each option's value. Raises Fault."""
     reader = _Reader()
-    for key, text, given in _fields(value):
+    for key, text, given in fields(value):
         reader.take(key, expand(text) if given else None, f"{key}={text}" if given else key)
     return reader.mount()
 
 
 def origin_name(value: str) -> str:
     """Return the `from` of one `--mount` value, in which there are no variables; "" without one. Raises Fault."""
-    return next((text for key, text, _given in _fields(value) if key == "from"), "")
+    return next((text for key, text, _given in fields(value) if key == "from"), "")
 
 
-def _fields(value: str) -> list[tuple[str, str, bool]]:
-    """Split at commas, with quotes as in CSV: name, value, and whether there was a value."""
+def fields(value: str) -> list[tuple[str, str, bool]]:
+    """Split at commas, with quotes as in CSV: lower-case name, value, and whether there was one. Raises Fault."""
     try:
         row = next(csv.reader([value], strict=True))
     except (csv.Error, StopIteration) as e:
-        raise Fault(f"failed to parse csv mounts: {e or 'it is empty'}", value) from e
+        raise Fault(f"failed to parse csv mounts: {str(e) or 'EOF'}", value) from e
+    if not row:
+        raise Fault("failed to parse csv mounts: EOF", "--mount=")
     parts = (field.partition("=") for field in row)
     return [(key.lower(), text, bool(equals)) for key, equals, text in parts]
 
@@ -93,18 +94,18 @@ class _Reader:
     def take(self, key: str, value: str | None, field: str) -> None:
         match key:
             case "readonly" | "ro":
-                self.values["readonly"] = _boolean(key, value)
+                self.values["readonly"] = boolean(key, value)
             case "readwrite" | "rw":
-                self.values["readonly"] = not _boolean(key, value)
+                self.values["readonly"] = not boolean(key, value)
             case "required":
                 self.only_for(key, field, "secret", "ssh")
-                self.values["required"] = _boolean(key, value)
+                self.values["required"] = boolean(key, value)
+            case _ if value is None:
+                raise Fault(f"invalid field '{field}' must be a key=value pair", field)
             case _ if key not in _KEYS:
                 raise Fault(
                     f"unexpected key '{key}' in '{field}'{suggest(key, _KEYS)}", field, f"one of {', '.join(_KEYS)}"
                 )
-            case _ if value is None:
-                raise Fault(f"invalid field '{field}' must be a key=value pair", field)
             case "type":
                 self.type = _one_of(value, _TYPES, "mount type")
             case "source" | "src":
@@ -158,7 +159,8 @@ def _one_of(value: str, known: tuple[str, ...], what: str) -> str:
     return value.lower()
 
 
-def _boolean(key: str, value: str | None) -> bool:
+def boolean(key: str, value: str | None) -> bool:
+    """Read an option's truth value; the option alone is true. Raises Fault."""
     if value is None:
         return True
     if value not in _BOOLEANS:
