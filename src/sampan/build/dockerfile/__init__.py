@@ -11,14 +11,14 @@ How it is used:
 Nothing in the tree is substituted: words are as written, with quotes and `$`. `expand` returns the instruction with
 everything that the language substitutes in it replaced and unquoted:
 
-    ADD COPY    sources, destination, chown, chmod, checksum, exclude; inline files whose heredoc word is not quoted
-    ARG ENV     names and values, each with the environment from before the whole instruction
-    LABEL       names and values
+    ADD COPY    sources, destination, chown, chmod, checksum; inline files whose heredoc word is not quoted
+    ARG         a default that is needed, with the names before it in the same instruction: `words.expand` does that
+    ENV LABEL   names and values, each with the environment from before the whole instruction
     EXPOSE      its words, which may become several
     FROM        image and platform (with the ARGs before the first FROM, not with a stage's variables)
     RUN         the values in `--mount`; not the command: that is the shell's
     STOPSIGNAL USER VOLUME WORKDIR
-    not at all  CMD ENTRYPOINT HEALTHCHECK MAINTAINER ONBUILD SHELL, COPY --from, --network, --security
+    not at all  CMD ENTRYPOINT HEALTHCHECK MAINTAINER ONBUILD SHELL, --from, --exclude, --network, --security
 
 A RUN's mounts are typed by `mounts.parse_mount` after that. `words.expand(text, env, escape)` does one word,
 `words.split(text, env, escape)` gives several, `words.process` also says which variables it met and missed. ONBUILD

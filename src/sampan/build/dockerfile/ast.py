@@ -81,8 +81,7 @@ class Instruction(msgspec.Struct, frozen=True, kw_only=True):
     """What every instruction has.
 
     `keyword` is as written (`from`), `text` is the line with its continuations joined and its heredocs' words but not
-    their contents, `comments` are the lines of comment since the instruction before, without `#`
-    (empty: an empty line).
+    their contents, `comments` are the lines since the instruction before: with their `#`, or empty.
     """
 
     location: Location

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
     from sampan.build.dockerfile.ast import Location
 
 _WIDEST = 200
+_LONGEST = 64
+_TOO_FAR = 3
 
 
 class Fault(Exception):
@@ -57,10 +58,31 @@ def quoted(text: str) -> str:
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """Return ` (did you mean …?)` for the nearest of the known words, or nothing. Case is that of the known word."""
-    by_folded = {each.lower(): each for each in known}
-    near = difflib.get_close_matches(word.lower()[:64], by_folded, 1)
-    return f" (did you mean {by_folded[near[0]]}?)" if near and near[0] != word.lower() else ""
+    """Return ` (did you mean …?)` for the nearest of the known words, or nothing."""
+    near = nearest(word, known)
+    return f" (did you mean {near}?)" if near else ""
+
+
+def nearest(word: str, known: Iterable[str], *, any_case: bool = True) -> str:
+    """Return the first of the known words that differs least, by two edits at most, as BuildKit does; "" for none."""
+    if len(word) > _LONGEST:
+        return ""
+    word = word.lower() if any_case else word
+    distances = [(_distance(each.lower() if any_case else each, word), each) for each in known]
+    least, near = min(distances, key=lambda pair: pair[0], default=(_TOO_FAR, ""))
+    return near if 0 < least < _TOO_FAR else ""
+
+
+def _distance(first: str, second: str) -> int:
+    """Levenshtein's: insertions, deletions and substitutions; _TOO_FAR for anything beyond."""
+    if abs(len(first) - len(second)) >= _TOO_FAR:
+        return _TOO_FAR
+    row = list(range(len(second) + 1))
+    for number, letter in enumerate(first, 1):
+        before, row[0] = row[0], number
+        for at, other in enumerate(second, 1):
+            before, row[at] = row[at], min(row[at] + 1, row[at - 1] + 1, before + (letter != other))
+    return min(row[-1], _TOO_FAR)
 
 
 def excerpt(source: str, name: str, location: Location, near: str = "") -> str:

@@ -17,8 +17,9 @@ _Some = TypeVar("_Some", bound=ast.Instruction)
 def expand(instruction: _Some, env: Mapping[str, str], escape: str = "\\") -> _Some:
     """Return the instruction with everything substituted that the language substitutes in it.
 
-    A RUN's mounts are not: `mounts.parse_mount` takes a function for that, since they are split before. Raises Fault
-    with the word that is wrong; `parse.locate` puts it into its file.
+    Left as they are: a RUN's mounts (`mounts.parse_mount` takes a function for that, since they are split before), and
+    ARG, where a default counts only if no other value is given, and sees the names before it in the same instruction.
+    Raises Fault with the word that is wrong; `parse.locate` puts it into its file.
     """
     one: Callable[[str], str] = lambda text: words.expand(text, env, escape)
     document = words.Lexer(quotes=False)
@@ -33,14 +34,6 @@ def _expanded(
     document: words.Lexer,
 ) -> ast.Instruction:
     match instruction:
-        case ast.Arg():
-            return replace(
-                instruction,
-                arguments=tuple(
-                    ast.Argument(name=one(each.name), value=None if each.value is None else one(each.value))
-                    for each in instruction.arguments
-                ),
-            )
         case ast.Env() | ast.Label():
             return replace(
                 instruction,
@@ -77,7 +70,6 @@ def _files(
         destination=one(instruction.destination),
         chown=one(instruction.chown),
         chmod=one(instruction.chmod),
-        exclude=tuple(map(one, instruction.exclude)),
         inline=inline,
     )
     return replace(expanded, checksum=one(expanded.checksum)) if isinstance(expanded, ast.Add) else expanded

@@ -80,7 +80,7 @@ def run_arguments(run: Run, shell: tuple[str, ...]) -> tuple[tuple[str, ...], He
         return (*shell, text), None
     first = run.heredocs[0]
     if len(run.heredocs) == 1 and heredoc(text) is not None:
-        if first.text.startswith("#!"):
+        if first.content.startswith("#!"):
             return (first.name,), first
         return (*shell, first.text), None
     for each in run.heredocs:

@@ -18,16 +18,12 @@ def render(dockerfile: ast.Dockerfile) -> str:
     """Return the whole file: directives, comments, instructions with one line each, heredocs."""
     lines = [f"# {each.name}={each.value}" for each in dockerfile.directives]
     for argument in dockerfile.args:
-        lines += [*_comments(argument.comments), render_instruction(argument)]
+        lines += [*argument.comments, render_instruction(argument)]
     for stage in dockerfile.stages:
         for instruction in (stage.base, *stage.instructions):
-            lines += [*_comments(instruction.comments), render_instruction(instruction)]
-    lines += _comments(dockerfile.comments)
+            lines += [*instruction.comments, render_instruction(instruction)]
+    lines += dockerfile.comments
     return "\n".join(lines) + "\n"
-
-
-def _comments(comments: Iterable[str]) -> list[str]:
-    return [f"# {each}" if each else "" for each in comments]
 
 
 def render_instruction(instruction: ast.Instruction) -> str:

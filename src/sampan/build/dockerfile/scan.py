@@ -25,10 +25,7 @@ _DIRECTIVES = frozenset({"syntax", "escape", "check"})
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """An instruction's logical line, trimmed, with the documents that follow it.
-
-    `comments` are those before it, an empty one for an empty line.
-    """
+    """An instruction's logical line, trimmed, with the documents that follow it and the comments before it."""
 
     location: Location
     text: str
@@ -89,7 +86,7 @@ class _Scanner:
             if row and not row.startswith("#"):
                 yield self.logical_line(row, continued)
             else:
-                self.comments.append(trim(row[1:]))
+                self.comments.append(trim(row))
 
     def logical_line(self, row: str, continued: re.Pattern[str]) -> Line:
         start = self.at
