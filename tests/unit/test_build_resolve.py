@@ -199,7 +199,7 @@ def test_mounts_are_completed_by_the_rules_of_their_types() -> None:
 
 
 def test_a_lone_heredoc_that_begins_with_a_hash_bang_is_a_file_that_the_shell_starts() -> None:
-    step = resolved("FROM debian\nRUN <<-E\n\t#!/bin/x\n\ty\nE").steps[-1]
+    step = resolved("FROM debian\nRUN <<E\n#!/bin/x\ny\nE").steps[-1]
 
     assert isinstance(step.op, build.Run)
     assert step.op.argv == ("/bin/sh", "-c", "/dev/pipes/E")
