@@ -10,6 +10,7 @@
       containers/ID/         config.json (OCI), upper/, work/, rootfs/ (where the overlay is mounted), ID-json.log
       volumes/NAME/_data
       seccomp/HEX.bpf          compiled filters, by the digest of what they were compiled from
+      build/mounts/HEX[-N]/  what RUN --mount=type=cache keeps: data/, about.json
       tmp/                   unfinished work; emptied at every start, less what workers hold (image/unfinished)
       registry/              what `sampan registry serve` serves unless it is told otherwise (registry/directory)
     RUN                      /run/sampan for the default root, else ROOT/run: what must not survive a reboot
@@ -116,6 +117,11 @@ class Dirs:
     def seccomp(self) -> str:
         """Compiled filters."""
         return f"{self.root}/seccomp"
+
+    @property
+    def build_mounts(self) -> str:
+        """What builds keep from one to the next for their RUNs."""
+        return f"{self.root}/build/mounts"
 
     @property
     def tmp(self) -> str:

@@ -144,7 +144,7 @@ def configuration(
     own = _execution(body)
     own = msgspec.structs.replace(own, healthcheck=_health(own.healthcheck, image.healthcheck))
     changed = dockerfile.apply(_execution(given) if given is not None else own, changes)
-    return _sorted(merge(changed, own))
+    return in_order(merge(changed, own))
 
 
 def _execution(config: ContainerConfig) -> ExecutionConfig:
@@ -192,7 +192,7 @@ def merge(first: ExecutionConfig, second: ExecutionConfig) -> ExecutionConfig:
     )
 
 
-def _sorted(config: ExecutionConfig) -> ExecutionConfig:
+def in_order(config: ExecutionConfig) -> ExecutionConfig:
     """Put the names of what has no order into one, as Go writes them."""
     given = {name: getattr(config, name) for name in ("exposed_ports", "labels", "volumes")}
     return msgspec.structs.replace(config, **{name: dict(sorted(d.items())) for name, d in given.items() if d})

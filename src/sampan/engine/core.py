@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sampan.dirs import Dirs
+    from sampan.engine.building.cache_mounts import CacheMounts
     from sampan.engine.events import Bus
     from sampan.engine.execs import Exec
     from sampan.engine.janitor import Janitor
@@ -61,6 +62,7 @@ class Core:
     images: Images
     snapshots: Snapshots
     settings: SettingsFiles
+    cache_mounts: CacheMounts
     keeper: Channel | None = None
     listening: socket.socket | None = None
     apparmor: str = ""  # the default AppArmor profile, if this kernel has it loaded

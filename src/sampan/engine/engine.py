@@ -39,6 +39,7 @@ from sampan.engine import (
     volume_verbs,
     waiting,
 )
+from sampan.engine.building.building import Building
 from sampan.engine.moving import Moving
 from sampan.errors import Unsupported
 
@@ -232,6 +233,10 @@ class Engine:
     def moving(self) -> Moving:
         """Return the verbs that move images, for one call, in a `with`."""
         return Moving(self._core)
+
+    def building(self) -> Building:
+        """Return the verb that builds, for one call, in a `with`."""
+        return Building(self._core)
 
     def load(self, stream: Readable, *, platform: str | None = None, progress: Report) -> List[str]:
         """Take in an archive of images; return the lines that Docker prints."""

@@ -12,6 +12,8 @@ import msgspec
 
 from sampan.engine import networks, reconcile, remains, sandbox
 from sampan.engine.apparmor import default_profile
+from sampan.engine.building import memory
+from sampan.engine.building.cache_mounts import CacheMounts
 from sampan.engine.core import Core, read_instance, read_machine
 from sampan.engine.events import Bus
 from sampan.engine.imaging import in_use
@@ -77,6 +79,7 @@ def open_core(dirs: Dirs, keeper_fd: int | None, listen_fd: int | None) -> Core:
         default_registry=lambda: core.settings.read().registries.default,
     )
     core.snapshots = Snapshots(dirs)
+    core.cache_mounts = CacheMounts(dirs)
     for row in core.store.containers():
         core.registry.add(_container(row))
     core.links = Links()
@@ -117,6 +120,7 @@ def close_core(core: Core) -> None:
 def repair(core: Core) -> None:
     """Bring intent and fact together."""
     unfinished.sweep(core.dirs.tmp)
+    memory.sweep(core.dirs)
     networks.make_default(core)
     intents = [
         reconcile.Intent(id=c.id, state=c.state, auto_remove=c.body.host_config.auto_remove) for c in core.registry

@@ -1,0 +1,121 @@
+"""The verb `build`, from top to bottom."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Self
+
+from sampan.build import dockerfile as language
+from sampan.build.graph import Platforms, plan
+from sampan.engine.building import results
+from sampan.engine.building.bases import Bases
+from sampan.engine.building.contexts import Contexts
+from sampan.engine.building.failing import StepError
+from sampan.engine.building.layering import Layering
+from sampan.engine.building.performing import Performer
+from sampan.engine.building.sources import Sources
+from sampan.engine.building.stages import Stages
+from sampan.engine.building.telling import Telling
+from sampan.image import platforms
+from sampan.spec.build import Built, BuiltImage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sampan.engine.building.stages import At
+    from sampan.engine.building.telling import Report
+    from sampan.engine.core import Core
+    from sampan.image.compression import Readable
+    from sampan.image.layers import Pins
+    from sampan.spec.build import BuildRequest
+    from sampan.spec.distribution import Platform
+    from sampan.spec.image import Image
+
+
+class Building:
+    """One build, in a `with`."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._lock = threading.RLock()
+        self._stops: tuple[Callable[[], None], ...] = ()
+        self._stopped = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def stop(self) -> None:
+        """Have it fail early, from any thread: what runs is ended, steps that are done stay in the cache."""
+        with self._lock:
+            self._stopped = True
+            for stop in self._stops:
+                stop()
+
+    def build(self, request: BuildRequest, report: Report, archive: Readable | None = None) -> Built | None:
+        """Build what is asked for; `archive` is the context where that comes with the request.
+
+        What a step fails with is told as `StepFailed`, and then there is no result. What else is wrong is raised.
+        """
+        start = time.perf_counter_ns()
+        telling = Telling(report)
+        contexts = Contexts(request, archive)
+        with self._core.images.working() as pins:
+            try:
+                images = [
+                    self._for_platform(request, platform, contexts, pins, telling)
+                    for platform in request.platforms or (platforms.own(),)
+                ]
+            except StepError as e:
+                telling.tell(e.event)
+                return None
+        built = Built(
+            images=tuple(BuiltImage(id=image.id) for image in images),
+            names=tuple(str(self._core.reference(tag)) for tag in request.tags),
+            ns=time.perf_counter_ns() - start,
+        )
+        telling.tell(built)
+        return built
+
+    def _for_platform(
+        self, request: BuildRequest, platform: Platform, contexts: Contexts, pins: Pins, telling: Telling
+    ) -> Image:
+        core = self._core
+        dockerfile = language.parse(*contexts.dockerfile())
+        graph = plan(dockerfile, request, Platforms(build=platforms.own(), target=platform))
+        bases = Bases(core, pins, request.auths, telling, pull=request.pull)
+        newest_ns = None if request.epoch_s is None else request.epoch_s * 10**9
+        with (
+            Layering(core, pins, newest_ns) as layering,
+            Sources(core, contexts, bases, layering) as sources,
+        ):
+            performer = Performer(core, request, dockerfile, telling=telling, layering=layering, sources=sources)
+            stages = Stages(graph, request, performer, bases, telling)
+            sources.end_of = stages.end_of
+            with self._stoppable(performer.stop, bases.stop):
+                at = stages.build()
+        return self._image(request, at, platform)
+
+    def _image(self, request: BuildRequest, at: At, platform: Platform) -> Image:
+        core = self._core
+        tags = tuple(core.reference(tag) for tag in request.tags)
+        for tag in tags:
+            core.images.check_name(tag)
+        return core.images.add(results.document(at, platform, request.epoch_s), tags=tags)
+
+    @contextmanager
+    def _stoppable(self, *stops: Callable[[], None]) -> Iterator[None]:
+        """Have `stop` call these in the block."""
+        with self._lock:
+            self._stops = stops
+            if self._stopped:
+                self.stop()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._stops = ()

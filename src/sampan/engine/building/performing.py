@@ -1,0 +1,207 @@
+"""One step performed: a RUN in a container, files laid by a worker, a directory made; or what the cache has of it."""
+
+from __future__ import annotations
+
+import stat
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple, assert_never
+
+import msgspec
+
+from sampan.build.trees import Layers, real
+from sampan.engine.building import failing, filing
+from sampan.engine.building.failing import StepError, Tail
+from sampan.engine.building.layering import INTERRUPTED
+from sampan.engine.building.run_mounts import RunMounts
+from sampan.engine.building.running import HOSTNAME, StepContainer, Surrounding
+from sampan.engine.committing import EMPTY_TAR
+from sampan.engine.core import now_ns
+from sampan.errors import Failed, InvalidInput, Unsupported
+from sampan.spec.build import (
+    Add,
+    BindMount,
+    CacheMount,
+    Copy,
+    NoFiles,
+    Remote,
+    Run,
+    SecretMount,
+    SshMount,
+    StepOutput,
+    TmpfsMount,
+    Workdir,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sampan.build import jobs
+    from sampan.build.dockerfile.ast import Dockerfile
+    from sampan.engine.building.layering import Layering
+    from sampan.engine.building.running import Ended
+    from sampan.engine.building.sources import Sources
+    from sampan.engine.building.stages import At
+    from sampan.engine.building.telling import Telling
+    from sampan.engine.core import Core
+    from sampan.spec.build import BuildRequest, Mount, Step
+    from sampan.spec.image import Rootfs
+
+
+class Made(NamedTuple):
+    """What a step came to: its layer, `EMPTY_TAR` where it changed nothing."""
+
+    diff_id: str
+    created_ns: int
+    cached: bool = False
+    miss: str = ""
+
+
+class Doing(NamedTuple):
+    """A step that is being done: the number it is told by, and where its stage is."""
+
+    step: Step
+    number: int
+    at: At
+
+
+class Performer:
+    """Performs the steps of one build. Any thread may use it."""
+
+    def __init__(
+        self,
+        core: Core,
+        request: BuildRequest,
+        dockerfile: Dockerfile,
+        *,
+        telling: Telling,
+        layering: Layering,
+        sources: Sources,
+    ) -> None:
+        self._core = core
+        self._request = request
+        self._dockerfile = dockerfile
+        self._telling = telling
+        self._layering = layering
+        self._sources = sources
+        self._around = Surrounding(network=request.network, add_hosts=request.add_hosts, limits=request.limits)
+        self._secrets = {secret.id: secret.value for secret in request.secrets}
+        self._agents = {agent.id: agent.socket for agent in request.ssh}
+        self._lock = threading.Lock()
+        self._running: set[StepContainer] = set()
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End what is being done, from any thread; nothing begins any more."""
+        with self._lock:
+            self._stopped = True
+            running = tuple(self._running)
+        for container in running:
+            container.stop()
+        self._layering.stop()
+
+    def check(self) -> None:
+        """Raise where the build was stopped."""
+        if self._stopped:
+            raise Failed(f"can't build: {INTERRUPTED}")
+
+    def perform(self, doing: Doing) -> Made:
+        """Make a step's layer."""
+        op = doing.step.op
+        match op:
+            case Run():
+                return Made(self._run(doing, op), now_ns())
+            case Copy() | Add():
+                taken = filing.items(op, self._sources.place, self._fetch)
+                return Made(self._lay(filing.laying(op, taken), doing.at), now_ns())
+            case Workdir():
+                if self._is_directory(op.path, doing.at):
+                    return Made(EMPTY_TAR, doing.at.created_ns)
+                return Made(self._lay(filing.laying(op, ()), doing.at), now_ns())
+            case NoFiles():
+                return Made(EMPTY_TAR, doing.at.created_ns)
+            case _:
+                assert_never(op)
+
+    # ------------------------------------------------------------------------------------------------ files
+
+    def _lay(self, lay: jobs.Lay, at: At) -> str:
+        parent = self._core.snapshots.lowerdirs(at.diff_ids, host=at.host)
+        return self._layering.of_files(lay, parent)
+
+    def _fetch(self, remote: Remote, _add: Add) -> jobs.Place:
+        raise Unsupported(f"unsupported: ADD {remote.value}")
+
+    def _is_directory(self, path: str, at: At) -> bool:
+        tree = Layers(self._core.snapshots.lowerdirs(at.diff_ids, host=at.host), "the image")
+        try:
+            status = tree.status(real(tree, path))
+            return status is not None and stat.S_ISDIR(status.st_mode)
+        finally:
+            tree.close()
+
+    # ------------------------------------------------------------------------------------------------ RUN
+
+    def _run(self, doing: Doing, run: Run) -> str:
+        self._check_allowed(run)
+        tail = Tail()
+
+        def output(stream: str, data: bytes) -> None:
+            tail.add(data)
+            self._telling.tell(StepOutput(step=doing.number, stream=stream, data=data))  # type: ignore[arg-type]
+
+        with self._container(run) as container:
+            rootfs = container.prepare(doing.at.diff_ids, host=doing.at.host)
+            with RunMounts(self._core, run, container.directory, id=container.id) as mounts:
+                mounts.add_files()
+                for mount in run.mounts:
+                    self._mount(mounts, mount)
+                ended = container.run(rootfs, mounts.in_order(), (*run.env, *mounts.env), output)
+            self.check()
+            if ended.exit_code:
+                raise self._failed(doing, run, ended, rootfs, tail)
+            return self._layering.of_run(rootfs, container.own_mounts)
+
+    def _check_allowed(self, run: Run) -> None:
+        wanted = ("network.host", run.network == "host"), ("security.insecure", run.security == "insecure")
+        for entitlement, asked in wanted:
+            if asked and entitlement not in self._request.allow:
+                raise InvalidInput(f"{entitlement} is not allowed", f"--allow {entitlement}")
+
+    @contextmanager
+    def _container(self, run: Run) -> Iterator[StepContainer]:
+        with StepContainer(self._core, run, self._around) as container:
+            with self._lock:
+                self._running.add(container)
+            self.check()
+            try:
+                yield container
+            finally:
+                with self._lock:
+                    self._running.discard(container)
+
+    def _mount(self, mounts: RunMounts, mount: Mount) -> None:
+        match mount:
+            case BindMount():
+                mounts.add_bind(mount, self._sources.lowerdirs)
+            case CacheMount():
+                mounts.add_cache(mount, self._sources.lowerdirs, self._layering.copy, self.check)
+            case TmpfsMount():
+                mounts.add_tmpfs(mount)
+            case SecretMount():
+                mounts.add_secret(mount, self._secrets)
+            case SshMount():
+                mounts.add_agent(mount, self._agents)
+            case _:
+                assert_never(mount)
+
+    def _failed(self, doing: Doing, run: Run, ended: Ended, rootfs: Rootfs, tail: Tail) -> StepError:
+        code, hint = ended.exit_code, ""
+        if ended.oom_killed:
+            hint = "it was killed for want of memory: give it more with --memory"
+        cause = Failed(f'process "{" ".join(run.argv)}" did not complete successfully: exit code: {code}', hint)
+        event = failing.failed(doing.number, doing.step, self._dockerfile, cause)
+        kept = ""
+        if self._request.on_failure == "keep":
+            kept = failing.keep(self._core, doing.at, doing.step, rootfs, HOSTNAME)
+        return StepError(msgspec.structs.replace(event, exit_code=code, output=tail.text(), container=kept))

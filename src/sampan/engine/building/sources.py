@@ -1,0 +1,78 @@
+"""Where a build's files come from: its contexts, its stages and images, each as a tree that workers and mounts read."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Self
+
+from sampan.build import jobs
+from sampan.engine.building.filing import lay_files
+from sampan.spec.build import OriginKind
+from sampan.supervise import messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sampan.engine.building.bases import Bases
+    from sampan.engine.building.contexts import Contexts
+    from sampan.engine.building.layering import Layering
+    from sampan.engine.building.stages import At
+    from sampan.engine.core import Core
+    from sampan.spec.build import Origin
+
+
+class Sources:
+    """Those of one build for one platform. In a `with`: what was copied for mounts is removed at the end."""
+
+    def __init__(self, core: Core, contexts: Contexts, bases: Bases, layering: Layering) -> None:
+        self._core = core
+        self._contexts = contexts
+        self._bases = bases
+        self._layering = layering
+        self._undo = ExitStack()
+        self._lock = threading.Lock()
+        self._copies: dict[jobs.Item, str] = {}
+        self.end_of: Callable[[int], At]  # waits for the end of a stage
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._undo.close()
+
+    def place(self, origin: Origin) -> jobs.Place:
+        """Return the tree of an origin."""
+        match origin.kind:
+            case OriginKind.STAGE:
+                end = self.end_of(origin.stage)
+                return jobs.Place(layers=self._lowerdirs(end.diff_ids, host=end.host), name=f"stage {origin.stage}")
+            case OriginKind.IMAGE:
+                image = self._bases.find(origin.name, None)
+                return jobs.Place(layers=self._lowerdirs(image.diff_ids, host=image.host), name=origin.name)
+            case OriginKind.SCRATCH:
+                return jobs.Place(layers=self._lowerdirs((), host=False), name="scratch")
+            case _:
+                return self._contexts.place(origin.name)
+
+    def lowerdirs(self, origin: Origin, path: str) -> tuple[str, ...]:
+        """Return directories that show the files at a path of an origin, and others of it."""
+        place = self.place(origin)
+        if place.layers:
+            return place.layers
+        if not place.ignore:
+            return (place.directory,)
+        return (self._copied(jobs.Item(place=place, sources=(path,), literal=True, parents=True)),)
+
+    def _copied(self, item: jobs.Item) -> str:
+        """Return a directory that has what a .dockerignore leaves of a path of a context."""
+        with self._lock:
+            if item not in self._copies:
+                target = self._undo.enter_context(self._core.images.layers.scratch())
+                lay = jobs.Lay(target=target, items=(item,), destination="/", time_ns=0)
+                self._layering.ask(lay_files(lay, target), messages.Unpacked)
+                self._copies[item] = f"{target}/diff"
+            return self._copies[item]
+
+    def _lowerdirs(self, diff_ids: tuple[str, ...], *, host: bool) -> tuple[str, ...]:
+        return self._core.snapshots.lowerdirs(diff_ids, host=host)

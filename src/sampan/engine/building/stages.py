@@ -1,0 +1,192 @@
+"""The stages of one build for one platform: each in a thread that waits for those it needs."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sampan.build.resolve import Scope, resolve
+from sampan.engine.building import failing
+from sampan.engine.building.failing import StepError
+from sampan.engine.building.performing import Doing
+from sampan.engine.committing import EMPTY_TAR
+from sampan.errors import SampanError, from_os_error
+from sampan.spec.build import COMMENT, OriginKind, StepBegan
+from sampan.spec.image import HistoryEntry, Image
+from sampan.units import format_timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sampan.build.graph import Graph, Stage
+    from sampan.build.resolve import Resolved
+    from sampan.engine.building.bases import Bases
+    from sampan.engine.building.performing import Performer
+    from sampan.engine.building.telling import Telling
+    from sampan.spec.build import BuildRequest, Step
+
+_SIDE_BY_SIDE = 8
+
+
+class At(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a stage is: the layers that it has so far, and how they came about."""
+
+    scope: Scope
+    base: Image | None = None  # the image under all of it; None: scratch
+    diff_ids: tuple[str, ...] = ()  # the base's too
+    history: tuple[HistoryEntry, ...] = ()  # the base's too
+    created_ns: int = 0  # when the last layer was made
+
+    @property
+    def host(self) -> bool:
+        """Whether it lies over this machine's own root."""
+        return self.base is not None and self.base.host
+
+
+class Stages:
+    """Builds what is needed of a graph."""
+
+    def __init__(
+        self, graph: Graph, request: BuildRequest, performer: Performer, bases: Bases, telling: Telling
+    ) -> None:
+        self._bases = bases
+        self._graph = graph
+        self._request = request
+        self._performer = performer
+        self._telling = telling
+        self._ends: dict[int, Future[At]] = {}
+        self._positions = _positions([graph.stages[index] for index in graph.needed])
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def build(self) -> At:
+        """Return the end of the target. The first error of any stage is raised, when all have ended."""
+        needed = self._graph.needed
+        # A stage needs earlier ones only, which have a thread before it has: none waits for one that has none.
+        with ThreadPoolExecutor(min(len(needed), _SIDE_BY_SIDE), "build stage") as self._pool:
+            for index in needed:
+                self._begin(index)
+            return self._ends[self._graph.target].result()
+
+    def _begin(self, index: int) -> Future[At]:
+        assert self._pool
+        with self._lock:
+            if index not in self._ends:
+                self._ends[index] = self._pool.submit(self._stage, self._graph.stages[index])
+            return self._ends[index]
+
+    def end_of(self, index: int) -> At:
+        """Wait for a stage."""
+        with self._lock:
+            end = self._ends.get(index)
+        return (end or self._begin(index)).result()
+
+    def _stage(self, stage: Stage) -> At:
+        try:
+            return self._walk(stage)
+        except BaseException:
+            self._performer.stop()  # what others do is of no use any more
+            self._bases.stop()
+            raise
+
+    def _walk(self, stage: Stage) -> At:
+        at = self._base(stage)
+        resolved = resolve(self._graph, stage, at.scope, self._request.args)
+        position = self._positions[stage.index]
+        for offset, step in enumerate(resolved.steps, 1):
+            at = self._step(stage, resolved, step, at, position + offset)
+        return msgspec.structs.replace(at, scope=resolved.end)
+
+    def _base(self, stage: Stage) -> At:
+        began = StepBegan(
+            step=self._telling.number(),
+            text=f"FROM {stage.base_text}",
+            stage=stage.label,
+            number=1,
+            total=1,
+            line=stage.location.start,
+            position=self._positions[stage.index],
+            positions=self._positions[-1],
+        )
+        with self._telling.step(began):
+            return self._stand_on(stage, began.step)
+
+    def _stand_on(self, stage: Stage, number: int) -> At:
+        match stage.base.kind:
+            case OriginKind.STAGE:
+                return self.end_of(stage.base.stage)
+            case OriginKind.SCRATCH:
+                return At(scope=Scope.of_nothing())
+            case _:
+                image = self._bases.find(stage.base.name, stage.platform, number)
+                config = image.config
+                return At(
+                    scope=Scope.of_image(config.execution, config.author or ""),
+                    base=image,
+                    diff_ids=image.diff_ids,
+                    history=config.history or (),
+                    created_ns=image.created_ns,
+                )
+
+    def _step(self, stage: Stage, resolved: Resolved, step: Step, at: At, position: int) -> At:
+        began = StepBegan(
+            step=self._telling.number(),
+            text=step.text,
+            stage=stage.label,
+            number=step.number,
+            total=resolved.total,
+            line=step.location.line,
+            position=position,
+            positions=self._positions[-1],
+        )
+        self._performer.check()
+        with self._telling.step(began) as ended:
+            if step.empty_layer:
+                return _after(step, at, "", at.created_ns)
+            with self._failing(began, step):
+                made = self._performer.perform(Doing(step, began.step, at))
+            ended.cached, ended.miss = made.cached, made.miss
+            ended.layer = made.diff_id if made.diff_id != EMPTY_TAR else ""
+            return _after(step, at, made.diff_id, made.created_ns)
+
+    @contextmanager
+    def _failing(self, began: StepBegan, step: Step) -> Iterator[None]:
+        """Have what goes wrong in the block be the step's failure, with its lines."""
+        try:
+            yield
+        except StepError:
+            raise
+        except (SampanError, OSError) as e:
+            error = from_os_error(e) if isinstance(e, OSError) else e
+            raise StepError(failing.failed(began.step, step, self._graph.dockerfile, error)) from e
+
+
+def _after(step: Step, at: At, diff_id: str, created_ns: int) -> At:
+    """Return where a stage is after a step, which made a layer unless the diff id is "" or that of nothing."""
+    has_layer = diff_id not in ("", EMPTY_TAR)
+    entry = HistoryEntry(
+        created=format_timestamp(created_ns),
+        created_by=step.created_by,
+        comment=COMMENT,
+        empty_layer=None if has_layer else True,
+    )
+    return msgspec.structs.replace(
+        at,
+        scope=msgspec.structs.replace(at.scope, config=step.after, author=step.author),
+        diff_ids=(*at.diff_ids, diff_id) if has_layer else at.diff_ids,
+        history=(*at.history, entry) if step.created_by else at.history,
+        created_ns=created_ns,
+    )
+
+
+def _positions(stages: list[Stage]) -> dict[int, int]:
+    """Number what is performed as the classic builder does: by stage the position of its FROM; at -1 their number."""
+    found, position = {}, 1
+    for stage in stages:
+        found[stage.index] = position
+        position += 1 + len(stage.instructions)
+    return {**found, -1: position - 1}
