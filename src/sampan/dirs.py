@@ -10,6 +10,7 @@
       containers/ID/         config.json (OCI), upper/, work/, rootfs/ (where the overlay is mounted), ID-json.log
       volumes/NAME/_data
       seccomp/HEX.bpf          compiled filters, by the digest of what they were compiled from
+      build/                 cache.db (what steps of builds made), selections/HEX (the files that they read)
       build/mounts/HEX[-N]/  what RUN --mount=type=cache keeps: data/, about.json
       tmp/                   unfinished work; emptied at every start, less what workers hold (image/unfinished)
       registry/              what `sampan registry serve` serves unless it is told otherwise (registry/directory)
@@ -119,8 +120,13 @@ class Dirs:
         return f"{self.root}/seccomp"
 
     @property
+    def build(self) -> str:
+        """What builds keep from one to the next."""
+        return f"{self.root}/build"
+
+    @property
     def build_mounts(self) -> str:
-        """What builds keep from one to the next for their RUNs."""
+        """The same for their RUNs."""
         return f"{self.root}/build/mounts"
 
     @property

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
 
+    from sampan.build.cache import Cache
     from sampan.dirs import Dirs
     from sampan.engine.building.cache_mounts import CacheMounts
     from sampan.engine.events import Bus
@@ -60,6 +61,7 @@ class Core:
     links: Links
     janitor: Janitor
     images: Images
+    cache: Cache
     snapshots: Snapshots
     settings: SettingsFiles
     cache_mounts: CacheMounts

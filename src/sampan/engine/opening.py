@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from sampan.build.cache import Cache
 from sampan.engine import networks, reconcile, remains, sandbox
 from sampan.engine.apparmor import default_profile
 from sampan.engine.building import memory
@@ -73,10 +74,12 @@ def open_core(dirs: Dirs, keeper_fd: int | None, listen_fd: int | None) -> Core:
     core.networks = Networks(core.store)
     core.firewall = Firewall(core.instance, dirs.firewall, core.tell_switch)
     core.bus = Bus()
+    core.cache = Cache(dirs)
     core.images = Images(
         dirs,
         builtins=(host_image.image(core.host.architecture),),
         default_registry=lambda: core.settings.read().registries.default,
+        keeper=core.cache,
     )
     core.snapshots = Snapshots(dirs)
     core.cache_mounts = CacheMounts(dirs)
@@ -111,6 +114,7 @@ def close_core(core: Core) -> None:
     with contextlib.suppress(SampanError, OSError):
         core.snapshots.sweep(_lowerdirs(core))
     core.images.close()
+    core.cache.close()
     core.store.close()
 
 

@@ -104,6 +104,16 @@ class Packer(Protocol):
         """Write the tar of the layer's directory `layer` to `fd`, compressed; `fd` stays open."""
 
 
+class Keeper(Protocol):
+    """Somebody else who holds layers: they stay as long as it says so."""
+
+    def diff_ids(self) -> AbstractSet[str]:
+        """The layers that it holds."""
+
+    def synced(self, until_ns: int) -> None:
+        """Hear that all layers written before this moment are on the disk."""
+
+
 class Layers:
     """The layers of one instance."""
 
@@ -324,3 +334,9 @@ class Pins:
                 if not self._pins[diff_id]:
                     del self._pins[diff_id]
         return held
+
+
+def boot_id() -> str:
+    """Name this boot of the machine: what was written in another one and not seen onto the disk may be torn."""
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()

@@ -21,18 +21,18 @@ from sampan.ids import is_digest, short
 from sampan.image import lineage, platforms, removal, unfinished
 from sampan.image.blobs import Blobs
 from sampan.image.database import Database, Row
-from sampan.image.layers import Layers
+from sampan.image.layers import Layers, boot_id
 from sampan.kernel.trees import remove_tree, sync_filesystem
 from sampan.spec.distribution import Manifest, Platform, decode_manifest, go_architecture
 from sampan.spec.image import BlobFact, Image, Removal, decode_config
 from sampan.spec.reference import DEFAULT_REGISTRY, Reference, has_registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence, Set as AbstractSet
     from typing import BinaryIO
 
     from sampan.dirs import Dirs
-    from sampan.image.layers import Pins
+    from sampan.image.layers import Keeper, Pins
     from sampan.spec.distribution import Descriptor
     from sampan.spec.image import Use
 
@@ -47,10 +47,15 @@ class Images:
     """The image store: called by the server only, from any thread. `builtins` are images that need no row."""
 
     def __init__(
-        self, dirs: Dirs, builtins: Sequence[Image] = (), default_registry: Callable[[], str] = lambda: DEFAULT_REGISTRY
+        self,
+        dirs: Dirs,
+        builtins: Sequence[Image] = (),
+        default_registry: Callable[[], str] = lambda: DEFAULT_REGISTRY,
+        keeper: Keeper | None = None,
     ) -> None:
         """`default_registry` tells where names without a registry are sought first; docker.io's are found, too."""
         self._dirs = dirs
+        self._keeper = keeper
         self._default_registry = default_registry
         self._builtins = {image.id: image for image in builtins}
         self._lock = threading.RLock()
@@ -218,7 +223,7 @@ class Images:
                 id=self._blobs.put(config),
                 manifest=self._blobs.put(manifest) if manifest is not None else None,
                 hidden=False,
-                unsynced=_boot_id(),
+                unsynced=boot_id(),
                 layers=tuple(layers),
             )
             self._database.add(row, names, time.time_ns(), blobs)
@@ -300,7 +305,7 @@ class Images:
             self._load()
             self.collect(in_use)
             rows = self._database.rows()
-            self.layers.keep_only({diff_id for row in rows for diff_id, _ in row.layers})
+            self.layers.keep_only({diff_id for row in rows for diff_id, _ in row.layers} | self._kept_elsewhere())
             self._drop_documents()
         unsynced = tuple(row.id for row in rows if row.unsynced)
         if unsynced:
@@ -402,8 +407,15 @@ class Images:
             remove_tree(trash)
         return trash is not None
 
+    def discard(self, diff_ids: Iterable[str]) -> tuple[str, ...]:
+        """Remove those of some layers that nothing needs any more; return them."""
+        return tuple(diff_id for diff_id in diff_ids if self._discard(diff_id))
+
+    def _kept_elsewhere(self) -> AbstractSet[str]:
+        return self._keeper.diff_ids() if self._keeper is not None else frozenset()
+
     def _unused(self, diff_ids: Iterable[str]) -> tuple[str, ...]:
-        used = {diff_id for row in self._database.rows() for diff_id, _ in row.layers}
+        used = {diff_id for row in self._database.rows() for diff_id, _ in row.layers} | self._kept_elsewhere()
         return tuple(diff_id for diff_id in dict.fromkeys(diff_ids) if diff_id not in used)
 
     def _drop_documents(self) -> None:
@@ -418,7 +430,7 @@ class Images:
         return (Removal("Untagged", named.familiar()),)
 
     def _damage(self, row: Row) -> str | None:
-        if row.unsynced is not None and row.unsynced != _boot_id():
+        if row.unsynced is not None and row.unsynced != boot_id():
             return "the machine went down before its layers were on the disk"
         try:
             self._blobs.get(row.id)
@@ -437,6 +449,7 @@ class Images:
 
     def _sync(self, ids: tuple[str, ...]) -> None:
         """Wait until the layers are on the disk, behind the answer: it writes what all programs have written."""
+        begun_ns = time.time_ns()
         fd = os.open(self._dirs.layers, os.O_RDONLY | os.O_DIRECTORY)
         try:
             sync_filesystem(fd)
@@ -448,6 +461,8 @@ class Images:
             if not self._closed:
                 with suppress(Failed):  # a full disk: the next start does it
                     self._database.synced(ids)
+                    if self._keeper is not None:
+                        self._keeper.synced(begun_ns)
 
 
 def _fact(diff_id: str, blob: Descriptor, origin: str | None) -> BlobFact:
@@ -490,8 +505,3 @@ def _is_for(image: Image, wanted: Platform) -> bool:
     offered, variant = image.config.platform, image.config.platform.variant
     same = (offered.os, go_architecture(offered.architecture)[0]) == (wanted.os, wanted.architecture)
     return same and (variant is None or wanted.variant is None or variant == wanted.variant)
-
-
-def _boot_id() -> str:
-    with open("/proc/sys/kernel/random/boot_id") as file:
-        return file.read().strip()
