@@ -47,7 +47,7 @@ ACTIONS = {
     "SCMP_ACT_ALLOW": 0x7FFF0000,
 }
 _WITH_DATA = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
-_OPERATORS = {
+OPERATORS = {
     "SCMP_CMP_NE": 1,
     "SCMP_CMP_LT": 2,
     "SCMP_CMP_LE": 3,
@@ -222,12 +222,12 @@ def _rules(entry: Mapping[str, Any], names: Sequence[str], place: str, facts: _F
 
 def _condition(entry: Mapping[str, Any], place: str) -> Condition:
     operator = entry.get("op")
-    if not isinstance(operator, str) or operator not in _OPERATORS:
-        raise _wrong(f"{place}.op", f"must be one of {', '.join(_OPERATORS)}")
+    if not isinstance(operator, str) or operator not in OPERATORS:
+        raise _wrong(f"{place}.op", f"must be one of {', '.join(OPERATORS)}")
     most = 2**64 - 1
     return Condition(
         _number(entry, "index", place, 5),
-        _OPERATORS[operator],
+        OPERATORS[operator],
         _number(entry, "value", place, most),
         _number(entry, "valueTwo", place, most),
     )

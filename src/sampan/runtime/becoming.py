@@ -5,6 +5,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # typeshed has no stub of it
 import errno
 import os
+import socket
 import stat
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,10 @@ from sampan.kernel import credentials, mount, process, seccomp, tty
 from sampan.kernel.fds import LAST, close_range
 from sampan.kernel.mount import AT, MOVE_MOUNT, OPEN_TREE
 from sampan.kernel.path import open_in_root
-from sampan.runtime import diagnose, passwd, reap
+from sampan.runtime import diagnose, gate, passwd, reap
+from sampan.runtime.gate import GO
 from sampan.runtime.mounting import place
+from sampan.runtime.scene import Channel
 
 if TYPE_CHECKING:
     from sampan.runtime import ops
@@ -98,9 +101,12 @@ def let_go_of_the_host(scene: Scene) -> None:
         for number, fd in enumerate(copies):
             os.dup2(fd, number)
         scene.stdio = None
-    kept = scene.channel.fd
-    close_range(3, kept - 1)
-    close_range(kept + 1, LAST)
+    first = 3
+    for kept in sorted({scene.channel.fd, scene.gate_fd, *scene.kept} - {-1}):
+        if first < kept:
+            close_range(first, kept - 1)
+        first = kept + 1
+    close_range(first, LAST)
     scene.parent_fd, scene.parent_path = -1, ""
     scene.root_fd = scene.null_fd = scene.empty_fd = scene.proc_fd = -1
 
@@ -178,17 +184,43 @@ def stay_as_reaper(scene: Scene) -> None:
 
 def execute(op: ops.Execute, scene: Scene) -> None:
     """Become the program, or say why not."""
+    env = _environment(op, scene)
+    program = scene.program or diagnose.find(op.args[0], env.get("PATH", diagnose.DEFAULT_PATH))
+    try:
+        os.execve(program, op.args, env)
+    except OSError as e:
+        raise diagnose.why(program, e, scene.machine) from None
+
+
+def wait_for_start(scene: Scene) -> None:
+    """Wait until the container is started; who starts it hears what fails from here on."""
+    if scene.gate_fd < 0:
+        scene.channel.wait_for(GO)
+        return
+    connection = gate.wait(scene.gate_fd)
+    scene.channel.close()
+    scene.channel = Channel(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, connection))
+
+
+def _environment(op: ops.Execute, scene: Scene) -> dict[str, str]:
     env = {}
     for pair in op.env:
         name, _, value = pair.partition("=")
         env[name] = value
     if not env.get("HOME"):
         env["HOME"] = scene.identity.home if scene.identity else "/"
-    program = diagnose.find(op.args[0], env.get("PATH", diagnose.DEFAULT_PATH))
-    try:
-        os.execve(program, op.args, env)
-    except OSError as e:
-        raise diagnose.why(program, e, scene.machine) from None
+    return env
+
+
+def find_program(op: ops.Execute, scene: Scene) -> None:
+    """Find the program now: who makes a container that is to wait hears of one that is missing, not who starts it."""
+    path = _environment(op, scene).get("PATH", diagnose.DEFAULT_PATH)
+    scene.program = diagnose.find(op.args[0], path)
+    if "/" in op.args[0]:
+        try:
+            os.stat(op.args[0])
+        except OSError as e:
+            raise diagnose.why(op.args[0], e, scene.machine) from None
 
 
 def read_filter(op: ops.SetFilter) -> bytes:

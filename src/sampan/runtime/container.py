@@ -15,18 +15,34 @@ import signal
 import socket
 from contextlib import suppress
 from time import perf_counter_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sampan.errors import Failed, NotPermitted, SampanError
 from sampan.kernel import namespaces, process
 from sampan.kernel.namespaces import CLONE
 from sampan.runtime import becoming, control, init, ops, perform
-from sampan.runtime.scene import DONE_OUTSIDE, GO, IN_CGROUPS, MAPPED, Channel, Ready, Scene
+from sampan.runtime.gate import GO
+from sampan.runtime.scene import DONE_OUTSIDE, IN_CGROUPS, MAPPED, Channel, Ready, Scene
 
 if TYPE_CHECKING:
     from sampan.runtime.plan import Plan
 
 Stdio = tuple[int, int, int]
+
+
+class Arrangement(NamedTuple):
+    """What a process gets whose maker does not stay with it.
+
+    `gate_fd` is a listening socket (SOCK_SEQPACKET) at which it waits for `gate.open`; `kept` are
+    descriptors that its program inherits beside the standard ones; without `pivots` the root is moved over the old one.
+    """
+
+    gate_fd: int = -1
+    kept: tuple[int, ...] = ()
+    pivots: bool = True
+
+
+ALONE = Arrangement()
 
 
 class Running:
@@ -79,15 +95,21 @@ def create(
     console_size: tuple[int, int] | None = None,
     gated: bool = False,
     sibling: bool = False,
+    arrangement: Arrangement = ALONE,
 ) -> Running:
     """Make the container and execute its program; with `gated` all but the last step is done, until `start`.
 
-    With `sibling` the process is a child of the caller's parent, who then has to wait for it (CLONE_PARENT).
+    With `sibling` the process is a child of the caller's parent, who then has to wait for it (CLONE_PARENT). One that
+    waits at a gate of its `arrangement` waits for no `start`.
 
     `stdio` is None exactly where the plan makes a terminal: then `Running.console` is its master. Raises what went
     wrong, in the container as well: CommandNotFound, NotExecutable, …
     """
-    return _make(plan, stdio, console_size=console_size, gated=gated, container_pidfd=-1, sibling=sibling)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    scene = _scene(plan, ours, stdio, console_size, arrangement)
+    scene.gated = gated or arrangement.gate_fd >= 0
+    scene.sibling = sibling
+    return _make(plan, scene, theirs)
 
 
 def exec_process(
@@ -97,9 +119,14 @@ def exec_process(
     *,
     console_size: tuple[int, int] | None = None,
     gated: bool = False,
+    arrangement: Arrangement = ALONE,
 ) -> Running:
     """Execute another process in the container whose first process `container_pidfd` is; else as `create`."""
-    return _make(plan, stdio, console_size=console_size, gated=gated, container_pidfd=container_pidfd)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    scene = _scene(plan, ours, stdio, console_size, arrangement)
+    scene.gated = gated
+    scene.container_pidfd = container_pidfd
+    return _make(plan, scene, theirs)
 
 
 def start(running: Running) -> None:
@@ -124,22 +151,19 @@ def delete(cgroups: control.Cgroups) -> None:
     control.remove(cgroups)
 
 
-def _make(
-    plan: Plan,
-    stdio: Stdio | None,
-    *,
-    console_size: tuple[int, int] | None,
-    gated: bool,
-    container_pidfd: int,
-    sibling: bool = False,
-) -> Running:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    channel = Channel(ours)
-    scene = Scene(plan.root, channel)
-    scene.stdio, scene.console_size, scene.gated = stdio, console_size, gated
-    scene.container_pidfd = container_pidfd
-    scene.sibling = sibling
-    own = plan.cgroups if container_pidfd < 0 else ()
+def _scene(
+    plan: Plan, ours: socket.socket, stdio: Stdio | None, size: tuple[int, int] | None, arrangement: Arrangement
+) -> Scene:
+    scene = Scene(plan.root, Channel(ours))
+    scene.stdio, scene.console_size = stdio, size
+    scene.gate_fd, scene.kept, scene.pivots = arrangement
+    return scene
+
+
+def _make(plan: Plan, scene: Scene, theirs: socket.socket) -> Running:
+    channel = scene.channel
+    first = scene.container_pidfd < 0
+    own = plan.cgroups if first else ()
     try:
         perform.load(plan)
         scene.filters = _read_filters(plan)
@@ -159,8 +183,8 @@ def _make(
         if isinstance(said, SampanError):
             raise said from e
         raise
-    running.own_cgroups = container_pidfd < 0
-    if not gated:
+    running.own_cgroups = first
+    if not running.waiting:
         channel.close()
     return running
 
@@ -240,7 +264,7 @@ def _born(plan: Plan, scene: Scene) -> Running:
     running = Running(scene.pid, scene.pidfd, process.start_time(scene.pid), plan.cgroups, scene.console)
     running.steps = sorted((*scene.steps, *said.steps))
     running.warnings = (*plan.warnings, *said.warnings)
-    if scene.gated:
+    if scene.gated and scene.gate_fd < 0:
         running.wait_at(scene.channel)
     return running
 

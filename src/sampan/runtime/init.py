@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 from sampan.errors import Failed, NotPermitted, SampanError, from_os_error
 from sampan.kernel import process
 from sampan.runtime import becoming, ops, perform, reap
-from sampan.runtime.scene import GO, Ready
+from sampan.runtime.scene import Ready
 
 if TYPE_CHECKING:
     from sampan.runtime.plan import Plan
@@ -59,11 +59,14 @@ def _perform(plan: Plan, scene: Scene) -> None:
         if step.who != "inside":
             continue
         op = step.op
-        if not ready and _is_the_containers(op):
+        if not ready and (_is_the_containers(op) or (scene.gate_fd >= 0 and isinstance(op, ops.SetFilter))):
             ready = True
+            last = plan.steps[-1].op
+            if scene.gate_fd >= 0 and isinstance(last, ops.Execute):
+                becoming.find_program(last, scene)
             scene.channel.send_ready(Ready(times, scene.warnings))
             if scene.gated:
-                scene.channel.wait_for(GO)
+                becoming.wait_for_start(scene)
         try:
             perform.inside(op, scene)  # type: ignore[arg-type]  # `who` says which of the two unions it is of
         except (OSError, Failed, NotPermitted) as e:
@@ -74,7 +77,10 @@ def _perform(plan: Plan, scene: Scene) -> None:
 
 
 def _is_the_containers(op: ops.Operation) -> bool:
-    """Whether it executes a program of the container's: all before is `create`, this and what follows is `start`."""
+    """Whether it executes a program of the container's: all before is `create`, this and what follows is `start`.
+
+    A process that waits at a gate does so before its filter is set, which may forbid what the gate takes.
+    """
     return isinstance(op, ops.Execute) or (isinstance(op, ops.RunHooks) and op.stage == "startContainer")
 
 

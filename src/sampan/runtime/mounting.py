@@ -148,8 +148,12 @@ def bind_root(scene: Scene) -> None:
 def pivot_root(scene: Scene) -> None:
     """Change the root. The old one is then stacked on the new one, from where it is taken away."""
     os.fchdir(scene.root_fd)
-    mount.pivot_root(".", ".")
-    mount.umount(".", detach=True)
+    if scene.pivots:
+        mount.pivot_root(".", ".")
+        mount.umount(".", detach=True)
+    else:
+        mount.mount(".", "/", None, MS.MOVE)
+        os.chroot(".")
     os.chdir("/")
 
 

@@ -32,6 +32,9 @@ _DEFAULTS = frozenset({
 })  # fmt: skip
 _BINDS = frozenset({"bind", "rbind"})
 
+OPTIONS = _PROPAGATIONS | _FLAGS | _DEFAULTS | _BINDS
+"""The options of mounts that are not a filesystem's own."""
+
 
 def _is_bind(mount: Mount) -> bool:
     return mount.type == "bind" or not _BINDS.isdisjoint(mount.options)

@@ -328,7 +328,10 @@ class _Rights:
             effective=self._given(asked.effective, have),
             permitted=self._given(asked.permitted, have),
             inheritable=self._given(asked.inheritable, have),
-            ambient=self._given(asked.ambient, have),
+            # What is not permitted and inheritable as well can't be raised; capabilities(7). runc leaves it out, too.
+            ambient=self._given(
+                tuple(n for n in asked.ambient if n in asked.permitted and n in asked.inheritable), have
+            ),
         )
         raise_limits = host.may_raise_rlimits and not new_user
         self.rlimits = tuple(self._clamped(r, dict(host.rlimits), raise_limits=raise_limits) for r in process.rlimits)

@@ -7,7 +7,8 @@ import socket
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from sampan.errors import CLASSES, SampanError
+from sampan.errors import SampanError
+from sampan.runtime.gate import error_of, message_of
 
 if TYPE_CHECKING:
     from sampan.runtime.passwd import Identity
@@ -19,7 +20,6 @@ _MESSAGE_BYTES = 65536
 MAPPED = b"m"
 IN_CGROUPS = b"c"
 DONE_OUTSIDE = b"o"
-GO = b"g"
 
 KILLED = 137
 """The exit code of a process whose shim was killed before its program could be executed."""
@@ -66,8 +66,7 @@ class Channel:
         self._end.send(b"M")
 
     def send_error(self, error: SampanError) -> None:
-        texts = (type(error).__name__, error.message, error.hint)
-        self._end.send(b"E" + "\0".join(texts).encode("utf-8", "surrogateescape")[:_MESSAGE_BYTES])
+        self._end.send(message_of(error))
 
     def receive(self, *, wait: bool = True) -> SampanError | Ready | Mounted | int | None:
         """Return what the new process says: an error, …, the console's master; None where it is gone or silent."""
@@ -91,8 +90,7 @@ class Channel:
         if message[:1] == b"M":
             return Mounted()
         if message[:1] == b"E":
-            name, text, hint = message[1:].decode("utf-8", "surrogateescape").split("\0", 2)
-            return CLASSES[name](text, hint)
+            return error_of(message)
         return None
 
 
@@ -107,6 +105,10 @@ class Scene:
         self.gated = False
         self.sibling = False  # the new process is a child of this one's parent
         self.container_pidfd = -1  # of the container that an exec enters
+        self.gate_fd = -1  # a listening socket: who connects, and not the maker, lets it go on
+        self.kept: tuple[int, ...] = ()  # descriptors that the program inherits, beside the standard ones
+        self.pivots = True  # else the root is moved over the old one: a root on the first ramdisk can't be pivoted
+        self.program = ""  # found before the process waits at a gate
         self.filters: dict[str, bytes] = {}  # by profile and variant, read before the fork
         self.machine = os.uname().machine
         # outside

@@ -1,0 +1,88 @@
+"""`delete ID`: remove what is left of a container."""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # the C module alone: `signal` imports enum
+import os
+
+from sampan.errors import Conflict, Failed, NotFound, SampanError
+from sampan.oci.log import warn
+from sampan.oci.options import Option
+from sampan.oci.store import frozen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.oci.main import Invocation
+    from sampan.oci.store import Record
+
+USAGE = "[OPTIONS] ID"
+OPTIONS = (
+    Option("force f", "kill it if it runs; one that does not exist is no error", "flag"),
+    Option("regex r", "ID is a regular expression: delete all containers that it matches", "flag"),
+)
+_ENDED_WITHIN_MS = 10_000
+
+
+def perform(invocation: Invocation) -> int:
+    """Remove the container."""
+    force = invocation.given.flag("force")
+    store, id = invocation.store, invocation.id()
+    try:
+        found = store.matching(id, regex=invocation.given.flag("regex"))
+    except (NotFound, Failed):
+        if not force:
+            raise
+        store.forget(id)  # what a killed `create` has left, if anything
+        return 0
+    for record in found:
+        for failed in delete(record, force=force):
+            warn(failed.message, invocation.options)
+    return 0
+
+
+def delete(record: Record, *, force: bool) -> list[SampanError]:
+    """Remove one container, which has stopped or was only created, or with `force` any; return what hooks failed."""
+    from sampan.runtime import control
+
+    status = record.status
+    if status not in ("stopped", "created") and not force:
+        raise Conflict(
+            f"cannot delete container {record.id} that is not stopped: {status}",
+            f"sampan-runtime kill {record.id} KILL, or delete --force",
+        )
+    lock = record.lock()
+    try:
+        if status != "stopped":
+            _end(record)
+        control.remove(record.cgroups)
+        failed = []
+        if "poststop" in record.facts["hooks"]:
+            from sampan.oci.hooking import poststop
+
+            failed = poststop(record)
+        record.store.forget(record.id)
+    finally:
+        os.close(lock)
+    return failed
+
+
+def _end(record: Record) -> None:
+    """Kill its first process, with which its pid namespace ends, and wait until it has."""
+    import select
+
+    from sampan.runtime import control
+
+    try:
+        pidfd = record.pidfd()
+    except Conflict:  # it has ended meanwhile, or there never was one
+        return
+    try:
+        _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
+        if frozen(record.cgroups):
+            control.freeze(record.cgroups, frozen=False)  # v1: what is frozen does not die
+        ended = select.poll()
+        ended.register(pidfd, select.POLLIN)
+        if not ended.poll(_ENDED_WITHIN_MS):
+            raise Failed(f"can't delete container {record.id}: its process {record.pid} does not end")
+    finally:
+        os.close(pidfd)
