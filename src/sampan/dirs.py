@@ -4,6 +4,7 @@
       config.toml, certs.d/  settings and certificates of this instance alone
       instance               eight hexadecimal digits: in the name of every cgroup, link and table of this instance
       state.db               intent (SQLite)
+      boot                   the boot of the machine in which a server was here last
       images/                images.db, blobs/ALGORITHM/HEX (manifests and configs)
       layers/ALGORITHM/HEX/  diff/ (overlay form), layer.json, recipe and replaced/ (for its tar), blob (if kept)
       shapes/HEX/            directories over a chain of layers that give merged ones their metadata (rootfs/overlay)
@@ -153,6 +154,11 @@ class Dirs:
     def networks(self) -> str:
         """networks/ID.names."""
         return f"{self.run}/networks"
+
+    @property
+    def boot(self) -> str:
+        """The boot of the machine in which a server was here last."""
+        return f"{self.root}/boot"
 
     @property
     def firewall(self) -> str:

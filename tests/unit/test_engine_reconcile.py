@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from sampan.engine.reconcile import (
@@ -13,10 +14,12 @@ from sampan.engine.reconcile import (
     Forget,
     Intent,
     Record,
+    Restart,
     SweepCgroup,
     SweepDirectory,
     diff,
 )
+from sampan.spec.docker import RestartPolicy
 from sampan.spec.state import State, Status
 
 RUNNING = State(status=Status.RUNNING, pid=5, start_time=6, started_at_ns=7)
@@ -95,3 +98,40 @@ def test_every_combination_has_a_plan(state: State, fact: Fact | None, directory
 
     for action in diff([Intent(id="a", state=state, auto_remove=True)], facts):
         assert action.id == "a"
+
+
+ALWAYS = RestartPolicy(name="always")
+STOPPED = State(status=Status.EXITED, stopped_by_user=True)
+
+
+def test_one_that_ended_while_nobody_looked_is_started_again_as_its_policy_says() -> None:
+    record, restart = diff([Intent(id="a", state=RUNNING, policy=ALWAYS)], found(ENDED))
+
+    assert isinstance(record, Record)
+    assert (record.state.exit_code, record.state.restart_count) == (3, 1)
+    assert restart == Restart("a")
+    (record,) = diff([Intent(id="a", state=RUNNING)], found(ENDED))
+
+
+def test_one_that_waited_to_be_started_again_goes_on_waiting_no_longer() -> None:
+    waiting = State(status=Status.RESTARTING, restart_count=3)
+
+    assert diff([Intent(id="a", state=waiting, policy=ALWAYS)], found()) == (Restart("a"),)
+
+
+def test_what_was_stopped_stays_so_until_the_machine_boots() -> None:
+    intent = Intent(id="a", state=STOPPED, policy=ALWAYS)
+
+    assert diff([intent], found()) == ()
+    assert diff([intent], msgspec.structs.replace(found(), booted=True)) == (Restart("a"),)
+
+
+def test_after_a_boot_what_ran_is_started_and_the_count_is_the_same() -> None:
+    ran = msgspec.structs.replace(RUNNING, restart_count=2)
+    booted = msgspec.structs.replace(found(), booted=True)
+
+    record, restart = diff([Intent(id="a", state=ran, policy=RestartPolicy(name="unless-stopped"))], booted)
+
+    assert isinstance(record, Record)
+    assert record.state.restart_count == 2
+    assert restart == Restart("a")

@@ -308,7 +308,7 @@ def test_every_field_of_a_request_is_honoured_or_refused() -> None:
     [
         {"BlkioWeight": 5}, {"CgroupParent": "/x"},
         {"StorageOpt": {"size": "1g"}}, {"KernelMemory": 1},
-        {"RestartPolicy": {"Name": "always"}}, {"DeviceRequests": [{"Count": -1}]}, {"VolumeDriver": "nfs"},
+        {"DeviceRequests": [{"Count": -1}]}, {"VolumeDriver": "nfs"},
         {"CpuRealtimePeriod": 1},
     ],
 )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from sampan.cli.failure import Failure, Unavailable
+from sampan.cli.failure import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _restart(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
         return
     if options["rm"]:
         raise _refused("conflicting options: cannot specify both --restart and --rm")
-    raise Unavailable(f"--restart {policy} is unsupported", "restart policies come later")
+    host["RestartPolicy"] = {"Name": name, "MaximumRetryCount": int(count or 0)}
 
 
 def _log(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001

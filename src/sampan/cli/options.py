@@ -51,7 +51,7 @@ CONTAINER = (
         group=OTHER,
     ),
     Flag("explain", "optional", "Show each kernel step as it happens; =sh, =json: print, don't run", group=OTHER),
-    Flag("restart", "string", "Restart policy: no is the only one so far", default="no", group=OTHER),
+    Flag("restart", "string", "Start it again: no, always, unless-stopped, on-failure[:N]", default="no", group=OTHER),
     Flag("runtime", "string", "Runtime to use", group=OTHER, unsupported="sampan is its own runtime"),
     Flag("log-driver", "string", "json-file (three files of 10 MB unless told otherwise) or none", group=OTHER),
     Flag("log-opt", "map", "Option of the log: max-size=10m, max-file=3", group=OTHER),

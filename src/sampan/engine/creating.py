@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from sampan import ids
-from sampan.engine import endpoints, mounts, network_modes, security
+from sampan.engine import endpoints, mounts, network_modes, restart_policy, security
 from sampan.engine.core import encode, now_ns
 from sampan.engine.launch import log_config
 from sampan.engine.merge import JOINABLE, complete, joined
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 def create(core: Core, name: str | None, body: ContainerCreate, platform: str | None) -> ContainerCreateResponse:
     """Make a container that can be started."""
     refuse_unbuilt(body)
+    restart_policy.check(body.host_config.restart_policy, auto_remove=body.host_config.auto_remove)
     network_modes.check(body)
     image = core.images.resolve(body.image, platform)
     warnings = _platform_warnings(core, image, platform) + unheeded(body, image.config.execution)

@@ -48,7 +48,7 @@ def surroundings(core: Core) -> Surroundings:
     running = set()
     for container in core.registry:
         users[container.image_id].append(container.id)
-        if container.running:
+        if container.active:
             running.add(container.image_id)
     parents = lineage.parents(images)
     return Surroundings(

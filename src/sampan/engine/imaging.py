@@ -70,7 +70,7 @@ def tag(core: Core, name: str, repository: str, tag_name: str | None) -> None:
 
 def in_use(core: Core, image_id: str) -> list[Use]:
     """Return the containers made of an image."""
-    return [Use(c.id, c.running) for c in core.registry if c.image_id == image_id]
+    return [Use(c.id, c.active) for c in core.registry if c.image_id == image_id]
 
 
 def remove(core: Core, name: str, *, force: bool, no_prune: bool) -> tuple[Removal, ...]:

@@ -67,7 +67,7 @@ def state_of(state: State) -> ContainerState:
     """Return the state in Docker's form."""
     return ContainerState(
         status=state.status.value,
-        running=state.alive,
+        running=state.active,
         paused=state.status is Status.PAUSED,
         restarting=state.status is Status.RESTARTING,
         oom_killed=state.oom_killed,

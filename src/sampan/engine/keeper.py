@@ -87,7 +87,7 @@ class Idle:
 
     def _look(self) -> None:
         with self._lock:
-            busy = self._connections > 0 or any(container.running for container in self._core.registry)
+            busy = self._connections > 0 or any(container.active for container in self._core.registry)
             busy = busy or bool(self._core.images.layers.waiting())  # for the next pull, not for long
             quiet_s = time.monotonic() - self._quiet_since
         if busy or quiet_s < self._after_s:

@@ -13,6 +13,7 @@ from sampan.engine.lifecycle import Verb
 from sampan.engine.linking import with_links
 from sampan.engine.own_files import write_files
 from sampan.engine.reaching import TRIES
+from sampan.engine.restart_policy import wanted
 from sampan.engine.translate import join
 from sampan.errors import Conflict, InvalidInput, SampanError, doing
 from sampan.runtime import plan as planning
@@ -58,7 +59,15 @@ def start(core: Core, container: Container, detach_keys: str | None = None) -> b
 class Start:
     """One start under way: made with `container.lock` held. Ends with `wait`, or `undo`."""
 
-    def __init__(self, core: Core, container: Container, keys: bytes, *, gated: bool, seen: Told | None = None) -> None:
+    def __init__(
+        self,
+        core: Core,
+        container: Container,
+        keys: bytes = _DETACH_KEYS,
+        *,
+        gated: bool = False,
+        seen: Told | None = None,
+    ) -> None:
         settle(core, container)
         if container.sandbox:
             container.sandbox.release()
@@ -69,6 +78,7 @@ class Start:
         self._gated = gated
         with doing(f"can't start {container.name}"):
             self._before = container.state
+            self._restarts = self._before.restart_count if self._before.status is Status.RESTARTING else 0
             self._fork()
         try:
             self._prepare(keys, seen)
@@ -92,7 +102,8 @@ class Start:
         self.plan = planning.plan(spec, core.host, id=container.id)
         self._launch = launch_message(core, container, spec, self.plan, keys, gated=self._gated)
         self._send()
-        core.store.set_state(container.id, encode(self._running(started_at_ns=now_ns())))
+        running = self._running(started_at_ns=now_ns(), restart_count=self._restarts)
+        core.store.set_state(container.id, encode(running))
 
     def _running(self, *, pid: int = 0, start_time: int = 0, started_at_ns: int, restart_count: int = 0) -> State:
         return State(
@@ -121,7 +132,7 @@ class Start:
                     pid=answer.pid,
                     start_time=answer.start_time,
                     started_at_ns=answer.started_at_ns,
-                    restart_count=self._before.restart_count,
+                    restart_count=self._restarts,
                 )
             )
             self._core.tell(self._container, "start")
@@ -353,8 +364,11 @@ def exited(core: Core, container: Container, event: messages.Exited) -> None:
         return
     unknown = event.exit_code is None
     code = 255 if event.exit_code is None else event.exit_code
+    state = container.state
+    again = wanted(container.body.host_config.restart_policy, msgspec.structs.replace(state, exit_code=code))
     container.update(
-        status=Status.EXITED,
+        status=Status.RESTARTING if again else Status.EXITED,
+        restart_count=state.restart_count + again,
         pid=0,
         start_time=0,
         exit_code=code,
@@ -377,6 +391,10 @@ def exited(core: Core, container: Container, event: messages.Exited) -> None:
     core.janitor.later(
         f"record the end of {container.name}", lambda: _after_exit(core, container), 0 if remove else _SETTLE_S
     )
+    if again:
+        from sampan.engine import restarting
+
+        restarting.after(core, container)
 
 
 def _after_exit(core: Core, container: Container) -> None:

@@ -36,7 +36,7 @@ def containers(core: Core, *, all: bool, limit: int, size: bool, filters: Filter
     tests = _tests(core, filters)
     result = []
     for container in found:
-        if (everyone or container.running) and not container.removed and _passes(container, tests):
+        if (everyone or container.active) and not container.removed and _passes(container, tests):
             result.append(summary(core, container, size=size))
             if limit and len(result) == limit:
                 break
@@ -98,9 +98,9 @@ def status_text(state: State, now_ns: int | None = None) -> str:
         return f"Up {format_ago((now_ns - state.started_at_ns) / 1e9)}"
     if state.status is Status.PAUSED:
         return f"Up {format_ago((now_ns - state.started_at_ns) / 1e9)} (Paused)"
-    if state.status is Status.EXITED:
+    if state.status in (Status.EXITED, Status.RESTARTING):
         ago = format_ago((now_ns - state.finished_at_ns) / 1e9)
-        return f"Exited ({state.exit_code}) {ago} ago"
+        return f"{state.status.value.capitalize()} ({state.exit_code}) {ago} ago"
     if state.status is Status.REMOVING:
         return "Removal In Progress"
     return state.status.value.capitalize()

@@ -139,7 +139,7 @@ class LogReader:
             inotify_add_watch(inotify, os.path.dirname(self._path), IN.CREATE | IN.MOVED_TO | IN.MODIFY)
             rest = b""
             while not self._closed:
-                ended = not self._container.running
+                ended = not self._container.active
                 while fd is not None and (data := os.pread(fd, _READ, position)):
                     position += len(data)
                     *lines, rest = (rest + data).split(b"\n")

@@ -87,7 +87,7 @@ def _complete_host(host_config: HostConfig) -> HostConfig:
         shm_size=host_config.shm_size or SHM_BYTES,
         memory_swap=swap,
         log_config=LogConfig(type=log.type or "json-file", config=log.config or {}),
-        restart_policy=RestartPolicy(name="no"),
+        restart_policy=host_config.restart_policy if host_config.restart_policy.name else RestartPolicy(name="no"),
         masked_paths=masked if masked is not None else (() if privileged else MASKED_PATHS),
         readonly_paths=readonly if readonly is not None else (() if privileged else READONLY_PATHS),
         runtime="sampan",

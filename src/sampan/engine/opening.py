@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.build.cache import Cache
-from sampan.engine import networks, reconcile, remains, sandbox
+from sampan.engine import networks, reconcile, remains, restarting, sandbox
 from sampan.engine.apparmor import default_profile
 from sampan.engine.building import memory
 from sampan.engine.building.cache_mounts import CacheMounts
@@ -127,7 +127,13 @@ def repair(core: Core) -> None:
     memory.sweep(core.dirs)
     networks.make_default(core)
     intents = [
-        reconcile.Intent(id=c.id, state=c.state, auto_remove=c.body.host_config.auto_remove) for c in core.registry
+        reconcile.Intent(
+            id=c.id,
+            state=c.state,
+            auto_remove=c.body.host_config.auto_remove,
+            policy=c.body.host_config.restart_policy,
+        )
+        for c in core.registry
     ]
     for action in reconcile.diff(intents, _facts(core)):
         try:
@@ -162,7 +168,23 @@ def _facts(core: Core) -> reconcile.Facts:
         directories=frozenset(os.listdir(dirs.containers)),
         cgroups=frozenset(_cgroups(core)),
         now_ns=time.time_ns(),
+        booted=_has_booted(core),
     )
+
+
+def _has_booted(core: Core) -> bool:
+    """Tell whether the machine has booted since the last time that this was asked, if ever."""
+    now, path = shim_state.boot_id(), core.dirs.boot
+    try:
+        with open(path) as file:
+            before = file.read().strip()
+    except FileNotFoundError:
+        before = ""
+    if now != before:
+        with open(f"{path}.new", "w") as file:
+            file.write(f"{now}\n")
+        os.replace(f"{path}.new", path)
+    return before not in ("", now)
 
 
 def _fact(core: Core, id: str) -> reconcile.Fact:
@@ -208,6 +230,8 @@ def _perform(core: Core, action: reconcile.Action) -> None:
             core.save(container)
             if shim:
                 remains.clear(core, id)
+        case reconcile.Restart(id):
+            restarting.resume(core, _known(core, id))
         case reconcile.Discard(id):
             container = _known(core, id)
             with container.lock:

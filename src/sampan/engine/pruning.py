@@ -34,7 +34,7 @@ def prune_containers(core: Core, filters: Filters) -> docker.ContainerPruneRespo
     gone, reclaimed = [], 0
     for container in core.registry:
         late = until is not None and container.created_ns > until
-        if container.running or container.removed or late or not labels_pass(filters, container.body.labels):
+        if container.active or container.removed or late or not labels_pass(filters, container.body.labels):
             continue
         try:
             size = core.snapshots.usage(container.id)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from sampan.engine.restart_policy import wanted, wanted_at_boot
+from sampan.spec.docker import RestartPolicy
 from sampan.spec.state import State, Status
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     state: State
     auto_remove: bool = False
+    policy: RestartPolicy = RestartPolicy()
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +45,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     directories: frozenset[str] = frozenset()  # under containers/
     cgroups: frozenset[str] = frozenset()  # ids under this instance's control groups
     now_ns: int = 0
+    booted: bool = False  # the machine has booted since a server of this instance was here
 
 
 class Adopt(msgspec.Struct, frozen=True, tag=True):
@@ -57,6 +61,12 @@ class Record(msgspec.Struct, frozen=True, tag=True):
     id: str
     state: State
     shim: bool
+
+
+class Restart(msgspec.Struct, frozen=True, tag=True):
+    """It does not run, and its policy says that it should: start it."""
+
+    id: str
 
 
 class Discard(msgspec.Struct, frozen=True, tag=True):
@@ -89,7 +99,7 @@ class SweepCgroup(msgspec.Struct, frozen=True, tag=True):
     id: str
 
 
-Action = Adopt | Record | Discard | Forget | End | SweepDirectory | SweepCgroup
+Action = Adopt | Record | Restart | Discard | Forget | End | SweepDirectory | SweepCgroup
 
 
 def diff(intents: Iterable[Intent], facts: Facts) -> tuple[Action, ...]:
@@ -117,9 +127,14 @@ def _container(intent: Intent, fact: Fact | None, facts: Facts) -> list[Action]:
         return [Adopt(intent.id, _running(state, fact))]
     ended = _ended(state, fact, facts.now_ns)
     if ended is None:
-        return [Record(intent.id, state, shim=True)] if fact else []
-    record = Record(intent.id, ended, shim=fact is not None)
-    return [record, Discard(intent.id)] if intent.auto_remove else [record]
+        record = [Record(intent.id, state, shim=True)] if fact else []
+        waits = state.status is Status.RESTARTING or (facts.booted and wanted_at_boot(intent.policy, state))
+        return [*record, *([Restart(intent.id)] if waits else [])]
+    if wanted(intent.policy, ended) or (facts.booted and wanted_at_boot(intent.policy, ended)):
+        ended = msgspec.structs.replace(ended, restart_count=ended.restart_count + (not facts.booted))
+        return [Record(intent.id, ended, shim=fact is not None), Restart(intent.id)]
+    last: Action = Discard(intent.id)
+    return [Record(intent.id, ended, shim=fact is not None), *([last] if intent.auto_remove else [])]
 
 
 def _running(state: State, fact: Fact) -> State:

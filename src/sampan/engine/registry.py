@@ -52,6 +52,8 @@ class Container:
         self.mounts: tuple[Wanted, ...] = ()
         self.names: AnswerNames | None = None  # what its shim answers; None: it has no name server
         self.sandbox: Sandbox | None = None  # its networks while it runs, and until they are given back
+        self.restart: threading.Timer | None = None  # what starts it again, while it is in state `restarting`
+        self.restart_delay_s = 0.0  # how long it waited for that the last time
         self.on_change: set[Callable[[], None]] = (
             set()
         )  # called, under `changed`, at each change: for who waits with poll
@@ -65,6 +67,11 @@ class Container:
     def running(self) -> bool:
         """Whether its processes exist."""
         return self.state.alive
+
+    @property
+    def active(self) -> bool:
+        """Whether its processes exist, or will again by themselves."""
+        return self.state.active
 
     def become(self, state: State) -> None:
         """Replace the state and wake whoever waits for a change."""

@@ -8,7 +8,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sampan.engine import lifecycle, naming, remains
+from sampan.engine import lifecycle, naming, remains, restarting
 from sampan.engine.core import now_ns
 from sampan.engine.launch import exited, release_attaching
 from sampan.engine.lifecycle import Verb
@@ -39,6 +39,8 @@ def remove(core: Core, container: Container, *, force: bool, volumes: bool) -> N
             return
         if force and not (answers and _kill(container)):  # also once more: somebody may have started it again
             _kill_by_force(core, container)
+        if force:
+            restarting.call_off(core, container)
         try:
             lifecycle.check(Verb.REMOVE, container.state, container.id)
         except Conflict as e:

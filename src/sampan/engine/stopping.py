@@ -6,7 +6,7 @@ import signal as signals
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from sampan.engine import lifecycle
+from sampan.engine import lifecycle, restarting
 from sampan.engine.launch import start
 from sampan.engine.lifecycle import Verb
 from sampan.engine.reaching import ask, must_run
@@ -29,6 +29,12 @@ _ANSWER_S = 30
 def kill(core: Core, container: Container, signal: str | None) -> None:
     """Send a signal, SIGKILL if none is named. Whoever waits for the end waits elsewhere."""
     number = parse_signal(signal) if signal else signals.SIGKILL
+    ends = number in (signals.SIGKILL, parse_signal(container.body.stop_signal or "TERM"))
+    if ends and restarting.call_off(core, container):
+        core.tell(container, "kill", {"signal": str(int(number))})
+        return
+    if ends and container.running:
+        _note_stop(core, container)
     try:
         send_signal(container, number)
     except Conflict as e:
@@ -67,11 +73,14 @@ def stop(core: Core, container: Container, timeout_s: int | None, signal: str | 
     """Send the stop signal, wait, and kill what is left; False when it was not running."""
     if lifecycle.check(Verb.STOP, container.state, container.id) is lifecycle.ALREADY:
         return False
+    if restarting.call_off(core, container):
+        core.tell(container, "stop")
+        return True
     body = container.body
     number = parse_signal(signal or body.stop_signal or "TERM")
     if timeout_s is None:
         timeout_s = body.stop_timeout if body.stop_timeout is not None else _STOP_TIMEOUT_S
-    container.update(stopped_by_user=True)
+    _note_stop(core, container)
     _signal_if_running(core, container, number)
     with container.lock:  # a commit has it frozen no longer than it holds this
         if container.state.status is Status.PAUSED:
@@ -85,6 +94,13 @@ def stop(core: Core, container: Container, timeout_s: int | None, signal: str | 
             )
     core.tell(container, "stop")
     return True
+
+
+def _note_stop(core: Core, container: Container) -> None:
+    """Note that its end is somebody's wish: where it would be started again, on the disk, for a next server."""
+    container.update(stopped_by_user=True)
+    if container.body.host_config.restart_policy.name not in ("", "no"):
+        core.save(container)
 
 
 def _signal_if_running(core: Core, container: Container, number: int) -> None:

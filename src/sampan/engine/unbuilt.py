@@ -13,7 +13,7 @@ from sampan.errors import InvalidInput, Unsupported
 if TYPE_CHECKING:
     import msgspec
 
-    from sampan.spec.docker import ContainerCreate, HostConfig
+    from sampan.spec.docker import ContainerCreate
     from sampan.spec.image import ExecutionConfig
 
 HONOURED = frozenset({
@@ -63,7 +63,6 @@ def refuse_unbuilt(body: ContainerCreate) -> None:
     _refuse_fields(body, "")
     _refuse_fields(body.host_config, "HostConfig.")
     host_config = body.host_config
-    _refuse_restart(host_config)
     if body.healthcheck is not None and body.healthcheck.test not in (None, (), ("NONE",)):
         raise _unsupported("Healthcheck", "--health-cmd", "health checks come later; --no-healthcheck is accepted")
     if host_config.volume_driver not in ("", "local"):
@@ -93,19 +92,3 @@ def _refuse_fields(struct: msgspec.Struct, prefix: str) -> None:
 
 def _unsupported(what: str, flag: str, hint: str) -> Unsupported:
     return Unsupported(f"unsupported: {what} ({flag})" if flag else f"unsupported: {what}", hint)
-
-
-def _refuse_restart(host_config: HostConfig) -> None:
-    policy = host_config.restart_policy
-    if policy.name in ("", "no"):
-        if policy.maximum_retry_count:
-            raise InvalidInput("invalid restart policy: maximum retry count can only be used with 'on-failure'")
-        return
-    if policy.name not in ("always", "on-failure", "unless-stopped"):
-        raise InvalidInput(
-            f"invalid restart policy: unknown policy '{policy.name}'; use one of 'no', 'always', 'on-failure', or "
-            "'unless-stopped'"
-        )
-    if host_config.auto_remove:
-        raise InvalidInput("can't create 'AutoRemove' container with restart policy")
-    raise _unsupported("HostConfig.RestartPolicy", "--restart", "restart policies come later")

@@ -43,7 +43,7 @@ def wait_for(
     done: Callable[[], bool]
     match condition:
         case "" | "not-running":
-            done = lambda: container.removed or not container.running
+            done = lambda: container.removed or not container.active
         case "next-exit":
             done = lambda: container.removed or container.exits != exits
         case "removed":

@@ -48,6 +48,11 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Whether its processes exist: running or paused."""
         return self.status in (Status.RUNNING, Status.PAUSED)
 
+    @property
+    def active(self) -> bool:
+        """Whether its processes exist, or will again by themselves."""
+        return self.alive or self.status is Status.RESTARTING
+
 
 class Volume(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A local volume: a directory under volumes/NAME/_data, or with `options` what they name, as mount(8) has it."""

@@ -1,0 +1,65 @@
+"""Starting ended containers again as their policies say, and what calls that off."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from sampan.engine import launch
+from sampan.engine.restart_policy import delay_s
+from sampan.errors import SampanError
+from sampan.spec.state import Status
+
+if TYPE_CHECKING:
+    from sampan.engine.core import Core
+    from sampan.engine.registry import Container
+
+_AT_ONCE = threading.Semaphore(8)
+"""A machine that boots has its containers started a few at a time."""
+
+
+def after(core: Core, container: Container) -> None:
+    """Start a container that has ended, and is in state `restarting`, again when it is time."""
+    state = container.state
+    container.restart_delay_s = delay_s(container.restart_delay_s, state.finished_at_ns - state.started_at_ns)
+    _later(core, container, container.restart_delay_s)
+
+
+def resume(core: Core, container: Container) -> None:
+    """Start one again that a server before this one, or the machine, has left."""
+    container.update(status=Status.RESTARTING)
+    _later(core, container, 0)
+
+
+def _later(core: Core, container: Container, wait_s: float) -> None:
+    timer = threading.Timer(wait_s, _again, (core, container))
+    timer.daemon = True
+    container.restart = timer
+    timer.start()
+
+
+def _again(core: Core, container: Container) -> None:
+    with container.lock, _AT_ONCE:
+        if core.closing or container.removed or container.state.status is not Status.RESTARTING:
+            return
+        container.restart = None
+        started = launch.Start(core, container)
+        try:
+            started.wait()
+        except SampanError as e:
+            started.undo(e)
+            print(f"sampan: can't restart {container.name}: {e.message}", file=sys.stderr, flush=True)
+
+
+def call_off(core: Core, container: Container) -> bool:
+    """Have a container that waits for its restart stay as it is; False where it does not wait."""
+    with container.lock:
+        if container.state.status is not Status.RESTARTING:
+            return False
+        timer, container.restart = container.restart, None
+        if timer:
+            timer.cancel()
+        container.update(status=Status.EXITED, stopped_by_user=True)
+        core.save(container)
+        return True
