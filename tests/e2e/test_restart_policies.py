@@ -111,7 +111,7 @@ def test_what_a_machine_that_boots_had_is_started_again(instance: Sampan, busybo
     (instance.root / "boot").write_text("another\n")
 
     wait_until(lambda: instance("ps", "--format", "{{.Names}}").lines == ["web"])
-    assert state(engine).startswith("running 0")
+    assert state(instance).startswith("running 0")
 
 
 def test_a_policy_that_is_none_is_refused(sampan: Sampan) -> None:
