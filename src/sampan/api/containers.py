@@ -285,6 +285,11 @@ def exec_explain(call: Call) -> None:
     call.answer(call.engine.explain_exec(call.path["id"]))
 
 
+def update(call: Call) -> None:
+    """POST /containers/{id}/update."""
+    call.answer(call.engine.update(call.path["id"], call.body(docker.ContainerUpdate)))
+
+
 def update_ports(call: Call) -> None:
     """POST /sampan/containers/{id}/ports."""
     call.answer(call.engine.update_ports(call.path["id"], call.body(docker.PortsUpdate)))

@@ -110,6 +110,7 @@ ROUTES = (
     Route("POST", "/sampan/containers/{id}/explain", containers.explain),
     Route("POST", "/sampan/containers/{id}/start", containers.start_explained),
     Route("POST", "/sampan/containers/{id}/ports", containers.update_ports),
+    Route("POST", "/containers/{id}/update", containers.update),
     Route("POST", "/sampan/exec/{id}/explain", containers.exec_explain),
 )
 """What is built."""
@@ -120,7 +121,6 @@ GET /containers/{id}/attach/ws
 GET /containers/{id}/archive
 HEAD /containers/{id}/archive
 PUT /containers/{id}/archive
-POST /containers/{id}/update
 POST /build
 POST /build/cancel
 GET /images/search

@@ -222,7 +222,12 @@ def _named(given: list[str]) -> list[str]:
 _NETWORK = ("network", "network-alias", "ip", "ip6", "link-local-ip", "mac-address", "link")
 _RARE = (
     "annotation",
+    "blkio-weight-device",
     "device",
+    "device-read-bps",
+    "device-read-iops",
+    "device-write-bps",
+    "device-write-iops",
     "dns-option",
     "log-driver",
     "log-opt",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 
 from sampan.cli.failure import Failure
+from sampan.errors import InvalidInput
+from sampan.units import parse_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,17 +74,63 @@ def _userns(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
 
 
 def _restart(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
-    policy = options["restart"]
-    name, colon, count = policy.partition(":")
+    policy = restart_policy(options["restart"])
+    if policy["Name"] not in ("", "no") and options["rm"]:
+        raise _refused("conflicting options: cannot specify both --restart and --rm")
+    host["RestartPolicy"] = policy
+
+
+def restart_policy(text: str) -> Json:
+    """Read `no`, `always`, `unless-stopped` or `on-failure[:N]`, in the API's form."""
+    name, colon, count = text.partition(":")
     if colon and not name:
         raise _refused("invalid restart policy format: no policy provided before colon")
     if colon and not count.removeprefix("-").isdigit():
         raise _refused("invalid restart policy format: maximum retry count must be an integer")
-    if name in ("", "no"):
-        return
-    if options["rm"]:
-        raise _refused("conflicting options: cannot specify both --restart and --rm")
-    host["RestartPolicy"] = {"Name": name, "MaximumRetryCount": int(count or 0)}
+    return {"Name": name, "MaximumRetryCount": int(count or 0)}
+
+
+def _block_io(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    for flag, field in _THROTTLES.items():
+        host[field] = [_throttle(text, in_bytes=flag.endswith("bps")) for text in options[flag]]
+    host["BlkioWeightDevice"] = [_weight(text) for text in options["blkio-weight-device"]]
+
+
+_THROTTLES = {
+    "device-read-bps": "BlkioDeviceReadBps",
+    "device-read-iops": "BlkioDeviceReadIOps",
+    "device-write-bps": "BlkioDeviceWriteBps",
+    "device-write-iops": "BlkioDeviceWriteIOps",
+}
+
+
+def _throttle(text: str, *, in_bytes: bool) -> Json:
+    device, number = _of_device(text)
+    try:
+        rate = parse_bytes(number) if in_bytes else int(number)
+    except (InvalidInput, ValueError):
+        rate = -1
+    if rate < 0:
+        form = f"<device-path>:<number>{'[<unit>]' * in_bytes}. Number must be a positive integer"
+        unit = ". Unit is optional and can be kb, mb, or gb" * in_bytes
+        raise _refused(f"invalid rate for device: {text}. The correct format is {form}{unit}")
+    return {"Path": device, "Rate": rate}
+
+
+def _weight(text: str) -> Json:
+    device, number = _of_device(text)
+    if not number.isdigit() or (int(number) and not 10 <= int(number) <= 1000):
+        raise _refused(f"invalid weight for device: {text}")
+    return {"Path": device, "Weight": int(number)}
+
+
+def _of_device(text: str) -> tuple[str, str]:
+    device, colon, number = text.partition(":")
+    if not device or not colon:
+        raise _refused(f"bad format: {text}", "write it as DEVICE:VALUE")
+    if not device.startswith("/dev/"):
+        raise _refused(f"bad format for device path: {text}", "it begins with /dev/")
+    return device, number
 
 
 def _log(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
@@ -103,6 +151,7 @@ RARE = {
     "dns-option": _dns_options,
     "memory-swappiness": _swappiness,
     "restart": _restart,
+    **dict.fromkeys((*_THROTTLES, "blkio-weight-device"), _block_io),
     "userns": _userns,
     "log-driver": _log,
     "log-opt": _log,

@@ -7,8 +7,11 @@ import stat
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from sampan import ids
 from sampan.engine import endpoints, mounts, network_modes, restart_policy, security
+from sampan.engine.block_io import block_io
 from sampan.engine.core import encode, now_ns
 from sampan.engine.launch import log_config
 from sampan.engine.merge import JOINABLE, complete, joined
@@ -59,6 +62,7 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
         rootfs = core.snapshots.prepare(container.id, image)
         undo.callback(core.snapshots.remove, container.id)
         given = surroundings(core, container, rootfs, joins)
+        given = replace(given, block_io=block_io(full.host_config, core.host, warnings))
         container.spec = translate(full, given, warnings)
         write_files(core, container)
         _write(core, container, container.spec, rootfs)

@@ -36,6 +36,7 @@ from sampan.engine import (
     stopping,
     system,
     top,
+    updating,
     volume_verbs,
     waiting,
 )
@@ -149,6 +150,10 @@ class Engine:
         """Give a container another name."""
         container = self._find(ref)
         removing.rename(self._core, container, ids.check_name(name))
+
+    def update(self, ref: str, body: docker.ContainerUpdate) -> docker.ContainerUpdateResponse:
+        """Change its limits and its restart policy, at once if it runs; it stays so at its next starts."""
+        return updating.update(self._core, self._find(ref), body)
 
     def update_ports(self, ref: str, body: docker.PortsUpdate) -> docker.PortsUpdateResponse:
         """Change which ports a container publishes, at once if it runs; it stays so at its next starts."""

@@ -27,6 +27,7 @@ class Verb(enum.StrEnum):
     REMOVE = "remove"
     RENAME = "rename"
     RESTART = "restart"
+    UPDATE = "update"
 
 
 class Answer(enum.Enum):
@@ -80,6 +81,7 @@ TABLE: dict[Verb, Row] = {
         _P: "container is paused and must be unpaused first",
         _X: "removal of container {id} is already in progress",
     },
+    Verb.UPDATE: _every(_NOT_RUNNING) | {_R: GO, _P: GO},
     Verb.RENAME: _every(GO) | {_X: "container {id} is marked for removal and cannot be renamed"},
 }  # fmt: skip
 """Every verb in every state. A test holds that no pair is missing."""

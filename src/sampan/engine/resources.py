@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sampan.errors import InvalidInput, Unsupported
 from sampan.spec.host import CgroupMode
-from sampan.spec.runtime import Cpu, DeviceRule, Memory, Pids, Resources, Rlimit
+from sampan.spec.runtime import BlockIo, Cpu, DeviceRule, Memory, Pids, Resources, Rlimit
 
 if TYPE_CHECKING:
     from sampan.spec.docker import HostConfig
@@ -30,15 +30,22 @@ class Machine(NamedTuple):
 
 
 def resources(
-    host_config: HostConfig, host: Host, machine: Machine, devices: tuple[DeviceRule, ...], warnings: list[str]
+    host_config: HostConfig,
+    host: Host,
+    machine: Machine,
+    devices: tuple[DeviceRule, ...],
+    warnings: list[str],
+    block_io: BlockIo | None = None,
 ) -> Resources:
     """Return the limits, or raise InvalidInput in Docker's words. No swap accounting: a warning."""
     _check_controllers(host_config, host)
+    _check_realtime(host_config, host)
     return Resources(
         devices=devices,
         memory=_memory(host_config, host, warnings),
         cpu=_cpu(host_config, machine),
         pids=Pids(limit=host_config.pids_limit) if host_config.pids_limit else None,
+        block_io=block_io,
     )
 
 
@@ -48,6 +55,7 @@ def _check_controllers(host_config: HostConfig, host: Host) -> None:
         "cpu": host_config.nano_cpus or host_config.cpu_shares or host_config.cpu_quota or host_config.cpu_period,
         "cpuset": host_config.cpuset_cpus or host_config.cpuset_mems,
         "pids": host_config.pids_limit,
+        "io" if host.cgroup_mode is CgroupMode.V2 else "blkio": asks_block_io(host_config),
     }
     for controller, asked in wanted.items():
         if asked and controller not in host.cgroup_controllers:
@@ -55,6 +63,24 @@ def _check_controllers(host_config: HostConfig, host: Host) -> None:
                 f"can't limit {controller}: this host gives no {controller} control group",
                 "leave the limit out, or enable the controller (cgroups(7))",
             )
+
+
+def asks_block_io(hc: HostConfig) -> bool:
+    """Tell whether a limit of block devices is asked for: weights may be left out, these not."""
+    return bool(
+        hc.blkio_device_read_bps or hc.blkio_device_write_bps or hc.blkio_device_read_iops or hc.blkio_device_write_iops
+    )
+
+
+def _check_realtime(hc: HostConfig, host: Host) -> None:
+    if not (hc.cpu_realtime_period or hc.cpu_realtime_runtime):
+        return
+    if host.cgroup_mode is not CgroupMode.V1:
+        raise Unsupported(
+            "unsupported: --cpu-rt-runtime: cgroup v2 has no real-time scheduling", "leave it out, or use chrt(1)"
+        )
+    if hc.cpu_realtime_period and hc.cpu_realtime_runtime > hc.cpu_realtime_period:
+        raise InvalidInput("cpu real-time runtime cannot be higher than cpu real-time period")
 
 
 def _memory(hc: HostConfig, host: Host, warnings: list[str]) -> Memory | None:
@@ -109,12 +135,15 @@ def _cpu(hc: HostConfig, machine: Machine) -> Cpu | None:
     quota, period = hc.cpu_quota, hc.cpu_period
     if hc.nano_cpus:
         quota, period = hc.nano_cpus * _PERIOD_US // 10**9, _PERIOD_US
-    if not (quota or period or hc.cpu_shares or hc.cpuset_cpus or hc.cpuset_mems):
+    realtime = hc.cpu_realtime_period or hc.cpu_realtime_runtime
+    if not (quota or period or hc.cpu_shares or hc.cpuset_cpus or hc.cpuset_mems or realtime):
         return None
     return Cpu(
         shares=hc.cpu_shares or None,
         quota=quota or None,
         period=period or None,
+        realtime_period=hc.cpu_realtime_period or None,
+        realtime_runtime=hc.cpu_realtime_runtime or None,
         cpus=hc.cpuset_cpus,
         mems=hc.cpuset_mems,
     )

@@ -140,9 +140,12 @@ class Store:
         """Rename."""
         self._run("UPDATE containers SET name = ? WHERE id = ?", (name, id))
 
-    def set_body(self, id: str, body: bytes, state: bytes | None = None) -> None:
-        """Replace what was asked for: the networks it is on, or the ports that it publishes, have changed."""
-        self._run("UPDATE containers SET body = ?, state = coalesce(?, state) WHERE id = ?", (body, state, id))
+    def set_body(self, id: str, body: bytes, state: bytes | None = None, *, spec: bytes | None = None) -> None:
+        """Replace what was asked for: its networks, its ports or, with what follows from them in `spec`, its limits."""
+        self._run(
+            "UPDATE containers SET body = ?, state = coalesce(?, state), spec = coalesce(?, spec) WHERE id = ?",
+            (body, state, spec, id),
+        )
 
     def spec(self, id: str) -> bytes | None:
         """Return the OCI configuration as it was made at creation."""

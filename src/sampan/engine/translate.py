@@ -20,7 +20,7 @@ from sampan.spec import runtime
 from sampan.spec.defaults.paths import DEFAULT_PATH
 from sampan.spec.host import Host
 from sampan.spec.image import Rootfs
-from sampan.spec.runtime import Linux, Mount, Namespace, Process, Root, Spec, User
+from sampan.spec.runtime import BlockIo, Linux, Mount, Namespace, Process, Root, Spec, User
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +53,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     host: Host
     machine: resources.Machine
+    block_io: BlockIo | None = None
     host_name: str  # the host's, or that of the container whose UTS namespace is joined
     rootfs: Rootfs
     mounts: tuple[mounts.Wanted, ...]  # with their directories
@@ -81,7 +82,7 @@ def translate(body: ContainerCreate, given: Surroundings, warnings: list[str]) -
             namespaces=_namespaces(host_config, given),
             devices=given.devices,
             cgroups_path=f"{given.cgroup_parent}/{given.id}",
-            resources=resources.resources(host_config, given.host, given.machine, rules, warnings),
+            resources=resources.resources(host_config, given.host, given.machine, rules, warnings, given.block_io),
             sysctl=_sysctls(host_config),
             masked_paths=host_config.masked_paths or (),
             readonly_paths=host_config.readonly_paths or (),

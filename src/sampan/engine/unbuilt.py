@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 HONOURED = frozenset({
     # HostConfig
+    "blkio_device_read_bps", "blkio_device_read_iops", "blkio_device_write_bps", "blkio_device_write_iops",
+    "blkio_weight", "blkio_weight_device", "cpu_realtime_period", "cpu_realtime_runtime",
     "annotations", "auto_remove", "binds", "cap_add", "cap_drop", "cgroupns_mode", "console_size", "container_id_file",
     "cpu_period", "cpu_quota", "cpu_shares", "cpuset_cpus", "cpuset_mems", "device_cgroup_rules", "devices", "dns",
     "dns_options", "dns_search", "extra_hosts", "group_add", "init", "ipc_mode", "isolation", "links", "log_config",
@@ -32,22 +34,13 @@ HONOURED = frozenset({
     "volumes", "working_dir",
 })  # fmt: skip
 
-_BLOCK = "limits of block devices come later"
 _WINDOWS = "it means something on Windows only"
 
 REFUSED: dict[str, tuple[str, str]] = {
-    "blkio_device_read_bps": ("--device-read-bps", _BLOCK),
-    "blkio_device_read_iops": ("--device-read-iops", _BLOCK),
-    "blkio_device_write_bps": ("--device-write-bps", _BLOCK),
-    "blkio_device_write_iops": ("--device-write-iops", _BLOCK),
-    "blkio_weight": ("--blkio-weight", _BLOCK),
-    "blkio_weight_device": ("--blkio-weight-device", _BLOCK),
     "cgroup": ("", "leave it out"),
     "cgroup_parent": ("--cgroup-parent", "every container of this instance is under one cgroup of its own"),
     "cpu_count": ("--cpu-count", _WINDOWS),
     "cpu_percent": ("--cpu-percent", _WINDOWS),
-    "cpu_realtime_period": ("--cpu-rt-period", "realtime scheduling comes later"),
-    "cpu_realtime_runtime": ("--cpu-rt-runtime", "realtime scheduling comes later"),
     "device_requests": ("--gpus", "name the device files with --device"),
     "io_maximum_bandwidth": ("--io-maxbandwidth", _WINDOWS),
     "io_maximum_iops": ("--io-maxiops", _WINDOWS),
@@ -60,8 +53,8 @@ REFUSED: dict[str, tuple[str, str]] = {
 
 def refuse_unbuilt(body: ContainerCreate) -> None:
     """Raise Unsupported for the first thing asked for that this version would not do."""
-    _refuse_fields(body, "")
-    _refuse_fields(body.host_config, "HostConfig.")
+    refuse_fields(body, "")
+    refuse_fields(body.host_config, "HostConfig.")
     host_config = body.host_config
     if body.healthcheck is not None and body.healthcheck.test not in (None, (), ("NONE",)):
         raise _unsupported("Healthcheck", "--health-cmd", "health checks come later; --no-healthcheck is accepted")
@@ -83,7 +76,8 @@ def unheeded(body: ContainerCreate, image: ExecutionConfig) -> list[str]:
     return []
 
 
-def _refuse_fields(struct: msgspec.Struct, prefix: str) -> None:
+def refuse_fields(struct: msgspec.Struct, prefix: str) -> None:
+    """Raise Unsupported for the first field that is set and does nothing."""
     for field, (flag, hint) in REFUSED.items():
         if getattr(struct, field, None):
             name = "".join(word.capitalize() for word in field.split("_"))

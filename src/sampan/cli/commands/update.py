@@ -1,55 +1,84 @@
-"""`sampan update`: change which ports a container publishes, also while it runs."""
+"""`sampan update`: change a container's limits, restart policy and published ports, also while it runs."""
 
 from __future__ import annotations
 
+from sampan.cli.body_rare import restart_policy
 from sampan.cli.command import Call, Command
 from sampan.cli.each import container, each
 from sampan.cli.failure import Failure
 from sampan.cli.flags import Flag
+from sampan.cli.output import warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_LATER = "limits are set at creation; changing them comes later"
-_RESTART = "restart policies come later"
+    from sampan.cli.flags import Options
+
+_PORTS = ("publish-add", "publish-rm")
 
 
 def update(call: Call) -> int:
     """Change each container."""
-    from sampan.cli.body_ports import bindings_of, removal_of
-
     options = call.options
     if not options.given:
         raise Failure("you must provide one or more flags when using this command")
-    body: dict[str, Any] = {
+    ports, limits = _ports(options), _limits(options)
+
+    def change(name: str) -> None:
+        if limits:
+            answer = call.session.ask("POST", container(name, "/update"), limits).json()
+            for warning in answer.get("Warnings") or ():
+                warn(f"WARNING: {warning}")
+        if ports:
+            call.session.ask("POST", "/sampan" + container(name, "/ports"), ports).read()
+
+    return each(call, change)
+
+
+def _ports(options: Options) -> dict[str, Any]:
+    if not any(name in options for name in _PORTS):
+        return {}
+    from sampan.cli.body_ports import bindings_of, removal_of
+
+    return {
         "Add": bindings_of(options["publish-add"]),
         "Remove": [removal_of(text) for text in options["publish-rm"]],
     }
-    return each(call, lambda name: call.session.ask("POST", "/sampan" + container(name, "/ports"), body).read())
 
+
+def _limits(options: Options) -> dict[str, Any]:
+    body = {flag.api: options[flag.name] for flag in _LIMITS if flag.name in options and flag.api}
+    if "restart" in options:
+        body["RestartPolicy"] = restart_policy(options["restart"])
+    return body
+
+
+_LIMITS = (
+    Flag("blkio-weight", "int", "Weight of block I/O, 10 to 1000", api="BlkioWeight"),
+    Flag("cpu-period", "int", "The period of --cpu-quota in microseconds", api="CpuPeriod"),
+    Flag("cpu-quota", "int", "Microseconds of CPU time in each period", api="CpuQuota"),
+    Flag("cpu-rt-period", "int", "Real-time period in microseconds", api="CpuRealtimePeriod"),
+    Flag("cpu-rt-runtime", "int", "Real-time runtime in it", api="CpuRealtimeRuntime"),
+    Flag("cpu-shares", "int", "Relative weight of CPU time", short="c", api="CpuShares"),
+    Flag("cpus", "cpus", "Number of CPUs: 1.5", api="NanoCpus"),
+    Flag("cpuset-cpus", "string", "CPUs that it may use: 0-3, 0,1", api="CpusetCpus"),
+    Flag("cpuset-mems", "string", "Memory nodes that it may use", api="CpusetMems"),
+    Flag("memory", "bytes", "Memory limit: 512m, 2g", short="m", api="Memory"),
+    Flag("memory-reservation", "bytes", "Soft limit of memory", api="MemoryReservation"),
+    Flag("memory-swap", "swap", "Limit of memory and swap together; -1: unlimited", api="MemorySwap"),
+    Flag("pids-limit", "int", "Number of processes; -1: unlimited", api="PidsLimit"),
+    Flag("restart", "string", "Restart policy: no, always, unless-stopped, on-failure[:N]"),
+)
 
 COMMAND = Command(
     "update [OPTIONS] CONTAINER [CONTAINER...]",
-    "Change the published ports of one or more containers, running or not",
+    "Change limits, restart policy and published ports of one or more containers, running or not",
     update,
     flags=(
         Flag("publish-add", "list", "Publish one more port: [[ADDRESS:][HOST]:]PORT[/PROTOCOL]; ranges too"),
         Flag("publish-rm", "list", "Publish it no longer: [ADDRESS:]HOST[/PROTOCOL]; ranges too"),
-        Flag("blkio-weight", "int", "Block IO weight", unsupported=_LATER),
-        Flag("cpu-period", "int", "CFS period", unsupported=_LATER),
-        Flag("cpu-quota", "int", "CFS quota", unsupported=_LATER),
-        Flag("cpu-rt-period", "int", "Realtime period", unsupported=_LATER),
-        Flag("cpu-rt-runtime", "int", "Realtime runtime", unsupported=_LATER),
-        Flag("cpu-shares", "int", "CPU shares", short="c", unsupported=_LATER),
-        Flag("cpus", "cpus", "Number of CPUs", unsupported=_LATER),
-        Flag("cpuset-cpus", "string", "CPUs to run on", unsupported=_LATER),
-        Flag("cpuset-mems", "string", "Memory nodes to use", unsupported=_LATER),
-        Flag("memory", "bytes", "Memory limit", short="m", unsupported=_LATER),
-        Flag("memory-reservation", "bytes", "Memory soft limit", unsupported=_LATER),
-        Flag("memory-swap", "swap", "Memory and swap", unsupported=_LATER),
-        Flag("pids-limit", "int", "Processes", unsupported=_LATER),
-        Flag("restart", "string", "Restart policy", unsupported=_RESTART),
+        *_LIMITS,
     ),
     arguments=(1, None),
 )
