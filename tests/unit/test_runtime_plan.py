@@ -200,8 +200,10 @@ def test_a_bind_mount_is_known_by_its_option_not_by_its_type(type: str) -> None:
     [
         (("rbind",), ops.Bind("/srv", "/data")),
         (("bind",), ops.Bind("/srv", "/data", (), recursive=False)),
-        (("rbind", "rro", "rprivate"), ops.Bind("/srv", "/data", ("rro",))),
-        (("rbind", "rw", "rslave", "nosuid"), ops.Bind("/srv", "/data", ("nosuid",), propagation="rslave")),
+        (("rbind", "rro", "rprivate"), ops.Bind("/srv", "/data", recursive_options=("ro",))),
+        (("rbind", "rw", "rslave", "nosuid"), ops.Bind("/srv", "/data", ("nosuid", "rw"), propagation="rslave")),
+        (("rbind", "ro", "rw", "sync", "noatime"), ops.Bind("/srv", "/data", ("noatime", "rw"))),
+        (("rbind", "rro", "rrw", "ratime"), ops.Bind("/srv", "/data", recursive_options=("rw", "atime"))),
         ((), ops.Bind("/srv", "/data")),
     ],
 )
@@ -221,9 +223,10 @@ def test_what_the_kernel_has_a_flag_for_stays_an_option_and_the_rest_is_data() -
         Mount(destination="data", type="tmpfs"),
         Mount(destination="/data", type="bind", source="srv"),
         Mount(destination="/data", type="bind", source="/srv", options=("rbind", "size=1")),
-        Mount(destination="/data", type="bind", source="/srv", options=("rbind", "rshared")),
         Mount(destination="/data", type="bind", source="/srv", options=("rbind", "idmap")),
-        Mount(destination="/data", type="tmpfs", options=("tmpcopyup",)),
+        Mount(destination="/data", type="tmpfs", options=("idmap",)),
+        Mount(destination="/data", type="proc", options=("tmpcopyup",)),
+        Mount(destination="/data", type="bind", source="/srv", options=("rbind", "tmpcopyup")),
         Mount(destination="/", type="tmpfs"),
         Mount(
             destination="/data", type="bind", source="/s", uid_mappings=(IdMapping(container_id=0, host_id=1, size=1),)
@@ -233,6 +236,88 @@ def test_what_the_kernel_has_a_flag_for_stays_an_option_and_the_rest_is_data() -
 def test_mounts_that_can_not_be_as_asked_are_refused(mount: Mount) -> None:
     with pytest.raises(SampanError):
         made(spec(mounts=(Mount(destination="/proc", type="proc"), mount)))
+
+
+def test_options_of_a_filesystem_are_told_apart() -> None:
+    words = ("ro", "rw", "nosuid", "rnoexec", "rshared", "unbindable", "tmpcopyup", "defaults", "loud", "iversion")
+
+    assert mounted(*words, "size=1m", type="tmpfs", source="") == ops.Mount(
+        "tmpfs",
+        "tmpfs",
+        "/data",
+        ("nosuid", "iversion"),
+        "size=1m",
+        ("noexec",),
+        ("rshared", "unbindable"),
+        copy_up=True,
+    )
+
+
+def test_a_remount_changes_what_is_there() -> None:
+    assert mounted("remount", "ro", "size=1m", type="tmpfs") == ops.Remount("/data", ("ro",), "size=1m")
+    assert mounted("remount", "bind", "ro") == ops.Remount("/data", ("ro",), of_mount=True)
+
+
+def test_a_shared_bind_is_copied_before_the_mounts_are_cut_off_from_the_hosts() -> None:
+    shared = Mount(destination="/data", type="bind", source="/srv", options=("rbind", "rshared"))
+    story = inside(made(spec(mounts=(shared,))))
+
+    assert story.index(ops.OpenTree("/srv", "/data")) < story.index(ops.SetPropagation("/", "rslave"))
+    assert ops.Bind("/srv", "/data", propagation="rshared") in story
+
+
+MAPPING = (IdMapping(container_id=0, host_id=100_000, size=65_536),)
+OTHER = (IdMapping(container_id=0, host_id=7, size=1),)
+USER = tuple(Namespace(type=t) for t in (*NAMESPACES, "user"))
+
+
+@pytest.mark.parametrize(
+    ("mount", "linux", "wanted"),
+    [
+        ({"uid_mappings": OTHER, "gid_mappings": OTHER}, {}, ops.MapMount("/srv", "/data", OTHER, OTHER)),
+        (
+            {"uid_mappings": OTHER, "gid_mappings": OTHER, "options": ("bind", "ridmap")},
+            {},
+            ops.MapMount("/srv", "/data", OTHER, OTHER, recursive=False, below=True),
+        ),
+        (
+            {"options": ("rbind", "idmap")},
+            {"namespaces": USER, "uid_mappings": MAPPING, "gid_mappings": MAPPING},
+            ops.MapMount("/srv", "/data", MAPPING, MAPPING),
+        ),
+        (
+            {"options": ("rbind", "idmap")},
+            {"namespaces": (Namespace(type="mount"), Namespace(type="user", path="/ns"))},
+            ops.MapMount("/srv", "/data", user_namespace="/ns"),
+        ),
+    ],
+)
+def test_ids_of_a_bind_are_mapped_outside(mount: dict, linux: dict, wanted: ops.MapMount) -> None:
+    bind = Mount(**{"destination": "/data", "type": "bind", "source": "/srv", "options": ("rbind",), **mount})
+    story = outside(made(spec(mounts=(bind,), linux=linux)))
+
+    assert story.index(wanted) < kinds(story).index("Clone")
+
+
+def test_a_mapped_bind_without_mappings_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="neither the mount nor the container has both mappings"):
+        made(spec(mounts=(Mount(destination="/d", type="bind", source="/s", options=("rbind", "idmap")),)))
+
+
+def test_the_roots_propagation_is_set_when_it_is_the_root() -> None:
+    story = inside(made(spec(linux={"rootfs_propagation": "rshared"})))
+
+    assert story[kinds(story).index("PivotRoot") + 1] == ops.SetPropagation("/", "rshared")
+    assert kinds(inside(made(spec()))).count("SetPropagation") == 1
+
+
+def test_a_label_is_given_to_the_filesystems_that_take_one() -> None:
+    mounts = (Mount(destination="/proc", type="proc"), Mount(destination="/t", type="tmpfs", options=("size=1m",)))
+    host = msgspec.structs.replace(V1, selinux=True)
+    story = inside(made(spec(mounts=mounts, linux={"mount_label": "a:b:c:s0"}), host))
+
+    assert ops.Mount("tmpfs", "tmpfs", "/t", (), 'size=1m,context="a:b:c:s0"') in story
+    assert ops.Mount("proc", "proc", "/proc") in story
 
 
 def test_the_overlay_is_the_first_mount_with_its_layers_topmost_first() -> None:
@@ -372,7 +457,6 @@ def test_the_reaper_comes_after_all_rights_are_given_up() -> None:
         (spec(process={"selinux_label": "x"}), V1, Unsupported),
         (spec(linux={"namespaces": ()}), V1, Unsupported),
         (spec(linux={"mount_label": "x"}), V1, Unsupported),
-        (spec(linux={"rootfs_propagation": "shared"}), V1, Unsupported),
         (spec(linux={"sysctl": {"vm.swappiness": "1"}}), V1, InvalidInput),
         (spec(linux={"sysctl": {"net/../vm/swappiness": "1"}}), V1, InvalidInput),
         (spec(linux={"namespaces": (Namespace(type="mount"),) * 2}), V1, InvalidInput),
@@ -479,6 +563,12 @@ def every_plan() -> list[Plan]:
     user = tuple(Namespace(type=t) for t in (*NAMESPACES, "user", "time"))
     overlay = Mount(destination="/", type="overlay", options=("lowerdir+=/a:b", "upperdir=/u", "workdir=/w"))
     shm = Mount(destination="/dev/shm", type="bind", source="/proc/7/root/dev/shm", options=("rbind",))
+    more = (
+        Mount(destination="/a", type="bind", source="/a", options=("rbind", "rshared", "rro")),
+        Mount(destination="/b", type="bind", source="/b", uid_mappings=MAPPING, gid_mappings=MAPPING),
+        Mount(destination="/c", type="tmpfs", options=("tmpcopyup", "shared", "rro")),
+        Mount(destination="/c", options=("remount", "bind", "ro")),
+    )
     full = spec(
         process={"terminal": True, "oom_score_adj": 5, "rlimits": (Rlimit(type="RLIMIT_NOFILE", soft=1, hard=2),)},
         linux={
@@ -487,7 +577,7 @@ def every_plan() -> list[Plan]:
             "sysctl": {"net.x": "1"},
             "resources": Resources(memory=Memory(limit=9)),
         },
-        mounts=(overlay, Mount(destination="/proc", type="proc"), shm),
+        mounts=(overlay, Mount(destination="/proc", type="proc"), shm, *more),
         hostname="h",
         domainname="d",
         annotations={SECCOMP: "default", INIT: "true"},

@@ -319,7 +319,7 @@ def to_oci(mount: Wanted, host: Host) -> Mount:
     if mount.filesystem:
         options = (*mount.options, "ro" if mount.readonly else "rw")
         return Mount(destination=mount.target, type=mount.filesystem, source=mount.source, options=options)
-    readonly = "rw"
+    readonly: tuple[str, ...] = ()  # not rw: what is mounted read-only on the host stays so
     if mount.readonly:
         recursive = mount.recursive and mount.recursive_readonly is not False
         if mount.recursive_readonly and not host.mount_setattr:
@@ -327,8 +327,8 @@ def to_oci(mount: Wanted, host: Host) -> Mount:
                 f"can't mount {mount.target} read-only with all below it: the kernel has no mount_setattr (Linux 5.12)",
                 "leave bind-recursive=readonly out",
             )
-        readonly = "rro" if recursive and host.mount_setattr else "ro"
-    options = ("rbind" if mount.recursive else "bind", readonly, mount.propagation)
+        readonly = ("rro" if recursive and host.mount_setattr else "ro",)
+    options = ("rbind" if mount.recursive else "bind", *readonly, mount.propagation)
     if mount.subpath:
         options = (*options, f"{SUBPATH}{mount.subpath}")
     return Mount(destination=mount.target, type="bind", source=mount.source, options=options)

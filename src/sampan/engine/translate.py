@@ -189,7 +189,7 @@ def _mounts(host_config: HostConfig, given: Surroundings) -> tuple[Mount, ...]:
     taken = {mount.target for mount in given.mounts}
     result = [Mount(destination="/", type="overlay", source="overlay", options=given.rootfs.mount_options())]
     result += [mount for mount in _kernel_mounts(host_config, given) if mount.destination not in taken]
-    mode = "ro" if host_config.readonly_rootfs else "rw"
+    mode = ("ro",) if host_config.readonly_rootfs else ()
     for name in FILES:
         if f"/etc/{name}" not in taken:
             result.append(
@@ -197,7 +197,7 @@ def _mounts(host_config: HostConfig, given: Surroundings) -> tuple[Mount, ...]:
                     destination=f"/etc/{name}",
                     type="bind",
                     source=f"{given.files}/{name}",
-                    options=("rbind", mode, "rprivate"),
+                    options=("rbind", *mode, "rprivate"),
                 )
             )
     return (*result, *(mounts.to_oci(mount, given.host) for mount in given.mounts))

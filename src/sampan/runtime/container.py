@@ -222,8 +222,9 @@ def _perform_outside(plan: Plan, scene: Scene, theirs: socket.socket) -> None:
         while waits:
             scene.channel.send(waits.pop())
     finally:
-        if scene.overlay_fd >= 0:
-            os.close(scene.overlay_fd)
+        for fd in (scene.overlay_fd, *scene.trees.values()):
+            if fd >= 0:
+                os.close(fd)
         for name, flag in left:
             _come_back(name, flag)
 

@@ -86,7 +86,10 @@ def to_shell(plan: Plan, files: Mapping[str, str] | None = None, network: str = 
 def _refuse(plan: Plan) -> None:
     for step in plan.steps:
         match step.op:
-            case ops.MapIds() | ops.Borrow() | ops.OffsetClocks():
+            case (
+                ops.MapIds() | ops.MapMount() | ops.Borrow() | ops.OpenTree() | ops.OffsetClocks() | ops.RunHooks()
+                | ops.SetPersonality() | ops.SetMemoryPolicy()
+            ):  # fmt: skip
                 raise Unsupported(f"can't write it as a script: no tool does this: {step.op.say()}")
             case _:
                 pass

@@ -38,6 +38,9 @@ _FLAGS = {
     "strictatime": int(MS.STRICTATIME),
     "lazytime": int(MS.LAZYTIME),
     "nosymfollow": int(MS.NOSYMFOLLOW),
+    "iversion": int(MS.I_VERSION),
+    "acl": int(MS.POSIXACL),
+    "silent": int(MS.SILENT),
 }
 _ATTRIBUTES = {
     "ro": int(MOUNT_ATTR.RDONLY),
@@ -50,7 +53,19 @@ _ATTRIBUTES = {
     "relatime": 0,
     "nosymfollow": int(MOUNT_ATTR.NOSYMFOLLOW),
 }
-_TIMES = frozenset({"noatime", "strictatime", "relatime"})
+_TIMES = frozenset({"noatime", "strictatime", "relatime", "atime", "norelatime", "nostrictatime"})
+# What clears an attribute. The three about access times say one thing of three: without either it is relatime.
+_CLEARED = {
+    "rw": int(MOUNT_ATTR.RDONLY),
+    "suid": int(MOUNT_ATTR.NOSUID),
+    "dev": int(MOUNT_ATTR.NODEV),
+    "exec": int(MOUNT_ATTR.NOEXEC),
+    "diratime": int(MOUNT_ATTR.NODIRATIME),
+    "symfollow": int(MOUNT_ATTR.NOSYMFOLLOW),
+    "atime": 0,
+    "norelatime": 0,
+    "nostrictatime": 0,
+}
 _PROPAGATIONS = {
     "private": int(MS.PRIVATE),
     "slave": int(MS.SLAVE),
@@ -220,24 +235,67 @@ def mount_filesystem(op: ops.Mount, scene: Scene) -> None:
     """Mount a filesystem at a place of the root. A tmpfs takes the mode of the directory that it covers."""
     at = place(scene, op.target, directory=True)
     try:
-        flags, data = 0, op.data
-        for word in op.options:
-            flags |= _FLAGS[word]
+        flags, data = _flags(op.options), op.data
         if op.type == "tmpfs" and "mode=" not in data:
             data = ",".join(filter(None, (data, f"mode={stat.S_IMODE(os.fstat(at).st_mode):o}")))
-        mount.mount(op.source, f"/proc/self/fd/{at}", op.type, flags, data or None)
+        early = flags & ~MS.RDONLY if op.copy_up else flags
+        mount.mount(op.source, f"/proc/self/fd/{at}", op.type, early, data or None)
+        forget_parent(scene, op.target)
+        if op.copy_up or op.recursive or op.propagation:
+            _finish(op, scene, at, flags)
     finally:
         os.close(at)
-    forget_parent(scene, op.target)
+
+
+def _finish(op: ops.Mount, scene: Scene, covered: int, flags: int) -> None:
+    """Do what mount(2) can't do in the same call; `covered` is the directory under the mount."""
+    new = open_in_root(scene.root_fd, op.target, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if op.copy_up:
+            from sampan.runtime import copy_up  # loaded before the fork
+
+            copy_up.copy(covered, new, {word.partition("=")[0] for word in op.data.split(",")})
+            mount.mount(None, f"/proc/self/fd/{new}", None, MS.REMOUNT | flags, op.data or None)
+        _set_attributes(new, op.recursive, _RECURSIVE)
+        for word in op.propagation:
+            _set_propagation(new, word)
+    finally:
+        os.close(new)
+
+
+def _flags(words: Sequence[str]) -> int:
+    flags = 0
+    for word in words:
+        flags |= _FLAGS[word]
+    return flags
+
+
+def remount(op: ops.Remount, scene: Scene) -> None:
+    """Change the options of what is mounted at a place of the root."""
+    at = open_in_root(scene.root_fd, op.target, os.O_PATH)
+    try:
+        flags = MS.REMOUNT | (MS.BIND if op.of_mount else 0) | _flags(op.options)
+        mount.mount(None, f"/proc/self/fd/{at}", None, flags, op.data or None)
+    finally:
+        os.close(at)
+
+
+def open_tree(source: str, *, recursive: bool) -> int:
+    """Copy a mount of the host's, detached."""
+    return mount.open_tree(AT_FDCWD, source, _CLONE | (_RECURSIVE if recursive else 0))
 
 
 def bind(op: ops.Bind, scene: Scene) -> None:
     """Copy the host's mount, restrict the copy, and attach it: it is never to be seen unrestricted."""
-    tree = scene.borrowed.pop(op.source, -1)
+    tree = scene.trees.pop(op.target, -1)
     if tree < 0:
-        tree = _open_tree(op)
+        tree = scene.borrowed.pop(op.source, -1)
+    if tree < 0:
+        tree = _open_below(op) if op.subpath else open_tree(op.source, recursive=op.recursive)
     try:
-        _restrict(tree, op)
+        _set_propagation(tree, op.propagation)
+        _set_attributes(tree, op.options, 0)
+        _set_attributes(tree, op.recursive_options, _RECURSIVE)
         at = _place_alike(scene, op.target, tree)
         try:
             mount.move_mount(tree, "", at, "", _HERE)
@@ -248,15 +306,13 @@ def bind(op: ops.Bind, scene: Scene) -> None:
     forget_parent(scene, op.target)
 
 
-def _open_tree(op: ops.Bind) -> int:
-    flags = _CLONE | (_RECURSIVE if op.recursive else 0)
-    if not op.subpath:
-        return mount.open_tree(AT_FDCWD, op.source, flags)
+def _open_below(op: ops.Bind) -> int:
+    """Copy what is below the source, reached without leaving it."""
     opened = []
     try:
         opened.append(os.open(op.source, _DIRECTORY | os.O_CLOEXEC))
         opened.append(open_in_root(opened[0], op.subpath, os.O_PATH))
-        return mount.open_tree(opened[1], "", flags | _EMPTY_PATH)
+        return mount.open_tree(opened[1], "", _CLONE | _EMPTY_PATH | (_RECURSIVE if op.recursive else 0))
     finally:
         for fd in opened:
             os.close(fd)
@@ -294,20 +350,21 @@ def borrow(op: ops.Borrow, scene: Scene) -> None:
         os.close(theirs)
 
 
-def _restrict(tree: int, op: ops.Bind) -> None:
-    recursive = _RECURSIVE if op.propagation.startswith("r") else 0
-    propagation = _PROPAGATIONS[op.propagation.removeprefix("r")]
-    mount.mount_setattr(tree, "", _EMPTY_PATH | recursive, propagation=propagation)
-    for words, flags in (
-        ([w for w in op.options if w in _ATTRIBUTES], 0),
-        ([w[1:] for w in op.options if w not in _ATTRIBUTES], _RECURSIVE),
-    ):
-        if words:
-            attributes = 0
-            for word in words:
-                attributes |= _ATTRIBUTES[word]
-            clear = _ATIME if _TIMES & set(words) else 0
-            mount.mount_setattr(tree, "", _EMPTY_PATH | flags, set=attributes, clear=clear)
+def _set_propagation(tree: int, word: str) -> None:
+    recursive = _RECURSIVE if word.startswith("r") else 0
+    mount.mount_setattr(tree, "", _EMPTY_PATH | recursive, propagation=_PROPAGATIONS[word.removeprefix("r")])
+
+
+def _set_attributes(tree: int, words: Sequence[str], flags: int) -> None:
+    if not words:
+        return
+    set = clear = 0
+    for word in words:
+        set |= _ATTRIBUTES.get(word, 0)
+        clear |= _CLEARED.get(word, 0)
+    if not _TIMES.isdisjoint(words):
+        clear |= _ATIME  # a field of values, which is cleared as a whole; mount_setattr(2)
+    mount.mount_setattr(tree, "", _EMPTY_PATH | flags, set=set, clear=clear)
 
 
 # ------------------------------------------------------------------------------------------------------ nodes and links

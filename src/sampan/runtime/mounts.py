@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sampan.errors import InvalidInput, Unsupported
-from sampan.runtime import ops
+from sampan.runtime import mount_options, ops
+from sampan.runtime.mount_options import BINDS, IDMAPS, Options, read
 from sampan.spec.defaults import devices as defaults
 from sampan.spec.host import CgroupMode, Host
 
@@ -18,26 +19,12 @@ if TYPE_CHECKING:
 
     from sampan.spec.runtime import Device, Mount, Spec
 
-_PROPAGATIONS = frozenset({
-    "private", "shared", "slave", "unbindable", "rprivate", "rshared", "rslave", "runbindable",
-})  # fmt: skip
-_FLAGS = frozenset({
-    "ro", "nosuid", "nodev", "noexec", "sync", "dirsync", "mand", "noatime", "nodiratime", "relatime", "strictatime",
-    "lazytime", "nosymfollow",
-})  # fmt: skip
-# What is so anyway, or says nothing.
-_DEFAULTS = frozenset({
-    "defaults", "rw", "suid", "dev", "exec", "async", "atime", "diratime", "norelatime", "nostrictatime", "nolazytime",
-    "nomand", "symfollow", "rrw", "rsuid", "rdev", "rexec", "rdiratime", "rsymfollow",
-})  # fmt: skip
-_BINDS = frozenset({"bind", "rbind"})
-
-OPTIONS = _PROPAGATIONS | _FLAGS | _DEFAULTS | _BINDS
+OPTIONS = mount_options.KNOWN
 """The options of mounts that are not a filesystem's own."""
 
 
 def _is_bind(mount: Mount) -> bool:
-    return mount.type == "bind" or not _BINDS.isdisjoint(mount.options)
+    return mount.type == "bind" or not BINDS.isdisjoint(mount.options)
 
 
 def _is_root(mount: Mount) -> bool:
@@ -54,9 +41,7 @@ def _is_cgroup(mount: Mount) -> bool:
 def root(spec: Spec, host: Host) -> Iterator[ops.Inside]:
     """Cut the namespace off from the host's mounts, and mount what becomes `/`."""
     assert spec.root
-    user = any(n.type == "user" and not n.path for n in spec.linux.namespaces)
-    if spec.linux.rootfs_propagation.removeprefix("r") not in {"", "private", "slave"}:
-        raise Unsupported(f"can't make the root filesystem {spec.linux.rootfs_propagation} yet")
+    user = any(n.type == "user" for n in spec.linux.namespaces)
     # Slave: what the host mounts later may still come in through a bind; nothing goes out. mount_namespaces(7).
     yield ops.SetPropagation("/", "rslave")
     found = overlay(spec, host)
@@ -82,7 +67,11 @@ def overlay(spec: Spec, host: Host, *, detached: bool = False) -> list[ops.Mount
                 lowerdirs=tuple(v for k, v in pairs if k == "lowerdir+"),
                 upperdir=next((v for k, v in pairs if k == "upperdir"), ""),
                 workdir=next((v for k, v in pairs if k == "workdir"), ""),
-                options=(*(o for o in mount.options if o.partition("=")[0] not in _LAYERS), *host.overlay_off),
+                options=(
+                    *(o for o in mount.options if o.partition("=")[0] not in _LAYERS),
+                    *host.overlay_off,
+                    *_label(spec, mount.type),
+                ),
                 one_by_one=host.overlay_lower_plus,
                 detached=detached,
             )
@@ -99,58 +88,99 @@ _LAYERS = frozenset({"lowerdir+", "upperdir", "workdir"})
 def filesystems(spec: Spec, host: Host) -> Iterator[ops.Inside]:
     """Return the mounts in the configuration's order, but for those of control groups and what lies below them."""
     for mount in spec.mounts:
-        _refuse(mount)
+        if not mount.destination.startswith("/"):
+            raise InvalidInput(f"can't mount {mount.destination!r}: it is no absolute path")
         if not _is_root(mount) and not _is_cgroup(mount) and not _below_cgroups(mount, spec):
-            yield _any(mount, host)
+            yield _any(mount, spec, host)
 
 
-def _any(mount: Mount, host: Host) -> ops.Inside:
-    return _bind(mount) if _is_bind(mount) else _filesystem(mount, host)
+def _any(mount: Mount, spec: Spec, host: Host) -> ops.Inside:
+    options = read(mount.options)
+    if "remount" in options.words:
+        of_mount = not BINDS.isdisjoint(options.words)
+        return ops.Remount(mount.destination, options.flags, ",".join(options.data), of_mount)
+    if _is_bind(mount):
+        return _bind(mount, options)
+    if mount.uid_mappings or mount.gid_mappings or not IDMAPS.isdisjoint(options.words):
+        raise Unsupported(f"can't mount {mount.destination}: the ids of a bind can be mapped, not those of others")
+    if mount.type == "mqueue" and not host.mqueue:
+        raise Unsupported(f"can't mount {mount.destination}: this kernel has no message queues")
+    copies = "tmpcopyup" in options.words
+    if copies and mount.type != "tmpfs":
+        raise InvalidInput(f"can't mount {mount.destination}: tmpcopyup is an option of a tmpfs")
+    return ops.Mount(
+        mount.type,
+        mount.source or mount.type,
+        mount.destination,
+        options.flags,
+        ",".join((*options.data, *_label(spec, mount.type))),
+        options.recursive,
+        options.propagation,
+        copies,
+    )
+
+
+_UNLABELLED = frozenset({"proc", "sysfs", "mqueue", "cgroup", "cgroup2"})
+"""Filesystems that take no context of a mount's."""
+
+
+def _label(spec: Spec, type: str) -> tuple[str, ...]:
+    label = spec.linux.mount_label
+    return (f'context="{label}"',) if label and type not in _UNLABELLED else ()
 
 
 def _below_cgroups(mount: Mount, spec: Spec) -> bool:
     return any(_is_cgroup(m) and mount.destination.startswith(f"{m.destination}/") for m in spec.mounts)
 
 
-def _refuse(mount: Mount) -> None:
-    if mount.uid_mappings or mount.gid_mappings or {"idmap", "ridmap"} & set(mount.options):
-        raise Unsupported(f"can't mount {mount.destination}: mapped ids of a mount are not done yet")
-    if not mount.destination.startswith("/"):
-        raise InvalidInput(f"can't mount {mount.destination!r}: it is no absolute path")
-    if "tmpcopyup" in mount.options or "remount" in mount.options:
-        raise Unsupported(f"can't mount {mount.destination}: tmpcopyup and remount are not done yet")
-
-
 SUBPATH = "x-sampan.subpath="
 """Before the path, in a bind's source, of what is to be mounted. Options in x- are nobody else's."""
 
 
-def _bind(mount: Mount) -> ops.Bind:
+def _bind(mount: Mount, options: Options) -> ops.Bind:
     if not mount.source.startswith("/"):
         raise InvalidInput(f"can't bind {mount.source!r} on {mount.destination}: it is no absolute path")
-    options: list[str] = []
-    propagation, subpath = "rprivate", ""
-    for option in mount.options:
-        if option.startswith(SUBPATH):
-            subpath = option.removeprefix(SUBPATH)
-        elif option in {"shared", "rshared"}:
-            raise Unsupported(f"can't bind {mount.source} {option} yet: mounts of a container don't reach the host")
-        elif option in _PROPAGATIONS:
-            propagation = option
-        elif option in _FLAGS or option in ops.RECURSIVE:
-            options.append(option)
-        elif option not in _DEFAULTS and option not in _BINDS:
-            raise Unsupported(f"can't bind {mount.source} on {mount.destination}: {option!r} is no option of a bind")
-    recursive = "bind" not in mount.options or "rbind" in mount.options
-    return ops.Bind(mount.source, mount.destination, tuple(options), recursive, propagation, subpath)
+    subpath = ""
+    for word in (*options.data, *({"tmpcopyup"} & options.words)):
+        if not word.startswith(SUBPATH):
+            raise Unsupported(f"can't bind {mount.source} on {mount.destination}: {word!r} is no option of a bind")
+        subpath = word.removeprefix(SUBPATH)
+    # What is the filesystem's own is left as it is, as by MS_REMOUNT with MS_BIND: mount(2).
+    words = (*(w for w in options.flags if w not in options.superblock), *options.cleared)
+    propagation = (options.propagation or ("rprivate",))[-1]
+    recursive = _is_recursive(mount)
+    return ops.Bind(mount.source, mount.destination, words, recursive, propagation, subpath, options.recursive)
 
 
-def _filesystem(mount: Mount, host: Host) -> ops.Mount:
-    if mount.type == "mqueue" and not host.mqueue:
-        raise Unsupported(f"can't mount {mount.destination}: this kernel has no message queues")
-    options = tuple(o for o in mount.options if o in _FLAGS)
-    data = ",".join(o for o in mount.options if o not in _FLAGS | _DEFAULTS | _PROPAGATIONS)
-    return ops.Mount(mount.type, mount.source or mount.type, mount.destination, options, data)
+def _is_recursive(mount: Mount) -> bool:
+    return "bind" not in mount.options or "rbind" in mount.options
+
+
+def opened_early(spec: Spec) -> Iterator[ops.OpenTree]:
+    """Return the binds through which mounts are to reach the host: copied while the host's mounts are peers."""
+    for mount in spec.mounts:
+        if _is_bind(mount) and read(mount.options).propagation[-1:] in {("shared",), ("rshared",)}:
+            yield ops.OpenTree(mount.source, mount.destination, _is_recursive(mount))
+
+
+def mapped(spec: Spec) -> Iterator[ops.MapMount]:
+    """Return the binds whose files have other owners in the container: made where the filesystem's own ids count."""
+    for mount in spec.mounts:
+        asked = IDMAPS & set(mount.options)
+        if not (asked or mount.uid_mappings or mount.gid_mappings) or not _is_bind(mount):
+            continue
+        user = next((n.path for n in spec.linux.namespaces if n.type == "user"), "")
+        uids, gids = mount.uid_mappings, mount.gid_mappings
+        if uids or gids:
+            user = ""
+        else:
+            uids, gids = spec.linux.uid_mappings, spec.linux.gid_mappings
+        if not user and not (uids and gids):
+            raise InvalidInput(
+                f"can't map the ids of {mount.destination}: neither the mount nor the container has both mappings"
+            )
+        below = "ridmap" in mount.options
+        yield ops.MapMount(mount.source, mount.destination, uids, gids, user, _is_recursive(mount), below)
 
 
 def borrowed(spec: Spec) -> Iterator[ops.Inside]:
@@ -167,14 +197,14 @@ def cgroup_filesystems(spec: Spec, host: Host, own: tuple[tuple[str, str], ...])
     for mount in spec.mounts:
         if not _is_cgroup(mount) or not own:
             continue
-        options = tuple(o for o in mount.options if o in _FLAGS)
+        options = read(mount.options).flags
         if host.cgroup_mode is CgroupMode.V2:
             yield ops.Mount("cgroup2", "cgroup", mount.destination, options)
         else:
             yield from _v1_hierarchies(mount.destination, options, host, own, new_namespace=new_namespace)
     for mount in spec.mounts:
         if _below_cgroups(mount, spec):
-            yield _any(mount, host)
+            yield _any(mount, spec, host)
 
 
 def _v1_hierarchies(
@@ -219,8 +249,6 @@ def devices(spec: Spec) -> Iterator[ops.Inside]:
 
 
 def _device(device: Device, *, user: bool) -> ops.Inside:
-    if device.type not in {"c", "b", "u", "p"}:
-        raise InvalidInput(f"can't make the device {device.path}: {device.type!r} is none of c, b, u and p")
     if not device.path.startswith("/"):
         raise InvalidInput(f"can't make the device {device.path!r}: it is no absolute path")
     if user:

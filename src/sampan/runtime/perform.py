@@ -42,6 +42,8 @@ def load(plan: Plan) -> None:
     kinds = {type(step.op) for step in plan.steps}
     if ops.RunHooks in kinds:
         from sampan.runtime import hooks  # noqa: F401
+    if any(isinstance(step.op, ops.Mount) and step.op.copy_up for step in plan.steps):
+        from sampan.runtime import copy_up  # noqa: F401
     if not kinds.isdisjoint(_SCHEDULING):
         from sampan.runtime import scheduling  # noqa: F401
 
@@ -69,6 +71,10 @@ def outside(op: ops.Outside, scene: Scene) -> None:
             _offset_clocks(op)
         case ops.MountOverlay():
             scene.overlay_fd = mounting.mount_overlay(op)
+        case ops.MapMount():
+            from sampan.runtime import idmap
+
+            scene.trees[op.target] = idmap.map_mount(op)
         case ops.Clone():
             _clone(op, scene)
         case ops.MapIds():
@@ -109,6 +115,10 @@ def inside(op: ops.Inside, scene: Scene) -> None:
             mounting.bind_root(scene)
         case ops.Mount():
             mounting.mount_filesystem(op, scene)
+        case ops.Remount():
+            mounting.remount(op, scene)
+        case ops.OpenTree():
+            scene.trees[op.target] = mounting.open_tree(op.source, recursive=op.recursive)
         case ops.Borrow():
             mounting.borrow(op, scene)
         case ops.Bind():

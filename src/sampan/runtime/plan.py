@@ -69,6 +69,7 @@ def plan(spec: oci.Spec, host: Host, *, id: str, cgroup_parent: str = "", bundle
     inside = [
         *_enter_namespaces(spec),
         *_before_the_root_changes(spec.process, id),
+        *mounts.opened_early(spec),
         *mounts.root(spec, host),
         *mounts.filesystems(spec, host),
         *mounts.devices(spec),
@@ -83,6 +84,7 @@ def plan(spec: oci.Spec, host: Host, *, id: str, cgroup_parent: str = "", bundle
         *_labels(spec.process),
         *([ops.MakeReadOnly("/", mounted=True)] if spec.root.readonly else []),
         ops.PivotRoot(spec.root.path),
+        *([ops.SetPropagation("/", propagation)] if (propagation := spec.linux.rootfs_propagation) else []),
         *_become_the_program(spec.process, rights, spec, hooks=hooks),
     ]
     return Plan(id=id, steps=_merge(outside, inside), root=spec.root.path, cgroups=own, warnings=rights.warnings)
@@ -176,6 +178,7 @@ def _outside(spec: oci.Spec, host: Host, own: tuple[tuple[str, str], ...]) -> li
     steps: list[ops.Outside] = []
     if user:
         steps += mounts.overlay(spec, host, detached=True)
+    steps += mounts.mapped(spec)
     steps += [ops.Join("pid", n.path) for n in spec.linux.namespaces if n.type == "pid" and n.path]
     if "time" in _new(spec):
         offsets = tuple((clock, o.secs, o.nanosecs) for clock, o in sorted(spec.linux.time_offsets.items()))

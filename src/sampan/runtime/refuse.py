@@ -27,6 +27,8 @@ def refuse(spec: Spec, host: Host) -> None:
     if not spec.root.path.startswith("/"):
         raise InvalidInput(f"can't make a container: its root {spec.root.path!r} is no absolute path")
     _refuse_linux(spec.linux)
+    if spec.linux.mount_label and not host.selinux:
+        raise Unsupported("can't label mounts on this kernel: SELinux is not enabled")
     _refuse_unguarded_devices(spec.linux.resources, host)
     refuse_process(spec.process, host)
     _refuse_namespaces(spec, host)
@@ -36,7 +38,6 @@ def _refuse_linux(linux: Linux) -> None:
     asked = {
         "move network devices": linux.net_devices,
         "set Intel RDT": linux.intel_rdt,
-        "label mounts": linux.mount_label,
         "notify a seccomp listener": linux.seccomp and linux.seccomp.listener_path,
     }
     for what, value in asked.items():

@@ -123,6 +123,7 @@ class Scene:
         self.parent_path = ""
         self.overlay_fd = -1  # mounted outside, attached inside
         self.borrowed: dict[str, int] = {}  # detached mounts by their source
+        self.trees: dict[str, int] = {}  # detached mounts by the target of the bind that they are for
         self.proc_fd = -1  # a procfs of our own, which nothing covers
         self.null_fd = -1
         self.empty_fd = -1

@@ -17,7 +17,6 @@ from sampan.runtime.ops.cgroups import (
     WriteCgroup,
 )
 from sampan.runtime.ops.filesystem import (
-    RECURSIVE,
     AttachOverlay,
     Bind,
     BindRoot,
@@ -26,9 +25,12 @@ from sampan.runtime.ops.filesystem import (
     MakeLink,
     MakeNode,
     MakeReadOnly,
+    MapMount,
     Mask,
     Mount,
     MountOverlay,
+    OpenTree,
+    Remount,
     SetPropagation,
 )
 from sampan.runtime.ops.namespaces import (
@@ -76,7 +78,7 @@ from sampan.spec.operation import Operation
 
 Outside = (
     MakeCgroup | DelegateControllers | InheritCpuset | WriteCgroup | FilterDevices | EnterCgroup
-    | Join | JoinContainer | OffsetClocks | Clone | MapIds | MountOverlay | Await | RunHooks
+    | Join | JoinContainer | OffsetClocks | Clone | MapIds | MountOverlay | MapMount | Await | RunHooks
 )  # fmt: skip
 """What the shim performs, around the birth of the process."""
 
@@ -91,15 +93,14 @@ Scheduling = SetAffinity | SetIoPriority | SetMemoryPolicy | SetPersonality | Se
 
 Inside = (
     Await | MoveIntoCgroup | BecomeMappedRoot | Unshare | Join | JoinContainer
-    | SetPropagation | MountOverlay | AttachOverlay | BindRoot | Mount | Borrow | Bind | MakeDirectory | MakeNode
-    | MakeLink | Mask | MakeReadOnly | MakeConsole
+    | SetPropagation | MountOverlay | AttachOverlay | BindRoot | Mount | Remount | OpenTree | Borrow | Bind
+    | MakeDirectory | MakeNode | MakeLink | Mask | MakeReadOnly | MakeConsole
     | SetHostname | SetDomainname | BringUpLoopback | SetSysctl | SetOomScoreAdj | NewKeyring | SetLabel
     | LookUpUser | PivotRoot | Becoming | Scheduling
 )  # fmt: skip
 """What the new process performs, until it becomes the program."""
 
 __all__ = [
-    "RECURSIVE",
     "AttachOverlay",
     "Await",
     "BecomeMappedRoot",
@@ -129,16 +130,19 @@ __all__ = [
     "MakeNode",
     "MakeReadOnly",
     "MapIds",
+    "MapMount",
     "Mask",
     "Mount",
     "MountOverlay",
     "MoveIntoCgroup",
     "NewKeyring",
     "OffsetClocks",
+    "OpenTree",
     "Operation",
     "Outside",
     "PivotRoot",
     "Reap",
+    "Remount",
     "RunHooks",
     "Scheduling",
     "SetAffinity",

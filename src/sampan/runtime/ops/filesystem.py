@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from sampan.runtime.ops.base import inside
 from sampan.spec.operation import Operation
+from sampan.spec.runtime import IdMapping
 
 
 class SetPropagation(Operation, frozen=True, tag="set-propagation"):
@@ -84,17 +85,49 @@ class Mount(Operation, frozen=True, tag="mount"):
     target: str
     options: tuple[str, ...] = ()
     data: str = ""
+    recursive: tuple[str, ...] = ()  # options for all mounts below too, without their r
+    propagation: tuple[str, ...] = ()
+    copy_up: bool = False  # of what the place holds
 
     def say(self) -> str:
         words = ",".join((*self.options, *([self.data] if self.data else [])))
-        return f"mount {self.type} on {self.target}" + (f" ({words})" if words else "")
+        copied = ", with a copy of what is there" if self.copy_up else ""
+        return f"mount {self.type} on {self.target}" + (f" ({words})" if words else "") + copied
 
     def shell(self) -> str:
         words = ",".join((*self.options, *([self.data] if self.data else [])))
         option = f" -o {quote(words)}" if words else ""
-        return (
-            f"mkdir -p {inside(self.target)} && mount -t {self.type} {quote(self.source)}{option} {inside(self.target)}"
-        )
+        at = inside(self.target)
+        made = f"mkdir -p {at} && mount -t {self.type} {quote(self.source)}{option} {at}"
+        if self.copy_up:
+            made = f'kept=$(mktemp -d) && cp -a {at}/. "$kept" && {made} && cp -a "$kept"/. {at}'
+        return " && ".join((made, *_after(at, (), self.recursive, self.propagation)))
+
+
+def _after(at: str, words: tuple[str, ...], recursive: tuple[str, ...], propagation: tuple[str, ...]) -> list[str]:
+    """Return the commands that change a mount that is there."""
+    options = (*words, *(f"{w}=recursive" for w in recursive))
+    lines = [f"mount -o remount,bind,{','.join(options)} {at}"] if options else []
+    return [*lines, *(f"mount --make-{p} {at}" for p in propagation)]
+
+
+class Remount(Operation, frozen=True, tag="remount"):
+    """Change the options of a mount that is there."""
+
+    man: ClassVar[str] = "mount(2)"
+    target: str
+    options: tuple[str, ...] = ()
+    data: str = ""
+    of_mount: bool = False  # those of the mount, not of its filesystem
+
+    def say(self) -> str:
+        return f"change {self.target} to {self._words()}"
+
+    def shell(self) -> str:
+        return f"mount -o remount,{'bind,' * self.of_mount}{self._words()} {inside(self.target)}"
+
+    def _words(self) -> str:
+        return ",".join((*(self.options or ("rw",)), *([self.data] if self.data else [])))
 
 
 class Bind(Operation, frozen=True, tag="bind"):
@@ -103,14 +136,15 @@ class Bind(Operation, frozen=True, tag="bind"):
     man: ClassVar[str] = "open_tree(2), move_mount(2)"
     source: str
     target: str
-    options: tuple[str, ...] = ()  # ro nosuid nodev noexec …; rro rnosuid … for all mounts below as well
+    options: tuple[str, ...] = ()  # ro nosuid nodev noexec …, and what clears them: rw suid dev exec …
     recursive: bool = True
     propagation: str = "rprivate"
     subpath: str = ""  # of what is in the source, this; it is looked for with the source as the root
+    recursive_options: tuple[str, ...] = ()  # those that hold for all mounts below as well
 
     def say(self) -> str:
-        words = f" ({','.join(self.options)})" if self.options else ""
-        return f"bind {self._whole()} on {self.target}{words}"
+        words = ",".join((*self.options, *(f"r{w}" for w in self.recursive_options)))
+        return f"bind {self._whole()} on {self.target}" + (f" ({words})" if words else "")
 
     def _whole(self) -> str:
         return f"{self.source}/{self.subpath}" if self.subpath else self.source
@@ -119,16 +153,45 @@ class Bind(Operation, frozen=True, tag="bind"):
         at, source = inside(self.target), quote(self._whole())
         make = f"{{ [ -d {source} ] && mkdir -p {at} || {{ mkdir -p $(dirname {at}); [ -e {at} ] || : > {at}; }}; }}"
         lines = [make, f"mount --{'r' * self.recursive}bind {source} {at}"]
-        if self.options:
-            words = ["=".join((o[1:], "recursive")) if o in RECURSIVE else o for o in self.options]
-            lines.append(f"mount -o remount,bind,{','.join(words)} {at}")
-        if self.propagation:
-            lines.append(f"mount --make-{self.propagation} {at}")
-        return " && ".join(lines)
+        return " && ".join(lines + _after(at, self.options, self.recursive_options, (self.propagation,)))
 
 
-RECURSIVE = frozenset({"rro", "rnosuid", "rnodev", "rnoexec", "rnoatime", "rnodiratime", "rrelatime", "rnosymfollow"})
-"""Options of a bind that hold for all mounts below it too, mount_setattr(2)."""
+class OpenTree(Operation, frozen=True, tag="open-tree"):
+    """Copy a mount of the host while mounts still travel between it and the copy, to be bound later."""
+
+    man: ClassVar[str] = "open_tree(2)"
+    source: str
+    target: str  # of the `Bind` that it is for
+    recursive: bool = True
+
+    def say(self) -> str:
+        return f"copy the mount {self.source} as a peer of the host's"
+
+    def shell(self) -> str:
+        return f"# done by binding {quote(self.source)} before mounts are cut off from the host's"
+
+
+class MapMount(Operation, frozen=True, tag="map-mount"):
+    """Copy a mount, with other owners for its files: those that a user namespace says; to be bound later."""
+
+    man: ClassVar[str] = "mount_setattr(2), ID-mapped mounts"
+    source: str
+    target: str  # of the `Bind` that it is for
+    uid_mappings: tuple[IdMapping, ...] = ()
+    gid_mappings: tuple[IdMapping, ...] = ()
+    user_namespace: str = ""  # whose mappings they are, where none are given
+    recursive: bool = True
+    below: bool = False  # of all mounts below too
+
+    def say(self) -> str:
+        return f"map the ids of {self.source} for {self.target}"
+
+    def shell(self) -> str:
+        # Each as mount(8) writes it: id-on-disk:id-in-the-container's-view:count.
+        words = [f"u:{m.container_id}:{m.host_id}:{m.size}" for m in self.uid_mappings]
+        words += [f"g:{m.container_id}:{m.host_id}:{m.size}" for m in self.gid_mappings]
+        how = self.user_namespace or " ".join(words)
+        return f"# mount(8) binds and maps at once: mount --bind -o X-mount.idmap={quote(how)} {quote(self.source)} …"
 
 
 class Borrow(Operation, frozen=True, tag="borrow"):
