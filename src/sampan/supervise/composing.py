@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.build import jobs, laying
+from sampan.build import jobs, laying, leaks
 from sampan.errors import doing
 from sampan.image import tarwrite
 from sampan.image.compose import Composer
@@ -88,6 +88,12 @@ def lay_files(job: m.LayFiles) -> m.Unpacked:
     """Write the layer of a step of a build."""
     laid = laying.lay(msgspec.json.decode(job.job, type=jobs.Lay))
     return msgspec.structs.replace(_unpacked(laid.layer), selection=laid.digest)
+
+
+def find_secrets(job: m.FindSecrets) -> m.SecretsFound:
+    """Look for secrets in a layer."""
+    leak = leaks.Searcher(job.secrets).in_directory(job.directory)
+    return m.SecretsFound(leak=str(leak) if leak else "")
 
 
 def export(job: m.Export, fd: int) -> m.Done:

@@ -469,6 +469,19 @@ class LayFiles(Message, frozen=True, kw_only=True, tag="lay-files"):
     job: bytes  # `build.jobs.Lay` as JSON
 
 
+class FindSecrets(Message, frozen=True, kw_only=True, tag="find-secrets"):
+    """Look for secrets in a directory, `build.leaks`. Answered by `SecretsFound`."""
+
+    directory: str
+    secrets: dict[str, bytes]  # by id
+
+
+class SecretsFound(Message, frozen=True, kw_only=True, tag="secrets-found"):
+    """The worker's answer: the first one, in words; "" where there is none."""
+
+    leak: str = ""
+
+
 class Export(Message, frozen=True, kw_only=True, tag="export"):
     """Write all files of a container as a tar to the descriptor beside it. Answered by `Done`."""
 
@@ -485,10 +498,10 @@ Request = (
     ForkShim | ForkWorker | Leave | Restart
     | Hello | Launch | Go | Exec | Attach | Resize | Signal | Freeze | Update | AnswerNames | HoldPorts | Forget
     | Unpack | Pack | Position | Feed | Map | Remove | Changes | Compose | Settle | Export
-    | SelectFiles | LayFiles
+    | SelectFiles | LayFiles | FindSecrets
     | Keep | Hold | Release | Become
 )  # fmt: skip
-Answer = Forked | Launched | Done | Refused | Status | Unpacked | Packed | Parked | FilesSelected
+Answer = Forked | Launched | Done | Refused | Status | Unpacked | Packed | Parked | FilesSelected | SecretsFound
 Event = Reaped | Exited | ExecExited | Collected
 
 # ------------------------------------------------------------------------------------------------- framing

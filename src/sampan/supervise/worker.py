@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    _Composing = m.Changes | m.Compose | m.Settle | m.Export | m.SelectFiles | m.LayFiles
+    _Composing = m.Changes | m.Compose | m.Settle | m.Export | m.SelectFiles | m.LayFiles | m.FindSecrets
 
 
 def _installed() -> tuple[int, int]:
@@ -59,7 +59,7 @@ def _serve(sock: socket.socket, frame: m.Frame) -> bool:
     else:
         answer = _answer(lambda: _do(frame, sock))
         m.send(sock, answer, frame.seq)
-        another = isinstance(answer, m.Unpacked | m.Packed | m.FilesSelected)
+        another = isinstance(answer, m.Unpacked | m.Packed | m.FilesSelected | m.SecretsFound)
     for fd in frame.fds if another else ():
         os.close(fd)
     return another
@@ -78,7 +78,7 @@ def _do(frame: m.Frame, sock: socket.socket) -> m.Message:
             return _unpack(frame.message, frame.fds[0])
         case m.Pack():
             return _pack(frame.message, frame.fds[0])
-        case m.Changes() | m.Compose() | m.Settle() | m.Export() | m.SelectFiles() | m.LayFiles():
+        case m.Changes() | m.Compose() | m.Settle() | m.Export() | m.SelectFiles() | m.LayFiles() | m.FindSecrets():
             return _compose(frame.message, frame.fds, sock)
         case m.Map():
             return _map(frame.message, frame.fds[0])
@@ -104,6 +104,8 @@ def _compose(job: _Composing, fds: tuple[int, ...], sock: socket.socket) -> m.Me
         return composing.select_files(job)
     if isinstance(job, m.LayFiles):
         return composing.lay_files(job)
+    if isinstance(job, m.FindSecrets):
+        return composing.find_secrets(job)
     return composing.export(job, fds[0]) if isinstance(job, m.Export) else composing.tell_changes(job, fds[0])
 
 

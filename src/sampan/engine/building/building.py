@@ -89,8 +89,9 @@ class Building:
         graph = plan(dockerfile, request, Platforms(build=platforms.own(), target=platform))
         bases = Bases(core, pins, request.auths, telling, pull=request.pull)
         newest_ns = None if request.epoch_s is None else request.epoch_s * 10**9
+        secrets = {secret.id: secret.value for secret in request.secrets}
         with (
-            Layering(core, pins, newest_ns) as layering,
+            Layering(core, pins, newest_ns, secrets) as layering,
             Sources(core, contexts, bases, layering) as sources,
         ):
             performer = Performer(core, request, dockerfile, telling=telling, layering=layering, sources=sources)
@@ -105,6 +106,7 @@ class Building:
         tags = tuple(core.reference(tag) for tag in request.tags)
         for tag in tags:
             core.images.check_name(tag)
+        results.check_secrets(at, {secret.id: secret.value for secret in request.secrets})
         return core.images.add(results.document(at, platform, request.epoch_s), tags=tags)
 
     @contextmanager

@@ -13,12 +13,12 @@ from sampan.engine.changing import WORK_S
 from sampan.engine.committing import EMPTY_TAR
 from sampan.engine.core import now_ns
 from sampan.engine.workers import Workers
-from sampan.errors import Failed, SampanError
+from sampan.errors import Failed, InvalidInput, SampanError
 from sampan.rootfs.overlay import Metadata
 from sampan.supervise import messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sampan.build import jobs
     from sampan.engine.core import Core
@@ -30,14 +30,17 @@ if TYPE_CHECKING:
 
 _M = TypeVar("_M", bound=messages.Message)
 
+LEAKED = "whoever gets the image can read it: use it without writing it anywhere"
 INTERRUPTED = "the build was interrupted"
 
 
 class Layering:
     """In a `with`. Several threads may use it; a worker that is done with a layer gets the next one."""
 
-    def __init__(self, core: Core, pins: Pins, newest_ns: int | None) -> None:
+    def __init__(self, core: Core, pins: Pins, newest_ns: int | None, secrets: Mapping[str, bytes]) -> None:
+        """Times later than `newest_ns` become that. A layer that has one of the `secrets` in it is refused."""
         self._core = core
+        self._secrets = dict(secrets)
         self._pins = pins
         self._newest_ns = newest_ns
         self._workers = Workers(core)
@@ -87,8 +90,15 @@ class Layering:
         with self._core.images.layers.scratch() as target:
             made = self.ask(job(target), messages.Unpacked)
             if made.diff_id != EMPTY_TAR:
+                self._search(f"{target}/diff")
                 self._core.images.layers.adopt(target, made, self._pins)
         return made.diff_id
+
+    def _search(self, directory: str) -> None:
+        if self._secrets:
+            found = self.ask(messages.FindSecrets(directory=directory, secrets=self._secrets), messages.SecretsFound)
+            if found.leak:
+                raise InvalidInput(f"{found.leak} of this step's layer", LEAKED)
 
     def ask(self, job: messages.Message, kind: type[_M]) -> _M:
         """Have a worker do something else."""

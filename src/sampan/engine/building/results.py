@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from sampan.build.leaks import Searcher
+from sampan.engine.building.layering import LEAKED
 from sampan.engine.committing import in_order
-from sampan.errors import Unsupported
+from sampan.errors import InvalidInput, Unsupported
 from sampan.spec.image import HistoryEntry, ImageConfig, RootFS
 from sampan.units import format_timestamp
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from sampan.engine.building.stages import At
     from sampan.spec.distribution import Platform
     from sampan.spec.image import ExecutionConfig
@@ -60,3 +64,26 @@ def _not_after(entry: HistoryEntry, created: str) -> HistoryEntry:
     if entry.created is not None and entry.created > created:
         return msgspec.structs.replace(entry, created=created)
     return entry
+
+
+def check_secrets(at: At, secrets: Mapping[str, bytes]) -> None:
+    """Raise InvalidInput where a secret is in what an image would tell of how it was made, and of what it runs with."""
+    searcher = Searcher(secrets)
+    if not searcher:
+        return
+    for where, text in _texts(at):
+        if leak := searcher.in_text(text, where):
+            raise InvalidInput(f"can't build: {leak}", LEAKED)
+
+
+def _texts(at: At) -> Iterator[tuple[str, str]]:
+    for entry in at.history:
+        yield "the image's history", entry.created_by or ""
+    config = at.scope.config
+    for variable in config.env or ():
+        yield f"the environment: the variable {variable.partition('=')[0]}", variable
+    for name, value in (config.labels or {}).items():
+        yield f"the label {name}", value
+    for what, words in (("command", config.cmd), ("entrypoint", config.entrypoint)):
+        for word in words or ():
+            yield f"the image's {what}", word
