@@ -12,6 +12,7 @@
       volumes/NAME/_data
       seccomp/HEX.bpf          compiled filters, by the digest of what they were compiled from
       build/                 cache.db (what steps of builds made), selections/HEX (the files that they read)
+      build/digests/         of files of contexts, by which they are not read again
       build/mounts/HEX[-N]/  what RUN --mount=type=cache keeps: data/, about.json
       tmp/                   unfinished work; emptied at every start, less what workers hold (image/unfinished)
       registry/              what `sampan registry serve` serves unless it is told otherwise (registry/directory)
@@ -124,6 +125,11 @@ class Dirs:
     def build(self) -> str:
         """What builds keep from one to the next."""
         return f"{self.root}/build"
+
+    @property
+    def build_digests(self) -> str:
+        """Digests of files of contexts, remembered."""
+        return f"{self.root}/build/digests"
 
     @property
     def build_mounts(self) -> str:

@@ -41,24 +41,24 @@ def a_key(name: str, **facts) -> Key:
 
 def test_what_was_kept_is_found_by_its_key_and_its_layer_is_pinned(dirs: Dirs, layers: Layers) -> None:
     cache = Cache(dirs)
-    cache.keep(a_key("a"), Hit(ONE, 7), (ONE,))
+    cache.keep(a_key("a"), Hit(ONE, 7, 1000), (ONE,))
 
     with layers.working() as pins:
-        assert cache.find(a_key("a").id, pins) == Hit(ONE, 7)
+        assert cache.find(a_key("a").id, pins) == Hit(ONE, 7, 1000)
         assert cache.find(a_key("b").id, pins) is None
         assert not layers.remove(ONE)
 
 
 def test_a_row_survives_a_server_that_was_killed(dirs: Dirs, layers: Layers) -> None:
-    Cache(dirs).keep(a_key("a"), Hit(ONE, 7), (ONE,))
+    Cache(dirs).keep(a_key("a"), Hit(ONE, 7, 1000), (ONE,))
 
     with layers.working() as pins:
-        assert Cache(dirs).find(a_key("a").id, pins) == Hit(ONE, 7)
+        assert Cache(dirs).find(a_key("a").id, pins) == Hit(ONE, 7, 1000)
 
 
 def test_a_row_whose_layer_is_gone_is_a_miss_and_forgotten(dirs: Dirs, layers: Layers) -> None:
     cache = Cache(dirs)
-    cache.keep(a_key("a"), Hit(ONE, 7), (ONE,))
+    cache.keep(a_key("a"), Hit(ONE, 7, 1000), (ONE,))
     layers.remove(ONE)
 
     with layers.working() as pins:
@@ -69,7 +69,7 @@ def test_a_row_whose_layer_is_gone_is_a_miss_and_forgotten(dirs: Dirs, layers: L
 def test_a_layer_is_held_until_its_last_row_goes(dirs: Dirs) -> None:
     cache = Cache(dirs)
     for name in ("a", "b"):
-        cache.keep(a_key(name), Hit(ONE, 7), (ONE,))
+        cache.keep(a_key(name), Hit(ONE, 7, 1000), (ONE,))
 
     assert cache.remove((a_key("a").id,)) == ()
     assert cache.diff_ids() == {ONE}
@@ -79,24 +79,24 @@ def test_a_layer_is_held_until_its_last_row_goes(dirs: Dirs) -> None:
 
 def test_a_step_that_was_made_again_holds_its_new_layer_only(dirs: Dirs) -> None:
     cache = Cache(dirs)
-    cache.keep(a_key("a"), Hit(ONE, 7), (ONE,))
-    cache.keep(a_key("a"), Hit(TWO, 7), (TWO,))
+    cache.keep(a_key("a"), Hit(ONE, 7, 1000), (ONE,))
+    cache.keep(a_key("a"), Hit(TWO, 7, 1000), (TWO,))
 
     assert cache.diff_ids() == Cache(dirs).diff_ids() == {TWO}
 
 
 def test_a_step_without_files_holds_no_layer(dirs: Dirs, layers: Layers) -> None:
     cache = Cache(dirs)
-    cache.keep(a_key("a"), Hit("", 0), (ONE,))
+    cache.keep(a_key("a"), Hit("", 0, 1000), (ONE,))
 
     with layers.working() as pins:
-        assert cache.find(a_key("a").id, pins) == Hit("", 0)
+        assert cache.find(a_key("a").id, pins) == Hit("", 0, 1000)
     assert cache.diff_ids() == frozenset()
 
 
 def test_uses_are_counted_once_a_build(dirs: Dirs, layers: Layers) -> None:
     cache = Cache(dirs)
-    cache.keep(a_key("a"), Hit(ONE, 7), (ONE,))
+    cache.keep(a_key("a"), Hit(ONE, 7, 1000), (ONE,))
     with layers.working() as pins:
         cache.find(a_key("a").id, pins)
 
@@ -107,9 +107,9 @@ def test_uses_are_counted_once_a_build(dirs: Dirs, layers: Layers) -> None:
 
 def test_what_another_boot_wrote_is_gone_unless_it_was_seen_onto_the_disk(dirs: Dirs) -> None:
     cache = Cache(dirs)
-    cache.keep(a_key("seen"), Hit(ONE, 7), (ONE,))
+    cache.keep(a_key("seen"), Hit(ONE, 7, 1000), (ONE,))
     cache.synced(1 << 62)
-    cache.keep(a_key("torn"), Hit(TWO, 7), (TWO,))
+    cache.keep(a_key("torn"), Hit(TWO, 7, 1000), (TWO,))
     cache.close()
     with sqlite3.connect(f"{dirs.build}/cache.db") as db:
         db.execute("UPDATE step SET unsynced = 'another boot' WHERE unsynced IS NOT NULL")
@@ -121,7 +121,7 @@ def test_what_another_boot_wrote_is_gone_unless_it_was_seen_onto_the_disk(dirs: 
 @pytest.mark.parametrize("content", [b"no database at all" * 100, None])
 def test_a_file_that_cannot_be_read_or_is_newer_is_begun_anew(dirs: Dirs, content: bytes | None) -> None:
     cache = Cache(dirs)
-    cache.keep(a_key("a"), Hit(ONE, 7), (ONE,))
+    cache.keep(a_key("a"), Hit(ONE, 7, 1000), (ONE,))
     cache.close()
     if content is None:
         with sqlite3.connect(f"{dirs.build}/cache.db") as db:
@@ -135,8 +135,8 @@ def test_a_file_that_cannot_be_read_or_is_newer_is_begun_anew(dirs: Dirs, conten
 
 def test_a_miss_is_explained_by_the_nearest_row(dirs: Dirs) -> None:
     cache = Cache(dirs)
-    cache.keep(a_key("a", values=(("the user", ""),)), Hit(ONE, 7), (ONE,))
-    cache.keep(a_key("b", parent="q", below="FROM x"), Hit(ONE, 7), (ONE,))
+    cache.keep(a_key("a", values=(("the user", ""),)), Hit(ONE, 7, 1000), (ONE,))
+    cache.keep(a_key("b", parent="q", below="FROM x"), Hit(ONE, 7, 1000), (ONE,))
 
     assert cache.why(a_key("c", values=(("the user", "me"),))) == "the user differs: me, it was nothing"
     assert cache.why(a_key("d", parent="z", instruction="RUN x")) == "nothing like it is in the cache"
@@ -146,7 +146,7 @@ def test_a_miss_for_a_file_names_it(dirs: Dirs) -> None:
     cache = Cache(dirs)
     selections.write(cache.selections, "sha256:aa", [("x", "1"), ("y\n", "1")])
     selections.write(cache.selections, "sha256:bb", [("x", "1"), ("y\n", "2")])
-    cache.keep(a_key("a", files=(("", "sha256:aa"),)), Hit(ONE, 7), (ONE,))
+    cache.keep(a_key("a", files=(("", "sha256:aa"),)), Hit(ONE, 7, 1000), (ONE,))
 
     assert cache.why(a_key("b", files=(("", "sha256:bb"),))) == "the file y  has changed"
 
@@ -155,7 +155,7 @@ def test_lists_of_files_go_with_the_last_row_that_names_them(dirs: Dirs) -> None
     cache = Cache(dirs)
     for name in ("aa", "bb"):
         selections.write(cache.selections, f"sha256:{name}", [("x", "1")])
-        cache.keep(a_key(name, files=(("", f"sha256:{name}"),)), Hit(ONE, 7), (ONE,))
+        cache.keep(a_key(name, files=(("", f"sha256:{name}"),)), Hit(ONE, 7, 1000), (ONE,))
     for entry in Path(cache.selections).iterdir():
         os.utime(entry, (0, 0))
     cache.remove((a_key("aa").id,))

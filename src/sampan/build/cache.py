@@ -53,10 +53,11 @@ _NEAR = 20
 
 
 class Hit(msgspec.Struct, frozen=True):
-    """What is there for a key: the layer is pinned. `diff_id` is "" where the step makes no files."""
+    """What is there for a key: the layer is pinned. `diff_id` is "" where the step changes no files."""
 
     diff_id: str
     size: int
+    created_ns: int
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +106,7 @@ class Cache:
     def find(self, key: str, pins: Pins) -> Hit | None:
         """Return what is there for a key, with its layer pinned."""
         with self._lock:
-            row = self._db.execute("SELECT diff_id, size FROM step WHERE key = ?", (key,)).fetchone()
+            row = self._db.execute("SELECT diff_id, size, created_ns FROM step WHERE key = ?", (key,)).fetchone()
         if row is None:
             return None
         hit = Hit(*row)
@@ -124,7 +125,8 @@ class Cache:
         with self._transaction():
             old = self._db.execute("SELECT diff_id FROM step WHERE key = ?", (key.id,)).fetchone()
             self._db.execute(
-                "INSERT OR REPLACE INTO step VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?)", (*row, now, now, boot_id())
+                "INSERT OR REPLACE INTO step VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?)",
+                (*row, hit.created_ns, now, boot_id()),
             )
             self._held.subtract(old or ())
             self._held[hit.diff_id] += 1

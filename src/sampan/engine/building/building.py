@@ -94,7 +94,9 @@ class Building:
             Layering(core, pins, newest_ns, secrets) as layering,
             Sources(core, contexts, bases, layering) as sources,
         ):
-            performer = Performer(core, request, dockerfile, telling=telling, layering=layering, sources=sources)
+            performer = Performer(
+                core, request, dockerfile, telling=telling, layering=layering, sources=sources, pins=pins
+            )
             stages = Stages(graph, request, performer, bases, telling)
             sources.end_of = stages.end_of
             with self._stoppable(performer.stop, bases.stop):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import msgspec
 
-from sampan.engine.building.filing import lay_files
+from sampan.engine.building.filing import lay_files, selection
 from sampan.engine.changing import WORK_S
 from sampan.engine.committing import EMPTY_TAR
 from sampan.engine.core import now_ns
@@ -43,12 +43,14 @@ class Layering:
         self._secrets = dict(secrets)
         self._pins = pins
         self._newest_ns = newest_ns
+        self._memory = core.dirs.build_digests
         self._workers = Workers(core)
         self._lock = threading.Lock()
         self._busy: set[Channel] = set()
         self._stopped = False
 
     def __enter__(self) -> Self:
+        os.makedirs(self._memory, 0o700, exist_ok=True)
         self._workers.__enter__()
         return self
 
@@ -62,8 +64,8 @@ class Layering:
             for channel in self._busy:
                 channel.close()
 
-    def of_run(self, rootfs: Rootfs, own: Sequence[str]) -> str:
-        """Make a layer of what a container that has ended wrote, less its mount points; return its diff id."""
+    def of_run(self, rootfs: Rootfs, own: Sequence[str]) -> messages.Unpacked:
+        """Make a layer of what a container that has ended wrote, less its mount points."""
         root = self._core.snapshots.root(rootfs)
         kind = messages.Settle if self._is_here(rootfs.upperdir) else messages.Compose
         return self.make(
@@ -72,11 +74,17 @@ class Layering:
             )
         )
 
-    def of_files(self, lay: jobs.Lay, parent: tuple[str, ...]) -> str:
+    def of_files(self, lay: jobs.Lay, parent: tuple[str, ...]) -> messages.Unpacked:
         """Make a layer of what a COPY, ADD or WORKDIR brings, over the layers in the directories `parent`."""
         time_ns = now_ns() if self._newest_ns is None else self._newest_ns
-        lay = msgspec.structs.replace(lay, parent=parent, newest_ns=self._newest_ns, time_ns=time_ns)
+        lay = msgspec.structs.replace(
+            lay, parent=parent, newest_ns=self._newest_ns, time_ns=time_ns, memory=self._memory
+        )
         return self.make(lambda target: lay_files(lay, target))
+
+    def digest(self, items: tuple[jobs.Item, ...]) -> str:
+        """Return the digest of the files that a step takes."""
+        return self.ask(selection(items, self._memory), messages.FilesSelected).digest
 
     def copy(self, layers: Sequence[str], path: str) -> None:
         """Make a new directory of what others, topmost first, show together."""
@@ -85,14 +93,14 @@ class Layering:
             self.ask(job, messages.Unpacked)
             os.rename(f"{target}/diff", path)
 
-    def make(self, job: Job) -> str:
-        """Have a worker make a layer, keep it, and return its diff id; `EMPTY_TAR` is not kept."""
+    def make(self, job: Job) -> messages.Unpacked:
+        """Have a worker make a layer, and keep it unless it is `EMPTY_TAR`."""
         with self._core.images.layers.scratch() as target:
             made = self.ask(job(target), messages.Unpacked)
             if made.diff_id != EMPTY_TAR:
                 self._search(f"{target}/diff")
                 self._core.images.layers.adopt(target, made, self._pins)
-        return made.diff_id
+        return made
 
     def _search(self, directory: str) -> None:
         if self._secrets:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 import msgspec
 
+from sampan.build import jobs, keys
+from sampan.build.cache import Hit
 from sampan.build.trees import Layers, real
 from sampan.engine.building import failing, filing
 from sampan.engine.building.failing import StepError, Tail
@@ -17,14 +19,13 @@ from sampan.engine.building.run_mounts import RunMounts
 from sampan.engine.building.running import HOSTNAME, StepContainer, Surrounding
 from sampan.engine.committing import EMPTY_TAR
 from sampan.engine.core import now_ns
-from sampan.errors import Failed, InvalidInput, Unsupported
+from sampan.errors import Failed, InvalidInput
 from sampan.spec.build import (
     Add,
     BindMount,
     CacheMount,
     Copy,
     NoFiles,
-    Remote,
     Run,
     SecretMount,
     SshMount,
@@ -36,7 +37,6 @@ from sampan.spec.build import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sampan.build import jobs
     from sampan.build.dockerfile.ast import Dockerfile
     from sampan.engine.building.layering import Layering
     from sampan.engine.building.running import Ended
@@ -44,15 +44,20 @@ if TYPE_CHECKING:
     from sampan.engine.building.stages import At
     from sampan.engine.building.telling import Telling
     from sampan.engine.core import Core
-    from sampan.spec.build import BuildRequest, Mount, Step
+    from sampan.image.layers import Pins
+    from sampan.spec.build import BuildRequest, Mount, Op, Step
     from sampan.spec.image import Rootfs
+    from sampan.supervise import messages
+
+_SOURCES = ""  # what files are read for: those of COPY and ADD, else the target of a mount
 
 
 class Made(NamedTuple):
-    """What a step came to: its layer, `EMPTY_TAR` where it changed nothing."""
+    """What a step came to: its layer, "" where it changed no files."""
 
     diff_id: str
     created_ns: int
+    size: int = 0
     cached: bool = False
     miss: str = ""
 
@@ -63,6 +68,8 @@ class Doing(NamedTuple):
     step: Step
     number: int
     at: At
+    platform: str = ""
+    no_cache: bool = False
 
 
 class Performer:
@@ -77,6 +84,7 @@ class Performer:
         telling: Telling,
         layering: Layering,
         sources: Sources,
+        pins: Pins,
     ) -> None:
         self._core = core
         self._request = request
@@ -84,10 +92,13 @@ class Performer:
         self._telling = telling
         self._layering = layering
         self._sources = sources
+        self._pins = pins
         self._around = Surrounding(network=request.network, add_hosts=request.add_hosts, limits=request.limits)
         self._secrets = {secret.id: secret.value for secret in request.secrets}
         self._agents = {agent.id: agent.socket for agent in request.ssh}
         self._lock = threading.Lock()
+        self._making: dict[str, threading.Lock] = {}  # by key
+        self._made: set[str] = set()  # keys
         self._running: set[StepContainer] = set()
         self._stopped = False
 
@@ -106,31 +117,86 @@ class Performer:
             raise Failed(f"can't build: {INTERRUPTED}")
 
     def perform(self, doing: Doing) -> Made:
-        """Make a step's layer."""
+        """Make a step's layer, or find it. Of several steps that are the same, one is made."""
+        op = doing.step.op
+        taken: tuple[jobs.Item, ...] = ()
+        if isinstance(op, Copy | Add):
+            taken = filing.items(op, self._sources.place, self._sources.fetch)
+        key = self._key(doing, self._digests(op, taken))
+        if key is None:
+            return Made("", doing.at.created_ns)
+        with self._alone(key.id):
+            cache = self._core.cache
+            hit = None if doing.no_cache and key.id not in self._made else cache.find(key.id, self._pins)
+            if hit is not None:
+                return Made(hit.diff_id, hit.created_ns, cached=True)
+            miss = cache.why(key) if self._request.why else ""
+            made, files = self._make(doing, taken)
+            if files:  # what was read may be other than what was looked at
+                key = self._key(doing, ((_SOURCES, files),)) or key
+            after = (*doing.at.diff_ids, made.diff_id) if made.diff_id else doing.at.diff_ids
+            cache.keep(key, Hit(made.diff_id, made.size, made.created_ns), after)
+            self._made.add(key.id)
+            return made._replace(miss=miss)
+
+    def _key(self, doing: Doing, files: tuple[keys.Fact, ...]) -> keys.Key | None:
+        inputs = keys.Inputs(
+            parent=(*self._sources.below(doing.at), *doing.at.diff_ids),
+            below=doing.at.below,
+            files=files,
+            platform=doing.platform,
+            epoch_s=self._request.epoch_s,
+            add_hosts=self._request.add_hosts,
+        )
+        return keys.key(doing.step, inputs)
+
+    def _digests(self, op: Op, taken: tuple[jobs.Item, ...]) -> tuple[keys.Fact, ...]:
+        """Return the digests of the files that a step reads, by what for."""
+        found = [(_SOURCES, self._layering.digest(taken))] if taken else []
+        for mount in op.mounts if isinstance(op, Run) else ():
+            origin = getattr(mount, "origin", None)
+            if isinstance(mount, BindMount | CacheMount) and origin is not None:
+                place = self._sources.place(origin)
+                if place.layers and mount.source == "/":  # all of it, which its layers say without being read
+                    digest = keys.digest(*place.layers)
+                else:
+                    item = jobs.Item(place=place, sources=(mount.source,), literal=True)
+                    digest = self._layering.digest((item,))
+                found.append((mount.target, digest))
+        return tuple(found)
+
+    @contextmanager
+    def _alone(self, key: str) -> Iterator[None]:
+        """Let no other stage make what has this key meanwhile."""
+        with self._lock:
+            making = self._making.setdefault(key, threading.Lock())
+        with making:
+            yield
+
+    def _make(self, doing: Doing, taken: tuple[jobs.Item, ...]) -> tuple[Made, str]:
+        """Return what was made, and of files the digest of those that were read."""
         op = doing.step.op
         match op:
             case Run():
-                return Made(self._run(doing, op), now_ns())
+                layer = self._run(doing, op)
             case Copy() | Add():
-                taken = filing.items(op, self._sources.place, self._fetch)
-                return Made(self._lay(filing.laying(op, taken), doing.at), now_ns())
+                layer = self._lay(filing.laying(op, taken), doing.at)
             case Workdir():
                 if self._is_directory(op.path, doing.at):
-                    return Made(EMPTY_TAR, doing.at.created_ns)
-                return Made(self._lay(filing.laying(op, ()), doing.at), now_ns())
+                    return Made("", doing.at.created_ns), ""
+                layer = self._lay(filing.laying(op, ()), doing.at)
             case NoFiles():
-                return Made(EMPTY_TAR, doing.at.created_ns)
+                return Made("", doing.at.created_ns), ""
             case _:
                 assert_never(op)
+        diff_id = "" if layer.diff_id == EMPTY_TAR else layer.diff_id
+        created_ns = now_ns() if self._request.epoch_s is None else self._request.epoch_s * 10**9
+        return Made(diff_id, created_ns, layer.content_bytes), layer.selection if taken else ""
 
     # ------------------------------------------------------------------------------------------------ files
 
-    def _lay(self, lay: jobs.Lay, at: At) -> str:
-        parent = self._core.snapshots.lowerdirs(at.diff_ids, host=at.host)
-        return self._layering.of_files(lay, parent)
-
-    def _fetch(self, remote: Remote, _add: Add) -> jobs.Place:
-        raise Unsupported(f"unsupported: ADD {remote.value}")
+    def _lay(self, lay: jobs.Lay, at: At) -> messages.Unpacked:
+        return self._layering.of_files(lay, self._core.snapshots.lowerdirs(at.diff_ids, host=at.host))
 
     def _is_directory(self, path: str, at: At) -> bool:
         tree = Layers(self._core.snapshots.lowerdirs(at.diff_ids, host=at.host), "the image")
@@ -142,7 +208,7 @@ class Performer:
 
     # ------------------------------------------------------------------------------------------------ RUN
 
-    def _run(self, doing: Doing, run: Run) -> str:
+    def _run(self, doing: Doing, run: Run) -> messages.Unpacked:
         self._check_allowed(run)
         tail = Tail()
 

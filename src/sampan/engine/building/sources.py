@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 from sampan.build import jobs
 from sampan.engine.building.filing import lay_files
+from sampan.errors import Unsupported
 from sampan.spec.build import OriginKind
 from sampan.supervise import messages
 
@@ -19,7 +21,20 @@ if TYPE_CHECKING:
     from sampan.engine.building.layering import Layering
     from sampan.engine.building.stages import At
     from sampan.engine.core import Core
-    from sampan.spec.build import Origin
+    from sampan.spec.build import Add, Origin, Remote
+
+
+_TELLING = (
+    "/",
+    "/etc",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/local/bin",
+    "/usr/local/lib",
+    "/var/lib/dpkg/status",
+    "/var/lib/rpm",
+)
+"""Places of a root that change when something is installed."""
 
 
 class Sources:
@@ -54,6 +69,17 @@ class Sources:
                 return jobs.Place(layers=self._lowerdirs((), host=False), name="scratch")
             case _:
                 return self._contexts.place(origin.name)
+
+    def fetch(self, remote: Remote, _add: Add) -> jobs.Place:
+        """Get what an ADD names elsewhere."""
+        raise Unsupported(f"unsupported: ADD {remote.value}")
+
+    def below(self, at: At) -> tuple[str, ...]:
+        """Return what stands for this machine's own root in keys, where a stage lies on it: all of it nobody reads."""
+        if not at.host:
+            return ()
+        places = [place for place in _TELLING if os.path.exists(place)]
+        return ("host", *(f"{place} {os.stat(place).st_mtime_ns}" for place in places))
 
     def lowerdirs(self, origin: Origin, path: str) -> tuple[str, ...]:
         """Return directories that show the files at a path of an origin, and others of it."""

@@ -13,7 +13,6 @@ from sampan.build.resolve import Scope, resolve
 from sampan.engine.building import failing
 from sampan.engine.building.failing import StepError
 from sampan.engine.building.performing import Doing
-from sampan.engine.committing import EMPTY_TAR
 from sampan.errors import SampanError, from_os_error
 from sampan.spec.build import COMMENT, OriginKind, StepBegan
 from sampan.spec.image import HistoryEntry, Image
@@ -40,6 +39,7 @@ class At(msgspec.Struct, frozen=True, kw_only=True):
     diff_ids: tuple[str, ...] = ()  # the base's too
     history: tuple[HistoryEntry, ...] = ()  # the base's too
     created_ns: int = 0  # when the last layer was made
+    below: str = ""  # what made it, for people
 
     @property
     def host(self) -> bool:
@@ -120,7 +120,7 @@ class Stages:
             case OriginKind.STAGE:
                 return self.end_of(stage.base.stage)
             case OriginKind.SCRATCH:
-                return At(scope=Scope.of_nothing())
+                return At(scope=Scope.of_nothing(), below="FROM scratch")
             case _:
                 image = self._bases.find(stage.base.name, stage.platform, number)
                 config = image.config
@@ -130,6 +130,7 @@ class Stages:
                     diff_ids=image.diff_ids,
                     history=config.history or (),
                     created_ns=image.created_ns,
+                    below=f"FROM {stage.base_text}",
                 )
 
     def _step(self, stage: Stage, resolved: Resolved, step: Step, at: At, position: int) -> At:
@@ -148,9 +149,9 @@ class Stages:
             if step.empty_layer:
                 return _after(step, at, "", at.created_ns)
             with self._failing(began, step):
-                made = self._performer.perform(Doing(step, began.step, at))
+                made = self._performer.perform(Doing(step, began.step, at, str(stage.platform), stage.no_cache))
             ended.cached, ended.miss = made.cached, made.miss
-            ended.layer = made.diff_id if made.diff_id != EMPTY_TAR else ""
+            ended.layer = made.diff_id
             return _after(step, at, made.diff_id, made.created_ns)
 
     @contextmanager
@@ -166,20 +167,20 @@ class Stages:
 
 
 def _after(step: Step, at: At, diff_id: str, created_ns: int) -> At:
-    """Return where a stage is after a step, which made a layer unless the diff id is "" or that of nothing."""
-    has_layer = diff_id not in ("", EMPTY_TAR)
+    """Return where a stage is after a step, which made a layer unless the diff id is ""."""
     entry = HistoryEntry(
         created=format_timestamp(created_ns),
         created_by=step.created_by,
         comment=COMMENT,
-        empty_layer=None if has_layer else True,
+        empty_layer=None if diff_id else True,
     )
     return msgspec.structs.replace(
         at,
         scope=msgspec.structs.replace(at.scope, config=step.after, author=step.author),
-        diff_ids=(*at.diff_ids, diff_id) if has_layer else at.diff_ids,
+        diff_ids=(*at.diff_ids, diff_id) if diff_id else at.diff_ids,
         history=(*at.history, entry) if step.created_by else at.history,
         created_ns=created_ns,
+        below=at.below if step.empty_layer else step.text,
     )
 
 
