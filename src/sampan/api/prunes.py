@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sampan.spec import docker
+from sampan.engine.requests import BuildPruneQuery
 
 if TYPE_CHECKING:
     from sampan.api.call import Call
@@ -34,6 +34,19 @@ def networks(call: Call) -> None:
 
 
 def build_cache(call: Call) -> None:
-    """POST /build/prune: nothing is built yet, so there is no cache."""
-    call.filters()
-    call.answer(docker.BuildPruneResponse())
+    """POST /build/prune. Before 1.48 the reserved space was called keep-storage."""
+    call.answer(
+        call.engine.prune_build_cache(
+            BuildPruneQuery(
+                filters=call.filters(),
+                all=call.flag("all"),
+                reserved_bytes=_bytes(call, "reserved-space") or _bytes(call, "keep-storage"),
+                max_used_bytes=_bytes(call, "max-used-space"),
+                min_free_bytes=_bytes(call, "min-free-space"),
+            )
+        )
+    )
+
+
+def _bytes(call: Call, name: str) -> int:
+    return max(0, call.integer(name) or 0)

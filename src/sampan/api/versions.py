@@ -75,6 +75,10 @@ def _whole_config(image: docker.ImageInspect) -> docker.ContainerConfig:
     return docker.ContainerConfig(**{name: getattr(config, name) for name in names})
 
 
+def _builder_size(usage: docker.DiskUsage) -> int:
+    return sum(cache.size for cache in usage.build_cache or () if not cache.shared)
+
+
 def _all_aliases(endpoint: docker.EndpointSettings) -> tuple[str, ...] | None:
     """Return aliases as they were told before 1.45: with the short id and the host name, by which names are found too.
 
@@ -93,7 +97,9 @@ FIELDS = (
     Field(docker.ImageInspect, "descriptor", since=(1, 48)),
     Field(docker.ImageInspect, "manifests", since=(1, 48)),
     Field(docker.ImageSummary, "manifests", since=(1, 47)),
-    Field(docker.DiskUsage, "builder_size", until=(1, 42), old=lambda _: 0),
+    Field(docker.DiskUsage, "builder_size", until=(1, 42), old=_builder_size),
+    Field(docker.BuildCache, "parent", until=(1, 42), old=lambda cache: (cache.parents or ("",))[0]),
+    Field(docker.BuildCache, "parents", since=(1, 42)),
     Field(docker.SystemInfo, "bridge_nf_iptables", until=(1, 50), old=lambda _: False),
     Field(docker.SystemInfo, "bridge_nf_ip6tables", until=(1, 50), old=lambda _: False),
     Field(docker.SystemInfo, "kernel_memory", until=(1, 42), old=lambda _: False),

@@ -12,6 +12,7 @@ from sampan import ids
 from sampan.engine import (
     attaching,
     auditing,
+    build_cache,
     changing,
     committing,
     creating,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from sampan.engine.registry import Container
     from sampan.engine.requests import (
         AttachQuery,
+        BuildPruneQuery,
         CommitQuery,
         EventsQuery,
         Filters,
@@ -357,6 +359,10 @@ class Engine:
     def prune_volumes(self, filters: Filters) -> docker.VolumePruneResponse:
         """Remove the anonymous volumes that no container uses, with `all` the named ones too."""
         return pruning.prune_volumes(self._core, filters)
+
+    def prune_build_cache(self, query: BuildPruneQuery) -> docker.BuildPruneResponse:
+        """Remove what builds keep and nobody works with."""
+        return build_cache.prune(self._core, query)
 
     def prune_networks(self, filters: Filters) -> docker.NetworkPruneResponse:
         """Remove the networks that no container is on."""

@@ -78,6 +78,16 @@ class CommitQuery(msgspec.Struct, frozen=True, kw_only=True):
     epoch_s: int | None = None  # SOURCE_DATE_EPOCH: when it is made, and no file is later
 
 
+class BuildPruneQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What of the build cache is to go. Bytes of 0 set no limit; `all` are those steps too whose layers images have."""
+
+    filters: Filters = {}
+    all: bool = False
+    reserved_bytes: int = 0  # stay in any case
+    max_used_bytes: int = 0
+    min_free_bytes: int = 0  # of the disk
+
+
 class Session(Protocol):
     """A checked attach or exec that waits for the client's connection.
 

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import sampan
+from sampan.engine import build_cache
 from sampan.engine.image_listing import images, reclaimable_bytes
 from sampan.engine.listing import containers
 from sampan.engine.requests import ImagesQuery
@@ -209,5 +210,5 @@ def disk_usage(core: Core, kinds: frozenset[str] = KINDS) -> docker.DiskUsage:
         images=tuple(images(core, query)) if "image" in kinds else None,
         containers=tuple(containers(core, all=True, limit=0, size=True, filters={})) if "container" in kinds else None,
         volumes=tuple(usages(core)) if "volume" in kinds else None,
-        build_cache=() if "build-cache" in kinds else None,
+        build_cache=build_cache.records(core) if "build-cache" in kinds else None,
     )

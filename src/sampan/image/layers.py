@@ -258,6 +258,11 @@ class Layers:
         finally:
             remove_tree(target)
 
+    def is_pinned(self, diff_id: str) -> bool:
+        """Tell whether somebody works with a layer."""
+        with self._lock:
+            return self._pins[diff_id] > 0
+
     def remove(self, diff_id: str) -> bool:
         """Remove a layer unless it is pinned; return whether it is gone now and was here."""
         trash = self.take_away(diff_id)

@@ -112,6 +112,7 @@ from sampan.spec.docker.prune import (
     VolumePruneResponse,
 )
 from sampan.spec.docker.system import (
+    BuildCache,
     Commit,
     ComponentVersion,
     DiskUsage,
@@ -136,6 +137,7 @@ __all__ = [
     "AuthConfig",
     "AuthResponse",
     "BindOptions",
+    "BuildCache",
     "BuildPruneResponse",
     "ClusterOptions",
     "Commit",

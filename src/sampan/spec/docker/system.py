@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from sampan.spec.docker.body import Body, always, named
 from sampan.spec.docker.container import ContainerSummary
 from sampan.spec.docker.image import ImageSummary
@@ -195,6 +193,22 @@ class EventMessage(Body, frozen=True, kw_only=True):
     time_nano: int = named("timeNano", 0)
 
 
+class BuildCache(Body, frozen=True, kw_only=True):
+    """What builds keep of one step or one mount. `parents` are the steps that it stands on."""
+
+    id: str = always("", "ID")
+    parent: str = ""  # until 1.41
+    parents: tuple[str, ...] | None = None
+    type: str = always("regular")
+    description: str = always("")
+    in_use: bool = always(value=False)
+    shared: bool = always(value=False)
+    size: int = always(0)
+    created_at: str = always("")
+    last_used_at: str | None = always(None)
+    usage_count: int = always(0)
+
+
 class DiskUsage(Body, frozen=True, kw_only=True):
     """What takes how much room. What was not asked for is None. `layers_reclaimable` is ours."""
 
@@ -204,4 +218,4 @@ class DiskUsage(Body, frozen=True, kw_only=True):
     images: tuple[ImageSummary, ...] | None = always(None)
     containers: tuple[ContainerSummary, ...] | None = always(None)
     volumes: tuple[Volume, ...] | None = always(None)
-    build_cache: tuple[msgspec.Raw, ...] | None = always(None)
+    build_cache: tuple[BuildCache, ...] | None = always(None)
