@@ -245,7 +245,7 @@ def test_standard_input_is_a_dockerfile_or_an_archive(monkeypatch):
 
 
 def frames(*pieces):
-    return b"".join(struct.pack(">I", len(piece)) + piece for piece in (*pieces, b""))
+    return b"".join(struct.pack(">Q", len(piece)) + piece for piece in (*pieces, b""))
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
@@ -262,7 +262,7 @@ def test_events_and_files_come_in_any_pieces(size):
 
 
 def test_an_answer_that_is_cut_off_is_an_error():
-    answer = Answer([b'{"event":"OutputBegan"}\n\0\0\0\5ab'])
+    answer = Answer([b'{"event":"OutputBegan"}\n\0\0\0\0\0\0\0\5ab'])
     next(answer.events())
 
     with pytest.raises(Failure, match="ends in the middle"):
@@ -358,3 +358,13 @@ def test_places_that_can_not_be_written_are_refused_before_the_build(tmp_path):
         outputs.check(local(tmp_path / "file"))
     with pytest.raises(Failure, match="no such directory"):
         outputs.check({"type": "tar", "attributes": {"dest": str(tmp_path / "no/x.tar")}})
+
+
+def test_an_output_that_breaks_off_says_why():
+    answer = Answer(
+        [b'{"event":"OutputBegan"}\n' + struct.pack(">Q", 2) + b"ab" + b"\xff" * 8 + b'{"message":"disk full"}\n']
+    )
+    next(answer.events())
+
+    with pytest.raises(Failure, match="disk full"):
+        list(answer.frames())

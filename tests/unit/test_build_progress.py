@@ -63,7 +63,7 @@ def drawn(*events, columns=60, rows=20):
     for event in events:
         vertex = trace.take(event)
         if event["event"] == "StepOutput":
-            vertex.write(base64.b64decode(event["data"]).decode())
+            vertex.write(base64.b64decode(event["data"]).decode(), clock())
         clock.at += 0.1
     return screen(trace, columns, rows, colours=False)
 
@@ -108,14 +108,17 @@ def test_of_two_steps_at_once_one_is_shown_and_the_other_when_it_ends():
     ]
 
 
-def test_a_step_that_fails_says_so_in_its_own_lines():
+def test_a_step_that_fails_says_so_and_its_output_is_told_again():
     text = played(
         Plain,
         began(1, "RUN false", 2, 2),
+        wrote(1, "why"),
         {"event": "StepFailed", "step": 1, "text": "RUN false", "message": "exit code: 1"},
     )
 
-    assert text == "#1 [2/2] RUN false\n#1 ERROR: exit code: 1\n"
+    assert text == (
+        "#1 [2/2] RUN false\n#1 0.200 why\n#1 ERROR: exit code: 1\n------\n > [2/2] RUN false:\n0.200 why\n------\n"
+    )
 
 
 def test_a_cache_miss_is_told_with_its_reason():
@@ -175,8 +178,8 @@ def test_at_the_end_all_steps_are_shown_and_it_says_finished():
 
     lines = drawn(*done, {"event": "Built", "images": [{"id": "sha256:1"}]}, rows=0)
 
-    assert len(lines) == 30
-    assert lines[0].endswith("(29/29) FINISHED")
+    assert [line.split("  ")[0] for line in lines[-2:]] == [" => exporting to image", " => => writing image sha256:1"]
+    assert lines[0].endswith("(30/30) FINISHED")
 
 
 def test_what_still_ran_when_another_step_failed_is_canceled():

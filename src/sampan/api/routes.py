@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
-from sampan.api import containers, images, lists, moving, networks, prunes, system, volumes
+from sampan.api import build, containers, images, lists, moving, networks, prunes, system, volumes
 from sampan.errors import InvalidInput, NotFound, SampanError
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ ROUTES = (
     Route("POST", "/images/prune", prunes.images),
     Route("POST", "/volumes/prune", prunes.volumes),
     Route("POST", "/networks/prune", prunes.networks),
+    Route("POST", "/build", build.classic),
+    Route("POST", "/build/cancel", build.cancel),
     Route("POST", "/build/prune", prunes.build_cache),
     Route("GET", "/networks", networks.list_networks),
     Route("GET", "/networks/{id}", networks.inspect),
@@ -88,6 +90,7 @@ ROUTES = (
     Route("DELETE", "/volumes/{id}", volumes.remove),
     Route("GET", "/distribution/{name}/json", moving.distribution),
     Route("GET", "/sampan/info", system.info),
+    Route("POST", "/sampan/build", build.build),
     Route("POST", "/sampan/copy", moving.copy),
     Route("POST", "/sampan/lists", lists.create),
     Route("GET", "/sampan/lists/{name}", lists.inspect),
@@ -121,8 +124,6 @@ GET /containers/{id}/attach/ws
 GET /containers/{id}/archive
 HEAD /containers/{id}/archive
 PUT /containers/{id}/archive
-POST /build
-POST /build/cancel
 GET /images/search
 POST /session
 POST /grpc

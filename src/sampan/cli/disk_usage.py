@@ -76,7 +76,7 @@ def _listings(*, trunc: bool) -> dict[str, Listing]:
         "Images": images.listing_of(trunc=trunc),
         "Containers": ps.listing_of(trunc=trunc, size=True),
         "Volumes": volume_ls.listing_of(),
-        "BuildCache": _build_cache(trunc=trunc),
+        "BuildCache": build_cache(trunc=trunc),
     }
     shown = ("Repository", "Tag", "ID", "CreatedSince", "Size", "SharedSize", "UniqueSize", "Containers")
     listings["Images"].default = shown
@@ -86,7 +86,8 @@ def _listings(*, trunc: bool) -> dict[str, Listing]:
     return listings
 
 
-def _build_cache(*, trunc: bool) -> Listing:
+def build_cache(*, trunc: bool) -> Listing:
+    """Return what can be shown of an entry of the build cache."""
     now = time.time()
     columns = {
         "ID": lambda c: _cache_id(c, trunc=trunc),

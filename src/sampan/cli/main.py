@@ -12,7 +12,7 @@ import sys
 
 from sampan.cli.failure import ArgumentError, Exit, Failure, Unavailable, UsageError
 from sampan.cli.flags import Flag, HelpAsked, parse
-from sampan.cli.verbs import GROUPS, LATER, VERBS
+from sampan.cli.verbs import GROUPS, LATER, OTHER_NAMES, VERBS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def _dispatch(options: dict[str, object], rest: list[str]) -> int:
         return help_on(words)
     path = name
     module = VERBS.get(name)
+    name = OTHER_NAMES.get(name, name)
     if module is None and name in GROUPS:
         path, module, words = _in_group(name, words)
     if module is None:

@@ -60,7 +60,7 @@ def show(losses: Iterable[Loss]) -> None:
 
 def containers(session: Session, pairs: Pairs) -> Loss:
     """Remove stopped containers."""
-    return _loss(_ask(session, "containers", pairs), "ContainersDeleted", "Deleted Containers:")
+    return loss(_ask(session, "containers", pairs), "ContainersDeleted", "Deleted Containers:")
 
 
 def images(session: Session, pairs: Pairs, *, all: bool) -> Loss:
@@ -70,24 +70,24 @@ def images(session: Session, pairs: Pairs, *, all: bool) -> Loss:
         f"deleted: {item['Deleted']}" if item.get("Deleted") else f"untagged: {item.get('Untagged', '')}"
         for item in answer.get("ImagesDeleted") or ()
     ]
-    return _loss({**answer, "lines": lines}, "lines", "Deleted Images:")
+    return loss({**answer, "lines": lines}, "lines", "Deleted Images:")
 
 
 def volumes(session: Session, pairs: Pairs) -> Loss:
     """Remove anonymous volumes."""
-    return _loss(_ask(session, "volumes", pairs), "VolumesDeleted", "Deleted Volumes:")
+    return loss(_ask(session, "volumes", pairs), "VolumesDeleted", "Deleted Volumes:")
 
 
 def networks(session: Session, pairs: Pairs) -> Loss:
     """Remove networks."""
-    return _loss(_ask(session, "networks", pairs), "NetworksDeleted", "Deleted Networks:")
+    return loss(_ask(session, "networks", pairs), "NetworksDeleted", "Deleted Networks:")
 
 
 def build_cache(session: Session, pairs: Pairs, *, all: bool) -> Loss:
     """Remove what builds keep."""
     given = query(all=all, filters=filters_of(pairs) or None)
     answer = session.ask("POST", f"/build/prune{given if pairs else '?all=1&filters=' if all else '?filters='}").json()
-    return _loss(answer, "CachesDeleted", "Deleted build cache objects:")
+    return loss(answer, "CachesDeleted", "Deleted build cache objects:")
 
 
 def _ask(session: Session, kind: str, pairs: Pairs) -> dict[str, Any]:
@@ -95,7 +95,8 @@ def _ask(session: Session, kind: str, pairs: Pairs) -> dict[str, Any]:
     return answer
 
 
-def _loss(answer: dict[str, Any], field: str, title: str) -> Loss:
+def loss(answer: dict[str, Any], field: str, title: str) -> Loss:
+    """Return what an answer says of one kind."""
     gone = answer.get(field) or ()
     text = "".join(f"{line}\n" for line in (title, *gone)) if gone else ""
     return text, answer.get("SpaceReclaimed") or 0

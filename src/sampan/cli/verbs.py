@@ -11,6 +11,7 @@ VERBS = {
     "version": "version",
     "info": "info",
     "attach": "attach",
+    "build": "build",
     "commit": "commit",
     "copy": "copy",
     "create": "create",
@@ -50,6 +51,11 @@ COMMON = ("run", "exec", "ps", "pull", "images", "version", "info")
 """Those that the help shows first."""
 
 GROUPS = {
+    "builder": {
+        "build": "build",
+        "du": "builder_du",
+        "prune": "builder_prune",
+    },
     "container": {
         "attach": "attach",
         "commit": "commit",
@@ -79,6 +85,7 @@ GROUPS = {
         "wait": "wait",
     },
     "image": {
+        "build": "build",
         "exists": "image_exists",
         "history": "history",
         "import": "import_",
@@ -145,10 +152,14 @@ GROUPS = {
 }
 """Group and verb to module."""
 
+OTHER_NAMES = {"buildx": "builder"}
+"""Groups by the name of Docker's plugin."""
+
 ALIASES = ("list", "ps", "remove")
 """Verbs of a group that the help leaves out, as there is another word for them."""
 
 SUMMARIES = {
+    "builder": "Manage builds",
     "container": "Manage containers",
     "image": "Manage images",
     "manifest": "Make indexes: several images under one name",
@@ -158,14 +169,10 @@ SUMMARIES = {
     "volume": "Manage volumes",
 }
 
-_BUILD = "building comes later: `sampan import` and `sampan load` make images"
 _LATER = "it comes later"
 _SWARM = "sampan is an engine for one machine"
 
 LATER = {
-    "build": _BUILD,
-    "builder": _BUILD,
-    "buildx": _BUILD,
     "checkpoint": _LATER,
     "compose": _LATER,
     "config": _SWARM,
@@ -182,7 +189,6 @@ LATER = {
     "trust": _LATER,
     "container cp": _LATER,
     "container stats": _LATER,
-    "image build": _BUILD,
     "system dial-stdio": _LATER,
 }
 """Docker's verbs that are not there, with what to do instead."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sampan.client.builds import BuildFailed, BuildOptions
     from sampan.client.containers import Container, ExecResult, ProgramFailed, RunOptions, RunResult
     from sampan.client.images import Image
     from sampan.client.networks import Network, endpoint
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from sampan.client.volumes import Volume
 
 _FROM = {
+    "BuildFailed": "builds",
+    "BuildOptions": "builds",
     "Client": "sdk",
     "Container": "containers",
     "ExecResult": "containers",
@@ -30,6 +33,8 @@ _FROM = {
 }
 
 __all__ = [
+    "BuildFailed",
+    "BuildOptions",
     "Client",
     "Container",
     "ExecResult",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import msgspec
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
+    from sampan.client.builds import BuildOptions
     from sampan.client.sdk import Api
+    from sampan.spec.build import BuildEvent
 
 _PIECE = 1 << 16
 
@@ -104,6 +106,26 @@ class Images:
         """Return an image by name or id, with `manifests` its attributes tell of that too. Raises NotFound."""
         target = f"/images/{quote(name, '/:@')}/json{query(manifests=manifests)}"
         return Image(self._api, self._api.get(docker.ImageInspect, target))
+
+    def build(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        text: str | None = None,
+        archive: BinaryIO | None = None,
+        progress: Callable[[BuildEvent], None] | None = None,
+        **options: Unpack[BuildOptions],
+    ) -> Image:
+        """Build the Dockerfile of a directory, of an `archive` of one, or a Dockerfile's `text`; with that one as well.
+
+        The directory is of the server's machine, and read where it is. `progress` is called with each event, a struct
+        of `spec.build`. Raises `client.BuildFailed` where a step fails.
+
+            client.images.build("app", tags="app:1", args={"VERSION": "1"})
+        """
+        from sampan.client import builds
+
+        return self.get(builds.build(self._api, path, text=text, archive=archive, options=options, progress=progress))
 
     def pull(
         self,

@@ -42,6 +42,7 @@ from sampan.engine import (
     waiting,
 )
 from sampan.engine.building.building import Building
+from sampan.engine.building.leaving import Outputs
 from sampan.engine.moving import Moving
 from sampan.errors import Unsupported
 
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from sampan.engine.tasks import Task
     from sampan.image.compression import Readable
     from sampan.spec import docker
+    from sampan.spec.build import BuildRequest
     from sampan.spec.docker.audit import NetworkAudit
 
 _IDLE_S = 600.0
@@ -244,6 +246,10 @@ class Engine:
     def building(self) -> Building:
         """Return the verb that builds, for one call, in a `with`."""
         return Building(self._core)
+
+    def outputs(self, request: BuildRequest) -> Outputs:
+        """Return the outputs of a build that are files, in a `with` around it."""
+        return Outputs(self._core, request)
 
     def load(self, stream: Readable, *, platform: str | None = None, progress: Report) -> List[str]:
         """Take in an archive of images; return the lines that Docker prints."""

@@ -22,15 +22,21 @@ _PIECE = 1 << 18
 def export(core: Core, container: Container) -> Generator[bytes]:
     """Give the archive in pieces; it is whole if this ends without an error. A worker reads while they are sent."""
     rootfs = rootfs_of(core, container)
-    with doing(f"can't export {container.name}"), closing(core.worker()) as channel:
+    with doing(f"can't export {container.name}"):
+        yield from pieces(core, rootfs.layers)
+        check_there(container)
+    core.tell(container, "export")
+
+
+def pieces(core: Core, layers: tuple[str, ...]) -> Generator[bytes]:
+    """Give a tar of all files that these directories make, topmost first."""
+    with closing(core.worker()) as channel:
         reading, writing = os.pipe2(os.O_CLOEXEC)
         with open(reading, "rb", buffering=0) as pipe:
             try:
-                done = channel.post(messages.Export(layers=rootfs.layers), (writing,))
+                done = channel.post(messages.Export(layers=layers), (writing,))
             finally:
                 os.close(writing)
             while piece := pipe.read(_PIECE):
                 yield piece
             done.wait(messages.Done, WORK_S)
-        check_there(container)
-    core.tell(container, "export")

@@ -37,14 +37,25 @@ def save(
 
     `out` is called once it is known that it can be done, with sentences on images that can't keep their digests.
     """
+    write(visit, tuple(_chosen(visit.core, names, leaving.platform)), leaving.options, docker=docker, out=out)
+
+
+def write(
+    visit: Visit,
+    chosen: Sequence[tuple[Image, list[Reference]]],
+    options: Options,
+    *,
+    docker: bool,
+    out: Callable[[tuple[str, ...]], Writable],
+) -> None:
+    """Write images into an archive, each under these names, which need not be those that it has here."""
     core = visit.core
-    chosen = tuple(_chosen(core, names, leaving.platform))
     target = _Target()
     writer = ArchiveWriter(target, docker=docker, scratch=core.dirs.tmp)
     with ExitStack() as holding:
         for image, _ in chosen:
             holding.enter_context(held(core, image))
-        planned = [_planned(visit, image, references, writer, leaving.options) for image, references in chosen]
+        planned = [_planned(visit, image, references, writer, options) for image, references in chosen]
         target.out = out(tuple(note for *_, note in planned if note))
         for name, image, one, _ in planned:
             with doing(f"can't save {name}"):

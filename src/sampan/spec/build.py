@@ -406,4 +406,10 @@ class Built(Event, frozen=True, kw_only=True):
     difference: str = ""  # with `twice`: the first, "" where both builds gave the same
 
 
+class OutputBegan(Event, frozen=True, kw_only=True):
+    """The bytes of an output of the request follow; of our API's answer only. Numbers count from 0."""
+
+    number: int
+
+
 BuildEvent = StepBegan | StepOutput | Transfer | StepEnded | Warned | StepFailed | Built

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import binascii
 
-from sampan.cli.building.trace import Trace, size
+from sampan.cli.building.trace import Trace, size, warning_text
 from sampan.cli.output import harmless, write_all
 
 TYPE_CHECKING = False
@@ -48,6 +48,7 @@ class Plain:
         for vertex in self.trace.vertices.values():
             if self._held.get(vertex.index):
                 self._turn_to(vertex)
+        self._write(self.trace.failed_output())
 
     def _lines(self, vertex: Vertex, event: Event) -> list[str]:
         kind = event["event"]
@@ -58,13 +59,14 @@ class Plain:
             return rest + ([f"{vertex.miss}"] if vertex.miss else [])
         if kind == "Transfer":
             return self._status(vertex, vertex.statuses[event["what"]])
+        if kind == "Built":
+            return [f"{harmless(name)} done" for name in vertex.statuses]
         if kind == "Warned":
-            return [f"WARN: {harmless(event['message'])}"]
+            return [f"WARN: {warning_text(event)}"]
         return []
 
     def _output(self, vertex: Vertex, text: str) -> list[str]:
-        after = self.trace.now() - vertex.began
-        return [f"{after:.{3 if after < 10 else 2 if after < 100 else 1}f} {line}" for line in vertex.write(text)]
+        return vertex.write(text, self.trace.now())
 
     def _status(self, vertex: Vertex, status: Status) -> list[str]:
         now = self.trace.now()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import time
 
+from sampan.cli.building.trace import warning_text
 from sampan.cli.output import write_all
 from sampan.client.jsontext import dumps
 
@@ -44,9 +45,12 @@ class RawJson:
                 log = {"vertex": _digest(vertex), "stream": stream, "data": event["data"]}
                 return {"logs": [{**log, "timestamp": self._moment(self.trace.now())}]}
             case "Transfer":
-                return {"statuses": [self._transfer(vertex, event)]}
+                return {"statuses": [self._transfer(vertex, event["what"])]}
             case "Warned":
                 return {"warnings": [_warning(event, _digest(vertex))]}
+            case "Built":
+                statuses = [self._transfer(vertex, name) for name in vertex.statuses]
+                return {"vertexes": [self._vertex(vertex)], "statuses": statuses}
             case _:
                 return {"vertexes": [self._vertex(vertex)]}
 
@@ -60,8 +64,8 @@ class RawJson:
             told["error"] = vertex.error
         return told
 
-    def _transfer(self, vertex: Vertex, event: Event) -> Json:
-        status = vertex.statuses[event["what"]]
+    def _transfer(self, vertex: Vertex, name: str) -> Json:
+        status = vertex.statuses[name]
         told: Json = {"id": status.name, "vertex": _digest(vertex)}
         if status.total:
             told["total"] = status.total
@@ -78,8 +82,7 @@ class RawJson:
 
 
 def _warning(event: Event, digest: str) -> Json:
-    short = f"{event['rule']}: {event['message']}" if event.get("rule") else event["message"]
-    told: Json = {"vertex": digest, "level": 1, "short": _encoded(short)}
+    told: Json = {"vertex": digest, "level": 1, "short": _encoded(warning_text(event))}
     if event.get("description"):
         told["detail"] = [_encoded(event["description"])]
     if event.get("url"):

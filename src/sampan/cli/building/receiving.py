@@ -1,7 +1,7 @@
 """What a build sends to its client: events, one JSON object a line, and after them the files of outputs.
 
-An output's bytes follow its `OutputBegan` event in frames: four bytes of length, big-endian, then the data; a length
-of 0 ends them.
+An output's bytes follow its `OutputBegan` event in frames: eight bytes of length, big-endian, then the data; a
+length of 0 ends them, and one of all ones says that it broke off: why is in the next line.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     Event = dict[str, Any]
 
+_BROKEN = (1 << 64) - 1
 _CUT = "the engine's answer ends in the middle"
 
 
@@ -41,7 +42,9 @@ class Answer:
 
     def frames(self) -> Iterator[bytes]:
         """Give the bytes of the output whose event was just given."""
-        while size := int.from_bytes(self._exactly(4), "big"):
+        while size := int.from_bytes(self._exactly(8), "big"):
+            if size == _BROKEN:
+                raise Failure(str(next(self.events())["message"]))
             while size:
                 if not self._read and not self._more():
                     raise Failure(_CUT)

@@ -19,16 +19,38 @@ def tell(call: Call, trace: Trace, request: Json) -> None:
     """Write the files that were asked for, print what has to be."""
     options, built = call.options, trace.built
     if built is None:
-        raise Failure("the build ended without a result", "the engine's log may say why: sampan info names it")
+        raise Failure("the build ended without a result", "the engine's log may say why")
+    for output in request.get("outputs", ()):
+        if output["attributes"].get("push") == "true":
+            _push(call, built, output["attributes"])
     id = _id(built)
     if options["iidfile"]:
         _write(options["iidfile"], id)
     if options["metadata-file"]:
-        _write(options["metadata-file"], _json(metadata(built, request)))
+        _write(options["metadata-file"], _json(metadata(built)))
     if options["quiet"] and not any(output["attributes"].get("dest") == "-" for output in request.get("outputs", ())):
         say(id)
     if options["twice"]:
         _compare(built)
+
+
+def _push(call: Call, built: Json, attributes: dict[str, str]) -> None:
+    """Push each name; progress goes where the build's went."""
+    from sampan.cli.commands.push import ask
+    from sampan.cli.progress import show
+    from sampan.cli.references import named
+
+    for name in built.get("names", ()):
+        reference = named(call.session, name)
+        answer = ask(
+            call.session,
+            reference,
+            tag=reference.tag,
+            compressionFormat=attributes.get("compression"),
+            compressionLevel=attributes.get("compression-level"),
+            forceCompressionFormat=attributes.get("force-compression") == "true",
+        )
+        show(answer.lines(), stream=2, quiet=call.options["quiet"] or call.options["progress"] == "rawjson")
 
 
 def _id(built: Json) -> str:
@@ -37,7 +59,7 @@ def _id(built: Json) -> str:
     return str(built.get("index") or images[0].get("id", ""))
 
 
-def metadata(built: Json, request: Json) -> Json:
+def metadata(built: Json) -> Json:
     """Return what --metadata-file has, in buildx's names."""
     images = built.get("images") or [{}]
     digest = built.get("index") or images[0].get("digest") or ""
@@ -52,15 +74,13 @@ def metadata(built: Json, request: Json) -> Json:
         found["containerimage.digest"] = digest
     if built.get("names"):
         found["image.name"] = ",".join(built["names"])
-    if request.get("args"):
-        found["sampan.build.args"] = request["args"]
     return found
 
 
 def _json(value: Json) -> str:
     import json
 
-    return json.dumps(value, indent=2) + "\n"
+    return json.dumps(value, indent=2)
 
 
 def _compare(built: Json) -> None:

@@ -39,7 +39,7 @@ class Terminal:
         drawing, self._drawing = self._drawing, True  # the signal's handler looks at the trace, too
         vertex = self.trace.take(event)
         if vertex is not None and event["event"] == "StepOutput":
-            vertex.write(binascii.a2b_base64(event["data"]).decode(errors="replace"))
+            vertex.write(binascii.a2b_base64(event["data"]).decode(errors="replace"), self.trace.now())
         self._drawing = drawing
         if self.trace.now() - self._drawn >= _EVERY_S:
             self._draw(whole=False)
@@ -50,11 +50,7 @@ class Terminal:
 
         signal.setitimer(signal.ITIMER_REAL, 0)
         self._draw(whole=True)
-        for vertex in self.trace.vertices.values():
-            if vertex.error:
-                last = vertex.write("\n") if vertex.partial else []
-                lines = vertex.output or last
-                self._write("".join(f"{line}\n" for line in ("------", f" > {vertex.name}:", *lines, "------")))
+        self._write(self.trace.failed_output())
 
     def _wind(self) -> None:
         """Have it drawn now and then while nothing comes: times go on."""

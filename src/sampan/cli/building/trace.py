@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 TAIL = 6
 """Lines of a step's output that a terminal shows while it runs."""
 
+_NO_VERTEX = (
+    "ARG", "CMD", "ENTRYPOINT", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "MAINTAINER", "ONBUILD", "SHELL", "STOPSIGNAL",
+    "USER", "VOLUME",
+)  # fmt: skip
 _KEPT = 200  # lines of output, for the message of a failure
 _LONGEST_LINE = 4096
 
@@ -40,7 +44,7 @@ class Vertex:
     """A step, an image that is fetched, a context. Times are seconds of the trace's clock."""
 
     __slots__ = (
-        "began", "cached", "digest", "ended", "error", "index", "miss", "name", "output", "partial", "statuses",
+        "began", "cached", "digest", "ended", "error", "index", "last", "miss", "name", "output", "partial", "statuses",
         "warnings",
     )  # fmt: skip
 
@@ -54,23 +58,26 @@ class Vertex:
         self.miss = ""
         self.statuses: dict[str, Status] = {}
         self.warnings: list[str] = []
-        self.output: list[str] = []  # whole lines, the last of them
+        self.output: list[str] = []  # the last whole lines, each after the time at which it came
+        self.last: list[str] = []  # the same without times, as many as a terminal shows
         self.partial = ""
         self.digest = ""
 
     def tail(self) -> list[str]:
         """Return the last lines of its output, with the one that is not whole yet."""
-        lines = [line for line in [*self.output[-TAIL:], self.partial] if line.strip()]
-        return lines[-TAIL:]
+        return [line for line in [*self.last, last_of(self.partial)] if line.strip()][-TAIL:]
 
-    def write(self, text: str) -> list[str]:
-        """Take output; return the lines that are whole now."""
+    def write(self, text: str, now: float) -> list[str]:
+        """Take output; return the lines that are whole now, with the time."""
         *lines, self.partial = (self.partial + text).split("\n")
         self.partial = self.partial[-_LONGEST_LINE:]
+        after = now - self.began
+        moment = f"{after:.{3 if after < 10 else 2 if after < 100 else 1}f}"
         shown = [last_of(line) for line in lines]
-        self.output += shown
-        del self.output[:-_KEPT]
-        return shown
+        self.last = [*self.last, *shown][-TAIL:]
+        timed = [f"{moment} {line}" for line in shown]
+        self.output = [*self.output, *timed][-_KEPT:]
+        return timed
 
 
 class Trace:
@@ -88,12 +95,14 @@ class Trace:
         """Take one event; return the vertex that it is about."""
         kind = event["event"]
         if kind == "StepBegan":
+            if event.get("number") and str(event["text"]).partition(" ")[0].upper() in _NO_VERTEX:
+                return None
             vertex = Vertex(len(self.vertices) + 1, name_of(event), self.now())
             self.vertices[event["step"]] = vertex
             return vertex
         if kind == "Built":
             self.built = event
-            return None
+            return self._exported(event)
         if kind == "StepFailed":
             self.failure = event
         elif kind == "Warned":
@@ -102,6 +111,21 @@ class Trace:
         if found is not None:
             self._change(found, kind, event)
         return found
+
+    def _exported(self, event: Event) -> Vertex | None:
+        """Return the line that tells what was made and how it is called."""
+        now = self.now()
+        made = [f"writing image {image['id']}" for image in event.get("images", ())]
+        names = [f"naming to {name}" for name in event.get("names", ())]
+        if not made:
+            return None
+        vertex = Vertex(len(self.vertices) + 1, "exporting to image", now)
+        vertex.ended = now
+        for name in made + names:
+            vertex.statuses[name] = Status(name, now)
+            vertex.statuses[name].ended = now
+        self.vertices[-1] = vertex
+        return vertex
 
     def _change(self, vertex: Vertex, kind: str, event: Event) -> None:
         if kind == "StepEnded":
@@ -117,12 +141,28 @@ class Trace:
             if status.total and status.current >= status.total and status.ended is None:
                 status.ended = self.now()
         elif kind == "Warned":
-            vertex.warnings.append(harmless(event["message"]))
+            vertex.warnings.append(warning_text(event))
 
     @property
     def open(self) -> list[Vertex]:
         """Those that have begun and not ended."""
         return [vertex for vertex in self.vertices.values() if vertex.ended is None]
+
+    def failed_output(self) -> str:
+        """Return the last output of what failed, "" if nothing has."""
+        text = ""
+        for vertex in self.vertices.values():
+            if vertex.error:
+                lines = [*vertex.output, *([last_of(vertex.partial)] if vertex.partial else ())]
+                text += "".join(f"{line}\n" for line in ("------", f" > {vertex.name}:", *lines, "------"))
+        return text
+
+
+def warning_text(event: Event) -> str:
+    """Return one line of a warning: `Rule: message (line 3)`."""
+    rule = f"{event['rule']}: " if event.get("rule") else ""
+    line = f" (line {event['location']['line']})" if event.get("location") else ""
+    return harmless(f"{rule}{event['message']}{line}")
 
 
 def name_of(event: Event) -> str:

@@ -12,6 +12,12 @@ from sampan.cli.progress import show
 from sampan.cli.references import named
 from sampan.client.wire import query, quote
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.cli.session import Session
+    from sampan.client.wire import Response
+    from sampan.spec.reference import Reference
+
 
 def push(call: Call) -> int:
     """Push and, with -q, print the whole name."""
@@ -28,7 +34,9 @@ def push(call: Call) -> int:
         raise UsageError("--digestfile is for one tag", "leave out --all-tags")
     if not (tagged or options["all-tags"] or options["quiet"]):
         say(f"Using default tag: {reference.tag}")
-    parameters = query(
+    answer = ask(
+        call.session,
+        reference,
         tag="" if options["all-tags"] else reference.tag,
         platform=options["platform"],
         annotation=options["annotation"],
@@ -37,14 +45,18 @@ def push(call: Call) -> int:
         compressionLevel=options["compression-level"] or None,
         forceCompressionFormat=options["force-compression"],
     )
-    target = f"/images/{quote(reference.name)}/push{parameters}"
-    answer = call.session.ask("POST", target, b"", headers_for(call.session, reference.registry, reference.repository))
     pushed = show(answer.lines(), quiet=options["quiet"])
     if options["digestfile"] and pushed:
         write_digest(options["digestfile"], pushed[-1]["Digest"])
     if options["quiet"]:
         say(reference.name if options["all-tags"] else str(reference))
     return 0
+
+
+def ask(session: Session, reference: Reference, **parameters: object) -> Response:
+    """Have the engine push; return its answer, lines of progress. Parameters are the API's."""
+    target = f"/images/{quote(reference.name)}/push{query(**parameters)}"
+    return session.ask("POST", target, b"", headers_for(session, reference.registry, reference.repository))
 
 
 def _to_destination(call: Call) -> int:

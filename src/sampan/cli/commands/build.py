@@ -1,0 +1,152 @@
+"""`sampan build`: an image from a Dockerfile."""
+
+from __future__ import annotations
+
+import os
+
+from sampan.cli.building.flags import FLAGS
+from sampan.cli.command import Call, Command
+from sampan.cli.failure import Exit, Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from sampan.cli.building.contexts import Input
+    from sampan.cli.building.plain import Plain
+    from sampan.cli.building.rawjson import RawJson
+    from sampan.cli.building.terminal import Terminal
+    from sampan.cli.building.trace import Trace
+    from sampan.client.wire import Response
+
+    Json = dict[str, Any]
+    Screen = Plain | Terminal | RawJson
+
+_TYPE = "application/vnd.sampan.build"
+
+
+def build(call: Call) -> int:
+    """Send the request, show what happens, receive the outputs; print the id under --quiet."""
+    from sampan.cli.building import contexts, outputs
+    from sampan.cli.building.request import request_of
+    from sampan.cli.session import ServerError
+
+    mode = _mode(call)
+    try:
+        found = contexts.find(call.arguments[0], call.options["file"])
+        request = request_of(call, found)
+        for output in request.get("outputs", ()):
+            outputs.check(output)
+        answer = _ask(call, found, request)
+    except ServerError as e:
+        raise Failure(f"ERROR: failed to build: failed to solve: {e.text}", e.hint) from None
+    except Failure as e:
+        if e.status == 1:
+            e.message = f"ERROR: failed to build: {e.message}"
+        raise
+    trace = _shown(call, answer, request, mode)
+    if trace.failure is not None:
+        return _failed(call, trace, found.name)
+    if request.get("check"):
+        from sampan.cli.building.lint import report
+
+        return report(trace, found.name)
+    from sampan.cli.building.results import tell
+
+    tell(call, trace, request)
+    return 0
+
+
+def _mode(call: Call) -> str:
+    from sampan.cli.progress import check_mode
+
+    mode = "quiet" if call.options["quiet"] else check_mode(call.options["progress"] or "auto")
+    if mode == "auto":
+        return "tty" if os.isatty(2) and os.environ.get("TERM") != "dumb" else "plain"
+    return mode
+
+
+def _screen(mode: str) -> Screen:
+    from sampan.cli.building.trace import Trace
+
+    trace = Trace()
+    if mode == "tty":
+        from sampan.cli.building.terminal import Terminal
+
+        return Terminal(trace)
+    if mode == "rawjson":
+        from sampan.cli.building.rawjson import RawJson
+
+        return RawJson(trace)
+    from sampan.cli.building.plain import Plain, Quiet
+
+    return Quiet(trace) if mode == "quiet" else Plain(trace)
+
+
+def _ask(call: Call, found: Input, request: Json) -> Response:
+    """Send the request; a context on standard input follows it, and one that the engine doesn't see."""
+    from sampan.cli.building import sending
+    from sampan.cli.session import ServerError
+
+    if found.archive is not None:
+        return _post(call, request, sending.rest_of_input(found.archive))
+    try:
+        return _post(call, request, iter(()))
+    except ServerError as e:
+        if not found.directory or e.http_status != 409 or "can't see" not in e.text:
+            raise
+    pieces = sending.directory(found.directory, found.name, compress=call.options["compress"])
+    return _post(call, {**request, "context": {"kind": "tar"}}, pieces)
+
+
+def _post(call: Call, request: Json, archive: Iterator[bytes]) -> Response:
+    from sampan.client.jsontext import dumps
+
+    def pieces() -> Iterator[bytes]:
+        yield f"{dumps(request)}\n".encode("utf-8", "surrogateescape")
+        yield from archive
+
+    return call.session.ask("POST", "/sampan/build", pieces(), {"Content-Type": _TYPE})
+
+
+def _shown(call: Call, answer: Response, request: Json, mode: str) -> Trace:
+    """Show the events as they come, and write outputs as they come."""
+    from sampan.cli.building import outputs
+    from sampan.cli.building.receiving import Answer
+
+    screen = _screen(mode)
+    received = Answer(answer.pieces())
+    try:
+        for event in received.events():
+            if event["event"] == "OutputBegan":
+                outputs.write(request["outputs"][event["number"]], received.frames())
+            else:
+                screen.take(event)
+    except KeyboardInterrupt:
+        call.session.close()  # the engine stops what it does for us
+        raise Exit(130) from None
+    finally:
+        screen.finish()
+    return screen.trace
+
+
+def _failed(call: Call, trace: Trace, dockerfile: str) -> int:
+    from sampan.cli.building.failed import explain
+
+    assert trace.failure is not None
+    explain(trace.failure, dockerfile, quiet=bool(call.options["quiet"]))
+    if trace.failure.get("container"):
+        from sampan.cli.building.failed import open_shell
+
+        open_shell(call, trace.failure)
+    return 1
+
+
+COMMAND = Command(
+    "build [OPTIONS] PATH | URL | -",
+    "Build an image from a Dockerfile",
+    build,
+    flags=FLAGS,
+    arguments=(1, 1),
+)
