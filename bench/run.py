@@ -3,6 +3,7 @@
     python bench/run.py [quick] [--only NAME,...] [--json FILE]
     python bench/run.py images …                                   pull, push, save, load, commit: bench/images.py
     python bench/run.py networks …                                 starts, ports, traffic, names: bench/networks.py
+    python bench/run.py builds …                                   Dockerfiles: bench/builds.py
 
 Wall times are medians of interleaved turns and least values; CPU is the total of client, servers, shims and containers,
 from a cpuacct group around all of them (cgroup v1). Everything is private and under /dev/shm, so that no contender is
@@ -46,6 +47,10 @@ def main() -> int:
         import networks
 
         return networks.main(sys.argv[2:])
+    if sys.argv[1:2] == ["builds"]:
+        import builds
+
+        return builds.main(sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("quick", nargs="?", choices=["quick"], help="few turns, ten containers instead of fifty")
     parser.add_argument("--only", default="", help="contenders, with commas")

@@ -1,4 +1,4 @@
-"""Record again what the real docker prints: the transcripts of tests/goldens/docker, and its client's cli.json."""
+"""Record again what the real docker prints and builds: tests/goldens/docker, cli.json, builds.json."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def main() -> None:
     for bridged in (False, True):
         with tempfile.TemporaryDirectory(prefix="sampan-goldens-") as directory:
             record_all(Path(directory), bridged=bridged)
-    subprocess.run([sys.executable, TOP / "tools/record_cli.py"], check=True)
+    for name in ("record_cli.py", "record_builds.py"):
+        subprocess.run([sys.executable, TOP / "tools" / name], check=True)
 
 
 def record_all(directory: Path, *, bridged: bool) -> None:

@@ -71,9 +71,9 @@ def test_a_bad_one_is_refused_in_one_message_as_by_the_real_builder(
 
 def test_nothing_is_left_of_all_these_builds(builder: Builder) -> None:
     assert builder.sampan.leftovers() == []
-    assert sorted(builder.sampan("images", "--format", "{{.Repository}}", "-f", "dangling=false", "-f", "readonly=false").lines) == (
-        ["base", "busybox", "full", "made", "triggers"]
-    )
+    assert sorted(
+        builder.sampan("images", "--format", "{{.Repository}}", "-f", "dangling=false", "-f", "readonly=false").lines
+    ) == (["base", "busybox", "full", "made", "triggers"])
 
 
 def differences(case: Case, ours: dict[str, Any]) -> list[str]:

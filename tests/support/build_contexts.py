@@ -1,4 +1,4 @@
-"""Build contexts made by code, where links, modes, owners, devices and attributes matter; every time in them is TIME."""
+"""Contexts made by code, where links, modes, owners, devices and attributes matter. Every time in them is TIME."""
 
 from __future__ import annotations
 
@@ -67,7 +67,18 @@ def special(top: Path) -> None:
 def names(top: Path) -> None:
     """Names that mean something to the language or to a pattern."""
     _files(top, "n/plain")
-    for name in ("with space", "a[b]c", "star*", "ques?tion", "back\\slash", "ünï", "$dollar", "#hash", "quo'te", '"d"'):
+    for name in (
+        "with space",
+        "a[b]c",
+        "star*",
+        "ques?tion",
+        "back\\slash",
+        "ünï",
+        "$dollar",
+        "#hash",
+        "quo'te",
+        '"d"',
+    ):
         (top / "n" / name).write_text(name)
 
 
@@ -103,7 +114,9 @@ def hostile(top: Path) -> None:
 
 def wood(top: Path) -> None:
     """Names for .dockerignore's patterns."""
-    _files(top, "a.md b.md README.md src/a.md src/deep/b.md src/deep/c.txt src/x.txt temp tempa temp1/t x/temp/y keep/k")
+    _files(
+        top, "a.md b.md README.md src/a.md src/deep/b.md src/deep/c.txt src/x.txt temp tempa temp1/t x/temp/y keep/k"
+    )
     _files(top, "node/pkg/i node/pkg/j .git/HEAD .env d/.env foo/bar/f foo/baz/f")
 
 
@@ -146,7 +159,9 @@ def _write(path: Path, *members: tuple[str, bytes, str]) -> None:
             _add(tar, name, kind, linkname=target, content=b"hostile\n" if kind == tarfile.REGTYPE else b"")
 
 
-def _add(tar: tarfile.TarFile, name: str, type: bytes = tarfile.REGTYPE, content: bytes = b"", **fields: object) -> None:
+def _add(
+    tar: tarfile.TarFile, name: str, type: bytes = tarfile.REGTYPE, content: bytes = b"", **fields: object
+) -> None:
     member = tarfile.TarInfo(name)
     member.type, member.size, member.mtime, member.mode = type, len(content), TIME, 0o644
     for field, value in fields.items():

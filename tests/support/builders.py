@@ -1,4 +1,4 @@
-"""The newest builders that Debian has, in a root filesystem of their own: BuildKit and classic (dockerd), and buildah."""
+"""The newest builders that Debian has, in a root of their own: BuildKit and classic (dockerd), and buildah."""
 
 from __future__ import annotations
 
@@ -60,16 +60,21 @@ class Builders:
         )  # fmt: skip
         wait_until(lambda: self("docker", "version").code == 0, timeout=60, what="dockerd answers")
 
-    def __call__(
-        self, *command: str, cwd: str = "/srv", env: Mapping[str, str] = {}, check: bool = False
-    ) -> Result:
+    def __call__(self, *command: str, cwd: str = "/srv", env: Mapping[str, str] = {}, check: bool = False) -> Result:
         """Run a command where dockerd is; paths are those that it sees."""
-        settings = {"DOCKER_HOST": "unix:///srv/d/socket", "HOME": "/srv/d", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **env}
+        settings = {
+            "DOCKER_HOST": "unix:///srv/d/socket",
+            "HOME": "/srv/d",
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            **env,
+        }
         enter = ["nsenter", "--mount", "--net", f"--target={self.server.pid}", "/usr/bin/env", f"--chdir={cwd}"]
         done = subprocess.run(
             [*enter, *command], env=settings, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=120
         )
-        result = Result(command, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+        result = Result(
+            command, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+        )
         if check and result.code:
             raise AssertionError(f"{' '.join(command)}: exit code {result.code}: {result.out}{result.err}")
         return result

@@ -37,7 +37,7 @@ class Image(NamedTuple):
         above = self.history[len(base.history) :] if self.history[: len(base.history)] == base.history else self.history
         names, before = names_of(self.tree), names_of(base.tree)
         files = {name: text for name, text in names.items() if before.get(name) != text}
-        files |= {name: "gone" for name in before.keys() - names.keys()} if self._on(base) else {}
+        files |= dict.fromkeys(before.keys() - names.keys(), "gone") if self._on(base) else {}
         return {"config": self.config, "history": above, "files": dict(sorted(files.items()))}
 
     def _on(self, base: Image) -> bool:

@@ -6,7 +6,7 @@ A case begins with `==== TITLE`. Lines that begin with `:: ` say what it needs, 
     :: context NAME …       what tests/support/build_contexts.py makes of it
     :: beside DIR NAME …    the same in a directory beside the context
     :: file PATH "TEXT"     a file in the context (or beside it: ../PATH), as JSON
-    :: args WORD …          for the build's command line, in the shell's quoting; paths are relative to the directory above
+    :: args WORD …          the build's, in the shell's quoting; paths are relative to the directory above
     :: env NAME=VALUE …     the client's environment
     :: with buildah         recorded from the only one that knows the rule, or from the classic builder
     :: fails TEXT           it must, and this is in the message, BuildKit's and ours
