@@ -49,7 +49,7 @@ def resolved(text: str, base: ExecutionConfig = DEBIAN, **args: str) -> Resolved
         ("ENV a=b c='d e'", "ENV a=b c=d e"),
         ("ENV a b c", "ENV a=b c"),
         ("LABEL a.b=c", "LABEL a.b=c"),
-        ("EXPOSE 80 443/UDP 1-2", "EXPOSE [80/tcp 443/udp 1/tcp 2/tcp]"),
+        ("EXPOSE 80 443/UDP 1-2", "EXPOSE [1/tcp 2/tcp 443/udp 80/tcp]"),
         ('CMD ["a", "b\\n\\""]', 'CMD ["a" "b\\n\\""]'),
         ("CMD a $b", 'CMD ["/bin/sh" "-c" "a $b"]'),
         ("CMD []", "CMD []"),
@@ -60,7 +60,7 @@ def resolved(text: str, base: ExecutionConfig = DEBIAN, **args: str) -> Resolved
         ("STOPSIGNAL SIGTERM", "STOPSIGNAL SIGTERM"),
         (
             "HEALTHCHECK --interval=90s --retries=3 CMD true",
-            "HEALTHCHECK {Test:[CMD-SHELL true] Interval:1m30s Timeout:0s StartPeriod:0s StartInterval:0s Retries:3}",
+            """HEALTHCHECK &{["CMD-SHELL" "true"] "1m30s" "0s" "0s" "0s" '\\x03'}""",
         ),
         ("MAINTAINER me", "MAINTAINER me"),
         ("ARG a=1 b=$a c", "ARG a=1 b=1 c"),
@@ -139,6 +139,9 @@ def test_steps_are_counted_as_buildkit_counts_them() -> None:
 
     assert ([step.number for step in stage.steps], stage.total) == ([1, 2, 2, 3], 3)
     assert [step.number for step in resolved("FROM scratch\nCOPY a /").steps] == [1]
+    # WORKDIR / makes nothing, and counts nevertheless.
+    stage = resolved("FROM debian\nWORKDIR /\nRUN x")
+    assert ([step.number for step in stage.steps], stage.total) == ([1, 2], 3)
 
 
 @pytest.mark.parametrize(

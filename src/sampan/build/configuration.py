@@ -74,7 +74,7 @@ def created_by(instruction: Instruction, after: ExecutionConfig) -> str:
         case ast.Env(pairs=pairs) | ast.Label(pairs=pairs):
             return " ".join([instruction.name, *(f"{pair.name}={pair.value}" for pair in pairs)])
         case ast.Expose(ports=ports):
-            return f"EXPOSE {_list(exposed_ports(ports))}"
+            return f"EXPOSE {_list(sorted(exposed_ports(ports)))}"
         case ast.Volume(paths=paths):
             return f"VOLUME {_list(paths)}"
         case ast.User(user=user):
@@ -172,14 +172,12 @@ def _quoted_character(character: str) -> str:
 
 
 def _health(check: HealthCheck) -> str:
-    times = (
-        ("Interval", check.interval),
-        ("Timeout", check.timeout),
-        ("StartPeriod", check.start_period),
-        ("StartInterval", check.start_interval),
-    )
-    words = [f"Test:{_list(check.test or ())}", *(f"{name}:{go_duration(ns)}" for name, ns in times)]
-    return "{" + " ".join([*words, f"Retries:{check.retries}"]) + "}"
+    """A pointer to a structure as `%q` has it: a duration is a text, a number a character."""
+    times = (check.interval, check.timeout, check.start_period, check.start_interval)
+    words = [_quoted_list(check.test or ()), *(_quoted(go_duration(ns)) for ns in times)]
+    number = chr(check.retries) if check.retries < 0x110000 else "\ufffd"
+    character = "'\\''" if number == "'" else "'\"'" if number == '"' else f"'{_quoted_character(number)}'"
+    return "&{" + " ".join([*words, character]) + "}"
 
 
 def go_duration(ns: int) -> str:

@@ -120,13 +120,13 @@ class _Walk:
         self.arguments = dict(begin.arguments)
         self.author = begin.author
         self.steps: list[Step] = []
-        self.number = 0 if stage.base.kind in (OriginKind.SCRATCH, OriginKind.STAGE) else 1
+        self.number = self.total = 0 if stage.base.kind in (OriginKind.SCRATCH, OriginKind.STAGE) else 1
         self.has_command = False
 
     def resolved(self) -> Resolved:
         end = Scope(config=self.config, variables=self.variables, arguments=self.arguments, author=self.author)
         needs = frozenset(origin.stage for step in self.steps for origin in origins(step.op) if origin.stage >= 0)
-        return Resolved(steps=tuple(self.steps), total=self.number, end=end, needs=needs)
+        return Resolved(steps=tuple(self.steps), total=self.total, end=end, needs=needs)
 
     def trigger(self, text: str) -> None:
         """Perform one ONBUILD of the base; its faults are shown at FROM."""
@@ -154,7 +154,8 @@ class _Walk:
             self._configure(instruction)
             op, history = self._op(instruction)
         if not isinstance(op, NoFiles):
-            self.number += 1
+            self.total += 1
+            self.number += op != Workdir(path="/", user=self.config.user or "")
         return Step(
             number=self.number,
             stage=self.stage.index,
