@@ -148,6 +148,11 @@ def has_wildcards(text: str) -> bool:
     return re.search(r"(?<!\\)(?:\\\\)*[*?[]", text) is not None
 
 
+def escaped(path: str) -> str:
+    """Return the pattern that matches a path as it is written."""
+    return re.sub(r"([*?[\]\\])", r"\\\1", path)
+
+
 def _class(inside: str) -> str:
     """Translate what is between brackets; filepath.Match knows `^`, ranges and backslashes there, nothing else."""
     inverted = inside.startswith("^")

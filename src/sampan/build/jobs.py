@@ -6,14 +6,9 @@ it (`Lay`). Both are JSON in a message of `supervise.messages`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import msgspec
-
-from sampan.spec.build import Add, Copy, Remote
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -34,9 +29,10 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sources: tuple[str, ...] = ()  # as written, after substitution
     literal: bool = False  # no wildcards, links not followed, nothing unpacked: a download, a checkout
     unpack: bool = False  # archives, as ADD does
-    parents: bool = False
+    parents: bool = False  # with `literal`, which takes a path and what is below it, the path is kept, too
     exclude: tuple[str, ...] = ()
     file: tuple[str, bytes] | None = None  # name and content, of a heredoc
+    identity: str = ""  # what says all of its content: then `Select` reads nothing, and needs no `place`
 
 
 class Select(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -44,6 +40,7 @@ class Select(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     items: tuple[Item, ...]
     memory: str = ""  # the directory in which digests of contents are remembered
+    selections: str = ""  # the directory in which it is told which files they are: `build.selections`
 
 
 class Selected(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,18 +64,26 @@ class Lay(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     link: bool = False  # nothing of the parent is looked at
     newest_ns: int | None = None  # later times become this
     time_ns: int  # of directories that are made on the way
-    memory: str = ""
+    memory: str = ""  # these two as in `Select`
+    selections: str = ""
 
 
-def items_of(op: Copy | Add, place: Place, fetched: Mapping[Remote, Item] | None = None) -> tuple[Item, ...]:
-    """Return a step's sources in their order: those in `place`, those from elsewhere as `fetched`, heredocs."""
-    items: list[Item] = []
-    unpack = isinstance(op, Add) and op.unpack is not False
-    for source in op.sources:
-        if isinstance(source, Remote):
-            items.append((fetched or {})[source])
-            continue
-        item = Item(place=place, sources=(source,), unpack=unpack, parents=op.parents, exclude=op.exclude)
-        items.append(item)
-    items += (Item(file=(file.name, file.text.encode(errors="surrogateescape"))) for file in op.inline)
-    return tuple(items)
+class Fetch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Get files from elsewhere into a new directory."""
+
+    kind: Literal["archive", "url", "git"]
+    target: str  # the directory to make, which must not exist
+    value: str = ""  # a URL; of an archive its path, "": it comes through the descriptor beside the message
+    checksum: str = ""  # of what a URL gives: sha256:…; of a git repository: the commit, or its beginning
+    unpack: bool = False  # what a URL gives, if it is an archive
+    keep_git_dir: bool = False
+    agent: str = ""  # the socket of an SSH agent
+    resolve: bool = False  # of git: only find out which commit it is
+
+
+class Fetched(msgspec.Struct, frozen=True, kw_only=True):
+    """What came."""
+
+    identity: str  # says all of the content: the digest of a file, the commit of a repository
+    directory: str = ""  # with the files
+    name: str = ""  # of the one file that a URL gave; "": a tree

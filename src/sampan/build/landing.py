@@ -84,6 +84,8 @@ class Landing:
         self._files.clear()
         if taken.is_directory:
             self.make_directory(path)
+            if path in self.planned and taken.itself is not None:
+                self.planned[path].entry.mtime_ns = self._time(taken.itself.status.st_mtime_ns)
             for chosen in taken.below:
                 self._take(taken, chosen, join(path, chosen.target))
             return
@@ -99,11 +101,17 @@ class Landing:
         else:
             self._take(taken, taken.itself, path)
 
+    def make_root(self, destination: str) -> str:
+        """Make the directory into which an archive is unpacked, of the step's owner, but not of its mode."""
+        path = self.resolve(destination)
+        self.make_directory(path, self._how._replace(mode=None))
+        return path
+
     def land_member(self, root: str, path: str, entry: tar.Entry) -> Planned:
         """Plan a member of an archive that is unpacked into `root`, out of which nothing leads."""
         parent, name = split(path)
         directory = self.resolve(parent, root)
-        self.make_directory(directory, plain=True)
+        self.make_directory(directory, self._how._replace(owner=None, mode=None))
         target = join(directory, name)
         if self.kind(target) == tar.DIRECTORY and entry.kind != tar.DIRECTORY:
             self._forget(target)
@@ -149,20 +157,20 @@ class Landing:
         assert self._parent is not None
         return self._parent.link(path)
 
-    def make_directory(self, path: str, *, plain: bool = False) -> None:
+    def make_directory(self, path: str, how: How | None = None) -> None:
         """See to it that a directory is there, and those above it, and that the layer has them.
 
-        A `plain` one is not affected by what the step says of owner and mode.
+        `how` is as which it is made; None: as the step says.
         """
         planned = self.planned.get(path)
         if planned is not None and planned.entry.kind != tar.DIRECTORY:
             raise self._refused(path, "is no directory")
         if planned is not None or not path:
             return
-        self.make_directory(split(path)[0], plain=plain)
+        self.make_directory(split(path)[0], how)
         status = self._below(path)
         if status is None:
-            how = self._how._replace(owner=None, mode=None) if plain else self._how
+            how = how or self._how
             if self._parent is None and how.owner is None and how.mode is None:
                 return  # what is below may have it: the layer says nothing of it
             mode = how.mode.of_made_directory() if how.mode is not None else 0o755

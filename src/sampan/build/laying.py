@@ -42,7 +42,8 @@ def select(job: Select) -> Selected:
     from sampan.build.manifest import manifest_of
 
     with Trees() as trees, Digests(job.memory) as digests:
-        manifest = manifest_of(take(job.items, trees), digests)
+        manifest = manifest_of(take(job.items, trees, select=True), digests)
+    manifest.tell(job.selections)
     return Selected(digest=manifest.digest, files=manifest.files, content_bytes=manifest.content_bytes)
 
 
@@ -102,8 +103,7 @@ class _Laying:
         assert taken.tree is not None
         assert taken.itself is not None
         landing = self._landing
-        root = landing.resolve(self._job.destination)
-        landing.make_directory(root)
+        root = landing.make_root(self._job.destination)
         fd = taken.tree.open(taken.itself.path)
         try:
             archive = archives.reader(fd)
@@ -185,10 +185,11 @@ class _Laying:
         manifest = Manifest()
         for taken in all_taken:
             manifest.begin(taken)
-            for chosen in taken.chosen:
+            for chosen in () if taken.identity else taken.chosen:
                 assert taken.tree is not None
                 digest = self._read.get((id(taken.tree), chosen.path))
                 describe(manifest, taken.tree, chosen, self._digests, digest)
+        manifest.tell(self._job.selections)
         return manifest.digest
 
 

@@ -10,6 +10,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Self
 
+from sampan.build import selections
 from sampan.build.contents import Contents, digest_of
 from sampan.errors import doing
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     from sampan.build.selection import Chosen, Taken
     from sampan.build.trees import Tree, Xattrs
+
+
+_SHORT = 16
 
 
 class Digests:
@@ -64,7 +68,7 @@ class Manifest:
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
-        self._waiting: list[bytes] = []
+        self._lines: list[tuple[str, bytes]] = []
         self._linked: dict[tuple[int, int], str] = {}
         self.files = 0
         self.content_bytes = 0
@@ -72,17 +76,25 @@ class Manifest:
     @property
     def digest(self) -> str:
         """Of all that was added."""
-        self._flush()
         return f"sha256:{self._digest.hexdigest()}"
+
+    def tell(self, directory: str) -> None:
+        """Keep in `selections` which files they are, for whoever wants to know later what has changed."""
+        if directory:
+            pairs = ((name, hashlib.sha256(line).hexdigest()[:_SHORT]) for name, line in self._lines)
+            selections.write(directory, self.digest, pairs)
 
     def begin(self, taken: Taken) -> None:
         """Begin with what one source came to."""
         self._linked.clear()
+        if taken.identity:
+            self._line(taken.identity, taken.identity.encode())
+            return
         kind = "directory" if taken.is_directory else "archive" if taken.unpack else "file"
         name = "" if taken.is_directory else taken.name
-        self._waiting.append(f"{kind} {name!r}\n".encode())
+        self._digest.update(f"{kind} {name!r}\n".encode())
         if taken.tree is None:
-            self._waiting.append(hashlib.sha256(taken.content).hexdigest().encode() + b"\n")
+            self._line(taken.name, hashlib.sha256(taken.content).hexdigest().encode())
             self.files += 1
             self.content_bytes += len(taken.content)
 
@@ -94,16 +106,14 @@ class Manifest:
         if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
             first = self._linked.setdefault((status.st_dev, status.st_ino), chosen.target)
             kind = f"as {first!r}" if first != chosen.target else ""
-        text = f"{chosen.target!r} {status.st_mode:o} {owner[0]} {owner[1]} {digest.hex()} {kind}\n"
-        self._waiting += (text.encode(), extra)
+        text = f"{chosen.target!r} {status.st_mode:o} {owner[0]} {owner[1]} {digest.hex()} {kind} "
+        self._line(chosen.path, text.encode() + extra)
         self.files += 1
         self.content_bytes += status.st_size if digest else 0
-        if len(self._waiting) > 1000:
-            self._flush()
 
-    def _flush(self) -> None:
-        self._digest.update(b"".join(self._waiting))
-        self._waiting.clear()
+    def _line(self, name: str, line: bytes) -> None:
+        self._lines.append((name, line))
+        self._digest.update(b"%d " % len(line) + line)
 
 
 def manifest_of(all_taken: Iterable[Taken], digests: Digests) -> Manifest:
@@ -111,7 +121,7 @@ def manifest_of(all_taken: Iterable[Taken], digests: Digests) -> Manifest:
     manifest = Manifest()
     for taken in all_taken:
         manifest.begin(taken)
-        for chosen in taken.chosen:
+        for chosen in () if taken.identity else taken.chosen:
             assert taken.tree is not None
             describe(manifest, taken.tree, chosen, digests)
     return manifest

@@ -13,7 +13,7 @@ from __future__ import annotations
 import stat
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from sampan.build.ignore import Matcher, component, has_wildcards
+from sampan.build.ignore import Matcher, component, escaped, has_wildcards
 from sampan.build.trees import opened, real
 from sampan.errors import NotFound
 from sampan.rootfs.union import join, split
@@ -45,7 +45,7 @@ class Taken(NamedTuple):
     below: list[Chosen]  # of a directory
     unpack: bool = False  # if it is an archive
     content: bytes = b""
-    matched: bool = False  # by a wildcard
+    identity: str = ""  # says all of its content
 
     @property
     def chosen(self) -> list[Chosen]:
@@ -79,12 +79,18 @@ class Trees:
         return tree
 
 
-def take(items: Iterable[Item], trees: Trees, verb: str = "COPY") -> list[Taken]:
-    """Find what a step takes, in its order. Raises NotFound for a source that is not there."""
+def take(items: Iterable[Item], trees: Trees, verb: str = "COPY", *, select: bool = False) -> list[Taken]:
+    """Find what a step takes, in its order. Raises NotFound for a source that is not there.
+
+    To `select`, items with an identity are that alone: their files may not be here yet.
+    """
     taken: list[Taken] = []
     for item in items:
         if item.file is not None:
             taken.append(Taken(item.file[0], None, None, [], content=item.file[1]))
+            continue
+        if item.identity and select:
+            taken.append(Taken("", None, None, [], identity=item.identity))
             continue
         assert item.place is not None
         tree = trees.at(item.place)
@@ -94,14 +100,14 @@ def take(items: Iterable[Item], trees: Trees, verb: str = "COPY") -> list[Taken]
 
 
 def _of_source(item: Item, tree: Tree, source: str, verb: str) -> Iterator[Taken]:
-    if item.literal:
+    if item.literal and not item.parents:
         path = _cleaned(source)
         yield _taken(item, tree, path, path, source, verb)
         return
     if item.parents:
-        pivot, cut, pattern = source.partition("/./")
+        pivot, cut, pattern = ("", "", escaped(source)) if item.literal else source.partition("/./")
         if not cut:
-            pivot, pattern = "", source
+            pivot, pattern = "", pattern or source
         yield _with_parents(item, tree, real(tree, _cleaned(pivot)), _cleaned(pattern), source, verb)
         return
     start, rest = _split_wildcards(_cleaned(source))
@@ -113,16 +119,16 @@ def _of_source(item: Item, tree: Tree, source: str, verb: str) -> Iterator[Taken
     for path in _matches(tree, root, rest):
         below = path[len(root) :].lstrip("/")
         if not (exclude and exclude.match(below)[0]):
-            yield _taken(item, tree, real(tree, path), path, source, verb, matched=True)
+            yield _taken(item, tree, real(tree, path), path, source, verb)
 
 
-def _taken(item: Item, tree: Tree, path: str, name: str, source: str, verb: str, *, matched: bool = False) -> Taken:
+def _taken(item: Item, tree: Tree, path: str, name: str, source: str, verb: str) -> Taken:
     status = tree.status(path)
     if status is None:
         raise _not_found(tree, path, source, verb)
     itself = Chosen("", path, status)
     below = _below(tree, itself, Matcher(()), Matcher(item.exclude)) if stat.S_ISDIR(status.st_mode) else []
-    return Taken(split(name)[1], tree, itself, below, unpack=item.unpack and not item.literal, matched=matched)
+    return Taken(split(name)[1], tree, itself, below, unpack=item.unpack, identity=item.identity)
 
 
 def _with_parents(item: Item, tree: Tree, root: str, pattern: str, source: str, verb: str) -> Taken:

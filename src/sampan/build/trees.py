@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _INSIDE = int(RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS | RESOLVE.NO_MAGICLINKS)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _KEPT_OPEN = 64  # directories
 _MAX_LINKS = 40  # as many as the kernel follows in one path; path_resolution(7)
 _NOT_OURS = ("trusted.overlay.", "user.overlay.", "security.selinux")
@@ -169,10 +170,8 @@ class Directory:
         parent, name = split(path)
         try:
             return os.lstat(name, dir_fd=self._directory(parent)) if path else os.fstat(self._root)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
         except OSError as e:
-            if e.errno == errno.ELOOP:
+            if e.errno in _NOWHERE:
                 return None
             raise
 

@@ -16,7 +16,7 @@ import errno
 import os
 import stat
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -28,8 +28,6 @@ from sampan.kernel.path import RESOLVE, openat2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from sampan.image.recipe import Recorder
 
     Source = tar.Reader | Callable[[int], None]  # of a member's content: an archive, or what writes it to a descriptor
 
@@ -55,15 +53,26 @@ class Facts(msgspec.Struct, kw_only=True):
     content_bytes: int = 0  # of all regular files, without their holes
 
 
+class Recipe(Protocol):
+    """Where it is put down which content went where: `recipe.Recorder`."""
+
+    def content(self, path: bytes, size: int, regions: tuple[tuple[int, int], ...] | None = None) -> None:
+        """Put down that the next content is in the file `path`."""
+
+    def move(self, dirfd: int, name: bytes, path: bytes) -> None:
+        """Move aside what is called `name` in `dirfd`, a file or a directory, for a later member has its `path`."""
+
+
 class Extractor:
     """Writes members into the directory open at `root`, and puts down in the recipe which content went where.
 
-    Use it from one thread; then `finish`, or at least `close`.
+    Use it from one thread; then `finish`, or at least `close`. Without `marks` names that begin with .wh. are names.
     """
 
-    def __init__(self, root: int, recipe: Recorder) -> None:
+    def __init__(self, root: int, recipe: Recipe, *, marks: bool = True) -> None:
         self._root = root
         self._recipe = recipe
+        self._marks = marks
         self._open: dict[bytes, tuple[int, bytes]] = {}  # path as written → (fd, real path)
         self._retired: list[int] = []  # no longer in _open, may be in use until the current member is done
         self._tree = Tree()
@@ -80,7 +89,7 @@ class Extractor:
         """
         self._close_retired()
         parent, name = split(entry.name)
-        if name.startswith(WHITEOUT_PREFIX):
+        if self._marks and name.startswith(WHITEOUT_PREFIX):
             self._delete(parent, name)
             return
         inode.check(entry, name)

@@ -7,9 +7,6 @@ import select
 import threading
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from sampan.build import jobs, laying, leaks
 from sampan.errors import doing
 from sampan.image import tarwrite
 from sampan.image.compose import Composer
@@ -76,24 +73,6 @@ def settle(job: m.Settle) -> m.Unpacked:
         remove_tree(job.target)
         raise
     return _unpacked(layer)
-
-
-def select_files(job: m.SelectFiles) -> m.FilesSelected:
-    """Find out what a step of a build takes."""
-    selected = laying.select(msgspec.json.decode(job.job, type=jobs.Select))
-    return m.FilesSelected(digest=selected.digest, files=selected.files, content_bytes=selected.content_bytes)
-
-
-def lay_files(job: m.LayFiles) -> m.Unpacked:
-    """Write the layer of a step of a build."""
-    laid = laying.lay(msgspec.json.decode(job.job, type=jobs.Lay))
-    return msgspec.structs.replace(_unpacked(laid.layer), selection=laid.digest)
-
-
-def find_secrets(job: m.FindSecrets) -> m.SecretsFound:
-    """Look for secrets in a layer."""
-    leak = leaks.Searcher(job.secrets).in_directory(job.directory)
-    return m.SecretsFound(leak=str(leak) if leak else "")
 
 
 def export(job: m.Export, fd: int) -> m.Done:

@@ -482,6 +482,21 @@ class SecretsFound(Message, frozen=True, kw_only=True, tag="secrets-found"):
     leak: str = ""
 
 
+class FetchFiles(Message, frozen=True, kw_only=True, tag="fetch-files"):
+    """Get files of a build from elsewhere: beside it, of an archive, may be one descriptor. Answered by `FilesFetched`.
+
+    What comes is on the disk when that is answered; nothing is where it fails.
+    """
+
+    job: bytes  # `build.jobs.Fetch` as JSON
+
+
+class FilesFetched(Message, frozen=True, kw_only=True, tag="files-fetched"):
+    """The worker's answer."""
+
+    fetched: bytes  # `build.jobs.Fetched` as JSON
+
+
 class Export(Message, frozen=True, kw_only=True, tag="export"):
     """Write all files of a container as a tar to the descriptor beside it. Answered by `Done`."""
 
@@ -498,10 +513,13 @@ Request = (
     ForkShim | ForkWorker | Leave | Restart
     | Hello | Launch | Go | Exec | Attach | Resize | Signal | Freeze | Update | AnswerNames | HoldPorts | Forget
     | Unpack | Pack | Position | Feed | Map | Remove | Changes | Compose | Settle | Export
-    | SelectFiles | LayFiles | FindSecrets
+    | SelectFiles | LayFiles | FetchFiles | FindSecrets
     | Keep | Hold | Release | Become
 )  # fmt: skip
-Answer = Forked | Launched | Done | Refused | Status | Unpacked | Packed | Parked | FilesSelected | SecretsFound
+Answer = (
+    Forked | Launched | Done | Refused | Status | Unpacked | Packed | Parked
+    | FilesSelected | FilesFetched | SecretsFound
+)  # fmt: skip
 Event = Reaped | Exited | ExecExited | Collected
 
 # ------------------------------------------------------------------------------------------------- framing

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    _Composing = m.Changes | m.Compose | m.Settle | m.Export | m.SelectFiles | m.LayFiles | m.FindSecrets
+    _Composing = m.Changes | m.Compose | m.Settle | m.Export
+    _Building = m.SelectFiles | m.LayFiles | m.FetchFiles | m.FindSecrets
 
 
 def _installed() -> tuple[int, int]:
@@ -30,7 +31,14 @@ def _installed() -> tuple[int, int]:
 
 
 _INSTALLED = _installed()
-_IMPORTED = ("zstandard", "sampan.image.unpack", "sampan.image.pack", "sampan.supervise.composing")
+_IMPORTED = (
+    "zstandard",
+    "sampan.image.unpack",
+    "sampan.image.pack",
+    "sampan.supervise.composing",
+    "sampan.supervise.building",
+)
+_GO_ON = m.Unpacked | m.Packed | m.FilesSelected | m.FilesFetched | m.SecretsFound  # answers after which it does
 
 
 def prepare() -> None:
@@ -59,7 +67,7 @@ def _serve(sock: socket.socket, frame: m.Frame) -> bool:
     else:
         answer = _answer(lambda: _do(frame, sock))
         m.send(sock, answer, frame.seq)
-        another = isinstance(answer, m.Unpacked | m.Packed | m.FilesSelected | m.SecretsFound)
+        another = isinstance(answer, _GO_ON)
     for fd in frame.fds if another else ():
         os.close(fd)
     return another
@@ -78,8 +86,10 @@ def _do(frame: m.Frame, sock: socket.socket) -> m.Message:
             return _unpack(frame.message, frame.fds[0])
         case m.Pack():
             return _pack(frame.message, frame.fds[0])
-        case m.Changes() | m.Compose() | m.Settle() | m.Export() | m.SelectFiles() | m.LayFiles() | m.FindSecrets():
+        case m.Changes() | m.Compose() | m.Settle() | m.Export():
             return _compose(frame.message, frame.fds, sock)
+        case m.SelectFiles() | m.LayFiles() | m.FetchFiles() | m.FindSecrets():
+            return _build(frame.message, frame.fds, sock)
         case m.Map():
             return _map(frame.message, frame.fds[0])
         case m.Remove(path=path):
@@ -100,13 +110,15 @@ def _compose(job: _Composing, fds: tuple[int, ...], sock: socket.socket) -> m.Me
         return composing.compose(job)
     if isinstance(job, m.Settle):
         return composing.settle(job)
-    if isinstance(job, m.SelectFiles):
-        return composing.select_files(job)
-    if isinstance(job, m.LayFiles):
-        return composing.lay_files(job)
-    if isinstance(job, m.FindSecrets):
-        return composing.find_secrets(job)
     return composing.export(job, fds[0]) if isinstance(job, m.Export) else composing.tell_changes(job, fds[0])
+
+
+def _build(job: _Building, fds: tuple[int, ...], sock: socket.socket) -> m.Message:
+    _check_installed("build")
+    from sampan.supervise import building, composing
+
+    composing.end_with(sock)
+    return building.do(job, fds)
 
 
 def _unpack(job: m.Unpack, fd: int, more: Callable[[int], int] | None = None) -> m.Unpacked:
