@@ -1,6 +1,6 @@
 """The worker: forked by the keeper for a job that takes a core or a while; it answers and ends.
 
-Only layers it may unpack, or pack, several of, one after another.
+Of layers, and for builds, it may do several, one after another.
 """
 
 from __future__ import annotations
