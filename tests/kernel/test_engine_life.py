@@ -282,16 +282,15 @@ def test_following_the_log_of_a_container_that_was_never_started_ends_at_once_as
     assert api("GET", f"/containers/{id}/logs?follow=1&stdout=1") == (200, "")
 
 
-def test_an_images_healthcheck_is_not_dropped_without_a_word(api: Api, busybox_tar: Path) -> None:
-    api.sampan("import", "--change", "HEALTHCHECK CMD true", busybox_tar, "healthy")
+def test_an_images_healthcheck_is_the_containers(api: Api, busybox_tar: Path) -> None:
+    api.sampan("import", "--change", "HEALTHCHECK --retries=7 CMD true", busybox_tar, "healthy")
 
-    _, answer = api("POST", "/containers/create", {"Image": "healthy", "Cmd": ["true"]})
-    _, without = api(
-        "POST", "/containers/create", {"Image": "healthy", "Cmd": ["true"], "Healthcheck": {"Test": ["NONE"]}}
+    _, made = api(
+        "POST", "/containers/create", {"Image": "healthy", "Cmd": ["true"], "Healthcheck": {"Timeout": 10**9}}
     )
+    _, found = api("GET", f"/containers/{made['Id']}/json")
 
-    assert answer["Warnings"] == ["the image's HEALTHCHECK is not run yet"]
-    assert not without["Warnings"]
+    assert found["Config"]["Healthcheck"] == {"Test": ["CMD-SHELL", "true"], "Timeout": 10**9, "Retries": 7}
 
 
 def test_what_a_crash_left_without_a_record_is_swept(api: Api) -> None:

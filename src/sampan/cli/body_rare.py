@@ -6,7 +6,7 @@ import os
 
 from sampan.cli.failure import Failure
 from sampan.errors import InvalidInput
-from sampan.units import parse_bytes
+from sampan.units import parse_bytes, parse_duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _is_access(text: str) -> bool:
 
 
 def _annotations(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
-    host["Annotations"] = dict(options["annotation"])
+    host.setdefault("Annotations", {}).update(options["annotation"])
 
 
 def _dns_options(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
@@ -140,9 +140,39 @@ def _log(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
     host["LogConfig"] = {"Type": driver, "Config": settings}
 
 
-def _no_healthcheck(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+def _health(options: Options, body: Json, host: Json) -> None:
+    check: Json = {field: _health_time(options, flag) for flag, field in _HEALTH_TIMES.items() if options[flag]}
+    if options["health-retries"]:
+        check["Retries"] = options["health-retries"]
+    if options["health-cmd"]:
+        check["Test"] = ["CMD-SHELL", options["health-cmd"]]
     if options["no-healthcheck"]:
-        body["Healthcheck"] = {"Test": ["NONE"]}
+        if check:
+            raise _refused("--no-healthcheck conflicts with --health-* options")
+        check["Test"] = ["NONE"]
+    if check:
+        body["Healthcheck"] = check
+    if options["health-on-failure"] != "none":
+        host.setdefault("Annotations", {})[ON_FAILURE] = options["health-on-failure"]
+
+
+_HEALTH_TIMES = {
+    "health-interval": "Interval",
+    "health-timeout": "Timeout",
+    "health-start-period": "StartPeriod",
+    "health-start-interval": "StartInterval",
+}
+ON_FAILURE = "sampan.health-on-failure"
+
+
+def _health_time(options: Options, flag: str) -> int:
+    try:
+        value = parse_duration(options[flag])
+    except InvalidInput as e:
+        raise _refused(f"invalid argument {options[flag]!r} for --{flag}: {e.message}", e.hint) from None
+    if value < 0:
+        raise _refused(f"--{flag} cannot be negative")
+    return value
 
 
 RARE = {
@@ -155,6 +185,6 @@ RARE = {
     "userns": _userns,
     "log-driver": _log,
     "log-opt": _log,
-    "no-healthcheck": _no_healthcheck,
+    **dict.fromkeys((*_HEALTH_TIMES, "health-cmd", "health-retries", "health-on-failure", "no-healthcheck"), _health),
 }
 """Flag to what puts it into the body."""

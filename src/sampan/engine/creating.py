@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from sampan import ids
-from sampan.engine import endpoints, mounts, network_modes, restart_policy, security
+from sampan.engine import endpoints, health_policy, mounts, network_modes, restart_policy, security
 from sampan.engine.block_io import block_io
 from sampan.engine.core import encode, now_ns
 from sampan.engine.launch import log_config
@@ -21,7 +21,7 @@ from sampan.engine.registry import Container
 from sampan.engine.seccomp import seccomp_for
 from sampan.engine.store import ContainerRow
 from sampan.engine.translate import Surroundings, translate
-from sampan.engine.unbuilt import refuse_unbuilt, unheeded
+from sampan.engine.unbuilt import refuse_unbuilt
 from sampan.errors import Conflict, InvalidInput, NotFound
 from sampan.spec.distribution import go_architecture
 from sampan.spec.docker import ContainerCreateResponse
@@ -38,10 +38,11 @@ if TYPE_CHECKING:
 def create(core: Core, name: str | None, body: ContainerCreate, platform: str | None) -> ContainerCreateResponse:
     """Make a container that can be started."""
     refuse_unbuilt(body)
+    health_policy.check_action((body.host_config.annotations or {}).get(health_policy.ON_FAILURE, "none"))
     restart_policy.check(body.host_config.restart_policy, auto_remove=body.host_config.auto_remove)
     network_modes.check(body)
     image = core.images.resolve(body.image, platform)
-    warnings = _platform_warnings(core, image, platform) + unheeded(body, image.config.execution)
+    warnings = _platform_warnings(core, image, platform)
     wanted_name = ids.check_name(name) if name else core.registry.unused_name()
     full = endpoints.complete(core.networks, complete(body, image.config.execution))
     endpoints.links(core.registry, full.host_config.links or (), must_run=False)

@@ -13,6 +13,8 @@ from sampan.spec.docker import (
     ContainerInspectResponse,
     ContainerState,
     GraphDriver,
+    Health,
+    HealthcheckResult,
     MountPoint,
 )
 from sampan.spec.state import State, Status
@@ -77,7 +79,24 @@ def state_of(state: State) -> ContainerState:
         error=state.error,
         started_at=format_timestamp(state.started_at_ns) if state.started_at_ns else ZERO_TIME,
         finished_at=format_timestamp(state.finished_at_ns) if state.finished_at_ns else ZERO_TIME,
+        health=health_of(state),
     )
+
+
+def health_of(state: State) -> Health | None:
+    """Return a container's health in Docker's form."""
+    if state.health is None:
+        return None
+    log = tuple(
+        HealthcheckResult(
+            start=format_timestamp(probe.start_ns),
+            end=format_timestamp(probe.end_ns),
+            exit_code=probe.exit_code,
+            output=probe.output,
+        )
+        for probe in state.health.log
+    )
+    return Health(status=state.health.status, failing_streak=state.health.failing_streak, log=log)
 
 
 def _graph_driver(options: tuple[str, ...], directory: str) -> GraphDriver:

@@ -136,6 +136,9 @@ class Start:
                 )
             )
             self._core.tell(self._container, "start")
+            from sampan.engine import health
+
+            health.begin(self._core, self._container)
 
     def wait(self) -> messages.Launched:
         """Return when the program is being executed, or (gated) everything but that is done."""

@@ -95,7 +95,7 @@ def status_text(state: State, now_ns: int | None = None) -> str:
     """Return the STATUS column: "Up 3 minutes (Paused)", "Exited (0) 5 seconds ago", "Created"."""
     now_ns = time.time_ns() if now_ns is None else now_ns
     if state.status is Status.RUNNING:
-        return f"Up {format_ago((now_ns - state.started_at_ns) / 1e9)}"
+        return f"Up {format_ago((now_ns - state.started_at_ns) / 1e9)}{_health(state)}"
     if state.status is Status.PAUSED:
         return f"Up {format_ago((now_ns - state.started_at_ns) / 1e9)} (Paused)"
     if state.status in (Status.EXITED, Status.RESTARTING):
@@ -104,6 +104,12 @@ def status_text(state: State, now_ns: int | None = None) -> str:
     if state.status is Status.REMOVING:
         return "Removal In Progress"
     return state.status.value.capitalize()
+
+
+def _health(state: State) -> str:
+    if state.health is None:
+        return ""
+    return f" (health: {state.health.status})" if state.health.status == "starting" else f" ({state.health.status})"
 
 
 # ------------------------------------------------------------------------------------------------------- filters
@@ -168,7 +174,7 @@ def _test(core: Core, name: str, value: str) -> Callable[[Container], bool]:
         case "network":
             return _on_network(core, value)
         case "health":
-            return lambda _: value == "none"
+            return lambda c: value == (c.state.health.status if c.state.health else "none")
         case "is-task":
             return lambda _: value == "false"
         case "isolation":

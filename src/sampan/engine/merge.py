@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from sampan.engine.health_policy import completed
 from sampan.engine.security import MASKED_PATHS, READONLY_PATHS
 from sampan.errors import InvalidInput
 from sampan.spec.docker import ContainerCreate, HostConfig, LogConfig, RestartPolicy
@@ -53,6 +54,7 @@ def complete(body: ContainerCreate, image: ExecutionConfig) -> ContainerCreate:
         stop_signal=stop_signal,
         stop_timeout=body.stop_timeout if body.stop_timeout is not None else image.stop_timeout,
         shell=body.shell or image.shell,
+        healthcheck=completed(body.healthcheck, image.healthcheck),
         host_config=_complete_host(body.host_config),
     )
 

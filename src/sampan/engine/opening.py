@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.build.cache import Cache
-from sampan.engine import networks, reconcile, remains, restarting, sandbox
+from sampan.engine import health, networks, reconcile, remains, restarting, sandbox
 from sampan.engine.apparmor import default_profile
 from sampan.engine.building import memory
 from sampan.engine.building.cache_mounts import CacheMounts
@@ -258,3 +258,4 @@ def _adopt(core: Core, id: str, state: State) -> None:
     container.become(state)
     sandbox.adopt(core, container)
     connect(core, container)
+    health.begin(core, container, anew=False)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import msgspec
 
     from sampan.spec.docker import ContainerCreate
-    from sampan.spec.image import ExecutionConfig
 
 HONOURED = frozenset({
     # HostConfig
@@ -56,8 +55,6 @@ def refuse_unbuilt(body: ContainerCreate) -> None:
     refuse_fields(body, "")
     refuse_fields(body.host_config, "HostConfig.")
     host_config = body.host_config
-    if body.healthcheck is not None and body.healthcheck.test not in (None, (), ("NONE",)):
-        raise _unsupported("Healthcheck", "--health-cmd", "health checks come later; --no-healthcheck is accepted")
     if host_config.volume_driver not in ("", "local"):
         raise _unsupported("HostConfig.VolumeDriver", "--volume-driver", "volumes are local directories")
     if host_config.runtime not in ("", "sampan"):
@@ -66,14 +63,6 @@ def refuse_unbuilt(body: ContainerCreate) -> None:
         raise InvalidInput(f"invalid isolation ({host_config.isolation}): linux has only default")
     if host_config.userns_mode not in ("", "host"):
         raise InvalidInput(f"invalid userns mode: {host_config.userns_mode}", "it can be host")
-
-
-def unheeded(body: ContainerCreate, image: ExecutionConfig) -> list[str]:
-    """Return a warning for what the image asks for that this version does not do: the container runs without it."""
-    tests = [health.test for health in (body.healthcheck, image.healthcheck) if health is not None and health.test]
-    if tests and tuple(tests[0]) != ("NONE",):
-        return ["the image's HEALTHCHECK is not run yet"]
-    return []
 
 
 def refuse_fields(struct: msgspec.Struct, prefix: str) -> None:

@@ -24,6 +24,23 @@ class Status(enum.StrEnum):
     DEAD = "dead"
 
 
+class Probe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One run of a container's health check. `exit_code` -1: it took too long."""
+
+    start_ns: int = 0
+    end_ns: int = 0
+    exit_code: int = 0
+    output: str = ""
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a container is by its check: `status` is starting, healthy or unhealthy; `log` has the latest probes."""
+
+    status: str = "starting"
+    failing_streak: int = 0
+    log: tuple[Probe, ...] = ()
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One moment of a container's life, replaced as a whole at each change. Times are nanoseconds since 1970."""
 
@@ -40,6 +57,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stopped_by_user: bool = False
     restart_count: int = 0
     thaw: bool = False  # it is frozen for a commit only: a server that finds it so lets it go on
+    health: Health | None = None  # None: nothing is checked
     endpoints: tuple[Endpoint, ...] = ()  # its places on networks while it runs, eth0 first
     ports: tuple[PublishedPort, ...] = ()  # that it publishes while it runs
 

@@ -1,0 +1,111 @@
+"""Health checks: run, shown, listed, told as events, and acted on."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from support.sampan import Sampan, wait_until
+
+QUICK = ("--health-interval", "100ms", "--health-retries", "2")
+CHECK = ("--health-cmd", "test ! -e /sick || { echo it is sick; exit 5; }")
+
+
+def run(sampan: Sampan, *flags: str) -> None:
+    sampan("run", "-d", "--name", "web", "--network", "none", *flags, "busybox", "sleep", "100")
+
+
+def health(sampan: Sampan) -> str:
+    return sampan("inspect", "-f", "{{.State.Health.Status}}", "web").line
+
+
+def test_a_container_becomes_healthy_then_sick_then_well_again(sampan: Sampan) -> None:
+    run(sampan, *QUICK, *CHECK)
+    assert sampan("ps", "--format", "{{.Status}}").line.endswith(("(health: starting)", "(healthy)"))
+    wait_until(lambda: health(sampan) == "healthy")
+
+    sampan("exec", "web", "touch", "/sick")
+    wait_until(lambda: health(sampan) == "unhealthy")
+
+    assert sampan("ps", "--format", "{{.Status}}").line.endswith("(unhealthy)")
+    assert sampan("ps", "-q", "--filter", "health=unhealthy").lines
+    assert not sampan("ps", "-q", "--filter", "health=healthy").lines
+    last = sampan.inspect("web")["State"]["Health"]["Log"][-1]
+    assert (last["ExitCode"], last["Output"]) == (5, "it is sick\n")
+    assert len(sampan.inspect("web")["State"]["Health"]["Log"]) <= 5
+    sampan("exec", "web", "rm", "/sick")
+    wait_until(lambda: health(sampan) == "healthy")
+    assert sampan.inspect("web")["State"]["Health"]["FailingStreak"] == 0
+    events = sampan("events", "--since", "1m", "--until", "0s", "--filter", "container=web").out
+    assert [e for e in ("healthy", "unhealthy") if f"health_status: {e} " in events] == ["healthy", "unhealthy"]
+
+
+def test_a_check_that_takes_too_long_is_killed_and_counts(sampan: Sampan) -> None:
+    run(sampan, *QUICK, "--health-timeout", "200ms", "--health-cmd", "exec sleep 1000")
+    wait_until(lambda: health(sampan) == "unhealthy")
+
+    last = sampan.inspect("web")["State"]["Health"]["Log"][-1]
+    assert last["ExitCode"] == -1
+    assert last["Output"] == "Health check exceeded timeout (0.2s)"
+    wait_until(lambda: sampan("top", "web").out.count("sleep 1000") <= 1)
+
+
+def test_a_command_that_is_not_there_is_unhealthy_with_the_reason(sampan: Sampan) -> None:
+    sampan("commit", "--change", 'HEALTHCHECK CMD ["/not/there"]', sampan("create", "busybox", "true").line, "sick")
+    sampan("run", "-d", "--name", "web", "--network", "none", *QUICK, "sick", "sleep", "100")
+    wait_until(lambda: health(sampan) == "unhealthy")
+
+    assert "/not/there" in sampan.inspect("web")["State"]["Health"]["Log"][-1]["Output"]
+    sampan("rm", "-f", "web")
+    sampan("run", "-d", "--name", "web", "--network", "none", "--no-healthcheck", "sick", "sleep", "100")
+    assert "Health" not in sampan.inspect("web")["State"]
+
+
+def test_the_health_is_known_over_a_servers_end(sampan: Sampan) -> None:
+    run(sampan, *QUICK, *CHECK)
+    sampan("exec", "web", "touch", "/sick")
+    wait_until(lambda: health(sampan) == "unhealthy")
+    os.kill(sampan.info("ServerPid"), signal.SIGKILL)
+
+    assert health(sampan) == "unhealthy"
+    sampan("exec", "web", "rm", "/sick")
+    wait_until(lambda: health(sampan) == "healthy")
+
+
+@pytest.mark.parametrize(
+    ("action", "state"), [("kill", "exited 137"), ("stop", "exited 137"), ("restart", "running 0")]
+)
+def test_an_unhealthy_container_is_dealt_with_as_asked(sampan: Sampan, action: str, state: str) -> None:
+    run(sampan, *QUICK, "--health-on-failure", action, "--stop-timeout", "0", *CHECK)
+    pid = sampan.inspect("web")["State"]["Pid"]
+    sampan("exec", "web", "touch", "/sick")
+
+    wait_until(lambda: sampan.inspect("web")["State"]["Pid"] != pid)
+    wait_until(lambda: sampan("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "web").line == state)
+
+
+def test_a_paused_container_is_left_alone(sampan: Sampan) -> None:
+    run(sampan, *QUICK, *CHECK)
+    wait_until(lambda: health(sampan) == "healthy")
+    sampan("pause", "web")
+    wait_until(lambda: sampan("inspect", "-f", "{{.State.Status}}", "web").line == "paused")
+
+    assert health(sampan) == "healthy"
+    sampan("unpause", "web")
+    sampan("exec", "web", "touch", "/sick")
+    wait_until(lambda: health(sampan) == "unhealthy")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--no-healthcheck", "--health-cmd", "true"), "--no-healthcheck conflicts with --health-* options"),
+        (("--health-cmd", "true", "--health-interval", "1us"), "Interval in Healthcheck cannot be less than one milli"),
+        (("--health-cmd", "true", "--health-interval", "soon"), "invalid argument 'soon' for --health-interval"),
+        (("--health-cmd", "true", "--health-on-failure", "cry"), "invalid health-on-failure action: 'cry'"),
+    ],
+)
+def test_what_is_no_check_is_refused(sampan: Sampan, flags: tuple[str, ...], message: str) -> None:
+    assert message in sampan.fails(125, "run", "--rm", *flags, "busybox", "true").err
