@@ -39,8 +39,8 @@ def completed(given: HealthConfig | None, image: HealthCheck | None) -> HealthCo
     """Return a container's check: what is given, and the image's where that says nothing. Raises InvalidInput."""
     first, second = given or HealthConfig(), image
     fields = ("test", "interval", "timeout", "start_period", "start_interval", "retries")
+    _check(first)  # an image's is as it is
     found = {name: getattr(first, name) or (getattr(second, name) if second else None) for name in fields}
-    _check(HealthConfig(**{name: value for name, value in found.items() if value}))
     if not any(found.values()):
         return None
     return HealthConfig(**{name: value for name, value in found.items() if value})
@@ -62,7 +62,7 @@ def _check(config: HealthConfig) -> None:
 def check_of(body: ContainerCreate) -> Check | None:
     """Return the check of a completed body; None where there is none."""
     config = body.healthcheck
-    if config is None or not config.test or config.test[0] == "NONE":
+    if config is None or not config.test or config.test[0] == "NONE" or len(config.test) < 2:  # noqa: PLR2004
         return None
     shell = tuple(body.shell or ()) or ("/bin/sh", "-c")
     command = config.test[1:] if config.test[0] == "CMD" else (*shell, config.test[1])
