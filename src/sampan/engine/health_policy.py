@@ -62,7 +62,7 @@ def _check(config: HealthConfig) -> None:
 def check_of(body: ContainerCreate) -> Check | None:
     """Return the check of a completed body; None where there is none."""
     config = body.healthcheck
-    if config is None or not config.test or config.test[0] == "NONE" or len(config.test) < 2:  # noqa: PLR2004
+    if config is None or not config.test or config.test[0] == "NONE" or len(config.test) < 2:
         return None
     shell = tuple(body.shell or ()) or ("/bin/sh", "-c")
     command = config.test[1:] if config.test[0] == "CMD" else (*shell, config.test[1])
