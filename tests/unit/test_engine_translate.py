@@ -315,12 +315,6 @@ def test_what_is_not_built_is_refused(host_config: dict[str, Any]) -> None:
         completed(host_config)
 
 
-def test_health_checks_are_refused_and_their_absence_is_not() -> None:
-    with pytest.raises(Unsupported, match="Healthcheck"):
-        completed(Healthcheck={"Test": ["CMD", "true"]})
-    completed(Healthcheck={"Test": ["NONE"]})
-
-
 def test_what_the_docker_client_always_sends_is_accepted() -> None:
     completed(
         {
