@@ -39,7 +39,7 @@ from sampan.spec.distribution import Descriptor, decode_manifest
 from sampan.spec.image import LayerLimits, decode_config
 from sampan.spec.location import Location, Transport
 from sampan.spec.reference import Reference
-from support import tars
+from support import dockerfiles, tars
 from support.image_store import tarball
 from support.layouts import HandMade, Out
 
@@ -385,6 +385,11 @@ TARGETS = {
             _QUERY + b"\x012\x010\x0218\x03172\7in-addr\4arpa\0\0\x0c\0\1",
         ],
         (b"\xc0\x0c", b"\xc0\0", b"\x3f", b"\0\0\x29\xff\xff\0\0\0\0\xff\xff", b"\1.", b"\1 ", b"\4arpa\0"),
+    ),
+    "dockerfile": Target(
+        dockerfiles.check,
+        [text.encode() for text in dockerfiles.SEEDS],
+        tuple(word.encode() for word in dockerfiles.WORDS),
     ),
     "challenge": Target(
         read_challenge,

@@ -250,7 +250,8 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dockerfile(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole file. `source` is its text, for excerpts; `empty_continuations` are the lines with that fault (lint).
+    """A whole file. `source` is its text, for excerpts; `empty_continuations` are for lint: the last rows of
+    the lines with that fault.
 
     `comments` are those after the last instruction.
     """

@@ -21,55 +21,62 @@ def expand(instruction: _Some, env: Mapping[str, str], escape: str = "\\") -> _S
     ARG, where a default counts only if no other value is given, and sees the names before it in the same instruction.
     Raises Fault with the word that is wrong; `parse.locate` puts it into its file.
     """
-    one: Callable[[str], str] = lambda text: words.expand(text, env, escape)
-    document = words.Lexer(quotes=False)
-    return cast("_Some", _expanded(instruction, one, env, escape, document))
+    return expand_with(instruction, lambda text, lexer: lexer.process(text, env), escape)
+
+
+def expand_with(
+    instruction: _Some, process: Callable[[str, words.Lexer], words.Processed], escape: str = "\\"
+) -> _Some:
+    """Do the same by a function, which is told how each text is to be taken."""
+    lexer = words.Lexer(escape=escape)
+    return cast("_Some", _expanded(instruction, lambda text: process(text, lexer), process))
 
 
 def _expanded(
     instruction: ast.Instruction,
-    one: Callable[[str], str],
-    env: Mapping[str, str],
-    escape: str,
-    document: words.Lexer,
+    word: Callable[[str], words.Processed],
+    process: Callable[[str, words.Lexer], words.Processed],
 ) -> ast.Instruction:
     match instruction:
         case ast.Env() | ast.Label():
-            return replace(
-                instruction,
-                pairs=tuple(replace(each, name=one(each.name), value=one(each.value)) for each in instruction.pairs),
+            pairs = (
+                replace(each, name=word(each.name).text, value=word(each.value).text) for each in instruction.pairs
             )
+            return replace(instruction, pairs=tuple(pairs))
         case ast.Copy() | ast.Add():
-            return _files(instruction, one, env, document)
+            return _files(instruction, word, process)
         case ast.From():
-            return replace(instruction, image=one(instruction.image), platform=one(instruction.platform))
+            return replace(instruction, image=word(instruction.image).text, platform=word(instruction.platform).text)
         case ast.Expose():
-            return replace(instruction, ports=words.split(" ".join(instruction.ports), env, escape))
+            return replace(instruction, ports=word(" ".join(instruction.ports)).words)
         case ast.Volume():
-            return replace(instruction, paths=tuple(map(one, instruction.paths)))
+            return replace(instruction, paths=tuple(word(path).text for path in instruction.paths))
         case ast.Workdir():
-            return replace(instruction, path=one(instruction.path))
+            return replace(instruction, path=word(instruction.path).text)
         case ast.User():
-            return replace(instruction, user=one(instruction.user))
+            return replace(instruction, user=word(instruction.user).text)
         case ast.StopSignal():
-            return replace(instruction, signal=one(instruction.signal))
+            return replace(instruction, signal=word(instruction.signal).text)
         case _:
             return instruction
 
 
 def _files(
-    instruction: ast.Copy | ast.Add, one: Callable[[str], str], env: Mapping[str, str], document: words.Lexer
+    instruction: ast.Copy | ast.Add,
+    word: Callable[[str], words.Processed],
+    process: Callable[[str, words.Lexer], words.Processed],
 ) -> ast.Copy | ast.Add:
-    inline = tuple(
-        replace(each, content=document.process(each.text, env).text, expand=False, chomp=False) if each.expand else each
-        for each in instruction.inline
-    )
+    # Escapes of a document are a shell's, whatever the file's escape character is.
+    document = words.Lexer(quotes=False)
     expanded = replace(
         instruction,
-        sources=tuple(map(one, instruction.sources)),
-        destination=one(instruction.destination),
-        chown=one(instruction.chown),
-        chmod=one(instruction.chmod),
-        inline=inline,
+        chown=word(instruction.chown).text,
+        chmod=word(instruction.chmod).text,
+        sources=tuple(word(source).text for source in instruction.sources),
+        destination=word(instruction.destination).text,
+        inline=tuple(
+            replace(each, content=process(each.text, document).text, expand=False, chomp=False) if each.expand else each
+            for each in instruction.inline
+        ),
     )
-    return replace(expanded, checksum=one(expanded.checksum)) if isinstance(expanded, ast.Add) else expanded
+    return replace(expanded, checksum=word(expanded.checksum).text) if isinstance(expanded, ast.Add) else expanded

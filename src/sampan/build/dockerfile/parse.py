@@ -23,7 +23,11 @@ def parse(text: str | bytes, name: str = "Dockerfile") -> Dockerfile:
         args=_arguments(instructions, source, name),
         stages=_stages(instructions),
         comments=scanned.comments,
-        empty_continuations=tuple(line.location for line in scanned.lines if line.has_empty_continuation),
+        empty_continuations=tuple(
+            Location(line.empty_continuation, line.empty_continuation)
+            for line in scanned.lines
+            if line.empty_continuation
+        ),
     )
 
 

@@ -7,9 +7,11 @@ import re
 from typing import TYPE_CHECKING
 
 from sampan.build.dockerfile import ast
+from sampan.build.dockerfile.errors import Fault
+from sampan.build.dockerfile.flags import json_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _PLAIN_OPTION = re.compile(r"[^\s'\"\\]*")
 
@@ -18,17 +20,20 @@ def render(dockerfile: ast.Dockerfile) -> str:
     """Return the whole file: directives, comments, instructions with one line each, heredocs."""
     lines = [f"# {each.name}={each.value}" for each in dockerfile.directives]
     for argument in dockerfile.args:
-        lines += [*argument.comments, render_instruction(argument)]
+        lines += [*argument.comments, render_instruction(argument, dockerfile.escape)]
     for stage in dockerfile.stages:
         for instruction in (stage.base, *stage.instructions):
-            lines += [*instruction.comments, render_instruction(instruction)]
+            lines += [*instruction.comments, render_instruction(instruction, dockerfile.escape)]
     lines += dockerfile.comments
     return "\n".join(lines) + "\n"
 
 
-def render_instruction(instruction: ast.Instruction) -> str:
+def render_instruction(instruction: ast.Instruction, escape: str = "\\") -> str:
     """Return one instruction without its comments, with its heredocs' documents."""
-    return "".join([_line(instruction), *(f"\n{each.content}{each.name}" for each in _heredocs(instruction))])
+    line = _line(instruction)
+    if line.endswith(escape) and not line.endswith(escape * 2):
+        line += "\v"  # a blank to the language, but none after which an escape character continues a line
+    return "".join([line, *(f"\n{each.content}{each.name}" for each in _heredocs(instruction))])
 
 
 def _heredocs(instruction: ast.Instruction) -> tuple[ast.Heredoc, ...]:
@@ -44,52 +49,59 @@ def _heredocs(instruction: ast.Instruction) -> tuple[ast.Heredoc, ...]:
 
 
 def _line(instruction: ast.Instruction) -> str:
-    words = [instruction.name, *(_option(*each) for each in _options(instruction)), _rest(instruction)]
+    rest = _rest(instruction)
+    end = "--" if rest.startswith("--") else ""  # what follows is no option
+    words = [instruction.name, *(_option(*each) for each in _options(instruction)), end, rest]
     return " ".join(word for word in words if word)
 
 
-def _options(instruction: ast.Instruction) -> list[tuple[str, str | bool]]:
+_Option = tuple[str, str | bool]
+
+
+def _options(instruction: ast.Instruction) -> list[_Option]:
     match instruction:
         case ast.From():
-            options: list[tuple[str, str | bool | None]] = [("platform", instruction.platform)]
+            return _given(platform=instruction.platform)
         case ast.Run():
-            options = [
+            network, security = instruction.network, instruction.security
+            return [
                 *(("mount", each) for each in instruction.mounts),
-                ("network", instruction.network if instruction.network != "default" else ""),
-                ("security", instruction.security if instruction.security != "sandbox" else ""),
+                *_given(network=network if network != "default" else ""),
+                *_given(security=security if security != "sandbox" else ""),
                 *(("device", each) for each in instruction.devices),
             ]
         case ast.Copy():
-            options = [("from", instruction.from_), *_file_options(instruction), ("parents", instruction.parents)]
+            before, after = _given(**{"from": instruction.from_}), _given(parents=instruction.parents)
+            return [*before, *_file_options(instruction), *after]
         case ast.Add():
-            options = [
-                *_file_options(instruction),
-                ("keep-git-dir", instruction.keep_git_dir),
-                ("checksum", instruction.checksum),
-                ("unpack", "false" if instruction.unpack is False else instruction.unpack),
-            ]
-        case ast.Healthcheck():
-            check = instruction.check
-            intervals = [
-                ("interval", check.interval),
-                ("timeout", check.timeout),
-                ("start-period", check.start_period),
-                ("start-interval", check.start_interval),
-            ]
-            options = [(name, _duration(ns)) for name, ns in intervals if ns]
-            options.append(("retries", str(check.retries or "")))
+            unpack = "false" if instruction.unpack is False else bool(instruction.unpack)
+            given: dict[str, str | bool] = {
+                "keep-git-dir": instruction.keep_git_dir,
+                "checksum": instruction.checksum,
+                "unpack": unpack,
+            }
+            return [*_file_options(instruction), *_given(**given)]
+        case ast.Healthcheck(check=check):
+            times = {
+                "interval": check.interval,
+                "timeout": check.timeout,
+                "start-period": check.start_period,
+                "start-interval": check.start_interval,
+            }
+            durations = {name: _duration(ns) if ns else "" for name, ns in times.items()}
+            return _given(**durations, retries=str(check.retries or ""))
         case _:
-            options = []
-    return [(name, value) for name, value in options if value]
+            return []
 
 
-def _file_options(instruction: ast.Copy | ast.Add) -> list[tuple[str, str | bool | None]]:
-    return [
-        ("chown", instruction.chown),
-        ("chmod", instruction.chmod),
-        ("link", instruction.link),
-        *(("exclude", each) for each in instruction.exclude),
-    ]
+def _file_options(instruction: ast.Copy | ast.Add) -> list[_Option]:
+    given = _given(chown=instruction.chown, chmod=instruction.chmod, link=instruction.link)
+    return [*given, *(("exclude", each) for each in instruction.exclude)]
+
+
+def _given(**options: str | bool) -> list[_Option]:
+    """Leave out those that are as if they weren't there."""
+    return [(name, value) for name, value in options.items() if value]
 
 
 def _option(name: str, value: str | bool) -> str:
@@ -119,7 +131,7 @@ def _rest(instruction: ast.Instruction) -> str:
         case ast.Expose():
             return " ".join(instruction.ports)
         case ast.Volume():
-            return _json(instruction.paths) if instruction.json else " ".join(instruction.paths)
+            return _json(instruction.paths) if instruction.json else _list(instruction.paths)
         case ast.Healthcheck():
             return _health(instruction.check.test or ())
         case ast.OnBuild():
@@ -159,7 +171,16 @@ def _files(instruction: ast.Copy | ast.Add) -> str:
     if instruction.json:
         return _json((*instruction.sources, instruction.destination))
     opened = (f"<<{'-' if each.chomp else ''}{each.word}" for each in instruction.inline)
-    return " ".join([*instruction.sources, *opened, instruction.destination])
+    return _list([*instruction.sources, *opened, instruction.destination])
+
+
+def _list(words: Sequence[str]) -> str:
+    """Put blanks between words that must not become the JSON form, which a vertical tab can't be in."""
+    text = " ".join(words)
+    try:
+        return text if json_words(text) is None else "\v".join(words)
+    except Fault:
+        return "\v".join(words)
 
 
 def _health(test: tuple[str, ...]) -> str:

@@ -31,7 +31,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     heredocs: tuple[Heredoc, ...] = ()
     comments: tuple[str, ...] = ()
-    has_empty_continuation: bool = False
+    empty_continuation: int = 0  # the line's last row, where an empty one is inside; else 0
 
 
 class Scan(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +104,7 @@ class _Scanner:
                 empty = empty or not stripped
                 row = ""
         text = trim("".join([*parts, row]))
+        end = self.at
         heredocs = self.documents(text, start)
         comments, self.comments = tuple(self.comments), []
         return Line(
@@ -111,7 +112,7 @@ class _Scanner:
             text=text,
             heredocs=heredocs,
             comments=comments,
-            has_empty_continuation=empty,
+            empty_continuation=end if empty else 0,
         )
 
     def documents(self, text: str, start: int) -> tuple[Heredoc, ...]:
