@@ -87,7 +87,7 @@ def test_a_key_is_no_agent(here, monkeypatch):
         ("type=local,dest=out", "local", {"dest": "out"}),
         ("type=tar,dest=a.tar", "tar", {"dest": "a.tar"}),
         ("type=oci,dest=a.tar,compression=zstd", "oci", {"dest": "a.tar", "compression": "zstd"}),
-        ("type=docker", "docker", {}),
+        ("type=docker", "image", {}),
         ("type=image,name=x,push=true", "image", {"name": "x", "push": "true"}),
         ("type=registry,name=x", "image", {"name": "x", "push": "true"}),
         ('type=image,"name=a,b"', "image", {"name": "a,b"}),

@@ -124,11 +124,11 @@ def test_a_step_that_fails_says_so_and_its_output_is_told_again():
 def test_a_cache_miss_is_told_with_its_reason():
     text = played(Plain, began(1, "COPY . /", 2, 2), ended(1, miss="file app.py differs", ns=1))
 
-    assert "#1 file app.py differs\n" in text
+    assert "#1 not cached: file app.py differs\n" in text
 
 
 def test_numbers_that_change_often_are_told_now_and_then():
-    text = played(Plain, began(1, "FROM x"), *(moved(1, "layer", n, 1000) for n in range(1, 1001)), ended(1))
+    text = played(Plain, began(1, "FROM x", 1, 1), *(moved(1, "layer", n, 1000) for n in range(1, 1001)), ended(1))
 
     assert 10 < text.count("#1 layer") < 40
     assert "#1 layer 1.00kB / 1.00kB 99.9s done\n" in text

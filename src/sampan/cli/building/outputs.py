@@ -36,6 +36,17 @@ def check(output: Json) -> None:
         raise Failure(f"can't write the output to {where}: no such directory: {os.path.dirname(where)}")
 
 
+def title(output: Json) -> str:
+    """Return how progress calls it, as BuildKit does."""
+    kinds = {
+        "local": "client directory",
+        "tar": "client tarball",
+        "oci": "oci image format",
+        "docker": "docker image format",
+    }
+    return f"exporting to {kinds[output['type']]}"
+
+
 def is_directory(output: Json) -> bool:
     """Tell whether an output is unpacked: local, and an OCI layout with tar=false."""
     return bool(output["type"] == "local" or output["attributes"].get("tar") == "false")

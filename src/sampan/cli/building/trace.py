@@ -83,8 +83,10 @@ class Vertex:
 class Trace:
     """All vertices in the order in which they began."""
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic, *, stored: bool = True) -> None:
+        """`stored`: what is built stays in the store, and that is told at the end."""
         self.now = now
+        self.stored = stored
         self.began = now()
         self.vertices: dict[int, Vertex] = {}
         self.failure: Event | None = None
@@ -95,7 +97,7 @@ class Trace:
         """Take one event; return the vertex that it is about."""
         kind = event["event"]
         if kind == "StepBegan":
-            if event.get("number") and str(event["text"]).partition(" ")[0].upper() in _NO_VERTEX:
+            if _makes_nothing(event):
                 return None
             vertex = Vertex(len(self.vertices) + 1, name_of(event), self.now())
             self.vertices[event["step"]] = vertex
@@ -115,7 +117,7 @@ class Trace:
     def _exported(self, event: Event) -> Vertex | None:
         """Return the line that tells what was made and how it is called."""
         now = self.now()
-        made = [f"writing image {image['id']}" for image in event.get("images", ())]
+        made = [f"writing image {image['id']}" for image in event.get("images", ()) if self.stored]
         names = [f"naming to {name}" for name in event.get("names", ())]
         if not made:
             return None
@@ -131,7 +133,7 @@ class Trace:
         if kind == "StepEnded":
             vertex.ended = vertex.began + event["ns"] / 1e9 if event.get("ns") else self.now()
             vertex.cached = event.get("cached", False)
-            vertex.miss = event.get("miss", "")
+            vertex.miss = f"not cached: {event['miss']}" if event.get("miss") else ""
         elif kind == "StepFailed":
             vertex.ended = self.now()
             vertex.error = event.get("message", "")
@@ -156,6 +158,12 @@ class Trace:
                 lines = [*vertex.output, *([last_of(vertex.partial)] if vertex.partial else ())]
                 text += "".join(f"{line}\n" for line in ("------", f" > {vertex.name}:", *lines, "------"))
         return text
+
+
+def _makes_nothing(event: Event) -> bool:
+    """Tell whether BuildKit has no line for a step: it changes the configuration only, or begins with another stage."""
+    word = str(event["text"]).partition(" ")[0].upper()
+    return word in _NO_VERTEX if event.get("number") else word == "FROM"
 
 
 def warning_text(event: Event) -> str:

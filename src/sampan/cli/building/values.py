@@ -90,6 +90,8 @@ def output(text: str) -> Json:
         raise Failure(f"exporter {quoted(kind)} could not be found", f"there are {', '.join(OUTPUTS)}")
     if kind == "registry":
         kind, attributes["push"] = "image", "true"
+    if kind == "docker" and "dest" not in attributes:
+        kind = "image"  # the store is this engine's own
     if kind in ("local", "tar", "oci") and not attributes.get("dest"):
         if kind == "local" or os.isatty(1):
             what = f"dest is required for {kind} exporter" if kind == "local" else "dest file is required"

@@ -67,10 +67,10 @@ def _mode(call: Call) -> str:
     return mode
 
 
-def _screen(mode: str) -> Screen:
+def _screen(mode: str, *, stored: bool) -> Screen:
     from sampan.cli.building.trace import Trace
 
-    trace = Trace()
+    trace = Trace(stored=stored)
     if mode == "tty":
         from sampan.cli.building.terminal import Terminal
 
@@ -115,12 +115,17 @@ def _shown(call: Call, answer: Response, request: Json, mode: str) -> Trace:
     from sampan.cli.building import outputs
     from sampan.cli.building.receiving import Answer
 
-    screen = _screen(mode)
+    wanted = request.get("outputs", ())
+    screen = _screen(mode, stored=not wanted or any(output["type"] == "image" for output in wanted))
     received = Answer(answer.pieces())
     try:
         for event in received.events():
             if event["event"] == "OutputBegan":
-                outputs.write(request["outputs"][event["number"]], received.frames())
+                output = wanted[event["number"]]
+                step = {"step": -2 - event["number"]}
+                screen.take({**step, "event": "StepBegan", "text": outputs.title(output)})
+                outputs.write(output, received.frames())
+                screen.take({**step, "event": "StepEnded"})
             else:
                 screen.take(event)
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from sampan.build.dockerfile import ast
 from sampan.build.resolve import Scope, resolve
 from sampan.engine.building import failing
 from sampan.engine.building.failing import StepError
@@ -102,12 +103,13 @@ class Stages:
         return msgspec.structs.replace(at, scope=resolved.end)
 
     def _base(self, stage: Stage) -> At:
+        number, total = _numbers(stage)
         began = StepBegan(
             step=self._telling.number(),
             text=f"FROM {stage.base_text}",
             stage=stage.label,
-            number=1,
-            total=1,
+            number=number,
+            total=total,
             line=stage.location.start,
             position=self._positions[stage.index],
             positions=self._positions[-1],
@@ -182,6 +184,13 @@ def _after(step: Step, at: At, diff_id: str, created_ns: int) -> At:
         created_ns=created_ns,
         below=at.below if step.empty_layer else step.text,
     )
+
+
+def _numbers(stage: Stage) -> tuple[int, int]:
+    """Return FROM's number, 0 where no image is fetched, and how many there are, if the base brings no ONBUILD."""
+    number = 0 if stage.base.kind in (OriginKind.SCRATCH, OriginKind.STAGE) else 1
+    makers = (ast.Run, ast.Copy, ast.Add, ast.Workdir)
+    return number, number + sum(isinstance(instruction, makers) for instruction in stage.instructions)
 
 
 def _positions(stages: list[Stage]) -> dict[int, int]:
