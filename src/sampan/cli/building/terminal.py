@@ -61,7 +61,6 @@ class Terminal:
                 self._draw(whole=False)
 
         signal.signal(signal.SIGALRM, tick)
-        signal.siginterrupt(signal.SIGALRM, False)
         signal.setitimer(signal.ITIMER_REAL, _REDRAW_S, _REDRAW_S)
 
     def _draw(self, *, whole: bool) -> None:
