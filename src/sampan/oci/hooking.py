@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from sampan.oci.version import OCI_VERSION
 from sampan.runtime import hooks
-from sampan.spec.document import decode_document
-from sampan.spec.runtime import ContainerState, Hooks, Spec
+from sampan.spec.runtime import ContainerState, Hooks, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ def poststop(record: Record) -> list[SampanError]:
 
 
 def _hooks(record: Record) -> Hooks:
-    return decode_document(record.config(), Spec, f"{record.directory}/config.json").hooks or Hooks()
+    return read(record.config()).hooks or Hooks()
 
 
 def _state(record: Record, pid: int) -> ContainerState:

@@ -49,6 +49,7 @@ COMMANDS = {
     "update": "change a container's limits",
 }
 _SEALED = frozenset({"create", "exec", "run"})
+_LEAN = _SEALED | {"delete", "kill", "pause", "resume", "start", "state"}
 _EXEC_FAILED = 255
 """What runc exits with when an exec has not come to its program; the program's own statuses are below."""
 
@@ -83,10 +84,13 @@ def default_root() -> str:
     return f"{run}/sampan-runtime" if run and os.geteuid() else "/run/sampan-runtime"
 
 
-def main(*, sealed: bool = False) -> int:
-    """Do what `sys.argv` asks and end the process at once, without the interpreter's tidying up."""
+def main(*, behind: bool = False) -> int:
+    """Do what `sys.argv` asks and end the process at once, without the interpreter's tidying up.
+
+    `behind`: this is no first interpreter, which was started with all of `site`, but one behind the seal.
+    """
     gc.disable()
-    status = perform(sys.argv[1:], sealed=sealed)
+    status = perform(sys.argv[1:], behind=behind)
     try:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -95,7 +99,7 @@ def main(*, sealed: bool = False) -> int:
     os._exit(status)
 
 
-def perform(words: list[str], *, sealed: bool) -> int:
+def perform(words: list[str], *, behind: bool = False) -> int:
     """Do what the words ask; return the exit status."""
     options = Given()
     name = ""
@@ -110,10 +114,12 @@ def perform(words: list[str], *, sealed: bool) -> int:
             return print_all(OPTIONS)
         if name not in COMMANDS:
             raise InvalidInput(f"No help topic for '{name}'", "sampan-runtime --help lists the commands")
-        if name in _SEALED and not sealed and "--help" not in rest:
-            from sampan.oci import seal
+        if name in _SEALED and "--help" not in rest:
+            _be_sealed(words)
+        if behind and name in _LEAN:
+            from sampan.oci import lean
 
-            seal.execute_again(words)
+            lean.install()
         return _call(name, rest, options)
     except SampanError as e:
         return _complain(e, name, options)
@@ -127,6 +133,14 @@ def perform(words: list[str], *, sealed: bool) -> int:
 
             traceback.print_exception(e)
         return _complain(InvalidInput(f"this should not have happened: {type(e).__name__}: {e}"), name, options)
+
+
+def _be_sealed(words: list[str]) -> None:
+    from sampan.oci import seal
+
+    if not seal.sealed():
+        seal.execute_again(words)
+    seal.forget()
 
 
 def _call(name: str, words: list[str], options: Given) -> int:

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from sampan.errors import InvalidInput, NotFound, SampanError, doing
-from sampan.oci import version
 from sampan.oci.log import timestamp, warn
 from sampan.oci.store import GATE, write
 from sampan.runtime import container, gate, ops
 from sampan.runtime.container import Arrangement, Running, Stdio
 from sampan.runtime.plan import Plan, Step, plan
 from sampan.runtime.probe import probe
-from sampan.spec.document import decode_document
-from sampan.spec.runtime import Mount, Process, Spec
+from sampan.spec.runtime import Mount, Process, Spec, read
 
 if TYPE_CHECKING:
     from sampan.oci.main import Invocation
@@ -57,8 +55,7 @@ def read_bundle(given: Given) -> Bundle:
         raise NotFound(
             f"JSON specification file {path} not found", "sampan-runtime spec writes one to begin with"
         ) from None
-    spec = decode_document(text, Spec, path)
-    version.check(spec.oci_version)
+    spec = read(text)
     return Bundle(directory, text, _absolute(spec, directory))
 
 

@@ -15,7 +15,7 @@ from sampan.runtime.container import Arrangement
 from sampan.runtime.plan import plan_exec
 from sampan.runtime.probe import probe
 from sampan.spec.document import decode_document
-from sampan.spec.runtime import Capabilities, Process, Spec, User
+from sampan.spec.runtime import Capabilities, Process, Spec, User, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def perform(invocation: Invocation) -> int:
         raise Conflict(f"cannot exec in a {status} container")
     if status == "paused" and not given.flag("ignore-paused"):
         raise Conflict("cannot exec in a paused container (use --ignore-paused to override)")
-    spec = decode_document(record.config(), Spec, f"{record.directory}/config.json")
+    spec = read(record.config())
     process = _process(given, arguments, spec)
     making.check_terminal(process, given, detached=detached)
     if not detached:
