@@ -65,6 +65,15 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
         """The stages to build, in the order of the file: none comes before what it needs."""
         return tuple(sorted(_reached(self.stages, self.target)))
 
+    @property
+    def below(self) -> frozenset[int]:
+        """The stages whose layers the target's image has: the target, and those that it stands on."""
+        found, stage = {self.target}, self.stages[self.target]
+        while stage.base.kind is OriginKind.STAGE:
+            stage = self.stages[stage.base.stage]
+            found.add(stage.index)
+        return frozenset(found)
+
     def origin(self, name: str, stage: Stage) -> Origin:
         """Find what `--from=name` in a stage means. Raises Fault for a stage that comes later."""
         index = _stage_named(name, [(each.index, each.name) for each in self.stages])

@@ -24,7 +24,7 @@ from sampan.spec.location import Location, Transport
 from sampan.spec.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sampan.engine.core import Core
     from sampan.engine.registries import Visit
@@ -48,6 +48,15 @@ def create(visit: Visit, request: lists.ListRequest) -> str:
         made = (known or ManifestList()).annotated(request.annotations)
         _keep(core, name, made.with_entries(entries, request.change))
     return name.familiar()
+
+
+def of_images(core: Core, names: Sequence[Reference], images: Sequence[Image]) -> str:
+    """Make lists of these names of images that are here, in the place of others; return the digest of each."""
+    made = ManifestList(entries=tuple(_stored(core, image, f"store:{image.id}") for image in images))
+    with _lock:
+        for name in names:
+            _keep(core, name, made)
+    return _document(made).digest
 
 
 def add(visit: Visit, request: lists.ListRequest) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.engine import pulling
+from sampan.engine.registries import given_auth
 from sampan.errors import NotFound
 from sampan.spec.build import Transfer
 from sampan.spec.pulling import Policy
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from sampan.engine.core import Core
     from sampan.engine.tasks import Task
     from sampan.image.layers import Pins
-    from sampan.spec.distribution import Platform
+    from sampan.spec.distribution import AuthConfig as Credentials, Platform
     from sampan.spec.docker.image import AuthConfig
     from sampan.spec.image import Image
 
@@ -111,6 +112,11 @@ def _is_id(core: Core, name: str) -> bool:
     image = core.images.resolve(name)
     bare = name.removeprefix("sha256:")
     return image.id.removeprefix("sha256:").startswith(bare) and Reference.parse(name).familiar() not in image.repo_tags
+
+
+def auth_of(auths: Mapping[str, AuthConfig], reference: Reference) -> Credentials | None:
+    """Return the credentials of a request for a reference's registry, None where it has none."""
+    return given_auth(_header(auths, reference))
 
 
 def _header(auths: Mapping[str, AuthConfig], reference: Reference) -> str:

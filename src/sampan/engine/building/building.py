@@ -7,9 +7,10 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
-from sampan.build import dockerfile as language
+from sampan.build import carried, dockerfile as language
 from sampan.build.graph import Platforms, plan
-from sampan.engine.building import results
+from sampan.engine import lists
+from sampan.engine.building import exchange, results
 from sampan.engine.building.bases import Bases
 from sampan.engine.building.contexts import Contexts
 from sampan.engine.building.failing import StepError
@@ -18,11 +19,12 @@ from sampan.engine.building.performing import Performer
 from sampan.engine.building.sources import Sources
 from sampan.engine.building.stages import Stages
 from sampan.engine.building.telling import Telling
+from sampan.engine.registries import Visit
 from sampan.image import platforms
 from sampan.spec.build import Built, BuiltImage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from sampan.engine.building.stages import At
     from sampan.engine.building.telling import Report
@@ -64,30 +66,43 @@ class Building:
         start = time.perf_counter_ns()
         telling = Telling(report)
         contexts = Contexts(request, archive)
-        with self._core.images.working() as pins:
+        wanted = request.platforms or (platforms.own(),)
+        done: list[exchange.Done] = []
+        with self._core.images.working() as pins, Visit(self._core) as visit, self._stoppable(visit.stop):
             try:
                 images = [
-                    self._for_platform(request, platform, contexts, pins, telling)
-                    for platform in request.platforms or (platforms.own(),)
+                    self._for_platform(request, platform, contexts, (visit, pins, telling), done) for platform in wanted
                 ]
             except StepError as e:
                 telling.tell(e.event)
                 return None
+            exchange.export(visit, request, done, wanted[0], telling)
+        names = tuple(self._core.reference(tag) for tag in request.tags)
         built = Built(
-            images=tuple(BuiltImage(id=image.id) for image in images),
-            names=tuple(str(self._core.reference(tag)) for tag in request.tags),
+            images=tuple(
+                BuiltImage(id=image.id, platform=str(platform)) for image, platform in zip(images, wanted, strict=True)
+            ),
+            names=tuple(map(str, names)),
+            index=lists.of_images(self._core, names, images) if len(images) > 1 else "",
             ns=time.perf_counter_ns() - start,
         )
         telling.tell(built)
         return built
 
     def _for_platform(
-        self, request: BuildRequest, platform: Platform, contexts: Contexts, pins: Pins, telling: Telling
+        self,
+        request: BuildRequest,
+        platform: Platform,
+        contexts: Contexts,
+        around: tuple[Visit, Pins, Telling],
+        done: list[exchange.Done],
     ) -> Image:
         core = self._core
+        visit, pins, telling = around
         dockerfile = language.parse(*contexts.dockerfile())
         graph = plan(dockerfile, request, Platforms(build=platforms.own(), target=platform))
         bases = Bases(core, pins, request.auths, telling, pull=request.pull)
+        imports = exchange.Imports(visit, request, platform, pins=pins, telling=telling)
         newest_ns = None if request.epoch_s is None else request.epoch_s * 10**9
         secrets = {secret.id: secret.value for secret in request.secrets}
         with (
@@ -95,31 +110,49 @@ class Building:
             Sources(core, contexts, bases, layering) as sources,
         ):
             performer = Performer(
-                core, request, dockerfile, telling=telling, layering=layering, sources=sources, pins=pins
+                core,
+                request,
+                dockerfile,
+                telling=telling,
+                layering=layering,
+                sources=sources,
+                pins=pins,
+                imports=imports,
             )
             stages = Stages(graph, request, performer, bases, telling)
             sources.end_of = stages.end_of
             with self._stoppable(performer.stop, bases.stop):
                 at = stages.build()
-        return self._image(request, at, platform)
+        mine = [exchange.Done(step, stage in graph.below) for stage, step in performer.done]
+        done += mine
+        return self._image(request, at, platform, mine)
 
-    def _image(self, request: BuildRequest, at: At, platform: Platform) -> Image:
+    def _image(self, request: BuildRequest, at: At, platform: Platform, done: Sequence[exchange.Done]) -> Image:
         core = self._core
-        tags = tuple(core.reference(tag) for tag in request.tags)
+        tags = tuple(core.reference(tag) for tag in request.tags if platform == _first(request))
         for tag in tags:
             core.images.check_name(tag)
         results.check_secrets(at, {secret.id: secret.value for secret in request.secrets})
-        return core.images.add(results.document(at, platform, request.epoch_s), tags=tags)
+        config = results.document(at, platform, request.epoch_s)
+        if exchange.is_inline(request):
+            config = carried.carry(config, (each.step for each in done if each.is_below))
+        return core.images.add(config, tags=tags)
 
     @contextmanager
     def _stoppable(self, *stops: Callable[[], None]) -> Iterator[None]:
         """Have `stop` call these in the block."""
         with self._lock:
-            self._stops = stops
+            before, self._stops = self._stops, (*self._stops, *stops)
             if self._stopped:
                 self.stop()
         try:
             yield
         finally:
             with self._lock:
-                self._stops = ()
+                self._stops = before
+
+
+def _first(request: BuildRequest) -> Platform:
+    """The platform whose image has the names: this machine's, if it is among them. A list has the others."""
+    own = platforms.own()
+    return own if own in request.platforms or not request.platforms else request.platforms[0]

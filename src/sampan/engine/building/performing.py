@@ -11,8 +11,9 @@ import msgspec
 
 from sampan.build import jobs, keys
 from sampan.build.cache import Hit
+from sampan.build.carried import CarriedStep
 from sampan.build.trees import Layers, real
-from sampan.engine.building import failing, filing
+from sampan.engine.building import emulation, failing, filing
 from sampan.engine.building.failing import StepError, Tail
 from sampan.engine.building.layering import INTERRUPTED
 from sampan.engine.building.run_mounts import RunMounts
@@ -33,11 +34,13 @@ from sampan.spec.build import (
     TmpfsMount,
     Workdir,
 )
+from sampan.spec.distribution import Platform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sampan.build.dockerfile.ast import Dockerfile
+    from sampan.engine.building.exchange import Imports
     from sampan.engine.building.layering import Layering
     from sampan.engine.building.running import Ended
     from sampan.engine.building.sources import Sources
@@ -85,6 +88,7 @@ class Performer:
         layering: Layering,
         sources: Sources,
         pins: Pins,
+        imports: Imports,
     ) -> None:
         self._core = core
         self._request = request
@@ -93,6 +97,8 @@ class Performer:
         self._layering = layering
         self._sources = sources
         self._pins = pins
+        self._imports = imports
+        self.done: list[tuple[int, CarriedStep]] = []  # what was made or found, by its stage
         self._around = Surrounding(network=request.network, add_hosts=request.add_hosts, limits=request.limits)
         self._secrets = {secret.id: secret.value for secret in request.secrets}
         self._agents = {agent.id: agent.socket for agent in request.ssh}
@@ -126,18 +132,39 @@ class Performer:
         if key is None:
             return Made("", doing.at.created_ns)
         with self._alone(key.id):
-            cache = self._core.cache
-            hit = None if doing.no_cache and key.id not in self._made else cache.find(key.id, self._pins)
+            hit = self._find(doing, key)
             if hit is not None:
-                return Made(hit.diff_id, hit.created_ns, cached=True)
-            miss = cache.why(key) if self._request.why else ""
-            made, files = self._make(doing, taken)
-            if files:  # what was read may be other than what was looked at
-                key = self._key(doing, ((_SOURCES, files),)) or key
-            after = (*doing.at.diff_ids, made.diff_id) if made.diff_id else doing.at.diff_ids
-            cache.keep(key, Hit(made.diff_id, made.size, made.created_ns), after)
-            self._made.add(key.id)
-            return made._replace(miss=miss)
+                made = Made(hit.diff_id, hit.created_ns, cached=True)
+            else:
+                made, files = self._make(doing, taken)
+                if files:  # what was read may be other than what was looked at
+                    key = self._key(doing, ((_SOURCES, files),)) or key
+                self._keep(doing, key, Hit(made.diff_id, made.size, made.created_ns))
+                made = made._replace(miss=self._why(doing, key))
+            step = CarriedStep(key=key.id, diff_id=made.diff_id, created_ns=made.created_ns)
+            self.done.append((doing.step.stage, step))
+            return made
+
+    def _find(self, doing: Doing, key: keys.Key) -> Hit | None:
+        """Look for a step here, then at the places of --cache-from."""
+        if doing.no_cache and key.id not in self._made:
+            return None
+        hit = self._core.cache.find(key.id, self._pins)
+        if hit is None and not doing.no_cache:
+            hit = self._imports.find(key.id, doing.number)
+            if hit is not None:
+                self._keep(doing, key, hit)
+        return hit
+
+    def _keep(self, doing: Doing, key: keys.Key, hit: Hit) -> None:
+        after = (*doing.at.diff_ids, hit.diff_id) if hit.diff_id else doing.at.diff_ids
+        self._core.cache.keep(key, hit, after)
+        self._made.add(key.id)
+
+    def _why(self, doing: Doing, key: keys.Key) -> str:
+        if not self._request.why:
+            return ""
+        return "the cache is not to be used" if doing.no_cache else self._core.cache.why(key)
 
     def _key(self, doing: Doing, files: tuple[keys.Fact, ...]) -> keys.Key | None:
         inputs = keys.Inputs(
@@ -210,6 +237,7 @@ class Performer:
 
     def _run(self, doing: Doing, run: Run) -> messages.Unpacked:
         self._check_allowed(run)
+        emulation.check(Platform.parse(doing.platform))
         tail = Tail()
 
         def output(stream: str, data: bytes) -> None:
