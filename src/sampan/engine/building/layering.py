@@ -78,13 +78,19 @@ class Layering:
         """Make a layer of what a COPY, ADD or WORKDIR brings, over the layers in the directories `parent`."""
         time_ns = now_ns() if self._newest_ns is None else self._newest_ns
         lay = msgspec.structs.replace(
-            lay, parent=parent, newest_ns=self._newest_ns, time_ns=time_ns, memory=self._memory
+            lay,
+            parent=parent,
+            newest_ns=self._newest_ns,
+            time_ns=time_ns,
+            memory=self._memory,
+            selections=self._core.cache.selections,
         )
         return self.make(lambda target: lay_files(lay, target))
 
-    def digest(self, items: tuple[jobs.Item, ...]) -> str:
-        """Return the digest of the files that a step takes."""
-        return self.ask(selection(items, self._memory), messages.FilesSelected).digest
+    def digest(self, items: tuple[jobs.Item, ...], *, tell: bool = False) -> str:
+        """Return the digest of the files that a step takes. `tell` has it kept which files they are."""
+        job = selection(items, self._memory, self._core.cache.selections if tell else "")
+        return self.ask(job, messages.FilesSelected).digest
 
     def copy(self, layers: Sequence[str], path: str) -> None:
         """Make a new directory of what others, topmost first, show together."""

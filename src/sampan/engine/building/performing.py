@@ -188,7 +188,7 @@ class Performer:
                     digest = keys.digest(*place.layers)
                 else:
                     item = jobs.Item(place=place, sources=(mount.source,), literal=True)
-                    digest = self._layering.digest((item,))
+                    digest = self._layering.digest((item,), tell=True)
                 found.append((mount.target, digest))
         return tuple(found)
 
