@@ -74,7 +74,7 @@ def test_a_name_that_no_object_can_have_is_refused(name: str) -> None:
 
 
 def test_what_is_not_built_has_one_handler() -> None:
-    assert routes.find("GET", "/containers/x/stats")[0] is system.unsupported
+    assert routes.find("GET", "/images/search")[0] is system.unsupported
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
-from sampan.api import build, containers, images, lists, moving, networks, prunes, system, volumes
+from sampan.api import build, containers, images, lists, moving, networks, prunes, stats, system, volumes
 from sampan.errors import InvalidInput, NotFound, SampanError
 
 if TYPE_CHECKING:
@@ -114,12 +114,13 @@ ROUTES = (
     Route("POST", "/sampan/containers/{id}/start", containers.start_explained),
     Route("POST", "/sampan/containers/{id}/ports", containers.update_ports),
     Route("POST", "/containers/{id}/update", containers.update),
+    Route("GET", "/containers/{id}/stats", stats.one),
+    Route("GET", "/sampan/stats", stats.several),
     Route("POST", "/sampan/exec/{id}/explain", containers.exec_explain),
 )
 """What is built."""
 
 _NOT_BUILT = """
-GET /containers/{id}/stats
 GET /containers/{id}/attach/ws
 GET /containers/{id}/archive
 HEAD /containers/{id}/archive

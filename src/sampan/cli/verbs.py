@@ -37,6 +37,7 @@ VERBS = {
     "rmi": "rmi",
     "save": "save",
     "start": "start",
+    "stats": "stats",
     "stop": "stop",
     "tag": "tag",
     "top": "top",
@@ -78,6 +79,7 @@ GROUPS = {
         "remove": "rm",
         "run": "run",
         "start": "start",
+        "stats": "stats",
         "stop": "stop",
         "top": "top",
         "unpause": "unpause",
@@ -184,11 +186,9 @@ LATER = {
     "secret": _SWARM,
     "service": _SWARM,
     "stack": _SWARM,
-    "stats": _LATER,
     "swarm": _SWARM,
     "trust": _LATER,
     "container cp": _LATER,
-    "container stats": _LATER,
     "system dial-stdio": _LATER,
 }
 """Docker's verbs that are not there, with what to do instead."""

@@ -12,6 +12,7 @@ from sampan.client.streams import Stream, frames, gather
 from sampan.client.wire import ConnectionLost, query, quote
 from sampan.errors import Failed, NotFound
 from sampan.spec import docker
+from sampan.spec.docker.stats import StatsResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -207,6 +208,17 @@ class Container:
         body = docker.PortsUpdate(add=options_.bindings(ports) or {}, remove=gone)
         self._api.post(f"/sampan{self._path}/ports", body)
         self.reload()
+
+    def update(self, **changes: object) -> docker.ContainerUpdateResponse:
+        """Change limits and the restart policy, at once if it runs: fields of `spec.docker.ContainerUpdate`."""
+        body = docker.ContainerUpdate(**changes)  # type: ignore[arg-type]
+        answer = docker.decode_answer(docker.ContainerUpdateResponse, self._api.post(f"{self._path}/update", body))
+        self.reload()
+        return answer
+
+    def stats(self) -> StatsResponse:
+        """Measure what it uses: one sample, with the processor time of a moment before. Bytes and nanoseconds."""
+        return self._api.get(StatsResponse, f"{self._path}/stats{query(stream='0')}")
 
     @property
     def command(self) -> tuple[str, ...]:

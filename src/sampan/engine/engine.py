@@ -44,10 +44,11 @@ from sampan.engine import (
 from sampan.engine.building.building import Building
 from sampan.engine.building.leaving import Outputs
 from sampan.engine.moving import Moving
+from sampan.engine.stats import Samples
 from sampan.errors import Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from sampan.dirs import Dirs
     from sampan.engine.core import Core
@@ -188,6 +189,10 @@ class Engine:
     def top(self, ref: str, ps_args: str | None = None) -> docker.ContainerTopResponse:
         """Return the processes of a container."""
         return top.top(self._core, self._find(ref), ps_args)
+
+    def samples(self, refs: Sequence[str], *, all: bool = False) -> Samples:
+        """Return what measures containers, each second: those named, else those that run, or `all`."""
+        return Samples(self._core, refs, all=all)
 
     def logs(self, ref: str, query: LogsQuery) -> LogStream:
         """Return the log, to be iterated over."""

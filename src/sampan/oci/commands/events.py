@@ -9,8 +9,8 @@ import time
 from sampan.client.jsontext import dumps
 from sampan.errors import Conflict
 from sampan.oci.options import Option
-from sampan.oci.statistics import statistics
 from sampan.runtime import control
+from sampan.runtime.statistics import statistics
 from sampan.units import parse_duration
 
 TYPE_CHECKING = False

@@ -1,0 +1,95 @@
+"""`stats`: processor, memory, links, disks and processes of containers."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+
+import pytest
+
+from sampan.client import Client
+from support.sampan import Sampan, wait_until
+
+SPIN = ("sh", "-c", "sleep 1000 & while :; do :; done")
+
+
+@pytest.fixture
+def web(sampan: Sampan) -> Sampan:
+    limits = ("--memory", "64m", "--cpus", "0.5", "--pids-limit", "20")
+    sampan("run", "-d", "--name", "web", *limits, "busybox", *SPIN)
+    return sampan
+
+
+def rows(sampan: Sampan, *flags: str) -> list[dict[str, str]]:
+    return [json.loads(line) for line in sampan("stats", "--no-stream", "--format", "json", *flags).lines]
+
+
+def test_a_busy_container_is_measured(web: Sampan) -> None:
+    wait_until(lambda: web("exec", "web", "sh", "-c", "ps | grep -c sleep").line >= "1")
+
+    (row,) = rows(web)
+
+    assert row["Name"] == "web"
+    assert 10 < float(row["CPUPerc"].rstrip("%")) < 100
+    assert row["MemUsage"].endswith(" / 64MiB")
+    assert 0 < float(row["MemPerc"].rstrip("%")) < 50
+    assert row["PIDs"] == "2"
+    assert row["NetIO"] != "0B / 0B"
+
+
+def test_the_table_is_dockers(web: Sampan) -> None:
+    head, line = web("stats", "--no-stream").lines
+
+    assert head.split("  ")[0] == "CONTAINER ID"
+    assert [c.strip() for c in head.split("  ") if c.strip()] == [
+        "CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %", "NET I/O", "BLOCK I/O", "PIDS",
+    ]  # fmt: skip
+    assert "web" in line
+
+
+def test_what_does_not_run_is_shown_where_it_is_asked_for(web: Sampan) -> None:
+    web("create", "--name", "idle", "busybox", "true")
+
+    assert [row["Name"] for row in rows(web)] == ["web"]
+    idle, running = rows(web, "-a")
+    assert (idle["Name"], idle["CPUPerc"], idle["MemUsage"]) == ("idle", "--", "-- / --")
+    assert running["Name"] == "web"
+    assert [row["Name"] for row in rows(web, "idle")] == ["idle"]
+    assert "No such container: nobody" in web.fails(1, "stats", "--no-stream", "nobody").err
+
+
+def test_it_goes_on_until_it_is_stopped(web: Sampan) -> None:
+    client = web.start("stats", "--format", "{{.Name}}", "web")
+    try:
+        assert client.stdout is not None
+        assert [client.stdout.readline() for _ in range(2)] == [b"web\n"] * 2
+        client.send_signal(signal.SIGINT)
+        assert client.wait(10) == 130
+    finally:
+        client.kill()
+        client.wait()
+        for pipe in (client.stdout, client.stderr):
+            if pipe:
+                pipe.close()
+
+
+def test_dockers_client_shows_the_same(web: Sampan) -> None:
+    env = {**web.env, "DOCKER_HOST": f"unix://{web.socket}"}
+    done = subprocess.run(
+        ["docker", "stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}} {{.PIDs}}"],
+        env=env, capture_output=True, text=True, check=True, timeout=30,
+    )  # fmt: skip
+
+    name, used, _, limit, pids = done.stdout.split()
+    assert (name, limit, pids) == ("web", "64MiB", "2")
+    assert used.endswith("iB")
+
+
+def test_the_python_client_measures(web: Sampan) -> None:
+    with Client(str(web.root)) as client:
+        sample = client.containers.get("web").stats()
+
+    assert sample.pids_stats.limit == 20
+    assert sample.cpu_stats.cpu_usage.total_usage > sample.precpu_stats.cpu_usage.total_usage > 0
+    assert sample.memory_stats.limit == 64 << 20
