@@ -20,7 +20,7 @@ from sampan.image.history import history
 from sampan.image.store import Images
 from sampan.image.unpack import unpack_layer
 from sampan.rootfs import host
-from sampan.spec.image import Removal, Use
+from sampan.spec.image import ExecutionConfig, Removal, Use
 from sampan.spec.reference import Reference
 from support.image_store import add, layers_of, nobody, opened, sha256, tarball, wait_until_synced
 
@@ -71,10 +71,10 @@ def test_the_platform_must_fit(images):
         images.resolve("app", "linux/s390x")
 
 
-def test_an_imported_image_has_changes_message_and_history(images):
+def test_an_imported_image_has_configuration_message_and_history(images):
     made = archive.import_tarball(
         images, io.BytesIO(gzip.compress(tarball(a=b"xyz"))), ref=None, unpack=unpack_layer,
-        changes=('CMD ["/a"]', "ENV A=b"), message="from me",
+        execution=ExecutionConfig(cmd=("/a",), env=("A=b",)), message="from me",
     )  # fmt: skip
 
     assert made.config.execution.cmd == ("/a",)

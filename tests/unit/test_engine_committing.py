@@ -1,9 +1,9 @@
-"""The configuration of a committed image. The forms of the changes are in test_image_pure."""
+"""The configuration of a committed image. The forms of the changes are in test_build_changes."""
 
 import pytest
 
+from sampan.build import changes
 from sampan.engine.committing import configuration
-from sampan.image import changes
 from sampan.spec.docker import ContainerConfig
 from sampan.spec.image import ExecutionConfig, HealthCheck
 from support.engine import completed

@@ -1,4 +1,4 @@
-"""The parts of image that touch nothing: compression, challenges, credentials, changes, removal, manifests."""
+"""The parts of image that touch nothing: compression, challenges, credentials, removal, manifests."""
 
 import base64
 import bz2
@@ -13,7 +13,7 @@ import zstandard
 from hypothesis import given, settings, strategies as st
 
 from sampan.errors import Conflict, InvalidInput, Unsupported
-from sampan.image import auth, challenge, changes, compression
+from sampan.image import auth, challenge, compression
 from sampan.image.address import is_loopback
 from sampan.image.compression import decompressed
 from sampan.image.extract import split
@@ -29,7 +29,7 @@ from sampan.spec.distribution import (
     choose,
     decode_manifest,
 )
-from sampan.spec.image import ExecutionConfig, Use, decode_config
+from sampan.spec.image import Use, decode_config
 from sampan.spec.reference import Reference
 
 CONTENT = b"".join(b"%d " % number for number in range(200_000))
@@ -212,50 +212,6 @@ def test_the_apis_header_is_read():
 )  # fmt: skip
 def test_only_the_loopback_is_spoken_to_in_plain_http(host, expected):
     assert is_loopback(host) is expected
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        ('CMD ["a", "b c"]', {"cmd": ("a", "b c")}),
-        ("CMD echo $HOME", {"cmd": ("/bin/sh", "-c", "echo $HOME")}),
-        ('entrypoint ["/x"]', {"entrypoint": ("/x",)}),
-        ("ENV A=1 B='two words' C=\"$A-$HOME\" D=e\\ f", {"env": ("HOME=/h", "A=1", "B=two words", "C=-/h", "D=e f")}),
-        ("ENV HOME the rest of it", {"env": ("HOME=the rest of it",)}),
-        ("EXPOSE 80 53/udp 1-2", {"exposed_ports": {"80/tcp": {}, "53/udp": {}, "1/tcp": {}, "2/tcp": {}}}),
-        ('LABEL a=b "c d"="e"', {"labels": {"a": "b", "c d": "e"}}),
-        ("USER 1000:10", {"user": "1000:10"}),
-        ("VOLUME /a /b", {"volumes": {"/a": {}, "/b": {}}}),
-        ('VOLUME ["/a b"]', {"volumes": {"/a b": {}}}),
-        ("WORKDIR a/../b", {"working_dir": "/b"}),
-        ("STOPSIGNAL SIGINT", {"stop_signal": "SIGINT"}),
-        ("ONBUILD RUN x", {"on_build": ("RUN x",)}),
-        ("# nothing\n\nUSER a\nUSER b", {"user": "b"}),
-    ],
-)  # fmt: skip
-def test_changes_are_dockerfile_instructions(change, expected):
-    config = changes.apply(ExecutionConfig(env=("HOME=/h",)), [change])
-
-    for field, value in expected.items():
-        assert getattr(config, field) == value
-
-
-def test_a_health_check_has_options():
-    config = changes.apply(ExecutionConfig(), ["HEALTHCHECK --interval=5s --retries=3 CMD curl -f localhost"])
-
-    assert config.healthcheck.test == ("CMD-SHELL", "curl -f localhost")
-    assert (config.healthcheck.interval, config.healthcheck.retries) == (5_000_000_000, 3)
-    assert changes.apply(config, ["HEALTHCHECK NONE"]).healthcheck.test == ("NONE",)
-
-
-@pytest.mark.parametrize(
-    "change",
-    ["RUN x", "FROM a", "CMD", "ENV A", "EXPOSE x", "EXPOSE 0", "EXPOSE 99999", "LABEL a", "LABEL 'a", "STOPSIGNAL NO",
-     "ONBUILD FROM a", "HEALTHCHECK --nope CMD x", "HEALTHCHECK x", "HEALTHCHECK --interval=x CMD y"],
-)  # fmt: skip
-def test_bad_changes_are_named(change):
-    with pytest.raises(InvalidInput, match="can't apply"):
-        changes.apply(ExecutionConfig(), [change])
 
 
 ID = "sha256:" + "1" * 64

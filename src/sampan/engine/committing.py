@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from sampan.build.changes import apply
 from sampan.engine import stopping
 from sampan.engine.changing import WORK_S, own_mounts, rootfs_of
 from sampan.engine.core import now_ns
 from sampan.errors import Conflict, InvalidInput, Unsupported, doing
-from sampan.image import changes as dockerfile
 from sampan.spec.image import ExecutionConfig, HealthCheck, HistoryEntry, ImageConfig, RootFS, decode_config
 from sampan.spec.state import Status
 from sampan.supervise import messages
@@ -143,7 +143,7 @@ def configuration(
     """
     own = _execution(body)
     own = msgspec.structs.replace(own, healthcheck=_health(own.healthcheck, image.healthcheck))
-    changed = dockerfile.apply(_execution(given) if given is not None else own, changes)
+    changed = apply(_execution(given) if given is not None else own, changes)
     return in_order(merge(changed, own))
 
 

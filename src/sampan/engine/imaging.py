@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sampan.build.changes import apply
 from sampan.engine import directories
 from sampan.engine.unpacking import Unpacker
 from sampan.errors import InvalidInput
 from sampan.image import archive, platforms
 from sampan.spec import docker
-from sampan.spec.image import Use
+from sampan.spec.image import ExecutionConfig, Use
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +50,7 @@ def import_image(
         core.images,
         source,
         ref=core.reference(reference) if reference else None,
-        changes=changes,
+        execution=apply(ExecutionConfig(), changes),
         message=message,
         platform=platforms.parse(platform) if platform else None,
         unpack=Unpacker(core),

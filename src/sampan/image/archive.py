@@ -16,7 +16,7 @@ import msgspec
 
 from sampan.errors import InvalidInput, NotFound, SampanError, doing
 from sampan.ids import check_digest, is_digest, short
-from sampan.image import changes as dockerfile, platforms, tar
+from sampan.image import platforms, tar
 from sampan.image.blobs import digest_of
 from sampan.image.compression import decompressed_within, kind_of
 from sampan.image.feed import Feeder
@@ -107,15 +107,14 @@ def import_tarball(
     *,
     ref: Reference | None,
     unpack: Unpacker,
-    changes: Sequence[str] = (),
+    execution: ExecutionConfig | None = None,
     message: str = "",
     platform: Platform | None = None,
     created_ns: int | None = None,
 ) -> Image:
-    """Make an image of one layer from a root filesystem's tar, compressed or not. `changes` are `changes.apply`'s."""
+    """Make an image of one layer from a root filesystem's tar, compressed or not."""
     import time
 
-    execution = dockerfile.apply(ExecutionConfig(), changes)
     if ref is not None:
         images.check_name(ref)
     platform = platform or platforms.own()
@@ -129,7 +128,7 @@ def import_tarball(
             os=platform.os,
             variant=platform.variant,
             created=created,
-            config=execution,
+            config=execution or ExecutionConfig(),
             rootfs=RootFS(diff_ids=(result.diff_id,)),
             history=(HistoryEntry(created=created, comment=message or "Imported from -"),),
         )
