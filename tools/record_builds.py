@@ -127,13 +127,15 @@ class Recorder:
         target = self._builders.directory / "saved.tar"
         target.unlink(missing_ok=True)
         self._builders.buildah("push", ["made", f"docker-archive:{self._builders.inside(target)}:made"], check=True)
-        told = read_archive(target).told(self._base)
+        with target.open("rb") as file:
+            told = read_archive(file).told(self._base)
         return {"config": told["config"], "files": told["files"]}
 
     def _saved(self, name: str) -> Image:
         target = self._builders.directory / "saved.tar"
         self._builders("docker", "save", "-o", self._builders.inside(target), name, check=True)
-        return read_archive(target)
+        with target.open("rb") as file:
+            return read_archive(file)
 
 
 def failure(done: Result) -> str:

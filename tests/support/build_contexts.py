@@ -147,7 +147,7 @@ def _archive() -> bytes:
         _add(tar, "t/tool", content=b"x", mode=0o4755)
         _add(tar, "t/link", tarfile.SYMTYPE, linkname="file", uid=7)
         _add(tar, "t/absolute", tarfile.SYMTYPE, linkname="/etc/passwd")
-        _add(tar, "t/hard", tarfile.LNKTYPE, linkname="t/file")
+        _add(tar, "t/hard", tarfile.LNKTYPE, linkname="t/file", mode=0o640, uid=1000, gid=1000)
         _add(tar, "t/fifo", tarfile.FIFOTYPE, mode=0o600)
         _add(tar, "implied/deep/file", content=b"deep\n")
     return buffer.getvalue()

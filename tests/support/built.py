@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import tarfile
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import IO, Any, NamedTuple
 
 TIME = 1_700_000_000
@@ -54,9 +54,9 @@ def names_of(tree: dict[str, Node]) -> dict[str, str]:
     return shown
 
 
-def read_archive(path: Path) -> Image:
+def read_archive(file: IO[bytes]) -> Image:
     """Read the only image of an archive as `docker save` writes it."""
-    with tarfile.open(path) as archive:
+    with tarfile.open(fileobj=file) as archive:
         (item,) = json.load(_member(archive, "manifest.json"))
         document = json.load(_member(archive, item["Config"]))
         tree: dict[str, Node] = {}
@@ -98,11 +98,19 @@ def _apply(layer: tarfile.TarFile, tree: dict[str, Node]) -> None:
         elif path.name.startswith(".wh."):
             _remove(tree, str(path.parent / path.name[4:]))
         elif name != "/.":
+            _imply(name, tree, added)
             node = _node(layer, member, added)
             if not node.directory:
                 _remove(tree, name)
             added[name] = node
     tree |= added
+
+
+def _imply(name: str, tree: dict[str, Node], added: dict[str, Node]) -> None:
+    """Make the directories that a layer has something in and does not have itself, as whoever unpacks it does."""
+    for parent in map(str, PurePosixPath(name).parents[:-1]):
+        if parent not in tree and parent not in added:
+            added[parent] = Node("directory 755 0:0", next(_inodes), directory=True)
 
 
 def _absolute(name: str) -> str:

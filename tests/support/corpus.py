@@ -10,10 +10,12 @@ A case begins with `==== TITLE`. Lines that begin with `:: ` say what it needs, 
     :: env NAME=VALUE …     the client's environment
     :: with buildah         recorded from the only one that knows the rule, or from the classic builder
     :: fails TEXT           it must, and this is in the message, BuildKit's and ours
+    :: says TEXT            is in our message, where it is another
     :: form crlf|bom|cut    how the Dockerfile is written: line ends, a mark before it, no line end at its end
     :: dockerfile PATH      its name, if another than Dockerfile
     :: note TEXT            what a reader should know; where builders differ
-    :: ours PATH: TEXT      what we make of a file, where we differ from the recorder by intention
+    :: ours files PATH TEXT what we make of a file where we mean to differ; without TEXT it is not there
+    :: ours config KEY JSON, :: ours history JSON       the same of those
 """
 
 from __future__ import annotations
@@ -83,7 +85,7 @@ class Case(NamedTuple):
     @property
     def digest(self) -> str:
         """What tells whether what was recorded is of this very case."""
-        said = [(name, value) for name, value in self.options if name not in ("note", "fails", "ours")]
+        said = [(name, value) for name, value in self.options if name not in ("note", "fails", "says", "ours")]
         return hashlib.sha256(json.dumps([self.text, said]).encode()).hexdigest()[:12]
 
     @property
