@@ -14,6 +14,7 @@ CASES = [
 _KEPT = ("EnableIPv4", "EnableIPv6", "StopTimeout", "Init", "MaskedPaths", "ReadonlyPaths", "Entrypoint")
 _MAPS = ("Options", "Labels", "Volumes", "Tmpfs", "Sysctls")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \+0000 UTC")
+_DEPRECATED = re.compile(r"\ADEPRECATED: .*?\n\n", re.DOTALL)  # the docker client without its plugin says so
 _NOTHING = (None, "", 0, False, [], {}, [0, 0])
 
 
@@ -39,6 +40,7 @@ def normalized(status: int, out: str, err: str, requests: list, directory: Path)
     asked = [
         [method, _sorted(path), _meaning(body)] for method, path, body in requests if _counts(status, method, path)
     ]
+    err = _DEPRECATED.sub("", err)
     first = err.partition("\n")[0].replace("sampan", "docker")
     first = "" if first.startswith("time=") else first  # the client's log, not its message
     out = _DATE.sub("DATE", out)

@@ -60,7 +60,7 @@ def show(losses: Iterable[Loss]) -> None:
 
 def containers(session: Session, pairs: Pairs) -> Loss:
     """Remove stopped containers."""
-    return loss(_ask(session, "containers", pairs), "ContainersDeleted", "Deleted Containers:")
+    return _loss(_ask(session, "containers", pairs), "ContainersDeleted", "Deleted Containers:")
 
 
 def images(session: Session, pairs: Pairs, *, all: bool) -> Loss:
@@ -70,24 +70,27 @@ def images(session: Session, pairs: Pairs, *, all: bool) -> Loss:
         f"deleted: {item['Deleted']}" if item.get("Deleted") else f"untagged: {item.get('Untagged', '')}"
         for item in answer.get("ImagesDeleted") or ()
     ]
-    return loss({**answer, "lines": lines}, "lines", "Deleted Images:")
+    return _loss({**answer, "lines": lines}, "lines", "Deleted Images:")
 
 
 def volumes(session: Session, pairs: Pairs) -> Loss:
     """Remove anonymous volumes."""
-    return loss(_ask(session, "volumes", pairs), "VolumesDeleted", "Deleted Volumes:")
+    return _loss(_ask(session, "volumes", pairs), "VolumesDeleted", "Deleted Volumes:")
 
 
 def networks(session: Session, pairs: Pairs) -> Loss:
     """Remove networks."""
-    return loss(_ask(session, "networks", pairs), "NetworksDeleted", "Deleted Networks:")
+    return _loss(_ask(session, "networks", pairs), "NetworksDeleted", "Deleted Networks:")
 
 
-def build_cache(session: Session, pairs: Pairs, *, all: bool) -> Loss:
-    """Remove what builds keep."""
-    given = query(all=all, filters=filters_of(pairs) or None)
-    answer = session.ask("POST", f"/build/prune{given if pairs else '?all=1&filters=' if all else '?filters='}").json()
-    return loss(answer, "CachesDeleted", "Deleted build cache objects:")
+def build_cache(session: Session, pairs: Pairs, *, all: bool, **sizes: int) -> Loss:
+    """Remove what builds keep; `sizes` are further parameters, 0 is none. Docker's client always names `filters`."""
+    given = {name.replace("_", "-"): size for name, size in sizes.items() if size}
+    parameters = query(all=all, filters=filters_of(pairs) or None, **given)
+    if not pairs:
+        parameters += f"{'&' if parameters else '?'}filters="
+    answer = session.ask("POST", f"/build/prune{parameters}").json()
+    return _loss(answer, "CachesDeleted", "Deleted build cache objects:")
 
 
 def _ask(session: Session, kind: str, pairs: Pairs) -> dict[str, Any]:
@@ -95,8 +98,7 @@ def _ask(session: Session, kind: str, pairs: Pairs) -> dict[str, Any]:
     return answer
 
 
-def loss(answer: dict[str, Any], field: str, title: str) -> Loss:
-    """Return what an answer says of one kind."""
+def _loss(answer: dict[str, Any], field: str, title: str) -> Loss:
     gone = answer.get(field) or ()
     text = "".join(f"{line}\n" for line in (title, *gone)) if gone else ""
     return text, answer.get("SpaceReclaimed") or 0

@@ -5,8 +5,6 @@ from __future__ import annotations
 from sampan.cli import pruning
 from sampan.cli.command import Call, Command
 from sampan.cli.flags import Flag
-from sampan.cli.table import filters_of
-from sampan.client.wire import query
 
 _ALL = "WARNING! This will remove all build cache. Are you sure you want to continue?"
 _DANGLING = "WARNING! This will remove all dangling build cache. Are you sure you want to continue?"
@@ -16,13 +14,9 @@ _SIZES = ("keep-storage", "max-used-space", "min-free-space", "reserved-space")
 def prune(call: Call) -> int:
     """Ask, remove, tell."""
     options = call.options
-    if not pruning.confirmed(call, _ALL if options["all"] else _DANGLING):
-        return 0
-    sizes = {name: options[name] for name in _SIZES if options[name]}
-    given = filters_of(pruning.filters(call))
-    parameters = query(all=options["all"], filters=given or None, **sizes)
-    answer = call.session.ask("POST", f"/build/prune{parameters}").json()
-    pruning.show([pruning.loss(answer, "CachesDeleted", "Deleted build cache objects:")])
+    if pruning.confirmed(call, _ALL if options["all"] else _DANGLING):
+        sizes = {name.replace("-", "_"): options[name] for name in _SIZES}
+        pruning.show([pruning.build_cache(call.session, pruning.filters(call), all=options["all"], **sizes)])
     return 0
 
 
