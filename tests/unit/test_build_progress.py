@@ -95,15 +95,15 @@ def test_of_two_steps_at_once_one_is_shown_and_the_other_when_it_ends():
         Plain,
         began(1, "RUN a", 2, 2, stage="a"),
         began(2, "RUN b", 2, 2, stage="b"),
-        wrote(2, "from b\n"),
         wrote(1, "from a\n"),
+        wrote(2, "from b\n"),
         ended(2),
         ended(1),
     )
 
     assert text.split("\n\n") == [
-        "#1 [a 2/2] RUN a\n#1 0.300 from a\n#1 ...",
-        "#2 [b 2/2] RUN b\n#2 0.100 from b\n#2 DONE 0.3s",
+        "#1 [a 2/2] RUN a\n#1 0.200 from a\n#1 ...",
+        "#2 [b 2/2] RUN b\n#2 0.200 from b\n#2 DONE 0.3s",
         "#1 [a 2/2] RUN a\n#1 DONE 0.5s\n",
     ]
 

@@ -105,13 +105,19 @@ def _unpack(directory: str, pieces: Iterable[bytes]) -> None:
     os.makedirs(directory, exist_ok=True)
     root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     modes: list[tuple[str, int]] = []
+    devices = 0
     stream = _Stream(pieces)
     try:
         with tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]
             for member in tar:
-                _member(root, tar, member, modes)
+                if member.isdev():
+                    devices += 1
+                else:
+                    _member(root, tar, member, modes)
         while stream.read(1 << 16):
             pass
+        if devices:
+            warn(f"WARNING: devices are left out: {devices}")
         for name, mode in reversed(modes):  # at the end, or nothing could be put into a read-only one
             os.chmod(f"/proc/self/fd/{root}/{name}", mode)
     except tarfile.TarError as e:
@@ -136,9 +142,6 @@ def _member(root: int, tar: tarfile.TarFile, member: tarfile.TarInfo, modes: lis
 
 
 def _leaf(root: int, above: int, name: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-    if member.isdev():
-        warn(f"WARNING: {member.name} is a device, which is left out")
-        return
     try:
         os.unlink(name, dir_fd=above)
     except FileNotFoundError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import binascii
 
-from sampan.cli.building.trace import Trace, size, warning_text
+from sampan.cli.building.trace import Trace, repeat, size, warning_text
 from sampan.cli.output import harmless, write_all
 
 TYPE_CHECKING = False
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sampan.cli.building.trace import Event, Status, Vertex
 
 _TURN_S = 5.0
+_SILENT_S = 0.15
 _EVERY_S = 5.0
 _EVERY_SHARE = 0.05
 
@@ -31,9 +32,25 @@ class Plain:
         self._first = True
         self._held: dict[int, list[str]] = {}  # lines by index
         self._told: dict[tuple[int, str], tuple[float, int]] = {}  # statuses: when, how much
+        self._busy = False
+
+    def start(self) -> None:
+        """Show a step that says nothing, too, when it has run for a moment."""
+        repeat(_SILENT_S, self._idle)
 
     def take(self, event: Event) -> None:
         """Show one event."""
+        self._busy = True
+        try:
+            self._take(event)
+        finally:
+            self._busy = False
+
+    def _idle(self) -> None:
+        if not self._busy and self._current is None and self.trace.open:
+            self._turn_to(self.trace.open[0])
+
+    def _take(self, event: Event) -> None:
         vertex = self.trace.take(event)
         if vertex is None:
             return
@@ -45,6 +62,7 @@ class Plain:
 
     def finish(self) -> None:
         """Show what is still held."""
+        repeat(0, self._idle)
         for vertex in self.trace.vertices.values():
             if self._held.get(vertex.index):
                 self._turn_to(vertex)
@@ -83,12 +101,8 @@ class Plain:
 
     def _show(self, vertex: Vertex) -> None:
         current = self._current
-        if (
-            current is None
-            or current is vertex
-            or vertex.ended is not None
-            or (self.trace.now() - self._since > _TURN_S and self._held[vertex.index])
-        ):
+        mine = current is None or current is vertex or vertex.ended is not None
+        if self._held[vertex.index] and (mine or self.trace.now() - self._since > _TURN_S):
             self._turn_to(vertex)
         if self._current is None:  # that one is done: go on with another
             waiting = [other for other in self.trace.open if self._held.get(other.index)]

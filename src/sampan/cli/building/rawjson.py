@@ -26,6 +26,9 @@ class RawJson:
         self._stream = stream
         self._ahead = time.time() - trace.now()
 
+    def start(self) -> None:
+        """Nothing is shown by itself."""
+
     def take(self, event: Event) -> None:
         """Show one event."""
         vertex = self.trace.take(event)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import binascii
 import os
 
-from sampan.cli.building.trace import Trace, seconds, size
+from sampan.cli.building.trace import Trace, repeat, seconds, size
 from sampan.cli.output import harmless, write_all
 
 TYPE_CHECKING = False
@@ -32,7 +32,10 @@ class Terminal:
         self._drawn = float("-inf")
         self._drawing = False
         self._colours = not os.environ.get("NO_COLOR")
-        self._wind()
+
+    def start(self) -> None:
+        """Draw now and then while nothing comes: times go on."""
+        repeat(_REDRAW_S, self._tick)
 
     def take(self, event: Event) -> None:
         """Take one event, and draw unless that was done just now."""
@@ -46,22 +49,13 @@ class Terminal:
 
     def finish(self) -> None:
         """Leave the last state of each line, then the output of what failed."""
-        import signal
-
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        repeat(0, self._tick)
         self._draw(whole=True)
         self._write(self.trace.failed_output())
 
-    def _wind(self) -> None:
-        """Have it drawn now and then while nothing comes: times go on."""
-        import signal
-
-        def tick(_number: int, _frame: object) -> None:
-            if not self._drawing and self.trace.vertices:
-                self._draw(whole=False)
-
-        signal.signal(signal.SIGALRM, tick)
-        signal.setitimer(signal.ITIMER_REAL, _REDRAW_S, _REDRAW_S)
+    def _tick(self) -> None:
+        if not self._drawing and self.trace.vertices:
+            self._draw(whole=False)
 
     def _draw(self, *, whole: bool) -> None:
         self._drawing = True

@@ -166,6 +166,14 @@ def _makes_nothing(event: Event) -> bool:
     return word in _NO_VERTEX if event.get("number") else word == "FROM"
 
 
+def repeat(every_s: float, call: Callable[[], None]) -> None:
+    """Have `call` called again and again, between two instructions of this thread; 0 ends that."""
+    import signal
+
+    signal.signal(signal.SIGALRM, (lambda _number, _frame: call()) if every_s else signal.SIG_IGN)
+    signal.setitimer(signal.ITIMER_REAL, every_s, every_s)
+
+
 def warning_text(event: Event) -> str:
     """Return one line of a warning: `Rule: message (line 3)`."""
     rule = f"{event['rule']}: " if event.get("rule") else ""

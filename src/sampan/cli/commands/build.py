@@ -118,6 +118,7 @@ def _shown(call: Call, answer: Response, request: Json, mode: str) -> Trace:
     wanted = request.get("outputs", ())
     screen = _screen(mode, stored=not wanted or any(output["type"] == "image" for output in wanted))
     received = Answer(answer.pieces())
+    screen.start()
     try:
         for event in received.events():
             if event["event"] == "OutputBegan":
