@@ -64,7 +64,10 @@ class Plain:
         """Show what is still held."""
         repeat(0, self._idle)
         for vertex in self.trace.vertices.values():
-            if self._held.get(vertex.index):
+            held = self._held.setdefault(vertex.index, [])
+            if vertex.ended is None and self.trace.failure is not None:
+                held.append("CANCELED")
+            if held:
                 self._turn_to(vertex)
         self._write(self.trace.failed_output())
 

@@ -110,6 +110,8 @@ class Trace:
         elif kind == "Warned":
             self.warnings.append(event)
         found = self.vertices.get(event.get("step", 0))
+        if found is None and kind == "StepFailed" and len(self.open) == 1:
+            (found,) = self.open  # what was going on
         if found is not None:
             self._change(found, kind, event)
         return found
