@@ -116,6 +116,7 @@ class Runtime:
                     group.rmdir()
             with suppress(OSError):
                 os.rmdir(f"{point}/{self.cgroup}")
+        unseal()
 
 
 class Bundle:
@@ -204,6 +205,14 @@ class ConsoleSocket:
     def close(self) -> None:
         self._listening.close()
         self.path.unlink()
+
+
+def unseal() -> None:
+    """Take away the interpreter that our runtime's script has left for its next commands."""
+    start = Path(f"/run/sampan-runtime/start{OURS}")
+    if (start / "python").exists():
+        subprocess.run(["umount", start / "python"], check=False, stderr=subprocess.DEVNULL)
+    shutil.rmtree(start, ignore_errors=True)
 
 
 def stopped(runtime: Runtime, id: str) -> None:

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,22 @@ CGROUPS = Path("/sys/fs/cgroup")
 class Docker:
     """A dockerd with all its state in one directory, and the real client pointed at a socket."""
 
-    def __init__(self, directory: Path, cgroup: str, *, own_network: bool = True, bridged: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        cgroup: str,
+        *,
+        own_network: bool = True,
+        bridged: bool = False,
+        more: Sequence[str] = (),
+    ) -> None:
         """`bridged`: it makes networks, and sets forwarding and firewall rules in the namespace it is in."""
         self.directory, self.cgroup = directory, cgroup
         self.socket = directory / "docker.sock"
         self._plugins = Path("/run/docker/plugins").exists()
         directory.mkdir(parents=True, exist_ok=True)
         self._log = (directory / "dockerd.log").open("wb")
-        options = [f"--cgroup-parent={cgroup}"]
+        options = [f"--cgroup-parent={cgroup}", *more]
         if not bridged:
             options += ["--bridge=none", "--iptables=false", "--ip-forward=false"]
         self.server = subprocess.Popen(

@@ -12,25 +12,7 @@ import sys
 
 from sampan.oci.lean.importer import Finder
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from types import ModuleType
-
-_finder = Finder(__file__.removesuffix("/sampan/oci/lean/__init__.py"))
-
 
 def install() -> None:
     """Have what is imported from now on be looked for by `Finder`, for the rest of this process's life."""
-    sys.meta_path.insert(0, _finder)
-
-
-def genuine(name: str) -> ModuleType:
-    """Import a module of the standard library that needs what others stand in for."""
-    standing_in = {other: sys.modules.pop(other) for other in _finder.STAND_INS if other in sys.modules}
-    sys.meta_path.remove(_finder)
-    try:
-        __import__(name)
-        return sys.modules[name]
-    finally:
-        install()
-        sys.modules.update(standing_in)
+    sys.meta_path.insert(0, Finder(__file__.removesuffix("/sampan/oci/lean/__init__.py")))

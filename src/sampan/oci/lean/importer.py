@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
     from typing import Any, ClassVar
 
+# What imports nothing that is stood in for.
+_PLAIN = {
+    *sys.builtin_module_names, "_ctypes", "_json", "_socket", "_struct", "ctypes", "ctypes._endian", "fcntl", "math",
+    "resource", "select", "struct", "termios", "tty", "types",
+}  # fmt: skip
 _HEADER_BYTES = 16
 _ENDING = f".{sys.implementation.cache_tag}.pyc"
 _ModuleSpec: Any = type(sys.__spec__)
@@ -48,10 +53,8 @@ class Finder:
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         """Return where a module of ours is; None for all others."""
         del path, target
-        if name in self.STAND_INS:
-            return _spec(name, self)
         if not name.startswith("sampan."):
-            return None
+            return None if name in _PLAIN else _spec(name, self)
         place = f"{self._directory}/{name.replace('.', '/')}"
         above, _, leaf = place.rpartition("/")
         spec = self._spec(name, f"{place}.py", f"{above}/__pycache__/{leaf}{_ENDING}")
@@ -79,12 +82,25 @@ class Finder:
         return _spec(name, self, source)
 
     def create_module(self, spec: ModuleSpec) -> Any:
-        """Return a stand-in; leave a module of ours to the interpreter."""
-        if spec.name not in self.STAND_INS:
+        """Return a stand-in, or another module as it is; leave a module of ours to the interpreter."""
+        if spec.name in self._code:
             return None
+        if spec.name not in self.STAND_INS:
+            return self._genuine(spec.name)
         name, within = self.STAND_INS[spec.name]
         __import__(name)
         return getattr(sys.modules[name], within) if within else sys.modules[name]
+
+    def _genuine(self, name: str) -> ModuleType:
+        """Import a module that knows nothing of stand-ins, and whatever it needs, as if there were none."""
+        standing_in = {other: sys.modules.pop(other) for other in self.STAND_INS if other in sys.modules}
+        sys.meta_path.remove(self)
+        try:
+            __import__(name)
+            return sys.modules.pop(name)
+        finally:
+            sys.meta_path.insert(0, self)
+            sys.modules.update(standing_in)
 
     def exec_module(self, module: ModuleType) -> None:
         """Execute a module of ours."""
