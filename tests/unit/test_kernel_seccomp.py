@@ -378,3 +378,30 @@ def test_a_bad_profile_is_refused_by_the_place_that_is_wrong(profile, place: str
 def test_what_a_profile_asks_and_is_not_done_is_refused(profile) -> None:
     with pytest.raises(Unsupported):
         seccomp.compile(profile, "x86_64")
+
+
+def test_a_caller_that_installs_all_may_have_flags_and_ask_an_agent() -> None:
+    profile = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "flags": ["SECCOMP_FILTER_FLAG_LOG"],
+        "listenerPath": "/agent",
+        "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}],
+    }
+
+    assert Machine(seccomp.compile(profile, "x86_64", installs_all=True), "x86_64")("mkdir") == 0x7FC00000
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"listenerPath": ""},
+        {"defaultAction": "SCMP_ACT_NOTIFY"},
+        {"syscalls": [{"names": ["read", "write"], "action": "SCMP_ACT_NOTIFY"}]},
+    ],
+)
+def test_what_no_agent_could_answer_is_refused(fields) -> None:
+    asked = {"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}
+    profile = {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/agent", "syscalls": [asked], **fields}
+
+    with pytest.raises(Unsupported):
+        seccomp.compile(profile, "x86_64", installs_all=True)

@@ -28,6 +28,7 @@ from sampan.spec.runtime import (
     Root,
     Seccomp,
     Spec,
+    Syscall,
     TimeOffset,
     User,
 )
@@ -54,6 +55,7 @@ V2 = msgspec.structs.replace(
     cgroup_mounts=(("", "/cg"),),
     cgroup_controllers=frozenset({"cpu", "cpuset", "memory", "pids", "io"}),
 )
+ODD = Syscall(names=("x",), action="SCMP_ACT_ALLOW", errno_ret=1)
 NAMESPACES = ("mount", "pid", "network", "uts", "ipc", "cgroup")
 
 
@@ -427,6 +429,27 @@ def test_a_profile_of_the_configurations_own_is_carried_along() -> None:
     assert any(isinstance(op, ops.SetFilter) and b"SCMP_ACT_ALLOW" in op.document for op in inside(whole))
 
 
+@pytest.mark.parametrize(("host", "exec"), [(V1, False), (V2, True)])
+def test_an_agent_is_connected_to_outside_and_told_of_the_process_before_the_root_changes(
+    host: Host, exec: bool
+) -> None:
+    asks = Syscall(names=("mkdir",), action="SCMP_ACT_NOTIFY")
+    flags = ("SECCOMP_FILTER_FLAG_LOG",)
+    own = Seccomp(
+        default_action="SCMP_ACT_ALLOW", syscalls=(asks,), listener_path="/a", listener_metadata="m", flags=flags
+    )
+    whole = spec(linux={"seccomp": own})
+    made_ = plan_exec(whole.process, whole, host, id="c") if exec else made(whole, host)
+
+    story = inside(made_)
+    told = next(op for op in story if isinstance(op, ops.DescribeProcess))
+    assert outside(made_)[0] == ops.ConnectListener("/a")
+    assert story.index(told) < kinds(story).index("JoinContainer" if exec else "PivotRoot")
+    assert (told.metadata, told.state.status) == ("m", "running" if exec else "creating")
+    filter = next(op for op in story if isinstance(op, ops.SetFilter))
+    assert (filter.flags, filter.notifies) == (flags, True)
+
+
 def test_what_this_host_can_not_give_is_left_out_with_a_word() -> None:
     asked = Capabilities(bounding=("CAP_KILL", "CAP_SYS_RESOURCE"))
     limits = (Rlimit(type="RLIMIT_NOFILE", soft=2**64 - 1, hard=2**64 - 1), Rlimit(type="RLIMIT_CORE", soft=0, hard=9))
@@ -458,6 +481,9 @@ def test_the_reaper_comes_after_all_rights_are_given_up() -> None:
         (spec(linux={"namespaces": ()}), V1, Unsupported),
         (spec(linux={"mount_label": "x"}), V1, Unsupported),
         (spec(linux={"sysctl": {"vm.swappiness": "1"}}), V1, InvalidInput),
+        (spec(linux={"seccomp": Seccomp(default_action="SCMP_ACT_ALLOW", listener_metadata="x")}), V1, InvalidInput),
+        (spec(linux={"seccomp": Seccomp(default_action="SCMP_ACT_ALLOW", listener_path="x")}), V1, InvalidInput),
+        (spec(linux={"seccomp": Seccomp(default_action="SCMP_ACT_ALLOW", syscalls=(ODD,))}), V1, InvalidInput),
         (spec(linux={"sysctl": {"net/../vm/swappiness": "1"}}), V1, InvalidInput),
         (spec(linux={"namespaces": (Namespace(type="mount"),) * 2}), V1, InvalidInput),
         (spec(linux={"namespaces": (Namespace(type="mount"), Namespace(type="user"))}), V1, InvalidInput),

@@ -66,12 +66,14 @@ def compile(
     architecture: str,
     capabilities: frozenset[str],
     kernel: tuple[int, int] | None,
+    *,
+    installs_all: bool,
 ) -> bytes:
     """See `seccomp.compile`."""
     if architecture not in NATIVE:
         raise Unsupported(f"can't compile a seccomp profile for {architecture}: libseccomp is not asked for it here")
     library = _library()
-    resolved = resolve(profile, architecture, capabilities, kernel or _running_kernel())
+    resolved = resolve(profile, architecture, capabilities, kernel or _running_kernel(), installs_all=installs_all)
     return bpf_classic.optimise(_plain(library, resolved), _byte_order(library.token(resolved.architectures[0])))
 
 

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 SECCOMP_SET_MODE_FILTER = 1
+FLAGS = {
+    "SECCOMP_FILTER_FLAG_TSYNC": 0,  # there is one thread, and with a listener the kernel refuses it
+    "SECCOMP_FILTER_FLAG_LOG": 1 << 1,
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 1 << 2,
+    "SECCOMP_FILTER_FLAG_NEW_LISTENER": 1 << 3,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 1 << 5,
+}
+"""For `set_filter`, by their names in linux/seccomp.h."""
 
 _INSTRUCTION_BYTES = 8
 _DEFAULTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "spec", "defaults")
@@ -27,11 +35,14 @@ class _Program(ctypes.Structure):
 _seccomp = Syscall("seccomp", c_uint, c_uint, POINTER(_Program))
 
 
-def set_filter(bpf: bytes, *, flags: int = 0) -> None:
-    """Put this thread, and all that it starts, under a filter, for good. Needs CAP_SYS_ADMIN or no_new_privs."""
+def set_filter(bpf: bytes, *, flags: int = 0) -> int:
+    """Put this thread, and all that it starts, under a filter, for good. Needs CAP_SYS_ADMIN or no_new_privs.
+
+    With NEW_LISTENER among the `flags` the listener's descriptor is returned, which is close-on-exec.
+    """
     code = ctypes.create_string_buffer(bpf, len(bpf))
     program = _Program(len(bpf) // _INSTRUCTION_BYTES, ctypes.addressof(code))
-    _seccomp(SECCOMP_SET_MODE_FILTER, flags, byref(program))
+    return _seccomp(SECCOMP_SET_MODE_FILTER, flags, byref(program))
 
 
 def default_filter(architecture: str = ARCHITECTURE, variant: str = "default") -> bytes:
@@ -63,12 +74,15 @@ def compile(
     architecture: str = ARCHITECTURE,
     capabilities: Iterable[str] = (),
     kernel: tuple[int, int] | None = None,
+    *,
+    installs_all: bool = False,
 ) -> bytes:
     """Compile a profile, in Docker's or OCI's form, to the filter for a container with these capabilities.
 
     Takes tens of milliseconds and libseccomp: for the server, which keeps the result; never for a start.
-    Raises `InvalidInput` with the place in the JSON, `Unsupported` where libseccomp is absent.
+    Raises `InvalidInput` with the place in the JSON, `Unsupported` where libseccomp is absent; also for `flags` and
+    SCMP_ACT_NOTIFY, unless the caller `installs_all` of that.
     """
     from sampan.kernel import libseccomp
 
-    return libseccomp.compile(profile, architecture, frozenset(capabilities), kernel)
+    return libseccomp.compile(profile, architecture, frozenset(capabilities), kernel, installs_all=installs_all)

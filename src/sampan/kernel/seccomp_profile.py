@@ -36,16 +36,21 @@ _GO_NAMES = {  # the words of `includes.arches`: Go's
 _ALSO_FOR = {"amd64": ("x86", "x32"), "arm64": ("arm",), "s390x": ("s390",)}
 
 ERRNO = 0x00050000
+NOTIFY = 0x7FC00000
 ACTIONS = {
     "SCMP_ACT_KILL": 0,
     "SCMP_ACT_KILL_THREAD": 0,
     "SCMP_ACT_KILL_PROCESS": 0x80000000,
     "SCMP_ACT_TRAP": 0x00030000,
     "SCMP_ACT_ERRNO": ERRNO,
+    "SCMP_ACT_NOTIFY": NOTIFY,
     "SCMP_ACT_TRACE": 0x7FF00000,
     "SCMP_ACT_LOG": 0x7FFC0000,
     "SCMP_ACT_ALLOW": 0x7FFF0000,
 }
+HANDS_OVER = ("write",)
+"""What a process calls between the setting of its filter and the moment at which the listener has it."""
+
 _WITH_DATA = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
 OPERATORS = {
     "SCMP_CMP_NE": 1,
@@ -85,9 +90,17 @@ class Profile(NamedTuple):
 
 
 def resolve(
-    profile: str | bytes | Mapping[str, Any], architecture: str, capabilities: frozenset[str], kernel: tuple[int, int]
+    profile: str | bytes | Mapping[str, Any],
+    architecture: str,
+    capabilities: frozenset[str],
+    kernel: tuple[int, int],
+    *,
+    installs_all: bool = False,
 ) -> Profile:
-    """Read a profile and make its choices; `InvalidInput` names the place that is wrong."""
+    """Read a profile and make its choices; `InvalidInput` names the place that is wrong.
+
+    With `installs_all` the caller installs the filter with the profile's `flags`, and for its listener.
+    """
     if isinstance(profile, str | bytes):
         try:
             profile = json.loads(profile)
@@ -95,9 +108,11 @@ def resolve(
             raise InvalidInput(f"can't read the seccomp profile: {e}") from None
     top = _object(profile, "the profile")
     _not_both(top, "architectures", "archMap", "the profile")
-    default = _action(top, "defaultAction", "defaultErrnoRet", "")
+    notifies = installs_all and bool(top.get("listenerPath"))
+    default = _action(top, "defaultAction", "defaultErrnoRet", "", notifies=False)
     for flag in _list(top, "flags", ""):
-        if flag != "SECCOMP_FILTER_FLAG_TSYNC":  # a container's init has one thread: nothing to synchronise
+        # A container's init has one thread: nothing to synchronise.
+        if not installs_all and flag != "SECCOMP_FILTER_FLAG_TSYNC":
             raise Unsupported(
                 f"can't use the seccomp profile: flag {flag} is not supported", "remove it from the profile"
             )
@@ -108,7 +123,7 @@ def resolve(
         place = f"syscalls[{i}]"
         names = _names(_object(entry, place), place)
         named += names
-        rules += _rules(entry, names, place, facts)
+        rules += _rules(entry, names, place, facts, notifies=notifies)
     return Profile(default, _architectures(top, NATIVE[architecture]), tuple(rules), tuple(named))
 
 
@@ -159,12 +174,12 @@ def _number(parent: Mapping[str, Any], key: str, place: str, most: int) -> int:
     return value
 
 
-def _action(parent: Mapping[str, Any], key: str, errno_key: str, place: str) -> int:
+def _action(parent: Mapping[str, Any], key: str, errno_key: str, place: str, *, notifies: bool) -> int:
     word = parent.get(key)
     where = f"{place}.{key}".lstrip(".")
-    if word == "SCMP_ACT_NOTIFY":
+    if word == "SCMP_ACT_NOTIFY" and not notifies:
         raise Unsupported(
-            f"can't use the seccomp profile: {where}: SCMP_ACT_NOTIFY needs a listener, and there is none"
+            f"can't use the seccomp profile: {where}: SCMP_ACT_NOTIFY needs a listener, and can't be the default"
         )
     if not isinstance(word, str) or word not in ACTIONS:
         raise _wrong(where, f"must be one of {', '.join(ACTIONS)}")
@@ -203,9 +218,15 @@ def _names(entry: Mapping[str, Any], place: str) -> list[str]:
     return names
 
 
-def _rules(entry: Mapping[str, Any], names: Sequence[str], place: str, facts: _Facts) -> Iterator[Rule]:
+def _rules(
+    entry: Mapping[str, Any], names: Sequence[str], place: str, facts: _Facts, *, notifies: bool
+) -> Iterator[Rule]:
     """Make the rules of one entry, none where it doesn't apply; it is read all the same, so that mistakes show."""
-    action = _action(entry, "action", "errnoRet", place)
+    action = _action(entry, "action", "errnoRet", place, notifies=notifies)
+    if action == NOTIFY and not set(names).isdisjoint(HANDS_OVER):
+        raise Unsupported(
+            f"can't use the seccomp profile: {place}: SCMP_ACT_NOTIFY for write, with which the listener is handed over"
+        )
     conditions = [
         _condition(_object(a, f"{place}.args[{i}]"), f"{place}.args[{i}]")
         for i, a in enumerate(_list(entry, "args", place))

@@ -102,7 +102,7 @@ def let_go_of_the_host(scene: Scene) -> None:
             os.dup2(fd, number)
         scene.stdio = None
     first = 3
-    for kept in sorted({scene.channel.fd, scene.gate_fd, *scene.kept} - {-1}):
+    for kept in sorted({scene.channel.fd, scene.gate_fd, scene.agent_fd, *scene.kept} - {-1}):
         if first < kept:
             close_range(first, kept - 1)
         first = kept + 1
@@ -168,6 +168,20 @@ def set_capabilities(op: ops.SetCapabilities) -> None:
         credentials.ambient_raise(name)
 
 
+def set_filter(op: ops.SetFilter, scene: Scene) -> None:
+    """Set the filter; where it asks an agent about some calls, that gets the listener."""
+    flags = 0
+    for flag in op.flags:
+        flags |= seccomp.FLAGS[flag]
+    filter = scene.filters[op.profile + op.variant]
+    if not op.notifies:
+        seccomp.set_filter(filter, flags=flags & ~seccomp.FLAGS["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"])
+        return
+    from sampan.runtime import notify  # loaded before the fork
+
+    notify.set_filter(filter, flags, scene)
+
+
 def stay_as_reaper(scene: Scene) -> None:
     """Fork; the child goes on to become the program, this process stays and never returns."""
     process.set_name(reap.NAME)
@@ -228,7 +242,7 @@ def read_filter(op: ops.SetFilter) -> bytes:
     if op.profile == "default":
         return seccomp.default_filter(variant=op.variant)
     if op.profile == "spec":
-        return seccomp.compile(op.document)
+        return seccomp.compile(op.document, installs_all=True)
     with open(op.profile, "rb") as file:
         return file.read()
 

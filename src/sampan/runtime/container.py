@@ -222,7 +222,7 @@ def _perform_outside(plan: Plan, scene: Scene, theirs: socket.socket) -> None:
         while waits:
             scene.channel.send(waits.pop())
     finally:
-        for fd in (scene.overlay_fd, *scene.trees.values()):
+        for fd in (scene.overlay_fd, scene.agent_fd, *scene.trees.values()):
             if fd >= 0:
                 os.close(fd)
         for name, flag in left:

@@ -11,7 +11,7 @@ import resource
 from typing import TYPE_CHECKING, assert_never
 
 from sampan.errors import Failed, InvalidInput
-from sampan.kernel import bpf, cgroupfs, keyring, link, namespaces, process, seccomp
+from sampan.kernel import bpf, cgroupfs, keyring, link, namespaces, process
 from sampan.kernel.namespaces import CLONE
 from sampan.runtime import becoming, mounting, ops
 from sampan.runtime.scene import DONE_OUTSIDE, IN_CGROUPS, MAPPED, Mounted
@@ -44,6 +44,8 @@ def load(plan: Plan) -> None:
         from sampan.runtime import hooks  # noqa: F401
     if any(isinstance(step.op, ops.Mount) and step.op.copy_up for step in plan.steps):
         from sampan.runtime import copy_up  # noqa: F401
+    if ops.DescribeProcess in kinds:
+        from sampan.runtime import notify  # noqa: F401
     if not kinds.isdisjoint(_SCHEDULING):
         from sampan.runtime import scheduling  # noqa: F401
 
@@ -79,6 +81,10 @@ def outside(op: ops.Outside, scene: Scene) -> None:
             _clone(op, scene)
         case ops.MapIds():
             _write(f"/proc/{scene.pid}/{op.kind}_map", op.text())
+        case ops.ConnectListener():
+            from sampan.runtime import notify
+
+            scene.agent_fd = notify.connect(op.path)
         case ops.Await():
             if not isinstance(scene.hear(), Mounted):
                 raise Failed("its process has ended")
@@ -151,6 +157,10 @@ def inside(op: ops.Inside, scene: Scene) -> None:
             becoming.make_console(op, scene)
         case ops.LookUpUser():
             becoming.look_up_user(op, scene)
+        case ops.DescribeProcess():
+            from sampan.runtime import notify
+
+            scene.agent_document = notify.describe(op, scene.container_pidfd)
         case ops.PivotRoot():
             mounting.pivot_root(scene)
             becoming.let_go_of_the_host(scene)
@@ -182,7 +192,7 @@ def _become(op: ops.Becoming, scene: Scene) -> None:
         case ops.SetCapabilities():
             becoming.set_capabilities(op)
         case ops.SetFilter():
-            seccomp.set_filter(scene.filters[op.profile + op.variant])
+            becoming.set_filter(op, scene)
         case ops.RunHooks():
             from sampan.runtime import hooks  # loaded before the fork
 

@@ -65,7 +65,8 @@ def plan(spec: oci.Spec, host: Host, *, id: str, cgroup_parent: str = "", bundle
     rights = _Rights(spec.process, host, new_user="user" in _new(spec))
     state = oci.ContainerState(oci_version=spec.oci_version, id=id, bundle=bundle, annotations=spec.annotations)
     hooks = _Hooks(spec.hooks or oci.Hooks(), state)
-    outside = [*_outside(spec, host, own), *hooks.outside()]
+    connect, describe = _agent(spec, state, "creating")
+    outside = [*connect, *_outside(spec, host, own), *hooks.outside()]
     inside = [
         *_enter_namespaces(spec),
         *_before_the_root_changes(spec.process, id),
@@ -82,6 +83,7 @@ def plan(spec: oci.Spec, host: Host, *, id: str, cgroup_parent: str = "", bundle
         *hooks.inside(),
         *attributes.steps(spec.process, spec.linux),
         *_labels(spec.process),
+        *describe,
         *([ops.MakeReadOnly("/", mounted=True)] if spec.root.readonly else []),
         ops.PivotRoot(spec.root.path),
         *([ops.SetPropagation("/", propagation)] if (propagation := spec.linux.rootfs_propagation) else []),
@@ -90,7 +92,9 @@ def plan(spec: oci.Spec, host: Host, *, id: str, cgroup_parent: str = "", bundle
     return Plan(id=id, steps=_merge(outside, inside), root=spec.root.path, cgroups=own, warnings=rights.warnings)
 
 
-def plan_exec(process: oci.Process, spec: oci.Spec, host: Host, *, id: str, cgroup_parent: str = "") -> Plan:
+def plan_exec(
+    process: oci.Process, spec: oci.Spec, host: Host, *, id: str, cgroup_parent: str = "", bundle: str = ""
+) -> Plan:
     """Compute the steps that run another process in the container that `spec` described, under its restrictions."""
     refuse_process(process, host)
     own = cgroups.groups(host, spec.linux.cgroups_path or f"{cgroup_parent}/{id}", spec.linux.resources)
@@ -98,7 +102,9 @@ def plan_exec(process: oci.Process, spec: oci.Spec, host: Host, *, id: str, cgro
     rights = _Rights(process, host, new_user="user" in types)
     first, last = attributes.affinity(process)
     # A pid namespace takes in the children to come only; setns(2).
-    outside: list[ops.Outside] = [ops.JoinContainer(("pid",))] if "pid" in types else []
+    state = oci.ContainerState(oci_version=spec.oci_version, id=id, bundle=bundle, annotations=spec.annotations)
+    connect, describe = _agent(spec, state, "running")
+    outside: list[ops.Outside] = [*connect, *([ops.JoinContainer(("pid",))] if "pid" in types else [])]
     groups: list[ops.Inside] = []
     if host.cgroup_mode is CgroupMode.V2 and first:  # it is not to be born in the group, but to enter it
         outside += [ops.Clone(()), ops.EnterCgroup(own[0][1])]
@@ -113,6 +119,7 @@ def plan_exec(process: oci.Process, spec: oci.Spec, host: Host, *, id: str, cgro
         *attributes.steps(process, spec.linux),
         *([last] if last else []),
         *_labels(process),
+        *describe,
         ops.JoinContainer(tuple(t for t in types if t != "pid")),
         *([ops.BecomeMappedRoot()] if "user" in types else []),
         _look_up_user(process, spec.annotations),
@@ -402,9 +409,24 @@ def _become_the_program(
     yield ops.Execute(process.args, process.env)
 
 
+def _agent(
+    spec: oci.Spec, state: oci.ContainerState, status: str
+) -> tuple[list[ops.ConnectListener], list[ops.DescribeProcess]]:
+    """Return what is done for the program that answers the calls which the filter asks about."""
+    profile = spec.linux.seccomp
+    if profile is None or not _notifies(profile):
+        return [], []
+    state = msgspec.structs.replace(state, status=status)
+    return [ops.ConnectListener(profile.listener_path)], [ops.DescribeProcess(state, profile.listener_metadata)]
+
+
+def _notifies(profile: oci.Seccomp) -> bool:
+    return any(rule.action == "SCMP_ACT_NOTIFY" for rule in profile.syscalls)
+
+
 def _filter(spec: oci.Spec, capabilities: oci.Capabilities) -> ops.SetFilter | None:
-    if spec.linux.seccomp is not None:
-        return ops.SetFilter("spec", document=msgspec.json.encode(spec.linux.seccomp))
+    if (own := spec.linux.seccomp) is not None:
+        return ops.SetFilter("spec", "", msgspec.json.encode(own), own.flags, _notifies(own))
     profile = spec.annotations.get(oci.SECCOMP, "unconfined")
     if profile == "unconfined":
         return None

@@ -10,7 +10,7 @@ from sampan.spec.host import CgroupMode, Host
 from sampan.spec.runtime import DeviceRule, Resources
 
 if TYPE_CHECKING:
-    from sampan.spec.runtime import Linux, Process, Spec
+    from sampan.spec.runtime import Linux, Process, Seccomp, Spec
 
 # Spellings of /proc/PID/ns, where they are others.
 _KERNEL_NAME = {"mount": "mnt", "network": "net"}
@@ -27,6 +27,7 @@ def refuse(spec: Spec, host: Host) -> None:
     if not spec.root.path.startswith("/"):
         raise InvalidInput(f"can't make a container: its root {spec.root.path!r} is no absolute path")
     _refuse_linux(spec.linux)
+    _refuse_filter(spec.linux.seccomp)
     if spec.linux.mount_label and not host.selinux:
         raise Unsupported("can't label mounts on this kernel: SELinux is not enabled")
     _refuse_unguarded_devices(spec.linux.resources, host)
@@ -38,11 +39,25 @@ def _refuse_linux(linux: Linux) -> None:
     asked = {
         "move network devices": linux.net_devices,
         "set Intel RDT": linux.intel_rdt,
-        "notify a seccomp listener": linux.seccomp and linux.seccomp.listener_path,
     }
     for what, value in asked.items():
         if value:
             raise Unsupported(f"can't {what} yet")
+
+
+def _refuse_filter(seccomp: Seccomp | None) -> None:
+    """A process can't be without a listener for what it asks one about, nor say who is to be asked in vain."""
+    if seccomp is None:
+        return
+    if seccomp.listener_metadata and not seccomp.listener_path:
+        raise InvalidInput("can't set the seccomp filter: linux.seccomp.listenerMetadata is for a listenerPath")
+    if seccomp.listener_path and not seccomp.listener_path.startswith("/"):
+        raise InvalidInput("can't set the seccomp filter: linux.seccomp.listenerPath must be an absolute path")
+    for n, rule in enumerate(seccomp.syscalls):
+        if rule.errno_ret is not None and rule.action not in {"SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"}:
+            raise InvalidInput(
+                f"can't set the seccomp filter: linux.seccomp.syscalls[{n}].errnoRet: {rule.action} returns none"
+            )
 
 
 def _refuse_unguarded_devices(resources: Resources | None, host: Host) -> None:

@@ -111,6 +111,8 @@ class Scene:
         self.program = ""  # found before the process waits at a gate
         self.filters: dict[str, bytes] = {}  # by profile and variant, read before the fork
         self.machine = os.uname().machine
+        self.agent_fd = -1  # a connection to the seccomp agent, and what it is told
+        self.agent_document = b""
         # outside
         self.pid = -1  # of the new process; 0 in itself
         self.pidfd = -1

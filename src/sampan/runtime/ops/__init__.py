@@ -47,6 +47,8 @@ from sampan.runtime.ops.process import (
     BecomeUser,
     BringUpLoopback,
     ChangeDirectory,
+    ConnectListener,
+    DescribeProcess,
     DropBounding,
     Execute,
     HookStage,
@@ -79,6 +81,7 @@ from sampan.spec.operation import Operation
 Outside = (
     MakeCgroup | DelegateControllers | InheritCpuset | WriteCgroup | FilterDevices | EnterCgroup
     | Join | JoinContainer | OffsetClocks | Clone | MapIds | MountOverlay | MapMount | Await | RunHooks
+    | ConnectListener
 )  # fmt: skip
 """What the shim performs, around the birth of the process."""
 
@@ -96,7 +99,7 @@ Inside = (
     | SetPropagation | MountOverlay | AttachOverlay | BindRoot | Mount | Remount | OpenTree | Borrow | Bind
     | MakeDirectory | MakeNode | MakeLink | Mask | MakeReadOnly | MakeConsole
     | SetHostname | SetDomainname | BringUpLoopback | SetSysctl | SetOomScoreAdj | NewKeyring | SetLabel
-    | LookUpUser | PivotRoot | Becoming | Scheduling
+    | LookUpUser | DescribeProcess | PivotRoot | Becoming | Scheduling
 )  # fmt: skip
 """What the new process performs, until it becomes the program."""
 
@@ -112,7 +115,9 @@ __all__ = [
     "BringUpLoopback",
     "ChangeDirectory",
     "Clone",
+    "ConnectListener",
     "DelegateControllers",
+    "DescribeProcess",
     "DropBounding",
     "EnterCgroup",
     "Execute",

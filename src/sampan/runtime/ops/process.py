@@ -264,6 +264,8 @@ class SetFilter(Operation, frozen=True, tag="set-filter"):
     profile: str  # "default", the path of a compiled filter, or "spec": `document` is compiled
     variant: str = ""  # of the default profile: it allows more to those who have more capabilities
     document: bytes = b""
+    flags: tuple[str, ...] = ()
+    notifies: bool = False  # a listener, that another process answers some calls by
 
     def say(self) -> str:
         name = {"default": "the default profile", "spec": "the configuration's profile"}.get(self.profile, self.profile)
@@ -271,6 +273,33 @@ class SetFilter(Operation, frozen=True, tag="set-filter"):
 
     def shell(self) -> str:
         return "# no tool does this: seccomp(SECCOMP_SET_MODE_FILTER, 0, program)"
+
+
+class ConnectListener(Operation, frozen=True, tag="connect-listener"):
+    """Connect to the program that is to answer the calls which the filter asks about."""
+
+    man: ClassVar[str] = "seccomp_unotify(2)"
+    path: str
+
+    def say(self) -> str:
+        return f"connect to the seccomp agent at {self.path}"
+
+    def shell(self) -> str:
+        return "# no tool does this"
+
+
+class DescribeProcess(Operation, frozen=True, tag="describe-process"):
+    """Write down what the agent is told of the process, which only here can see its number on the host."""
+
+    man: ClassVar[str] = "OCI runtime specification: config-linux, The Container Process State"
+    state: ContainerState
+    metadata: str = ""
+
+    def say(self) -> str:
+        return "write down what the seccomp agent is told"
+
+    def shell(self) -> str:
+        return "# no tool does this"
 
 
 class Reap(Operation, frozen=True, tag="reap"):
