@@ -108,6 +108,9 @@ def _environment(options: Options, body: Json, host: Json) -> None:  # noqa: ARG
 def environment(options: Options) -> list[str]:
     """Return the variables of --env-file and --env, which come last and so win."""
     variables: list[str] = []
+    if options.values.get("env-host"):
+        variables += [f"{name}={value}" for name, value in os.environ.items()]
+    variables += options.values.get("unsetenv") or []  # a name alone takes the image's away
     if options["env-file"]:
         from sampan.cli.envfile import read_environment
 
@@ -241,6 +244,9 @@ _RARE = (
     "memory-swappiness",
     "no-healthcheck",
     "restart",
+    "timeout",
+    "tz",
+    "umask",
     "userns",
 )
 _FILLERS = (
@@ -252,6 +258,8 @@ _FILLERS = (
     ("entrypoint", _entrypoint),
     ("env", _environment),
     ("env-file", _environment),
+    ("env-host", _environment),
+    ("unsetenv", _environment),
     ("label", _labels),
     ("label-file", _labels),
     ("init", _init),

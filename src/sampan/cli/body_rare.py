@@ -6,6 +6,7 @@ import os
 
 from sampan.cli.failure import Failure
 from sampan.errors import InvalidInput
+from sampan.spec.annotations import HEALTH_ON_FAILURE, TIMEOUT, UMASK
 from sampan.units import parse_bytes, parse_duration
 
 TYPE_CHECKING = False
@@ -153,7 +154,27 @@ def _health(options: Options, body: Json, host: Json) -> None:
     if check:
         body["Healthcheck"] = check
     if options["health-on-failure"] != "none":
-        host.setdefault("Annotations", {})[ON_FAILURE] = options["health-on-failure"]
+        host.setdefault("Annotations", {})[HEALTH_ON_FAILURE] = options["health-on-failure"]
+
+
+def _umask(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    host.setdefault("Annotations", {})[UMASK] = options["umask"]
+
+
+def _timeout(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    host.setdefault("Annotations", {})[TIMEOUT] = str(options["timeout"])
+
+
+def _timezone(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    name = options["tz"]
+    path = f"{_ZONES}/{name}" if name != "local" else "/etc/localtime"
+    if name.startswith("/") or ".." in name.split("/") or not os.path.isfile(path):
+        raise _refused(f"unknown time zone {name}", f"there are those of {_ZONES}, and local")
+    mount = {"Type": "bind", "Source": os.path.realpath(path), "Target": "/etc/localtime", "ReadOnly": True}
+    host.setdefault("Mounts", []).append(mount)
+
+
+_ZONES = "/usr/share/zoneinfo"
 
 
 _HEALTH_TIMES = {
@@ -162,7 +183,6 @@ _HEALTH_TIMES = {
     "health-start-period": "StartPeriod",
     "health-start-interval": "StartInterval",
 }
-ON_FAILURE = "sampan.health-on-failure"
 
 
 def _health_time(options: Options, flag: str) -> int:
@@ -181,6 +201,9 @@ RARE = {
     "dns-option": _dns_options,
     "memory-swappiness": _swappiness,
     "restart": _restart,
+    "timeout": _timeout,
+    "tz": _timezone,
+    "umask": _umask,
     **dict.fromkeys((*_THROTTLES, "blkio-weight-device"), _block_io),
     "userns": _userns,
     "log-driver": _log,

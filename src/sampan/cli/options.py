@@ -24,6 +24,10 @@ PROCESS, ISOLATION, FILES, LIMITS, NETWORK, CLIENT, HEALTH, OTHER = (
 
 CONTAINER = (
     Flag("env", "env", "Set an environment variable; a name alone takes its value from here", short="e", group=PROCESS),
+    Flag("env-host", "bool", "Give it all variables of this shell", group=PROCESS),
+    Flag("unsetenv", "list", "Take a variable of the image away", group=PROCESS),
+    Flag("umask", "string", "File mode creation mask: 0027", group=PROCESS),
+    Flag("tz", "string", "Time zone: Europe/Rome, or local for this machine's", group=PROCESS),
     Flag("env-file", "list", "Read environment variables from a file, one a line", group=PROCESS),
     Flag("workdir", "string", "Working directory in the container", short="w", group=PROCESS, api="WorkingDir"),
     Flag("user", "string", "User and group, by name or number: USER[:GROUP]", short="u", group=PROCESS, api="User"),
@@ -52,6 +56,8 @@ CONTAINER = (
     ),
     Flag("explain", "optional", "Show each kernel step as it happens; =sh, =json: print, don't run", group=OTHER),
     Flag("restart", "string", "Start it again: no, always, unless-stopped, on-failure[:N]", default="no", group=OTHER),
+    Flag("replace", "bool", "Remove the container that has its name first", group=OTHER),
+    Flag("timeout", "int", "Kill it when it has run for so many seconds", group=OTHER),
     Flag("runtime", "string", "Runtime to use", group=OTHER, unsupported="sampan is its own runtime"),
     Flag("log-driver", "string", "json-file (three files of 10 MB unless told otherwise) or none", group=OTHER),
     Flag("log-opt", "map", "Option of the log: max-size=10m, max-file=3", group=OTHER),

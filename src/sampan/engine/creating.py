@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from sampan import ids
-from sampan.engine import endpoints, health_policy, mounts, network_modes, restart_policy, security
+from sampan.engine import endpoints, health_policy, mounts, network_modes, restart_policy, security, timeouts
 from sampan.engine.block_io import block_io
 from sampan.engine.core import encode, now_ns
 from sampan.engine.launch import log_config
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 def create(core: Core, name: str | None, body: ContainerCreate, platform: str | None) -> ContainerCreateResponse:
     """Make a container that can be started."""
     refuse_unbuilt(body)
-    health_policy.check_action((body.host_config.annotations or {}).get(health_policy.ON_FAILURE, "none"))
+    health_policy.check_action(body.host_config.annotations or {})
+    timeouts.timeout_s(body.host_config)
     restart_policy.check(body.host_config.restart_policy, auto_remove=body.host_config.auto_remove)
     network_modes.check(body)
     image = core.images.resolve(body.image, platform)

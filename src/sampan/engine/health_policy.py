@@ -8,18 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from sampan.errors import InvalidInput
+from sampan.spec.annotations import HEALTH_ON_FAILURE
 from sampan.spec.docker.container import HealthConfig
 from sampan.spec.state import Health, Probe
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sampan.spec.docker import ContainerCreate
     from sampan.spec.image import HealthCheck
 
 _S = 10**9
 _LEAST_NS = 10**6
 _KEPT = 5
-ON_FAILURE = "sampan.health-on-failure"
-"""The annotation that says what happens to a container that has become unhealthy: kill, restart or stop."""
 ACTIONS = ("none", "kill", "restart", "stop")
 
 
@@ -73,7 +74,7 @@ def check_of(body: ContainerCreate) -> Check | None:
         start_period=config.start_period,
         start_interval=config.start_interval or 5 * _S,
         retries=config.retries or 3,
-        on_failure=(body.host_config.annotations or {}).get(ON_FAILURE, "none"),
+        on_failure=(body.host_config.annotations or {}).get(HEALTH_ON_FAILURE, "none"),
     )
 
 
@@ -94,7 +95,8 @@ def after(check: Check, health: Health, probe: Probe, started_at_ns: int) -> Hea
     return Health(status="unhealthy" if streak >= check.retries else health.status, failing_streak=streak, log=log)
 
 
-def check_action(text: str) -> None:
-    """Raise InvalidInput where this is nothing that can be done to an unhealthy container."""
+def check_action(annotations: Mapping[str, str]) -> None:
+    """Raise InvalidInput where what is asked for can't be done to an unhealthy container."""
+    text = annotations.get(HEALTH_ON_FAILURE, "none")
     if text not in ACTIONS:
         raise InvalidInput(f"invalid health-on-failure action: {text!r}", f"there are {', '.join(ACTIONS)}")

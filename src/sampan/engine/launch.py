@@ -136,9 +136,10 @@ class Start:
                 )
             )
             self._core.tell(self._container, "start")
-            from sampan.engine import health
+            from sampan.engine import health, timeouts
 
             health.begin(self._core, self._container)
+            timeouts.begin(self._core, self._container)
 
     def wait(self) -> messages.Launched:
         """Return when the program is being executed, or (gated) everything but that is done."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.build.cache import Cache
-from sampan.engine import health, networks, reconcile, remains, restarting, sandbox
+from sampan.engine import health, networks, reconcile, remains, restarting, sandbox, timeouts
 from sampan.engine.apparmor import default_profile
 from sampan.engine.building import memory
 from sampan.engine.building.cache_mounts import CacheMounts
@@ -259,3 +259,4 @@ def _adopt(core: Core, id: str, state: State) -> None:
     sandbox.adopt(core, container)
     connect(core, container)
     health.begin(core, container, anew=False)
+    timeouts.begin(core, container)

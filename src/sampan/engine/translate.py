@@ -17,6 +17,7 @@ from sampan.engine import mounts, resources, security
 from sampan.engine.merge import joined
 from sampan.errors import InvalidInput, Unsupported
 from sampan.spec import runtime
+from sampan.spec.annotations import UMASK
 from sampan.spec.defaults.paths import DEFAULT_PATH
 from sampan.spec.host import Host
 from sampan.spec.image import Rootfs
@@ -131,7 +132,7 @@ def _process(body: ContainerCreate, given: Surroundings, warnings: list[str]) ->
         args=(*(body.entrypoint or ()), *(body.cmd or ())),
         cwd=body.working_dir or "/",
         env=environment(body.env or (), hostname(body, given), tty=body.tty),
-        user=User(username=body.user or "0"),
+        user=User(username=body.user or "0", umask=_umask(host_config)),
         terminal=body.tty,
         console_size=runtime.Box(height=size[0], width=size[1]) if body.tty and all(size) else None,
         capabilities=security.capabilities(host_config, given.host),
@@ -140,6 +141,15 @@ def _process(body: ContainerCreate, given: Surroundings, warnings: list[str]) ->
         oom_score_adj=host_config.oom_score_adj or None,
         apparmor_profile=given.apparmor,
     )
+
+
+def _umask(host_config: HostConfig) -> int | None:
+    text = (host_config.annotations or {}).get(UMASK)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and not set(text) & {"8", "9"}):
+        raise InvalidInput(f"invalid umask: {text[:80]!r}", "four octal digits at most: 0022")
+    return int(text, 8)
 
 
 def environment(given: tuple[str, ...], host_name: str, *, tty: bool) -> tuple[str, ...]:

@@ -48,6 +48,8 @@ def create_container(session: Session, options: Options, body: dict[str, Any]) -
     with _IdFile(options["cidfile"]) as id_file:
         if policy in ("always", "newer"):
             _pull(session, options, body["Image"], policy)
+        if options["replace"]:
+            _make_room(session, options["name"])
         target = "/containers/create"
         if options["name"] or options["platform"]:
             from sampan.client.wire import query
@@ -68,6 +70,19 @@ def create_container(session: Session, options: Options, body: dict[str, Any]) -
             warn(f"WARNING: {warning}")
         id_file.write(id)
     return id
+
+
+def _make_room(session: Session, name: str) -> None:
+    """Remove the container of this name, if there is one."""
+    if not name:
+        raise Failure("sampan: cannot replace container without --name being set", "", 125)
+    from sampan.client.wire import quote
+
+    try:
+        session.ask("DELETE", f"/containers/{quote(name)}?force=1&v=1").read()
+    except ServerError as e:
+        if e.http_status != 404:
+            raise
 
 
 def _is_missing(text: str) -> bool:

@@ -1,0 +1,61 @@
+"""What Podman's `run` has and Docker's has not."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from support.sampan import Sampan, wait_until
+
+
+def run(sampan: Sampan, *args: str, **how: object) -> list[str]:
+    return sampan("run", "--rm", "--network", "none", *args, **how).lines  # type: ignore[arg-type]
+
+
+def test_a_container_replaces_the_one_of_its_name(sampan: Sampan) -> None:
+    first = sampan("run", "-d", "--name", "web", "busybox", "sleep", "100").line
+    second = sampan("run", "-d", "--replace", "--name", "web", "busybox", "sleep", "100").line
+
+    assert sampan("ps", "-a", "--no-trunc", "--format", "{{.ID}}").lines == [second] != [first]
+    third = sampan("create", "--replace", "--name", "other", "busybox", "true")
+    assert third.code == 0
+    assert "without --name" in sampan.fails(125, "run", "--replace", "busybox", "true").err
+
+
+def test_one_that_runs_for_too_long_is_killed_also_by_a_server_that_came_later(sampan: Sampan) -> None:
+    sampan("run", "-d", "--name", "web", "--network", "none", "--timeout", "2", "busybox", "sleep", "100")
+    os.kill(sampan.info("ServerPid"), signal.SIGKILL)
+
+    assert sampan("ps", "-q").lines
+    wait_until(lambda: sampan("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "web").line == "exited 137")
+
+
+def test_the_mask_of_new_files(sampan: Sampan) -> None:
+    show = ("busybox", "sh", "-c", "touch /f; stat -c %a /f; umask")
+
+    assert run(sampan, "--umask", "0027", *show) == ["640", "0027"]
+    assert run(sampan, *show) == ["644", "0022"]
+    assert "invalid umask: '9'" in sampan.fails(125, "run", "--umask", "9", "busybox", "true").err
+
+
+def test_the_time_zone(sampan: Sampan) -> None:
+    assert run(sampan, "--tz", "Asia/Tokyo", "busybox", "date", "+%Z") == ["JST"]
+    assert "unknown time zone Mars/Base" in sampan.fails(125, "run", "--tz", "Mars/Base", "busybox", "date").err
+    assert "unknown time zone ../x" in sampan.fails(125, "run", "--tz", "../x", "busybox", "date").err
+
+
+def test_variables_of_the_shell_and_those_that_the_image_is_to_lose(sampan: Sampan) -> None:
+    sampan("commit", "--change", "ENV A=1 B=2", sampan("create", "busybox", "true").line, "vars")
+    shown = run(sampan, "--unsetenv", "A", "--env-host", "-e", "C=3", "vars", "env", env={"OF_THE_SHELL": "yes"})
+
+    assert "B=2" in shown
+    assert "C=3" in shown
+    assert "OF_THE_SHELL=yes" in shown
+    assert not [line for line in shown if line.startswith("A=")]
+
+
+@pytest.mark.parametrize("seconds", ["-1", "x"])
+def test_a_timeout_that_is_none_is_refused(sampan: Sampan, seconds: str) -> None:
+    assert sampan.fails(125, "run", "--rm", "--timeout", seconds, "busybox", "true").err
