@@ -347,3 +347,38 @@ def test_a_program_learns_which_step_failed(sampan: Sampan) -> None:
     assert failure.value.event.output == b"why\n"
     assert failure.value.event.location
     assert failure.value.event.location.line == 2
+
+
+# ------------------------------------------------------------------------------------------------------------- advice
+
+
+def test_check_tells_what_buildkit_tells_and_makes_nothing(sampan: Sampan, context: Path) -> None:
+    dockerfile(context, "FROM busybox as x", "ENV PATH=/bin", "ENV b=$PETH", "RUN exit 1")
+
+    done = sampan("build", "--check", "-t", "checked", context, check=False)
+
+    assert done.code == 1
+    assert done.lines[:4] == [
+        "Check complete, 2 warnings have been found!",
+        "",
+        "WARNING: FromAsCasing - https://docs.docker.com/go/dockerfile/rule/from-as-casing/",
+        "'as' and 'FROM' keywords' casing do not match",
+    ]
+    assert "Usage of undefined variable '$PETH' (did you mean $PATH?)\nDockerfile:3\n" in done.out
+    assert "   3 | >>> ENV b=$PETH\n" in done.out
+    assert sampan("image", "exists", "checked", check=False).code == 1
+    dockerfile(context, "FROM busybox AS x", "RUN exit 1")
+    assert sampan("build", "--check", context).out == "Check complete, no warnings found.\n"
+
+
+def test_a_build_ends_with_its_advice_or_fails_for_it_if_the_file_says_so(sampan: Sampan, context: Path) -> None:
+    dockerfile(context, "FROM busybox", "CMD true")
+
+    advised = sampan("build", "--progress=plain", context)
+
+    assert "\n 1 warning found (--check shows the lines):\n - JSONArgsRecommended: " in advised.err
+    dockerfile(context, "# check=error=true", "FROM busybox", "RUN echo never", "CMD true")
+    refused = sampan("build", "--progress=plain", context, check=False)
+    assert refused.code == 1
+    assert "lint violation found for rules: JSONArgsRecommended" in refused.err
+    assert "echo never" not in refused.err

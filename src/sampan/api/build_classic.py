@@ -75,8 +75,9 @@ class Classic:
                 self._ended(event)
             case build.Transfer():
                 self._transfer(event)
-            case build.Warned(message=message):
-                self._stream(f"[Warning] {message}\n")
+            case build.Warned(message=message, rule=rule):
+                if not rule:  # Docker's classic builder knows no rules
+                    self._stream(f"[Warning] {message}\n")
             case build.StepFailed() | build.Built():
                 pass
             case _:

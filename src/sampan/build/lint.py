@@ -35,8 +35,9 @@ _PUBLIC = re.compile(r"(?:_|^)public(?:_|$)", re.IGNORECASE)
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True):
-    """What an image gives to the stages on it."""
+    """What an image gives to the stages on it. Where it isn't `known`, nothing is said of what it might give."""
 
+    known: bool = True
     config: ExecutionConfig = ExecutionConfig(env=(f"PATH={DEFAULT_PATH}",))
     platform: Platform | None = None
 
@@ -96,15 +97,15 @@ class _Stage:
     """A stage while its instructions are looked at; one that another is built on gives it a copy."""
 
     def __init__(self, base: Base) -> None:
-        self.platform = base.platform
+        self.known = base.known
         self.env = dict(each.partition("=")[::2] for each in base.config.env or ())
         self.declared: set[str] = set()
-        self.has_shell = bool(base.config.shell)
+        self.has_shell = bool(base.config.shell) or not base.known
         self.has_workdir = False
         self.seen: dict[type[Instruction], Instruction] = {}
 
     def copy(self) -> _Stage:
-        stage = _Stage(Base(platform=self.platform))
+        stage = _Stage(Base(known=self.known))
         stage.env, stage.declared = dict(self.env), set(self.declared)
         stage.has_shell, stage.has_workdir = self.has_shell, self.has_workdir
         return stage
@@ -323,8 +324,9 @@ class _Linter:
     def expanded(self, text: str, lexer: words.Lexer, instruction: Instruction, stage: _Stage) -> words.Processed:
         found = lexer.process(text, stage.env)
         # The words of EXPOSE are not looked at, as in BuildKit.
-        unknown = found.unmatched - stage.declared if not isinstance(instruction, ast.Expose) else ()
-        for name in sorted(unknown):
+        if not stage.known or isinstance(instruction, ast.Expose):
+            return found
+        for name in sorted(found.unmatched - stage.declared):
             near = nearest(name, stage.env, any_case=False)
             message = f"Usage of undefined variable '${name}'" + (f" (did you mean ${near}?)" if near else "")
             self.say("UndefinedVar", instruction.location, message)
@@ -374,7 +376,8 @@ class _Linter:
                 self.say("ExposeInvalidFormat", instruction.location, message)
 
     def ignored(self, instruction: ast.Copy | ast.Add) -> None:
-        if isinstance(instruction, ast.Copy) and instruction.from_:
+        is_asked_for = self.chosen.has(RULES["CopyIgnoredFile"])
+        if not is_asked_for or (isinstance(instruction, ast.Copy) and instruction.from_):
             return
         verb = "Copy" if isinstance(instruction, ast.Copy) else "Add"
         for source in instruction.sources:

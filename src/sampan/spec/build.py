@@ -370,7 +370,7 @@ class Warned(Event, frozen=True, kw_only=True):
     url: str = ""
     location: Location | None = None
     step: int = 0
-    source: str = ""  # the lines of `location`
+    source: str = ""  # the Dockerfile's lines around `location`, those of it marked, as BuildKit shows them
 
 
 class StepFailed(Event, frozen=True, kw_only=True):

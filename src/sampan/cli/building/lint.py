@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sampan.cli.output import harmless, write
+from sampan.cli.building.trace import warning_text
+from sampan.cli.output import harmless, warn, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,33 +13,28 @@ if TYPE_CHECKING:
 
     Event = dict[str, Any]
 
-_RULE = "-" * 20
 
-
-def report(trace: Trace, dockerfile: str) -> int:
-    """Print the warnings; 1 if there are any."""
+def report(trace: Trace) -> None:
+    """Print the warnings whole."""
     found = trace.warnings
-    if not found:
-        write("Check complete, no warnings found.\n")
-        return 0
     write(f"Check complete, {len(found)} warning{'s have' if len(found) > 1 else ' has'} been found!\n")
     for warning in found:
-        write(harmless(one(warning, dockerfile)))
-    return 1
+        write(harmless(one(warning)))
+    write("\n")
 
 
-def one(warning: Event, dockerfile: str) -> str:
+def one(warning: Event) -> str:
     """Return the text of one warning."""
     rule = warning.get("rule") or "Warning"
     text = f"\nWARNING: {rule}" + (f" - {warning['url']}" if warning.get("url") else "") + "\n"
-    text += f"{warning.get('description') or warning['message']}\n"
-    if warning.get("description"):
-        text += f"{warning['message']}\n"
-    location = warning.get("location")
-    if location:
-        text += f"\n{dockerfile}:{location['line']}\n{_RULE}\n"
-        lines = str(warning.get("source", "")).split("\n")
-        for number, line in enumerate(lines, location["line"]):
-            text += f" {number:3} | >>> {line}\n"
-        text += f"{_RULE}\n"
-    return text
+    source = f"{warning['source']}\n" if warning.get("source") else ""
+    return f"{text}{warning['message']}\n{source}"
+
+
+def summary(trace: Trace) -> None:
+    """Print a line for each piece of advice on standard error, after a build's progress."""
+    found = [warning for warning in trace.warnings if warning.get("rule")]
+    if found:
+        warn(f"\n {len(found)} warning{'s' * (len(found) > 1)} found (--check shows the lines):")
+    for warning in found:
+        warn(f" - {warning_text(warning)}")

@@ -7,6 +7,7 @@ import os
 from sampan.cli.building.flags import FLAGS
 from sampan.cli.command import Call, Command
 from sampan.cli.failure import Exit, Failure
+from sampan.cli.output import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,9 +50,9 @@ def build(call: Call) -> int:
     if trace.failure is not None:
         return _failed(call, trace, found.name)
     if request.get("check"):
-        from sampan.cli.building.lint import report
-
-        return report(trace, found.name)
+        if not trace.warnings:
+            say("Check complete, no warnings found.")
+        return 1 if trace.warnings else 0
     from sampan.cli.building.results import tell
 
     tell(call, trace, request)
@@ -134,6 +135,10 @@ def _shown(call: Call, answer: Response, request: Json, mode: str) -> Trace:
         raise Exit(130) from None
     finally:
         screen.finish()
+        if screen.trace.warnings and mode not in {"quiet", "rawjson"}:
+            from sampan.cli.building import lint
+
+            lint.report(screen.trace) if request.get("check") else lint.summary(screen.trace)
     return screen.trace
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from sampan.build import carried, dockerfile as language
 from sampan.build.graph import Platforms, plan
 from sampan.engine import lists
-from sampan.engine.building import exchange, results
+from sampan.engine.building import checking, exchange, results
 from sampan.engine.building.bases import Bases
 from sampan.engine.building.contexts import Contexts
 from sampan.engine.building.failing import StepError
@@ -66,6 +66,9 @@ class Building:
         start = time.perf_counter_ns()
         telling = Telling(report)
         contexts = Contexts(request, archive)
+        if request.check:
+            self._check(request, contexts, telling)
+            return None
         wanted = request.platforms or (platforms.own(),)
         done: list[exchange.Done] = []
         with self._core.images.working() as pins, Visit(self._core) as visit, self._stoppable(visit.stop):
@@ -89,6 +92,13 @@ class Building:
         telling.tell(built)
         return built
 
+    def _check(self, request: BuildRequest, contexts: Contexts, telling: Telling) -> None:
+        """Look the Dockerfile over for one platform, and its stages as a build would put them in relation."""
+        platform = request.platforms[0] if request.platforms else platforms.own()
+        dockerfile = language.parse(*contexts.dockerfile())
+        checking.advise(self._core, request, dockerfile, platform, contexts, telling)
+        plan(dockerfile, request, Platforms(build=platforms.own(), target=platform))
+
     def _for_platform(
         self,
         request: BuildRequest,
@@ -100,6 +110,8 @@ class Building:
         core = self._core
         visit, pins, telling = around
         dockerfile = language.parse(*contexts.dockerfile())
+        if checking.is_decisive(dockerfile):
+            checking.advise(core, request, dockerfile, platform, contexts, telling)
         graph = plan(dockerfile, request, Platforms(build=platforms.own(), target=platform))
         bases = Bases(core, pins, request.auths, telling, pull=request.pull)
         imports = exchange.Imports(visit, request, platform, pins=pins, telling=telling)
@@ -123,6 +135,8 @@ class Building:
             sources.end_of = stages.end_of
             with self._stoppable(performer.stop, bases.stop):
                 at = stages.build()
+        if not done and not checking.is_decisive(dockerfile):
+            checking.advise(core, request, dockerfile, platform, contexts, telling)
         mine = [exchange.Done(step, stage in graph.below) for stage, step in performer.done]
         done += mine
         return self._image(request, at, platform, mine)
