@@ -69,7 +69,7 @@ def test_a_miss_names_the_first_thing_that_differs(shared: Sampan, context: Path
     (run,) = argument.misses.values()
     assert run == "the variable V differs: 2, it was 1"
     assert changed.misses["COPY . ."] == "the file b has changed"
-    assert changed.misses[list(changed.misses)[1]].startswith("what is below it has other files: COPY . .")
+    assert changed.misses[list(changed.misses)[1]] == "what is below it has other files: COPY . ."
     assert gone.misses["COPY . ."] == "the file b is gone"
     assert set(anew.misses.values()) == {"the cache is not to be used"}
 
@@ -232,6 +232,19 @@ def test_a_cache_that_cannot_be_left_fails_the_build_unless_that_is_no_matter(
     )
     location = {"type": "local", "attributes": {**attributes, "ignore-error": "true"}}
     assert built_with(shared, context, cache_to=[location]).id
+
+
+# --------------------------------------------------------------------------------------------------------- triggers
+
+
+def test_a_trigger_may_take_files_from_a_stage_that_nothing_else_needs(shared: Sampan) -> None:
+    build(shared, "FROM busybox\nONBUILD COPY --from=tool /x /x", tags=["triggering"])
+
+    outcome = build(
+        shared, "FROM busybox AS below\nRUN echo 1 > /x\nFROM below AS tool\nFROM triggering", tags=["made"]
+    )
+
+    assert shared("run", "--rm", outcome.id, "cat", "/x").out == "1\n"
 
 
 # ------------------------------------------------------------------------------------------------------- platforms

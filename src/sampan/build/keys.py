@@ -57,7 +57,7 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
 class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a key was made of."""
 
-    instruction: str  # as the Dockerfile has it, with its values
+    instruction: str  # as the Dockerfile has it
     parent: str
     below: str
     values: tuple[Fact, ...]  # what is given, by what people call it; in the order in which it is compared
@@ -81,7 +81,7 @@ def key(step: Step, inputs: Inputs) -> Key | None:
     if step.empty_layer:
         return None
     facts = Facts(
-        instruction=step.text.removeprefix("ONBUILD "),
+        instruction=step.written or step.text,
         parent="" if _stands_alone(step) else parent_id(inputs.parent),
         below="" if _stands_alone(step) else inputs.below,
         values=tuple(_values(step, inputs)),

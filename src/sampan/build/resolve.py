@@ -161,6 +161,7 @@ class _Walk:
             stage=self.stage.index,
             location=Location(written.location.start, written.location.end),
             text=f"ONBUILD {shown}" if onbuild else shown,
+            written=written.text.strip(),
             created_by=history,
             before=before,
             after=self.config,

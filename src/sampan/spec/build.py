@@ -297,7 +297,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     stage: int  # index, counted from 0
     location: Location
-    text: str  # one line, as progress shows it
+    text: str  # one line, as progress shows it: with its values
+    written: str = ""  # the same without them
     created_by: str  # "": no history entry of its own
     before: ExecutionConfig
     after: ExecutionConfig

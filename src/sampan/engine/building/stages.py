@@ -81,10 +81,17 @@ class Stages:
             return self._ends[index]
 
     def end_of(self, index: int) -> At:
-        """Wait for a stage."""
+        """Wait for a stage. One that only an image's ONBUILD needs is built by who needs it: no thread may be free."""
         with self._lock:
             end = self._ends.get(index)
-        return (end or self._begin(index)).result()
+            mine = end is None
+            end = end or self._ends.setdefault(index, Future())
+        if mine:
+            try:
+                end.set_result(self._stage(self._graph.stages[index]))
+            except BaseException as e:
+                end.set_exception(e)
+        return end.result()
 
     def _stage(self, stage: Stage) -> At:
         try:
@@ -97,7 +104,7 @@ class Stages:
     def _walk(self, stage: Stage) -> At:
         at = self._base(stage)
         resolved = resolve(self._graph, stage, at.scope, self._request.args)
-        position = self._positions[stage.index]
+        position = self._positions.get(stage.index, 0)
         for offset, step in enumerate(resolved.steps, 1):
             at = self._step(stage, resolved, step, at, position + offset)
         return msgspec.structs.replace(at, scope=resolved.end)
@@ -110,12 +117,16 @@ class Stages:
             stage=stage.label,
             number=number,
             total=total,
+            platform=self._platform(stage),
             line=stage.location.start,
-            position=self._positions[stage.index],
+            position=self._positions.get(stage.index, 0),
             positions=self._positions[-1],
         )
         with self._telling.step(began):
             return self._stand_on(stage, began.step)
+
+    def _platform(self, stage: Stage) -> str:
+        return str(stage.platform) if len(self._request.platforms) > 1 else ""
 
     def _stand_on(self, stage: Stage, number: int) -> At:
         match stage.base.kind:
@@ -142,6 +153,7 @@ class Stages:
             stage=stage.label,
             number=step.number,
             total=resolved.total,
+            platform=self._platform(stage),
             line=step.location.line,
             position=position,
             positions=self._positions[-1],
