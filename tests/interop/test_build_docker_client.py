@@ -65,8 +65,8 @@ def test_all_flags_of_the_classic_client_are_heeded(docker: Docker, context: Pat
     done = docker(
         "build", "-f", context / "D", "--target", "first", "--build-arg", "A=given", "--label", "x=y", "--no-cache",
         "--pull=false", "--rm=false", "--force-rm", "--network", "none", "--add-host", "there:10.9.8.7", "-m", "64m",
-        "--memory-swap", "-1", "--cpu-shares", "512", "--cpuset-cpus", "0", "--shm-size", "1m", "--ulimit", "nofile=99:99",
-        "--compress", "-t", "flags", context, check=True,
+        "--memory-swap", "-1", "--cpu-shares", "512", "--cpuset-cpus", "0", "--shm-size", "1m",
+        "--ulimit", "nofile=99:99", "--compress", "-t", "flags", context, check=True,
     )  # fmt: skip
 
     assert "given\n99\n10.9.8.7\tthere\n" in done.out
