@@ -17,8 +17,9 @@ from support.sampan import Sampan
 @pytest.fixture
 def client(sampan: Sampan) -> Iterator[docker.DockerClient]:
     sampan("ps")  # starts the server
-    with docker.DockerClient(base_url=f"unix://{sampan.socket}") as client:
-        yield client
+    client = docker.DockerClient(base_url=f"unix://{sampan.socket}")
+    yield client
+    client.close()
 
 
 @pytest.fixture

@@ -19,6 +19,9 @@ _SHORT = 12
 _PREFIX, _SUFFIX = 'process "', '" did not complete successfully'
 
 
+_UNNAMED = "stage-"
+
+
 class Classic:
     """Takes a build's events, writes messages. `quiet`: only the image's id, and everything where the build fails."""
 
@@ -64,9 +67,9 @@ class Classic:
 
     def _tell(self, event: build.BuildEvent) -> None:
         match event:
-            case build.StepBegan(text=text, position=position, positions=positions):
+            case build.StepBegan(position=position, positions=positions):
                 if position:
-                    self._stream(f"Step {position}/{positions} : {text}")
+                    self._stream(f"Step {position}/{positions} : {_written(event)}")
                     self._stream("\n")
             case build.StepOutput(stream=stream, data=data):
                 text = data.decode(errors="replace")
@@ -134,3 +137,9 @@ class Classic:
             self._kept.append(message)
         else:
             self._out(message)
+
+
+def _written(event: build.StepBegan) -> str:
+    """Return an instruction as it stands in the Dockerfile: with the name that a FROM gives."""
+    is_named = event.text.startswith("FROM ") and event.stage and not event.stage.startswith(_UNNAMED)
+    return f"{event.text} AS {event.stage}" if is_named else event.text
