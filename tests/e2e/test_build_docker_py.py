@@ -42,7 +42,7 @@ def test_a_directory_is_built_with_tags_arguments_and_labels(
     text = "".join(line.get("stream", "") for line in told)
     assert image.tags == ["py:1"]
     assert image.labels == {"a": "b"}
-    assert "Step 1/6 : FROM busybox\n" in text
+    assert "Step 1/5 : FROM busybox\n" in text
     assert text.endswith(f"Successfully built {image.short_id.removeprefix('sha256:')}\nSuccessfully tagged py:1\n")
     assert client.containers.run("py:1", remove=True) == b"me\nhello\n"
     assert client.containers.run("py:1", "ls /context", remove=True) == b"Dockerfile\nfile\n"
@@ -77,7 +77,7 @@ def test_limits_hosts_networks_and_targets_are_heeded(client: docker.DockerClien
     (context / "Dockerfile").write_text(
         "FROM busybox AS first\n"
         "RUN cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; "
-        "grep ' there$' /etc/hosts; df -k /dev/shm | tail -1; ls /sys/class/net\n"
+        "grep 'there$' /etc/hosts; df -k /dev/shm | tail -1; ls /sys/class/net\n"
         "FROM busybox\nRUN false\n"
     )
 

@@ -313,6 +313,18 @@ def test_steps_at_once_are_told_one_after_another():
     assert text_of(told).startswith("Step 1/2 : FROM busybox\nStep 2/2 : RUN echo hi\nhi\nSuccessfully built")
 
 
+def test_steps_are_told_in_the_order_of_the_dockerfile():
+    later = build.StepBegan(step=3, text="FROM busybox", stage="last", position=3, positions=3)
+    told = classic(
+        STEP, build.StepEnded(step=1), later, build.StepEnded(step=3), RUN,
+        build.StepOutput(step=2, stream="stdout", data=b"hi\n"), build.StepEnded(step=2), BUILT,
+    )  # fmt: skip
+
+    assert text_of(told).startswith(
+        "Step 1/2 : FROM busybox\nStep 2/2 : RUN echo hi\nhi\nStep 3/3 : FROM busybox AS last\nSuccessfully built"
+    )
+
+
 def test_quiet_tells_the_id_alone():
     told = classic(STEP, build.StepEnded(step=1), BUILT, quiet=True)
 

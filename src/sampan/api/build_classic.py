@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_never
 
 from sampan.spec import build, docker
+from sampan.spec.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,10 +30,10 @@ class Classic:
         self._out = write
         self._quiet = quiet
         self._kept: list[docker.ProgressMessage] = []
-        self._current: int | None = None
+        self._current: int | None = None  # the step that is told as it happens
+        self._next = 1  # the position of what is told after that
         self._waiting: dict[int, list[build.BuildEvent]] = {}
         self._steps: dict[int, build.StepBegan] = {}
-        self._tags: tuple[str, ...] = ()
 
     def take(self, event: build.BuildEvent) -> None:
         """Tell one event, or keep it until its step's turn."""
@@ -42,28 +43,37 @@ class Classic:
         if isinstance(event, build.StepFailed):
             self._failed(event)
             return
-        step = event.step
         if isinstance(event, build.StepBegan):
-            self._steps[step] = event
-            self._current = step if self._current is None else self._current
-        if step in self._steps and step != self._current:
-            self._waiting.setdefault(step, []).append(event)
+            self._steps[event.step] = event
+            if self._current is None and event.position <= self._next:
+                self._current = event.step
+        if event.step in self._steps and event.step != self._current:
+            self._waiting.setdefault(event.step, []).append(event)
             return
         self._tell(event)
         if isinstance(event, build.StepEnded):
-            self._next()
+            self._turn()
 
-    def _next(self) -> None:
-        """Tell what others have said meanwhile: the first of them that began, and on while they are at their end."""
-        self._current = None
-        while self._waiting and self._current is None:
-            self._current = min(self._waiting)
-            ended = False
-            for event in self._waiting.pop(self._current):
-                self._tell(event)
-                ended = ended or isinstance(event, build.StepEnded)
-            if ended:
-                self._current = None
+    def _turn(self) -> None:
+        """Go on with the next step: tell what it has said meanwhile, and so on while they are at their end."""
+        while self._current is not None:
+            self._next = max(self._next, self._steps[self._current].position + 1)
+            ready = [step for step in self._waiting if self._steps[step].position <= self._next]
+            self._current = min(ready, key=lambda step: (self._steps[step].position, step), default=None)
+            if self._current is None or not self._told(self._current):
+                return
+
+    def _told(self, step: int) -> bool:
+        """Tell what a step has said; return whether that was all of it."""
+        events = self._waiting.pop(step)
+        for event in events:
+            self._tell(event)
+        return isinstance(events[-1], build.StepEnded)
+
+    def _rest(self) -> None:
+        """Tell all that is still kept."""
+        for step in sorted(self._waiting, key=lambda step: (self._steps[step].position, step)):
+            self._told(step)
 
     def _tell(self, event: build.BuildEvent) -> None:
         match event:
@@ -103,19 +113,18 @@ class Classic:
         self._write(docker.ProgressMessage(status=event.status, progress_detail=detail, id=event.what))
 
     def _built(self, event: build.Built) -> None:
-        self._next()
+        self._rest()
         for image in event.images:
             self._write(docker.ProgressMessage(aux={"ID": image.id}))
             self._stream(f"Successfully built {image.id.removeprefix('sha256:')[:_SHORT]}\n")
         for name in event.names:
-            self._stream(f"Successfully tagged {name}\n")
+            self._stream(f"Successfully tagged {Reference.parse(name).familiar()}\n")
         if self._quiet:
             for image in event.images:
                 self._out(docker.ProgressMessage(stream=f"{image.id}\n"))
 
     def _failed(self, event: build.StepFailed) -> None:
-        for waiting in self._waiting.pop(event.step, ()):
-            self._tell(waiting)
+        self._rest()
         for kept in self._kept:
             self._out(kept)
         message, code = event.message, event.exit_code or 0
