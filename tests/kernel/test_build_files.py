@@ -88,7 +88,7 @@ def test_links_below_a_source_stay_links_and_lead_nowhere(step) -> None:
 
 
 def test_a_link_out_of_the_context_leads_nowhere(step) -> None:
-    with pytest.raises(NotFound, match="can't COPY out: it is not in the build context"):
+    with pytest.raises(NotFound, match='"/out": not found in the build context'):
         step.copy("out", "/n/")
 
 
@@ -482,5 +482,5 @@ def test_deep_trees_and_endless_links_are_no_trouble(step) -> None:
     write(step.context, {"r1": "-> r2", "r2": "-> r1"})
 
     step.copy("x", "/n/")
-    with pytest.raises(InvalidInput, match="too many symbolic links"):
+    with pytest.raises(InvalidInput, match="too many links"):
         step.copy("r1/x", "/n/")

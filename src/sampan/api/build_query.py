@@ -67,13 +67,13 @@ def _refuse(call: Call) -> None:
 
 def _context(remote: str) -> ContextSource:
     if not remote:
-        return ContextSource(kind=ContextKind.TAR)
+        return ContextSource(kind=ContextKind.TAR, keep_owners=False)
     plain = remote.partition("#")[0]
     is_url = remote.startswith(("http://", "https://"))
     if remote.startswith(("git://", "ssh://", "git@", "github.com/")) or (is_url and plain.endswith(".git")):
         return ContextSource(kind=ContextKind.GIT, value=remote)
     if is_url:
-        return ContextSource(kind=ContextKind.URL, value=remote)
+        return ContextSource(kind=ContextKind.URL, value=remote, keep_owners=False)
     raise InvalidInput(f"remoteURL ({remote[:200]}) could not be recognized as URL")
 
 

@@ -58,6 +58,7 @@ class Planned(NamedTuple):
     tree: Tree | None = None
     chosen: Chosen | None = None
     content: bytes | None = None
+    implied: bool = False  # a directory that is so only where the image has none
 
 
 class Landing:
@@ -169,17 +170,17 @@ class Landing:
             return
         self.make_directory(split(path)[0], how)
         status = self._below(path)
+        implied = False
         if status is None:
             how = how or self._how
-            if self._parent is None and how.owner is None and how.mode is None:
-                return  # what is below may have it: the layer says nothing of it
             mode = how.mode.of_made_directory() if how.mode is not None else 0o755
             entry = self._entry(path, tar.DIRECTORY, mode, how.owner or (0, 0), how.time_ns)
+            implied = self._parent is None and how.owner is None and how.mode is None
         elif stat.S_ISDIR(status.st_mode):
             entry = self._as_it_is(path, status)
         else:
             raise self._refused(path, "is no directory")
-        self.put(path, Planned(entry))
+        self.put(path, Planned(entry, implied=implied))
 
     def put(self, path: str, planned: Planned) -> None:
         """Plan a member; one that is planned for the same path already is forgotten."""

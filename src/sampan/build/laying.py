@@ -140,6 +140,8 @@ class _Laying:
         if planned.content is not None:
             entry.size = len(planned.content)
             self._add_content(entry, planned.content)
+        elif planned.implied:
+            self._composer.add_directory(entry)
         elif planned.tree is None or entry.kind != tar.REGULAR:
             self._composer.add(entry)
         else:

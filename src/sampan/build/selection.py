@@ -232,7 +232,7 @@ def _cleaned(path: str) -> str:
 
 
 def _not_found(tree: Tree, path: str, source: str, verb: str) -> NotFound:
-    text = f"can't {verb} {source}: it is not in {tree.name}"
+    text = f'can\'t {verb} {source}: "/{_cleaned(source)}": not found in {tree.name}'
     if tree.is_left_out(path):
         return NotFound(text, "its .dockerignore leaves it out")
     if source.startswith("../") or "/../" in source or source == "..":

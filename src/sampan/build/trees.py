@@ -303,7 +303,7 @@ def follow(path: str, link: Callable[[str], str]) -> str:
             continue
         links += 1
         if links > _MAX_LINKS:
-            raise InvalidInput(f"/{path} has too many symbolic links, or they go round in a circle")
+            raise InvalidInput(f"/{path}: too many links", "do they go round in a circle?")
         remaining.extend(target.split("/")[::-1])
         if target.startswith("/"):
             walked = ""

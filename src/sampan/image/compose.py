@@ -69,6 +69,11 @@ class Composer:
         self._recipe.close()
         os.close(self._root)
 
+    def add_directory(self, entry: Entry) -> None:
+        """Take in a directory that is as `entry` says only where no layer below has it."""
+        self.add(entry)
+        self._extractor.imply(entry.name)
+
     def add(self, entry: Entry, source: int | None = None, *, has_holes: bool = True) -> None:
         """Take in one member. A source that is shorter than `entry.size`, since somebody writes to it, ends in zeros.
 

@@ -125,6 +125,10 @@ class Extractor:
         self._recipe.content(_join(real, name), entry.size)
         return real, name
 
+    def imply(self, path: bytes) -> None:
+        """Say that what a directory was described as is only what it is where no layer below has it."""
+        self._tree.at(path).implied = True
+
     def finish(self) -> Facts:
         """Describe the directories; return what there is to know. Nothing can be written any more.
 
@@ -230,6 +234,7 @@ class Extractor:
         if _join(real, target) != path:
             link = partial(os.link, target, name, src_dir_fd=source, dst_dir_fd=dirfd, follow_symlinks=False)
             self._make(dirfd, name, path, link)
+            _describe_link(dirfd, name, status, entry)
 
     def _delete(self, parent: bytes, mark: bytes) -> None:
         """Put down in overlayfs's form that the layer deletes something below it; never what it has itself."""
@@ -391,6 +396,16 @@ def split(name: bytes, *, clamp: bool = False) -> tuple[bytes, bytes]:
         name = b"/".join(parts)
     parent, _, last = name.rpartition(b"/")
     return parent, last
+
+
+def _describe_link(dirfd: int, name: bytes, there: os.stat_result, entry: tar.Entry) -> None:
+    """Have a file be as the last of its names says, as Docker and containerd do. Nearly always it is already."""
+    is_link = stat.S_ISLNK(there.st_mode)
+    mode = stat.S_IMODE(there.st_mode) if is_link else entry.mode & 0o7777
+    if (there.st_uid, there.st_gid, stat.S_IMODE(there.st_mode)) != (entry.uid, entry.gid, mode):
+        os.chown(name, entry.uid, entry.gid, dir_fd=dirfd, follow_symlinks=False)
+        if not is_link:
+            os.chmod(name, mode, dir_fd=dirfd)
 
 
 def _umask() -> int:

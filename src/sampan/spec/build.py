@@ -41,12 +41,17 @@ class ContextKind(enum.StrEnum):
 
 
 class ContextSource(Part, frozen=True, kw_only=True):
-    """Where the files of a build are. `device` and `inode` are what the client saw at a directory's path."""
+    """Where the files of a build are. `device` and `inode` are what the client saw at a directory's path.
+
+    An archive's owners are kept, as BuildKit keeps them, unless `keep_owners` is false: the classic builder makes all
+    files of a context root's.
+    """
 
     kind: ContextKind
     value: str = ""
     device: int | None = None
     inode: int | None = None
+    keep_owners: bool = True
 
 
 class Secret(Part, frozen=True, kw_only=True):

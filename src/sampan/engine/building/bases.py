@@ -10,7 +10,10 @@ import msgspec
 
 from sampan.engine import pulling
 from sampan.engine.registries import given_auth
-from sampan.errors import NotFound
+from sampan.engine.unpacking import Unpacker
+from sampan.errors import NotFound, doing
+from sampan.image import incoming, transfer
+from sampan.image.layout import Layout
 from sampan.spec.build import Transfer
 from sampan.spec.pulling import Policy
 from sampan.spec.reference import Reference
@@ -58,6 +61,28 @@ class Bases:
             if (name, wanted) not in self._found:
                 self._found[name, wanted] = self._find(name, wanted, step)
             return self._found[name, wanted]
+
+    def of_layout(self, value: str, platform: Platform | None) -> Image:
+        """Return an image of a layout of this machine, `path[:name][@digest]`, taken into the store."""
+        path, _, digest = value.partition("@")
+        path, colon, name = path.rpartition(":")
+        if not colon or "/" in name:
+            path, name = path + colon + name, ""
+        with doing(f"can't read oci-layout://{value}"), Unpacker(self._core) as unpacker:
+            layout = Layout.opened(path, "" if digest else name)
+            document = transfer.chosen(layout, layout.document(digest or None), platform)
+            image = incoming.take(
+                self._core.images,
+                layout,
+                document,
+                tags=(),
+                unpack=unpacker,
+                resume=unpacker.resume,
+                progress=lambda _: None,
+            )
+        for diff_id in image.diff_ids:
+            self._pins.add(diff_id)
+        return image
 
     def stop(self) -> None:
         """Let what is being pulled fail early, from any thread."""

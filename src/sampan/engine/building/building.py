@@ -14,6 +14,7 @@ from sampan.engine.building import checking, exchange, results
 from sampan.engine.building.bases import Bases
 from sampan.engine.building.contexts import Contexts
 from sampan.engine.building.failing import StepError
+from sampan.engine.building.fetching import Fetching
 from sampan.engine.building.layering import Layering
 from sampan.engine.building.performing import Performer
 from sampan.engine.building.sources import Sources
@@ -65,13 +66,20 @@ class Building:
         """
         start = time.perf_counter_ns()
         telling = Telling(report)
-        contexts = Contexts(request, archive)
+        fetching = Fetching(self._core, archive, {agent.id: agent.socket for agent in request.ssh})
+        contexts = Contexts(request, fetching)
         if request.check:
-            self._check(request, contexts, telling)
+            with fetching, self._stoppable(fetching.stop):
+                self._check(request, contexts, telling)
             return None
         wanted = request.platforms or (platforms.own(),)
         done: list[exchange.Done] = []
-        with self._core.images.working() as pins, Visit(self._core) as visit, self._stoppable(visit.stop):
+        with (
+            self._core.images.working() as pins,
+            Visit(self._core) as visit,
+            fetching,
+            self._stoppable(visit.stop, fetching.stop),
+        ):
             try:
                 images = [
                     self._for_platform(request, platform, contexts, (visit, pins, telling), done) for platform in wanted

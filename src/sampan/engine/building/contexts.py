@@ -1,4 +1,4 @@
-"""The contexts of a build, opened: local directories are read in place."""
+"""The contexts of a build, opened: local directories are read in place, others are got when they are needed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import os
 from typing import TYPE_CHECKING
 
 from sampan.build import ignore, jobs
-from sampan.errors import InvalidInput, NotFound, Unsupported, doing
+from sampan.errors import InvalidInput, NotFound, doing
 from sampan.kernel.path import RESOLVE, openat2
 from sampan.spec.build import ContextKind
 
 if TYPE_CHECKING:
-    from sampan.image.compression import Readable
+    from sampan.engine.building.fetching import Fetching
     from sampan.spec.build import BuildRequest, ContextSource
 
 _LARGEST = 16 << 20  # of a Dockerfile
@@ -23,11 +23,11 @@ _NAMES = ("Dockerfile", "dockerfile", "Containerfile")
 
 
 class Contexts:
-    """Those of one build. `archive` is the context where that comes with the request."""
+    """Those of one build."""
 
-    def __init__(self, request: BuildRequest, archive: Readable | None) -> None:
+    def __init__(self, request: BuildRequest, fetching: Fetching) -> None:
         self._request = request
-        self._archive = archive
+        self.fetching = fetching
         self._patterns: tuple[str, ...] | None = None
 
     def dockerfile(self) -> tuple[str, str]:
@@ -37,6 +37,8 @@ class Contexts:
             return request.dockerfile, request.dockerfile_name
         if request.context is None:
             raise InvalidInput("can't build: there is neither a Dockerfile nor a context")
+        if request.context.kind is ContextKind.URL and (name := self.fetching.context(request.context).name):
+            return self._read(request.context, name) or "", request.context.value
         names = _NAMES if request.dockerfile_name in ("", _NAMES[0]) else (request.dockerfile_name,)
         for name in names:
             text = self._read(request.context, name)
@@ -54,8 +56,14 @@ class Contexts:
             directory=self._directory(source),
             identity=_identity(source),
             ignore=patterns,
+            keep_owners=source.kind in (ContextKind.TAR, ContextKind.URL) and source.keep_owners,
             name=f"the build context {name}" if name else "the build context",
         )
+
+    def image(self, name: str) -> ContextSource | None:
+        """Return a named context that is an image."""
+        source = self._request.contexts.get(name)
+        return source if source is not None and source.kind in (ContextKind.IMAGE, ContextKind.OCI_LAYOUT) else None
 
     def _ignored(self) -> tuple[str, ...]:
         """The Dockerfile's own .dockerignore comes before the context's; both files are always there for it."""
@@ -69,9 +77,9 @@ class Contexts:
         return self._patterns
 
     def _directory(self, source: ContextSource) -> str:
-        if source.kind is not ContextKind.DIRECTORY:
-            raise Unsupported(f"unsupported: a context of kind {source.kind}")
-        return source.value
+        if source.kind is ContextKind.DIRECTORY:
+            return source.value
+        return self.fetching.context(source).directory
 
     def _read(self, source: ContextSource, name: str) -> str | None:
         """Read a small file of a context; None where there is none. Links lead nowhere out of it."""

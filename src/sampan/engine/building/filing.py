@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sampan.spec.build import Origin
 
     Places = Callable[[Origin], jobs.Place]
-    Fetch = Callable[[Remote, Add], jobs.Place]
+    Fetch = Callable[[Remote, Add], jobs.Item]
 
 
 def items(op: Copy | Add, places: Places, fetch: Fetch) -> tuple[jobs.Item, ...]:
@@ -33,8 +33,7 @@ def _copied(op: Copy, places: Places) -> Iterator[jobs.Item]:
 def _added(op: Add, places: Places, fetch: Fetch) -> Iterator[jobs.Item]:
     for source in op.sources:
         if isinstance(source, Remote):
-            unpack = source.kind == "url" and op.unpack is True
-            yield jobs.Item(place=fetch(source, op), sources=(".",), literal=not unpack, unpack=unpack)
+            yield fetch(source, op)
         else:
             unpack = op.unpack is not False
             yield jobs.Item(place=places(op.origin), sources=(source,), unpack=unpack, exclude=op.exclude)

@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from sampan.engine.building.telling import Telling
     from sampan.engine.core import Core
     from sampan.image.layers import Pins
-    from sampan.spec.build import BuildRequest, Mount, Op, Step
-    from sampan.spec.image import Rootfs
+    from sampan.spec.build import BuildRequest, Mount, Op, Origin, Step
+    from sampan.spec.image import Image, Rootfs
     from sampan.supervise import messages
 
 _SOURCES = ""  # what files are read for: those of COPY and ADD, else the target of a mount
@@ -207,7 +207,7 @@ class Performer:
             case Run():
                 layer = self._run(doing, op)
             case Copy() | Add():
-                layer = self._lay(filing.laying(op, taken), doing.at)
+                layer = self._lay(filing.laying(op, self._sources.whole(taken)), doing.at)
             case Workdir():
                 if self._is_directory(op.path, doing.at):
                     return Made("", doing.at.created_ns), ""
@@ -221,6 +221,16 @@ class Performer:
         return Made(diff_id, created_ns, layer.content_bytes), layer.selection if taken else ""
 
     # ------------------------------------------------------------------------------------------------ files
+
+    def named_image(self, name: str, platform: Platform, number: int) -> Image | None:
+        """Return the image that a named context is, None where it is none."""
+        return self._sources.image(name, platform, number)
+
+    def context_layer(self, origin: Origin) -> tuple[str, str]:
+        """Return the diff id of a layer of all files of a named context, "" where it has none, and their digest."""
+        items = (jobs.Item(place=self._sources.place(origin), sources=("/",), literal=True),)
+        layer = self._layering.of_files(jobs.Lay(target="", items=items, destination="/", verb="FROM", time_ns=0), ())
+        return "" if layer.diff_id == EMPTY_TAR else layer.diff_id, layer.selection
 
     def _lay(self, lay: jobs.Lay, at: At) -> messages.Unpacked:
         return self._layering.of_files(lay, self._core.snapshots.lowerdirs(at.diff_ids, host=at.host))

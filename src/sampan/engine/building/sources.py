@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from sampan.build import jobs
 from sampan.engine.building.filing import lay_files
-from sampan.errors import Unsupported
-from sampan.spec.build import OriginKind
+from sampan.spec.build import ContextKind, OriginKind
 from sampan.supervise import messages
 
 if TYPE_CHECKING:
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from sampan.engine.building.stages import At
     from sampan.engine.core import Core
     from sampan.spec.build import Add, Origin, Remote
+    from sampan.spec.distribution import Platform
+    from sampan.spec.image import Image
 
 
 _TELLING = (
@@ -68,11 +69,27 @@ class Sources:
             case OriginKind.SCRATCH:
                 return jobs.Place(layers=self._lowerdirs((), host=False), name="scratch")
             case _:
+                named = self.image(origin.name) if origin.kind is OriginKind.NAMED else None
+                if named is not None:
+                    return jobs.Place(layers=self._lowerdirs(named.diff_ids, host=named.host), name=origin.name)
                 return self._contexts.place(origin.name)
 
-    def fetch(self, remote: Remote, _add: Add) -> jobs.Place:
-        """Get what an ADD names elsewhere."""
-        raise Unsupported(f"unsupported: ADD {remote.value}")
+    def image(self, name: str, platform: Platform | None = None, step: int = 0) -> Image | None:
+        """Return the image that a named context is, None where it is none."""
+        source = self._contexts.image(name)
+        if source is None:
+            return None
+        if source.kind is ContextKind.OCI_LAYOUT:
+            return self._bases.of_layout(source.value, platform)
+        return self._bases.find(source.value, platform, step)
+
+    def fetch(self, remote: Remote, add: Add) -> jobs.Item:
+        """Return what an ADD takes from elsewhere, which may not be here yet."""
+        return self._contexts.fetching.item(remote, add)
+
+    def whole(self, items: tuple[jobs.Item, ...]) -> tuple[jobs.Item, ...]:
+        """Return what a step takes, with all its files here."""
+        return self._contexts.fetching.whole(items)
 
     def below(self, at: At) -> tuple[str, ...]:
         """Return what stands for this machine's own root in keys, where a stage lies on it: all of it nobody reads."""

@@ -134,17 +134,15 @@ class Stages:
                 return self.end_of(stage.base.stage)
             case OriginKind.SCRATCH:
                 return At(scope=Scope.of_nothing(), below="FROM scratch")
+            case OriginKind.NAMED:
+                named = self._performer.named_image(stage.base.name, stage.platform, number)
+                if named is not None:
+                    return _on_image(stage, named)
+                diff_id, digest = self._performer.context_layer(stage.base)
+                diff_ids = (diff_id,) if diff_id else ()
+                return At(scope=Scope.of_nothing(), diff_ids=diff_ids, below=f"FROM context {digest}")
             case _:
-                image = self._bases.find(stage.base.name, stage.platform, number)
-                config = image.config
-                return At(
-                    scope=Scope.of_image(config.execution, config.author or ""),
-                    base=image,
-                    diff_ids=image.diff_ids,
-                    history=config.history or (),
-                    created_ns=image.created_ns,
-                    below=f"FROM {stage.base_text}",
-                )
+                return _on_image(stage, self._bases.find(stage.base.name, stage.platform, number))
 
     def _step(self, stage: Stage, resolved: Resolved, step: Step, at: At, position: int) -> At:
         began = StepBegan(
@@ -178,6 +176,18 @@ class Stages:
         except (SampanError, OSError) as e:
             error = from_os_error(e) if isinstance(e, OSError) else e
             raise StepError(failing.failed(began.step, step, self._graph.dockerfile, error)) from e
+
+
+def _on_image(stage: Stage, image: Image) -> At:
+    config = image.config
+    return At(
+        scope=Scope.of_image(config.execution, config.author or ""),
+        base=image,
+        diff_ids=image.diff_ids,
+        history=config.history or (),
+        created_ns=image.created_ns,
+        below=f"FROM {stage.base_text}",
+    )
 
 
 def _after(step: Step, at: At, diff_id: str, created_ns: int) -> At:
