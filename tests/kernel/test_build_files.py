@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from sampan.build import laying
-from sampan.build.jobs import Item
+from sampan.build import laying, selecting
+from sampan.build.jobs import Item, Place
 from sampan.errors import Failed, InvalidInput, NotFound, SampanError
 from support.stepping import TIME_NS, File, Stepping, write
 
@@ -484,3 +484,23 @@ def test_deep_trees_and_endless_links_are_no_trouble(step) -> None:
     step.copy("x", "/n/")
     with pytest.raises(InvalidInput, match="too many links"):
         step.copy("r1/x", "/n/")
+
+
+# ------------------------------------------------------------------------------------------ what is selected at once
+
+
+@pytest.mark.parametrize("sources", [(".",), ("d",), ("a", "d/*"), ("*/sub",), ("nothing*",)])
+def test_a_few_files_are_selected_without_a_worker(step, sources) -> None:
+    assert selecting.is_small([step.item(*sources), Item(file=("f", b"text"))])
+
+
+@pytest.mark.parametrize("sources", [("a", "many"), ("ma*",), ("large",), ("ld",), ("ld/x",), ("out",), ("nosuch",)])
+def test_many_files_large_ones_and_what_a_link_leads_to_are_not(step, sources) -> None:
+    write(step.context, {f"many/{number}": "" for number in range(selecting.MOST_FILES)})
+    (step.context / "large").write_bytes(bytes(selecting.MOST_BYTES + 1))
+
+    assert not selecting.is_small([step.item(*sources)])
+
+
+def test_what_an_image_has_is_not_small(step) -> None:
+    assert not selecting.is_small([Item(place=Place(layers=step.parent), sources=("real",))])

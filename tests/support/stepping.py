@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
-from sampan.build import laying
+from sampan.build import laying, selecting
 from sampan.build.jobs import Item, Lay, Place, Select, Selected
 
 TIME_NS = 1_700_000_000_000_000_000
@@ -40,7 +40,7 @@ class Stepping:
         return Item(place=place, sources=sources, **how)
 
     def select(self, *items: Item) -> Selected:
-        return laying.select(Select(items=items, memory=self.memory, selections=str(self._directory / "selections")))
+        return selecting.select(Select(items=items, memory=self.memory, selections=str(self._directory / "selections")))
 
     def lay(self, items: tuple[Item, ...], destination: str, **how: object) -> laying.Laid:
         self._count += 1

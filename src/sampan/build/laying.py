@@ -22,7 +22,7 @@ from sampan.image.small_files import LARGEST
 from sampan.kernel.trees import remove_tree
 
 if TYPE_CHECKING:
-    from sampan.build.jobs import Lay, Select, Selected
+    from sampan.build.jobs import Lay
     from sampan.build.landing import Planned
     from sampan.build.selection import Chosen, Taken
     from sampan.build.trees import Tree
@@ -34,17 +34,6 @@ class Laid(NamedTuple):
 
     layer: LayerResult
     digest: str
-
-
-def select(job: Select) -> Selected:
-    """Find out which files a step takes, and their digest."""
-    from sampan.build.jobs import Selected
-    from sampan.build.manifest import manifest_of
-
-    with Trees() as trees, Digests(job.memory) as digests:
-        manifest = manifest_of(take(job.items, trees, select=True), digests)
-    manifest.tell(job.selections)
-    return Selected(digest=manifest.digest, files=manifest.files, content_bytes=manifest.content_bytes)
 
 
 def lay(job: Lay) -> Laid:

@@ -99,6 +99,12 @@ def take(items: Iterable[Item], trees: Trees, verb: str = "COPY", *, select: boo
     return taken
 
 
+def beginning(item: Item, source: str) -> str:
+    """Return the part of a source's path that is before its first wildcard: what it takes is there or below."""
+    path = source.replace("/./", "/") if item.parents else source
+    return _cleaned(path) if item.literal else "/".join(_split_wildcards(_cleaned(path))[:1])
+
+
 def _of_source(item: Item, tree: Tree, source: str, verb: str) -> Iterator[Taken]:
     if item.literal and not item.parents:
         path = _cleaned(source)

@@ -18,7 +18,7 @@ from sampan.kernel.path import RESOLVE, openat2
 from sampan.rootfs.union import DIRECTORY, OTHER, Stack, join, split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from sampan.build.ignore import Above
     from sampan.build.jobs import Place
@@ -142,6 +142,17 @@ class Directory:
                 self._above[below] = matched, inside
             listed.append((name, entry.stat(follow_symlinks=False)))
         return listed
+
+    def all_below(self, path: str) -> Iterator[os.stat_result]:
+        """Give what is below a directory, in no order, also what `.dockerignore` leaves out."""
+        pending = [path]
+        while pending:
+            path = pending.pop()
+            with os.scandir(self._directory(path)) as entries:
+                for entry in entries:
+                    yield entry.stat(follow_symlinks=False)
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(join(path, entry.name))
 
     def is_seen(self, path: str) -> bool:
         return not path or not self._ignore or not self._match(path)[0]

@@ -6,7 +6,7 @@ from typing import assert_never
 
 import msgspec
 
-from sampan.build import jobs, laying, leaks
+from sampan.build import jobs, laying, leaks, selecting
 from sampan.supervise import messages as m
 
 
@@ -16,7 +16,7 @@ def do(
     """Do it, and return the answer."""
     match job:
         case m.SelectFiles():
-            selected = laying.select(msgspec.json.decode(job.job, type=jobs.Select))
+            selected = selecting.select(msgspec.json.decode(job.job, type=jobs.Select))
             return m.FilesSelected(digest=selected.digest, files=selected.files, content_bytes=selected.content_bytes)
         case m.LayFiles():
             return _lay(msgspec.json.decode(job.job, type=jobs.Lay))

@@ -39,12 +39,6 @@ def _added(op: Add, places: Places, fetch: Fetch) -> Iterator[jobs.Item]:
             yield jobs.Item(place=places(op.origin), sources=(source,), unpack=unpack, exclude=op.exclude)
 
 
-def selection(taken: tuple[jobs.Item, ...], memory: str, selections: str) -> messages.SelectFiles:
-    """Return the job that finds the digest of what a step takes."""
-    job = jobs.Select(items=taken, memory=memory, selections=selections)
-    return messages.SelectFiles(job=msgspec.json.encode(job))
-
-
 def laying(op: Copy | Add | Workdir, taken: tuple[jobs.Item, ...]) -> jobs.Lay:
     """Return the job that writes a step's layer, to be completed by `lay_files`."""
     if isinstance(op, Workdir):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import msgspec
 
-from sampan.engine.building.filing import lay_files, selection
+from sampan.build import jobs, selecting
+from sampan.engine.building.filing import lay_files
 from sampan.engine.changing import WORK_S
 from sampan.engine.committing import EMPTY_TAR
 from sampan.engine.core import now_ns
@@ -20,7 +21,6 @@ from sampan.supervise import messages
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from sampan.build import jobs
     from sampan.engine.core import Core
     from sampan.engine.links import Channel
     from sampan.image.layers import Pins
@@ -89,8 +89,10 @@ class Layering:
 
     def digest(self, items: tuple[jobs.Item, ...], *, tell: bool = False) -> str:
         """Return the digest of the files that a step takes. `tell` has it kept which files they are."""
-        job = selection(items, self._memory, self._core.cache.selections if tell else "")
-        return self.ask(job, messages.FilesSelected).digest
+        job = jobs.Select(items=items, memory=self._memory, selections=self._core.cache.selections if tell else "")
+        if selecting.is_small(items):
+            return selecting.select(job).digest
+        return self.ask(messages.SelectFiles(job=msgspec.json.encode(job)), messages.FilesSelected).digest
 
     def copy(self, layers: Sequence[str], path: str) -> None:
         """Make a new directory of what others, topmost first, show together."""
