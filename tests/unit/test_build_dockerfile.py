@@ -15,6 +15,7 @@ from sampan.build.dockerfile.mounts import Mount, parse_mount
 
 FROM = "FROM debian\n"
 RECORDS = Path(__file__).parent / "dockerfile"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def recorded(name: str) -> list[dict[str, str]]:
@@ -374,3 +375,15 @@ def test_an_excerpt_sends_a_terminal_no_commands() -> None:
 
     assert re.search(r"FOO \\x1b\[2Jx+…$", raised.value.message, re.MULTILINE)
     assert all(len(line) < 250 for line in raised.value.message.split("\n"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        text
+        for page in sorted(DOCS.rglob("*.md"))
+        for text in re.findall(r"^```dockerfile\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    ],
+)
+def test_what_the_documentation_shows_is_right(text: str) -> None:
+    assert fault_of(text) == ""

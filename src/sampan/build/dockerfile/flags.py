@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.build.dockerfile.errors import Fault, suggest
-from sampan.build.dockerfile.text import BETWEEN_WORDS, SPACES, trim
+from sampan.build.dockerfile.text import ASCII_SPACES, BETWEEN_WORDS, SPACES, trim
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +26,7 @@ def split_options(text: str) -> tuple[list[str], str]:
     options: list[str] = []
     at = 0
     while True:
-        while at < len(text) and text[at] in SPACES:
+        while at < len(text) and text[at] in ASCII_SPACES:
             at += 1
         if not text.startswith("--", at):
             return options, trim(text[at:])
@@ -40,7 +40,7 @@ def _option(text: str, at: int) -> tuple[str, int]:
     """Read one option: quotes are taken away, a backslash keeps the next character (also in single quotes)."""
     word = []
     quote = ""
-    while at < len(text) and (quote or text[at] not in SPACES):
+    while at < len(text) and (quote or text[at] not in ASCII_SPACES):
         character = text[at]
         at += 1
         if character == "\\":

@@ -14,7 +14,7 @@ from sampan.build.dockerfile.flags import Options, json_words, split_keyword, sp
 from sampan.build.dockerfile.heredoc import heredoc
 from sampan.build.dockerfile.mounts import check_mount
 from sampan.build.dockerfile.scan import Line
-from sampan.build.dockerfile.text import BETWEEN_WORDS, SPACES, trim
+from sampan.build.dockerfile.text import ASCII_SPACES, BETWEEN_WORDS, trim
 from sampan.build.dockerfile.values import arguments, pairs
 from sampan.errors import InvalidInput
 from sampan.spec.image import HealthCheck
@@ -282,8 +282,8 @@ def _healthcheck(source: Source) -> ast.Healthcheck:
 
 
 def _health_words(text: str) -> tuple[str, str]:
-    end = next((at for at, character in enumerate(text) if character in SPACES), len(text))
-    return text[:end], text[end:].lstrip(SPACES)
+    end = next((at for at, character in enumerate(text) if character in ASCII_SPACES), len(text))
+    return text[:end], text[end:].lstrip(ASCII_SPACES)
 
 
 def _interval(name: str, value: str) -> int:
