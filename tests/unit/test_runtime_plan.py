@@ -22,6 +22,7 @@ from sampan.spec.runtime import (
     Memory,
     Mount,
     Namespace,
+    NetDevice,
     Process,
     Resources,
     Rlimit,
@@ -382,6 +383,44 @@ def test_a_user_namespace_has_its_ids_mapped_before_anything_else_and_its_overla
     assert "MakeNode" not in kinds(inside(whole))
 
 
+def test_what_is_there_already_is_entered_before_a_new_user_namespace_is_made() -> None:
+    namespaces = (Namespace(type="mount"), Namespace(type="user"), Namespace(type="network", path="/n"))
+    whole = made(spec(linux={"namespaces": namespaces, "uid_mappings": MAPPING, "gid_mappings": MAPPING}))
+
+    assert outside(whole)[:2] == [ops.Join("network", "/n"), ops.Clone(("user",))]
+    assert "Join" not in kinds(inside(whole))
+
+
+def test_in_a_user_namespace_that_is_entered_the_process_is_born_again_for_its_pid_namespace() -> None:
+    namespaces = tuple(Namespace(type=t) for t in NAMESPACES if t != "network")
+    joined = (Namespace(type="user", path="/u"), Namespace(type="network", path="/n"))
+    whole = made(spec(linux={"namespaces": (*namespaces, *joined)}))
+
+    assert outside(whole)[:2] == [ops.Clone(()), ops.Await("rebirth")]
+    assert inside(whole)[:5] == [
+        ops.Join("network", "/n"), ops.Join("user", "/u"), ops.BecomeMappedRoot(), ops.BeBornAgain(("pid",)),
+        ops.Unshare(("mount", "uts", "ipc")),
+    ]  # fmt: skip
+    assert any(isinstance(op, ops.EnterCgroup) for op in outside(whole))
+
+
+def test_a_namespace_that_is_entered_and_changed_must_not_be_the_hosts() -> None:
+    joined = tuple(Namespace(type=t, path=f"/{t}") for t in ("network", "uts", "ipc"))
+    linux = {"namespaces": (Namespace(type="mount"), *joined), "sysctl": {"net.ipv4.ip_forward": "1"}}
+    story = inside(made(spec(linux=linux, hostname="h")))
+
+    assert ops.Join("network", "/network", foreign=True) in story
+    assert ops.Join("uts", "/uts", foreign=True) in story
+    assert ops.Join("ipc", "/ipc") in story
+
+
+def test_network_devices_are_moved_when_there_is_somewhere_to_move_them_to() -> None:
+    whole = made(spec(linux={"net_devices": {"e1": NetDevice(name="net%d"), "e0": NetDevice()}}))
+
+    assert outside(whole)[-3:] == [ops.Await("mounts"), ops.MoveNetDevice("e0", "e0"), ops.MoveNetDevice("e1", "net%d")]
+    assert ops.Await("runtime") in inside(whole)
+
+
 def test_a_time_namespace_gets_its_offsets_before_the_process_is_born() -> None:
     namespaces = tuple(Namespace(type=t) for t in (*NAMESPACES, "time"))
     offsets = {"monotonic": TimeOffset(secs=5)}
@@ -487,6 +526,9 @@ def test_the_reaper_comes_after_all_rights_are_given_up() -> None:
         (spec(linux={"sysctl": {"net/../vm/swappiness": "1"}}), V1, InvalidInput),
         (spec(linux={"namespaces": (Namespace(type="mount"),) * 2}), V1, InvalidInput),
         (spec(linux={"namespaces": (Namespace(type="mount"), Namespace(type="user"))}), V1, InvalidInput),
+        (spec(linux={"uid_mappings": (IdMapping(container_id=0, host_id=1, size=2),)}), V1, InvalidInput),
+        (spec(linux={"namespaces": (Namespace(type="mount"),), "net_devices": {"e": NetDevice()}}), V1, InvalidInput),
+        (spec(linux={"time_offsets": {"monotonic": TimeOffset(secs=1)}}), V1, InvalidInput),
         (spec(linux={"resources": Resources(memory=Memory(limit=5, swap=4))}), V1, InvalidInput),
         (spec(), msgspec.structs.replace(V1, rootful=False), Unsupported),
         (spec(), msgspec.structs.replace(V1, mount_setattr=False), Unsupported),

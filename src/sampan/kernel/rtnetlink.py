@@ -302,6 +302,11 @@ def address(body: bytes) -> tuple[int, str]:
     return index, f"{inet_ntop(family, data)}/{prefix}"
 
 
+def address_scope(body: bytes) -> int:
+    """Decode how far an address reaches: one of RT_SCOPE."""
+    return int(_IFADDRMSG.unpack_from(body)[3])
+
+
 def _routing(destination: str, gateway: str, index: int) -> bytes:
     data, prefix = _split(destination)
     scope = RT_SCOPE_UNIVERSE if gateway or len(data) == 16 else RT_SCOPE_LINK

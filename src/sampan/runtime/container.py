@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sampan.errors import Failed, NotPermitted, SampanError
 from sampan.kernel import namespaces, process
-from sampan.kernel.namespaces import CLONE
 from sampan.runtime import becoming, control, init, ops, perform
 from sampan.runtime.gate import GO
 from sampan.runtime.scene import DONE_OUTSIDE, IN_CGROUPS, MAPPED, Channel, Ready, Scene
+from sampan.spec.runtime import KERNEL_NAMES
 
 if TYPE_CHECKING:
+    from sampan.kernel.namespaces import CLONE
     from sampan.runtime.plan import Plan
 
 Stdio = tuple[int, int, int]
@@ -191,7 +192,7 @@ def _make(plan: Plan, scene: Scene, theirs: socket.socket) -> Running:
 
 def _perform_outside(plan: Plan, scene: Scene, theirs: socket.socket) -> None:
     """Perform the shim's steps; the new process goes its own way at `Clone`."""
-    left: list[tuple[str, CLONE]] = []  # namespaces that this process's children are no longer born into
+    left: list[tuple[int, CLONE]] = []  # namespaces that this process, or its children to come, are no longer in
     maps = sum(isinstance(step.op, ops.MapIds) for step in plan.steps)
     waits = _waits(plan)
     try:
@@ -225,8 +226,9 @@ def _perform_outside(plan: Plan, scene: Scene, theirs: socket.socket) -> None:
         for fd in (scene.overlay_fd, scene.agent_fd, *scene.trees.values()):
             if fd >= 0:
                 os.close(fd)
-        for name, flag in left:
-            _come_back(name, flag)
+        for fd, flag in left:
+            namespaces.setns(fd, flag)
+            os.close(fd)
 
 
 def _waits(plan: Plan) -> list[bytes]:
@@ -235,22 +237,19 @@ def _waits(plan: Plan) -> list[bytes]:
     return [word for op, word in reversed(words.items()) if any(step.op == op for step in plan.steps)]
 
 
-def _leaves(op: ops.Operation) -> list[tuple[str, CLONE]]:
+def _leaves(op: ops.Operation) -> list[tuple[int, CLONE]]:
+    """Open the namespace that the step leaves, to come back."""
     match op:
-        case ops.Join() | ops.JoinContainer():
-            return [("pid", CLONE.NEWPID)]
+        case ops.Join():
+            name = KERNEL_NAMES.get(op.namespace, op.namespace)
+        case ops.JoinContainer():
+            name = "pid"
         case ops.OffsetClocks():
-            return [("time", CLONE.NEWTIME)]
+            name = "time"
         case _:
             return []
-
-
-def _come_back(name: str, flag: CLONE) -> None:
     fd = os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        namespaces.setns(fd, flag)
-    finally:
-        os.close(fd)
+    return [(fd, namespaces.FLAG_BY_NAME[name])]
 
 
 def _born(plan: Plan, scene: Scene) -> Running:

@@ -8,13 +8,15 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from contextlib import suppress
 from typing import TYPE_CHECKING, assert_never
 
 from sampan.errors import Failed, InvalidInput
 from sampan.kernel import bpf, cgroupfs, keyring, link, namespaces, process
 from sampan.kernel.namespaces import CLONE
 from sampan.runtime import becoming, mounting, ops
-from sampan.runtime.scene import DONE_OUTSIDE, IN_CGROUPS, MAPPED, Mounted
+from sampan.runtime.scene import DONE_OUTSIDE, IN_CGROUPS, MAPPED, Mounted, Reborn
+from sampan.spec.runtime import KERNEL_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -81,13 +83,16 @@ def outside(op: ops.Outside, scene: Scene) -> None:
             _clone(op, scene)
         case ops.MapIds():
             _write(f"/proc/{scene.pid}/{op.kind}_map", op.text())
+        case ops.MoveNetDevice():
+            from sampan.runtime import net_devices
+
+            net_devices.move(op.device, op.name, scene.pid)
         case ops.ConnectListener():
             from sampan.runtime import notify
 
             scene.agent_fd = notify.connect(op.path)
         case ops.Await():
-            if not isinstance(scene.hear(), Mounted):
-                raise Failed("its process has ended")
+            _meet(scene)
         case ops.RunHooks():
             from sampan.runtime import hooks
 
@@ -105,6 +110,8 @@ def inside(op: ops.Inside, scene: Scene) -> None:
             cgroupfs.write(op.directory, "tasks", "0")
         case ops.BecomeMappedRoot():
             _become_mapped_root()
+        case ops.BeBornAgain():
+            _be_born_again(op, scene)
         case ops.Unshare():
             namespaces.unshare(flags_of(op.namespaces))
         case ops.Join():
@@ -224,6 +231,17 @@ def _write(path: str, text: str) -> None:
 # -------------------------------------------------------------------------------------------------------------- outside
 
 
+def _meet(scene: Scene) -> None:
+    said = scene.hear()
+    if isinstance(said, Reborn):
+        with suppress(ChildProcessError):  # it may be this process's sibling, whom another waits for
+            os.waitid(os.P_PIDFD, scene.pidfd, os.WEXITED)
+        os.close(scene.pidfd)
+        scene.pid, scene.pidfd = said
+    elif not isinstance(said, Mounted):
+        raise Failed("its process has ended")
+
+
 def _delegate(op: ops.DelegateControllers) -> None:
     there = cgroupfs.read(op.directory, "cgroup.subtree_control").split()
     missing = [f"+{c}" for c in op.controllers if c not in there]
@@ -276,6 +294,11 @@ def _await(op: ops.Await, scene: Scene) -> None:
 def _join(op: ops.Join) -> None:
     fd = os.open(op.path, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        name = KERNEL_NAMES.get(op.namespace, op.namespace)
+        if op.foreign and os.path.samestat(os.fstat(fd), os.stat(f"/proc/self/ns/{name}")):
+            raise InvalidInput(
+                f"can't enter the {op.namespace} namespace {op.path}: it is the host's, and the container changes it"
+            )
         namespaces.setns(fd, _NAMESPACES[op.namespace])
     finally:
         os.close(fd)
@@ -286,6 +309,16 @@ def _enter_container(op: ops.JoinContainer, scene: Scene) -> None:
     namespaces.setns(scene.container_pidfd, flags_of(op.namespaces))
     becoming.let_go_of_the_host(scene)
     scene.root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _be_born_again(op: ops.BeBornAgain, scene: Scene) -> None:
+    """Fork a sibling that goes on as the container's first process; this one tells of it and ends."""
+    pid, pidfd = namespaces.clone(flags_of(op.namespaces) | CLONE.PARENT)
+    if pid:
+        scene.channel.send_reborn(Reborn(pid, pidfd))
+        os._exit(0)
+    os.setsid()
+    process.set_dumpable(False)
 
 
 def _become_mapped_root() -> None:

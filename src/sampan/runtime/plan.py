@@ -13,9 +13,10 @@ import msgspec
 
 from sampan.errors import Unsupported
 from sampan.runtime import attributes, cgroups, mounts, ops
-from sampan.runtime.refuse import refuse, refuse_process
+from sampan.runtime.refuse import namespace_of, refuse, refuse_process
 from sampan.spec import runtime as oci
 from sampan.spec.defaults import seccomp
+from sampan.spec.defaults.capabilities import ALL
 from sampan.spec.host import CgroupMode, Host
 
 if TYPE_CHECKING:
@@ -62,9 +63,9 @@ def plan(spec: oci.Spec, host: Host, *, id: str, cgroup_parent: str = "", bundle
     assert spec.root
     assert spec.process
     own = cgroups.groups(host, spec.linux.cgroups_path or f"{cgroup_parent}/{id}", spec.linux.resources)
-    rights = _Rights(spec.process, host, new_user="user" in _new(spec))
+    rights = _Rights(spec.process, host, other_user=_has_user(spec))
     state = oci.ContainerState(oci_version=spec.oci_version, id=id, bundle=bundle, annotations=spec.annotations)
-    hooks = _Hooks(spec.hooks or oci.Hooks(), state)
+    hooks = _Hooks(spec, state)
     connect, describe = _agent(spec, state, "creating")
     outside = [*connect, *_outside(spec, host, own), *hooks.outside()]
     inside = [
@@ -99,7 +100,7 @@ def plan_exec(
     refuse_process(process, host)
     own = cgroups.groups(host, spec.linux.cgroups_path or f"{cgroup_parent}/{id}", spec.linux.resources)
     types = [n.type for n in spec.linux.namespaces]
-    rights = _Rights(process, host, new_user="user" in types)
+    rights = _Rights(process, host, other_user="user" in types)
     first, last = attributes.affinity(process)
     # A pid namespace takes in the children to come only; setns(2).
     state = oci.ContainerState(oci_version=spec.oci_version, id=id, bundle=bundle, annotations=spec.annotations)
@@ -152,20 +153,26 @@ def _place(operations: Sequence[ops.Operation], op: ops.Operation) -> int:
 
 
 class _Hooks:
-    """The steps that are hooks; `outside` and `inside` meet where the mounts are made and the root not changed."""
+    """The steps that are hooks, and the moving of network devices.
 
-    def __init__(self, hooks: oci.Hooks, state: oci.ContainerState) -> None:
-        self._hooks = hooks
+    `outside` and `inside` meet where the mounts are made and the root has not changed.
+    """
+
+    def __init__(self, spec: oci.Spec, state: oci.ContainerState) -> None:
+        self._hooks = spec.hooks or oci.Hooks()
         self._state = state
+        self._devices = tuple((name, d.name or name) for name, d in sorted(spec.linux.net_devices.items()))
+        self._meets = bool(self._hooks.prestart or self._hooks.create_runtime or self._devices)
 
     def outside(self) -> Iterator[ops.Outside]:
-        if self._hooks.prestart or self._hooks.create_runtime:
+        if self._meets:
             yield ops.Await("mounts")
+            yield from (ops.MoveNetDevice(device, name) for device, name in self._devices)
             yield from self._run("prestart", self._hooks.prestart)
             yield from self._run("createRuntime", self._hooks.create_runtime)
 
     def inside(self) -> Iterator[ops.Inside]:
-        if self._hooks.prestart or self._hooks.create_runtime:
+        if self._meets:
             yield ops.Await("runtime")
         yield from self._run("createContainer", self._hooks.create_container)
 
@@ -181,21 +188,26 @@ class _Hooks:
 
 
 def _outside(spec: oci.Spec, host: Host, own: tuple[tuple[str, str], ...]) -> list[ops.Outside]:
-    user = "user" in _new(spec)
+    new = _new(spec)
     steps: list[ops.Outside] = []
-    if user:
+    if _has_user(spec):
         steps += mounts.overlay(spec, host, detached=True)
     steps += mounts.mapped(spec)
-    steps += [ops.Join("pid", n.path) for n in spec.linux.namespaces if n.type == "pid" and n.path]
-    if "time" in _new(spec):
+    # From inside a new user namespace nothing of the host's can be entered any more.
+    early = None if "user" in new else "pid"
+    steps += [join for join in _joins(spec) if early in {None, join.namespace}]
+    if "time" in new:
         offsets = tuple((clock, o.secs, o.nanosecs) for clock, o in sorted(spec.linux.time_offsets.items()))
         steps.append(ops.OffsetClocks(offsets))
     limits = list(_limit(spec, host, own))  # all of it: what has no file here is refused
     # A process is born into a v2 group, which so must be there; v1 work goes on while the process makes its mounts.
     if host.cgroup_mode is CgroupMode.V2:
         steps += limits
-    steps += _clone(tuple(n for n in ("user", "pid") if n in _new(spec)), host, own)
-    if user:
+    born_again = _is_born_again(spec)
+    steps += _clone(tuple(n for n in ("user", "pid") if n in new and not born_again), host, own)
+    if born_again:
+        steps.append(ops.Await("rebirth"))
+    if "user" in new:
         maps: list[ops.Outside] = [
             ops.MapIds("uid", spec.linux.uid_mappings),
             ops.MapIds("gid", spec.linux.gid_mappings),
@@ -209,9 +221,28 @@ def _outside(spec: oci.Spec, host: Host, own: tuple[tuple[str, str], ...]) -> li
     return steps
 
 
+def _joins(spec: oci.Spec) -> list[ops.Join]:
+    """Return the entering of what is there already; with `foreign` where the configuration changes something in it."""
+    changed = {namespace_of(key.replace("/", ".")) for key in spec.linux.sysctl}
+    if spec.hostname or spec.domainname:
+        changed.add("uts")
+    if spec.linux.net_devices:
+        changed.add("network")
+    return [ops.Join(n.type, n.path, n.type in changed) for n in spec.linux.namespaces if n.path]
+
+
+def _has_user(spec: oci.Spec) -> bool:
+    return any(n.type == "user" for n in spec.linux.namespaces)
+
+
+def _is_born_again(spec: oci.Spec) -> bool:
+    """Whether a pid namespace is to belong to a user namespace that is entered: it can be made only from within."""
+    return "pid" in _new(spec) and _has_user(spec) and "user" not in _new(spec)
+
+
 def _may_move_itself(spec: oci.Spec) -> bool:
     """Whether the new process may write to the host's control groups: not as the root of another user namespace."""
-    return all(n.type != "user" for n in spec.linux.namespaces)
+    return not _has_user(spec)
 
 
 def _clone(namespaces: tuple[str, ...], host: Host, own: tuple[tuple[str, str], ...]) -> list[ops.Outside]:
@@ -271,10 +302,16 @@ def _enter_namespaces(spec: oci.Spec) -> Iterator[ops.Inside]:
     if "user" in _new(spec):
         yield ops.Await("maps")
         yield ops.BecomeMappedRoot()
-    for n in spec.linux.namespaces:
-        if n.path and n.type != "pid":
-            yield ops.Join(n.type, n.path)
-    yield from mounts.borrowed(spec)
+        yield from mounts.borrowed(spec)
+    else:
+        joins = {join.namespace: join for join in _joins(spec)}
+        yield from (join for namespace, join in joins.items() if namespace not in {"pid", "user"})
+        yield from mounts.borrowed(spec)
+        if "user" in joins:  # last: the others may belong to the host's
+            yield joins["user"]
+            yield ops.BecomeMappedRoot()
+        if _is_born_again(spec):
+            yield ops.BeBornAgain(("pid",))
     # A cgroup namespace shows as its root the group in which it was made, so it comes when the process is there.
     yield ops.Unshare(tuple(t for t in _new(spec) if t not in {"user", "pid", "time", "cgroup"}))
 
@@ -327,12 +364,12 @@ def _once_in_the_cgroups(spec: oci.Spec, host: Host, own: tuple[tuple[str, str],
 class _Rights:
     """What the program may do here: what was asked for, less what this process can't give, each with a word."""
 
-    def __init__(self, process: oci.Process, host: Host, *, new_user: bool) -> None:
+    def __init__(self, process: oci.Process, host: Host, *, other_user: bool) -> None:
         self._host = host
         self._words: list[str] = []
         asked = process.capabilities or oci.Capabilities()
         # In a user namespace of its own a process has them all, over that namespace.
-        have = None if new_user else host.capabilities
+        have = frozenset(ALL) if other_user else host.capabilities
         self.capabilities = oci.Capabilities(
             bounding=self._given(asked.bounding, have),
             effective=self._given(asked.effective, have),
@@ -343,13 +380,11 @@ class _Rights:
                 tuple(n for n in asked.ambient if n in asked.permitted and n in asked.inheritable), have
             ),
         )
-        raise_limits = host.may_raise_rlimits and not new_user
+        raise_limits = host.may_raise_rlimits and not other_user
         self.rlimits = tuple(self._clamped(r, dict(host.rlimits), raise_limits=raise_limits) for r in process.rlimits)
         self.warnings = tuple(dict.fromkeys(self._words))
 
-    def _given(self, names: tuple[str, ...], have: frozenset[str] | None) -> tuple[str, ...]:
-        if have is None:
-            return names
+    def _given(self, names: tuple[str, ...], have: frozenset[str]) -> tuple[str, ...]:
         for name in sorted(set(names) - have):
             self._words.append(f"{name} can't be given to the container: sampan does not have it here")
         return tuple(n for n in names if n in have)

@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING
 from sampan.errors import InvalidInput, Unsupported
 from sampan.runtime.cgroups import device_rules
 from sampan.spec.host import CgroupMode, Host
-from sampan.spec.runtime import DeviceRule, Resources
+from sampan.spec.runtime import KERNEL_NAMES, DeviceRule, Resources
 
 if TYPE_CHECKING:
     from sampan.spec.runtime import Linux, Process, Seccomp, Spec
-
-# Spellings of /proc/PID/ns, where they are others.
-_KERNEL_NAME = {"mount": "mnt", "network": "net"}
 
 
 def refuse(spec: Spec, host: Host) -> None:
@@ -37,7 +34,6 @@ def refuse(spec: Spec, host: Host) -> None:
 
 def _refuse_linux(linux: Linux) -> None:
     asked = {
-        "move network devices": linux.net_devices,
         "set Intel RDT": linux.intel_rdt,
     }
     for what, value in asked.items():
@@ -93,22 +89,32 @@ def _refuse_namespaces(spec: Spec, host: Host) -> None:
     for n in spec.linux.namespaces:
         if types.count(n.type) > 1:
             raise InvalidInput(f"can't make a container: its configuration has two {n.type} namespaces")
-        if _KERNEL_NAME.get(n.type, n.type) not in host.namespaces:
+        if KERNEL_NAMES.get(n.type, n.type) not in host.namespaces:
             raise Unsupported(f"can't make a {n.type} namespace: this kernel has none")
     if not any(n.type == "mount" and not n.path for n in spec.linux.namespaces):
         raise Unsupported(
             "can't make a container without a mount namespace of its own", "a changed root alone is no wall"
         )
-    new_user = any(n.type == "user" and not n.path for n in spec.linux.namespaces)
-    if new_user != bool(spec.linux.uid_mappings and spec.linux.gid_mappings):
-        raise InvalidInput("can't map ids: a new user namespace and mappings of uids and gids belong together")
-    for what, value, namespace in (
-        ("host name", spec.hostname or spec.domainname, "uts"),
-        ("clocks", spec.linux.time_offsets, "time"),
-    ):
-        if value and not any(n.type == namespace and not n.path for n in spec.linux.namespaces):
-            raise InvalidInput(f"can't set the {what}: the container has no {namespace} namespace of its own")
+    _refuse_mappings(spec.linux)
+    if (spec.hostname or spec.domainname) and "uts" not in types:
+        raise InvalidInput("can't set the host name: the container has no uts namespace of its own")
+    if spec.linux.net_devices and "network" not in types:
+        raise InvalidInput("can't move network devices: the container has no network namespace of its own")
+    offsets = spec.linux.time_offsets
+    if offsets and not any(n.type == "time" and not n.path for n in spec.linux.namespaces):
+        raise InvalidInput("can't set the clocks: the container has no time namespace of its own")
+    for clock in offsets.keys() - {"monotonic", "boottime"}:
+        raise InvalidInput(f"can't set the clocks: linux.timeOffsets.{clock}: only monotonic and boottime have offsets")
     _refuse_sysctls(spec)
+
+
+def _refuse_mappings(linux: Linux) -> None:
+    user = [n for n in linux.namespaces if n.type == "user"]
+    mapped = bool(linux.uid_mappings and linux.gid_mappings)
+    if user and not user[0].path and not mapped:
+        raise InvalidInput("can't map ids: a new user namespace needs linux.uidMappings and linux.gidMappings")
+    if not user and (linux.uid_mappings or linux.gid_mappings):
+        raise InvalidInput("can't map ids: linux.uidMappings and gidMappings are for a user namespace")
 
 
 _BY_NAMESPACE = (
@@ -120,18 +126,22 @@ _BY_NAMESPACE = (
 )
 
 
+def namespace_of(parameter: str) -> str:
+    """Return the kind of namespace that a kernel parameter belongs to; empty: to none."""
+    if parameter in {"kernel.hostname", "kernel.domainname"}:
+        return "uts"
+    return next((n for prefix, n in _BY_NAMESPACE if parameter.startswith(prefix)), "")
+
+
 def _refuse_sysctls(spec: Spec) -> None:
     """A parameter that no namespace of the container has would be set for the whole machine."""
-    new = {n.type for n in spec.linux.namespaces if not n.path}
+    own = {n.type for n in spec.linux.namespaces}
     for key in spec.linux.sysctl:
         name = key.replace("/", ".")
         if any(part in {"", ".", ".."} for part in key.replace(".", "/").split("/")):
             raise InvalidInput(f"can't set the kernel parameter {key!r}: it is no parameter's name")
-        if name in {"kernel.hostname", "kernel.domainname"}:
-            namespace = "uts"
-        else:
-            namespace = next((n for prefix, n in _BY_NAMESPACE if name.startswith(prefix)), "")
-        if namespace not in new:
+        namespace = namespace_of(name)
+        if namespace not in own:
             where = (
                 f"the container has no {namespace} namespace of its own" if namespace else "it belongs to no namespace"
             )

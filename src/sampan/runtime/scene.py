@@ -36,6 +36,13 @@ class Mounted:
     """The new process has its namespaces and mounts, and waits for what is done outside for them."""
 
 
+class Reborn(NamedTuple):
+    """The new process has made itself again, and ends."""
+
+    pid: int
+    pidfd: int
+
+
 class Channel:
     """A socket pair's end between shim and new process; whole messages, closed by the exec."""
 
@@ -62,13 +69,16 @@ class Channel:
         words = "\n".join(ready.warnings).encode("utf-8", "surrogateescape")
         self._end.send(b"R" + struct.pack("=H", len(ready.steps)) + times + words)
 
+    def send_reborn(self, reborn: Reborn) -> None:
+        socket.send_fds(self._end, [b"B" + _FD.pack(reborn.pid)], [reborn.pidfd])
+
     def send_mounted(self) -> None:
         self._end.send(b"M")
 
     def send_error(self, error: SampanError) -> None:
         self._end.send(message_of(error))
 
-    def receive(self, *, wait: bool = True) -> SampanError | Ready | Mounted | int | None:
+    def receive(self, *, wait: bool = True) -> SampanError | Ready | Mounted | Reborn | int | None:
         """Return what the new process says: an error, …, the console's master; None where it is gone or silent."""
         flags = 0 if wait else socket.MSG_DONTWAIT
         try:
@@ -87,6 +97,9 @@ class Channel:
             words = message[3 + count * _TIMES.size :].decode("utf-8", "surrogateescape")
             steps = [_TIMES.unpack_from(message, 3 + n * _TIMES.size) for n in range(count)]
             return Ready(steps, words.split("\n") if words else [])
+        if message[:1] == b"B":
+            (pidfd,) = _FD.unpack(ancillary[0][2])
+            return Reborn(_FD.unpack(message[1:])[0], pidfd)
         if message[:1] == b"M":
             return Mounted()
         if message[:1] == b"E":
@@ -133,7 +146,7 @@ class Scene:
         self.arguments = (0, 0)
         self.identity: Identity | None = None
 
-    def hear(self) -> Ready | Mounted | None:
+    def hear(self) -> Ready | Mounted | Reborn | None:
         """Wait, outside, for what the new process says; None where it is gone. Its errors are raised here."""
         while True:
             said = self.channel.receive()

@@ -31,6 +31,9 @@ Uint64 = Annotated[int, msgspec.Meta(ge=0)]
 
 NamespaceType = Literal["mount", "pid", "network", "uts", "ipc", "user", "cgroup", "time"]
 
+KERNEL_NAMES = {"mount": "mnt", "network": "net"}
+"""Spellings of /proc/PID/ns, where they are others than the specification's."""
+
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Any object of the configuration."""

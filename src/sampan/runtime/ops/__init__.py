@@ -35,6 +35,7 @@ from sampan.runtime.ops.filesystem import (
 )
 from sampan.runtime.ops.namespaces import (
     Await,
+    BeBornAgain,
     BecomeMappedRoot,
     Clone,
     Join,
@@ -43,6 +44,7 @@ from sampan.runtime.ops.namespaces import (
     OffsetClocks,
     Unshare,
 )
+from sampan.runtime.ops.network import MoveNetDevice
 from sampan.runtime.ops.process import (
     BecomeUser,
     BringUpLoopback,
@@ -81,7 +83,7 @@ from sampan.spec.operation import Operation
 Outside = (
     MakeCgroup | DelegateControllers | InheritCpuset | WriteCgroup | FilterDevices | EnterCgroup
     | Join | JoinContainer | OffsetClocks | Clone | MapIds | MountOverlay | MapMount | Await | RunHooks
-    | ConnectListener
+    | ConnectListener | MoveNetDevice
 )  # fmt: skip
 """What the shim performs, around the birth of the process."""
 
@@ -95,7 +97,7 @@ Scheduling = SetAffinity | SetIoPriority | SetMemoryPolicy | SetPersonality | Se
 """What is set rarely."""
 
 Inside = (
-    Await | MoveIntoCgroup | BecomeMappedRoot | Unshare | Join | JoinContainer
+    Await | MoveIntoCgroup | BecomeMappedRoot | BeBornAgain | Unshare | Join | JoinContainer
     | SetPropagation | MountOverlay | AttachOverlay | BindRoot | Mount | Remount | OpenTree | Borrow | Bind
     | MakeDirectory | MakeNode | MakeLink | Mask | MakeReadOnly | MakeConsole
     | SetHostname | SetDomainname | BringUpLoopback | SetSysctl | SetOomScoreAdj | NewKeyring | SetLabel
@@ -106,6 +108,7 @@ Inside = (
 __all__ = [
     "AttachOverlay",
     "Await",
+    "BeBornAgain",
     "BecomeMappedRoot",
     "BecomeUser",
     "Becoming",
@@ -140,6 +143,7 @@ __all__ = [
     "Mount",
     "MountOverlay",
     "MoveIntoCgroup",
+    "MoveNetDevice",
     "NewKeyring",
     "OffsetClocks",
     "OpenTree",

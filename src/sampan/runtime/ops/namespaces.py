@@ -16,6 +16,7 @@ class Join(Operation, frozen=True, tag="join"):
     man: ClassVar[str] = "setns(2)"
     namespace: str
     path: str
+    foreign: bool = False  # refuse this process's own: what is set in it would be set for the whole host
 
     def say(self) -> str:
         return f"enter the {self.namespace} namespace {self.path}"
@@ -65,6 +66,19 @@ class Clone(Operation, frozen=True, tag="clone"):
         return f"unshare --fork {ns_options(self.namespaces)}".rstrip()
 
 
+class BeBornAgain(Operation, frozen=True, tag="be-born-again"):
+    """Make the process once more, as its own sibling, now that it is in the user namespace that is to own these."""
+
+    man: ClassVar[str] = "clone(2), CLONE_PARENT"
+    namespaces: tuple[str, ...]
+
+    def say(self) -> str:
+        return f"make the process again, in new {', '.join(self.namespaces)} namespaces"
+
+    def shell(self) -> str:
+        return f"unshare --fork {ns_options(self.namespaces)}"
+
+
 class Unshare(Operation, frozen=True, tag="unshare"):
     """Move the process into new namespaces."""
 
@@ -100,7 +114,7 @@ class Await(Operation, frozen=True, tag="await"):
     """Wait for what the other process does meanwhile."""
 
     man: ClassVar[str] = "unix(7)"
-    what: Literal["maps", "cgroups", "runtime", "mounts"]
+    what: Literal["maps", "cgroups", "runtime", "mounts", "rebirth"]
 
     def say(self) -> str:
         return {
@@ -108,6 +122,7 @@ class Await(Operation, frozen=True, tag="await"):
             "cgroups": "wait until its control groups are ready",
             "runtime": "wait until what is done outside for its namespaces is done",
             "mounts": "wait until the process has its namespaces and mounts",
+            "rebirth": "wait until the process is born in the user namespace",
         }[self.what]
 
     def shell(self) -> str:
