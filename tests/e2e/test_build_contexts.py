@@ -109,9 +109,7 @@ def test_add_takes_a_repository_again_only_when_it_has_changed(
     shared: Sampan, repositories: tuple[Path, str], tmp_path: Path
 ) -> None:
     root, url = repositories
-    context = make(
-        tmp_path / "context", Dockerfile=f"FROM busybox\nADD {url}/r#main /r\nRUN ls -A /r && cat /r/f\n"
-    )
+    context = make(tmp_path / "context", Dockerfile=f"FROM busybox\nADD {url}/r#main /r\nRUN ls -A /r && cat /r/f\n")
 
     assert "sub\n" in build(shared, context)
     assert build(shared, context).count("CACHED") == 2
