@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from sampan.errors import InvalidInput, NotFound, SampanError, doing
+from sampan.oci import filters
 from sampan.oci.log import timestamp, warn
 from sampan.oci.store import GATE, write
 from sampan.runtime import container, gate, ops
@@ -89,7 +90,7 @@ def make(invocation: Invocation, bundle: Bundle, *, gated: bool) -> Made:
     given, id, process = invocation.given, invocation.id(), process_of(bundle)
     kept = inherited(given)
     spec = _with_listening(bundle.spec, kept)
-    made = without_keyring(plan(spec, probe(), id=id, bundle=bundle.directory), given)
+    made = filters.kept(without_keyring(plan(spec, probe(), id=id, bundle=bundle.directory), given))
     record, lock = invocation.store.reserve(id, bundle.text, _facts(bundle, made))
     listening = None
     try:

@@ -7,7 +7,7 @@ import os
 from msgspec.structs import replace
 
 from sampan.errors import Conflict, InvalidInput
-from sampan.oci import making
+from sampan.oci import filters, making
 from sampan.oci.log import warn
 from sampan.oci.options import Option
 from sampan.runtime import container
@@ -73,7 +73,7 @@ def _execute(invocation: Invocation, record: Record, process: Process, spec: Spe
     given = invocation.given
     plan = making.without_keyring(plan_exec(process, spec, probe(), id=record.id), given)
     cgroups = _below(record.cgroups, given.values("cgroup"))
-    plan = making.into_cgroups(plan, cgroups)
+    plan = filters.kept(making.into_cgroups(plan, cgroups))
     stdio = None if process.terminal else making.STANDARD
     pidfd = record.pidfd()
     try:
