@@ -3,6 +3,7 @@
     python bench/run.py [quick] [--only NAME,...] [--json FILE]
     python bench/run.py images …                                   pull, push, save, load, commit: bench/images.py
     python bench/run.py networks …                                 starts, ports, traffic, names: bench/networks.py
+    python bench/run.py oci …                                      sampan-runtime on bundles: bench/oci.py
     python bench/run.py builds …                                   Dockerfiles: bench/builds.py
 
 Wall times are medians of interleaved turns and least values; CPU is the total of client, servers, shims and containers,
@@ -51,6 +52,10 @@ def main() -> int:
         import builds
 
         return builds.main(sys.argv[2:])
+    if sys.argv[1:2] == ["oci"]:
+        import oci
+
+        return oci.main(sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("quick", nargs="?", choices=["quick"], help="few turns, ten containers instead of fifty")
     parser.add_argument("--only", default="", help="contenders, with commas")
