@@ -8,10 +8,11 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from sampan.errors import SyscallError
-from sampan.kernel.mount import MountInfo, mountinfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from sampan.kernel.mount import MountInfo
 
 
 class CgroupMount(NamedTuple):
@@ -30,6 +31,8 @@ V1_CONTROLLERS = frozenset({
 
 def mounts() -> list[CgroupMount]:
     """List the hierarchies that this process sees, one record for each controller, at the first place it is mounted."""
+    from sampan.kernel.mount import mountinfo  # here: it takes ctypes, which nothing else of this module does
+
     return cgroup_mounts(mountinfo())
 
 

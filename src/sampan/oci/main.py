@@ -10,7 +10,7 @@ import gc
 import os
 import sys
 
-from sampan.errors import InvalidInput, SampanError, from_os_error
+from sampan.errors import Failed, InvalidInput, SampanError, from_os_error
 from sampan.oci.options import Given, Option, parse
 
 TYPE_CHECKING = False
@@ -49,7 +49,6 @@ COMMANDS = {
     "update": "change a container's limits",
 }
 _SEALED = frozenset({"create", "exec", "run"})
-_LEAN = _SEALED | {"delete", "kill", "pause", "resume", "start", "state"}
 _EXEC_FAILED = 255
 """What runc exits with when an exec has not come to its program; the program's own statuses are below."""
 
@@ -115,11 +114,7 @@ def perform(words: list[str], *, behind: bool = False) -> int:
         if name not in COMMANDS:
             raise InvalidInput(f"No help topic for '{name}'", "sampan-runtime --help lists the commands")
         if name in _SEALED and "--help" not in rest:
-            _be_sealed(words)
-        if behind and name in _LEAN:
-            from sampan.oci import lean
-
-            lean.install()
+            _be_sealed(words, behind=behind)
         return _call(name, rest, options)
     except SampanError as e:
         return _complain(e, name, options)
@@ -135,10 +130,12 @@ def perform(words: list[str], *, behind: bool = False) -> int:
         return _complain(InvalidInput(f"this should not have happened: {type(e).__name__}: {e}"), name, options)
 
 
-def _be_sealed(words: list[str]) -> None:
+def _be_sealed(words: list[str], *, behind: bool) -> None:
     from sampan.oci import seal
 
     if not seal.sealed():
+        if behind:
+            raise Failed("can't keep the interpreter out of the container's reach: it is writable behind its seal, too")
         seal.execute_again(words)
     seal.forget()
 

@@ -78,7 +78,10 @@ def _read_only_interpreter() -> int:
 def _program() -> str:
     """Return how a program begins that finds this package and msgspec, and needs nothing of `site`."""
     needed = [p for p in sys.path if p and any(os.path.isdir(f"{p}/{name}") for name in ("sampan", "msgspec"))]
-    return f"import sys; sys.path[:0] = {needed!r}; from sampan.oci.main import main"
+    return (
+        f"import sys; sys.path[:0] = {needed!r}; from sampan.oci import lean; lean.install(); "
+        "from sampan.oci.main import main"
+    )
 
 
 def _environment() -> dict[str, str]:

@@ -10,7 +10,7 @@ from sampan.kernel.seccomp_profile import ACTIONS, NATIVE, OPERATORS
 from sampan.oci.report import lines
 from sampan.oci.version import OCI_VERSION, OCI_VERSION_MIN
 from sampan.runtime import mounts
-from sampan.spec.runtime import Hooks
+from sampan.runtime.hooks import STATUS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def features() -> dict[str, Any]:
     return {
         "ociVersionMin": OCI_VERSION_MIN,
         "ociVersionMax": OCI_VERSION,
-        "hooks": list(Hooks.__struct_encode_fields__),
+        "hooks": list(STATUS),
         "mountOptions": sorted(mounts.OPTIONS),
         "linux": {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],

@@ -47,7 +47,9 @@ def signal_number(text: str) -> int:
     else:
         name = text.upper().removeprefix("SIG")
         base, plus, offset = name.partition("+")
-        number = getattr(_signal, f"SIG{base}", 0) + (int(offset) if plus and offset.isdecimal() else 0)
+        number = (0 if base[:1] == "_" else getattr(_signal, f"SIG{base}", 0)) + (
+            int(offset) if plus and offset.isdecimal() else 0
+        )
     if not isinstance(number, int) or not 0 <= number < _signal.NSIG or (number == 0 and text != "0"):
         raise InvalidInput(f"unknown signal {text!r}")
     return number

@@ -1,0 +1,193 @@
+"""`sampan-runtime`'s own walls, and that nothing of a command that was killed stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from support.oci import OURS, Runtime, unseal
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory):
+    one = Runtime("sampan-runtime", tmp_path_factory.mktemp("runtime"))
+    yield one
+    one.end()
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(runtime):
+    yield
+    assert not runtime.leftovers()
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_the_interpreter_of_a_created_container_lies_on_a_read_only_mount(runtime, prepared):
+    """CVE-2019-5736: what a container reaches through /proc/self/exe of a process that has entered it."""
+    unseal()
+    bundle = runtime.bundle("sleep", "100")
+    if prepared:
+        runtime.bundle("true").run(check=True)
+    bundle.create()
+    pid = runtime.state(bundle.id)["pid"]
+    facts, name = os.statvfs(f"/proc/{pid}/exe"), os.readlink(f"/proc/{pid}/exe")
+    bundle.delete()
+
+    assert facts.f_flag & os.ST_RDONLY
+    assert name == (f"/run/sampan-runtime/start{OURS}/python" if prepared else "/")
+
+
+def test_a_program_that_is_a_script_for_proc_self_exe_does_not_get_a_writable_interpreter(runtime):
+    script = runtime.rootfs / "bin/again"
+    script.write_text("#!/proc/self/exe\n")
+    script.chmod(0o755)
+    said = runtime.bundle("/bin/again").run()
+    script.unlink()
+
+    # The host's interpreter is executed in the container, whose files are not those it needs.
+    assert said.code != 0
+
+
+def test_an_interpreter_that_was_replaced_is_bound_anew(runtime):
+    runtime.bundle("true").run(check=True)
+    link = f"/run/sampan-runtime/start{OURS}/interpreter"
+    real = os.readlink(link)
+    os.unlink(link)
+    os.symlink("/bin/sh", link)
+    code = runtime.bundle("true").run().code
+
+    assert code == 0
+    assert os.readlink(link) == real
+
+
+def test_a_created_containers_process_has_no_directory_of_the_hosts_open(runtime):
+    bundle = runtime.bundle("sleep", "100")
+    bundle.create()
+    pid = runtime.state(bundle.id)["pid"]
+    links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    dumpable = os.stat(f"/proc/{pid}/environ").st_uid
+    bundle.delete()
+
+    assert [link for link in links if link.startswith("/") and link != "/dev/null" and "/tmp/" not in link] == []
+    assert dumpable == 0
+
+
+@pytest.mark.parametrize("after_ms", [5, 15, 25, 35, 45, 60, 80])
+def test_what_a_killed_create_has_left_goes_with_delete(runtime, after_ms):
+    bundle = runtime.bundle("true")
+    words = runtime.command("create", "--bundle", bundle.directory, bundle.id)
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as maker:
+        time.sleep(after_ms / 1000)
+        maker.send_signal(signal.SIGKILL)
+    bundle.delete()
+
+    assert not runtime.leftovers()
+    assert bundle.run().code == 0
+
+
+def test_a_gate_that_nobody_came_through_keeps_its_container_waiting(runtime):
+    """Whoever connects to the gate and ends without a word has not started it."""
+    bundle = runtime.bundle("true")
+    bundle.create()
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+        sock.connect(f"{runtime.root}/{bundle.id}/gate")
+    still = runtime.status(bundle.id)
+    runtime("start", bundle.id)
+    runtime("delete", "--force", bundle.id)
+
+    assert still == "created"
+
+
+def test_a_program_that_can_not_be_executed_fails_start_and_stops_the_container(runtime):
+    script = runtime.rootfs / "bin/broken"
+    script.write_text("no program\n")
+    script.chmod(0o755)
+    bundle = runtime.bundle("/bin/broken")
+    bundle.create()
+    said = runtime("start", bundle.id, check=False)
+    status = runtime.status(bundle.id)
+    bundle.delete()
+    script.unlink()
+
+    assert said.code == 1
+    assert "exec format error" in said.err
+    assert status == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ({"ociVersion": "2.0.0"}, "ociVersion"),
+        ({"process": {"args": "sh", "cwd": "/"}}, "$.process.args"),
+        ({"process": {"args": [], "cwd": "/"}}, "no command"),
+        ({"process": {"args": ["sh"], "cwd": "tmp"}}, "absolute path"),
+        ({"linux": {"namespaces": [{"type": "space"}]}}, "$.linux.namespaces[0].type"),
+        ({"linux": {"namespaces": [{"type": "mount"}, {"type": "mount"}]}}, "two mount namespaces"),
+    ],
+)
+def test_what_is_wrong_in_a_configuration_is_named(runtime, document, said):
+    bundle = runtime.bundle("true")
+    bundle.configuration.update(document)
+    bundle.write()
+
+    refused = bundle.create(check=False)
+
+    assert refused.code == 1
+    assert said in refused.err
+    assert "Traceback" not in refused.err
+
+
+def test_a_root_that_can_not_be_written_is_an_error(runtime):
+    bundle = runtime.bundle("true")
+    words = [OURS, "--root", "/proc/nowhere", "create", "--bundle", str(bundle.directory), "c1"]
+
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert "/proc/nowhere" in done.stderr
+
+
+def test_a_damaged_state_is_said_and_removed_by_force(runtime):
+    bundle = runtime.bundle("sleep", "100")
+    bundle.create()
+    pid = runtime.state(bundle.id)["pid"]
+    state = runtime.root / bundle.id / "state.json"
+    whole = state.read_text()
+    state.write_text(whole[:40])
+    damaged = runtime("state", bundle.id, check=False)
+    state.write_text(whole)
+    bundle.delete()
+
+    assert damaged.code == 1
+    assert "damaged" in damaged.err
+    assert not os.path.exists(f"/proc/{pid}/cwd")
+
+
+def test_checkpoint_and_restore_say_that_they_are_not_built(runtime):
+    bundle = runtime.bundle("sleep", "100")
+    with bundle.running():
+        said = runtime("checkpoint", "--image-path", "/tmp/x", bundle.id, check=False)
+    restored = runtime("restore", "--image-path", "/tmp/x", bundle.id, check=False)
+
+    assert (said.code, restored.code) == (1, 1)
+    assert "criu" in said.err
+    assert "criu" in restored.err
+
+
+def test_events_say_that_a_container_was_out_of_memory(runtime):
+    bundle = runtime.bundle("sh", "-c", "sleep 1; tail -c 100m /dev/zero; sleep 1")
+    bundle.configuration["linux"]["resources"]["memory"] = {"limit": 8 << 20, "swap": 8 << 20}
+    bundle.write()
+    with bundle.running():
+        lines = runtime("events", "--interval", "300ms", bundle.id).lines
+
+    kinds = [json.loads(line)["type"] for line in lines]
+    assert "oom" in kinds
+    assert "stats" in kinds
