@@ -11,7 +11,7 @@ import pytest
 from sampan.client.wire import Connection
 from support.builds import Outcome, build, directory, refused
 from support.registry import Registry
-from support.sampan import Sampan, new_root
+from support.sampan import Sampan, new_root, wait_until
 
 TEXT = "FROM busybox\nARG V=1\nWORKDIR /w\nCOPY . .\nRUN echo $V > /made; head -c 5000 /dev/zero > /large\n"
 
@@ -153,6 +153,20 @@ def test_a_prune_may_leave_some(
     prune(instance, query, **filters)
 
     assert sorted(record["Description"][-1] for record in records(instance)) == list(left)
+
+
+def test_what_is_too_much_goes_after_a_build(instance: Sampan, busybox_image: str) -> None:
+    build(instance, "FROM busybox\nRUN head -c 10000 /dev/zero > /first", tags=["t"])
+    instance("rmi", "t")
+    limits = "[build]\nreserved-percent = 0\nmin-free-percent = 100\n"
+    (Path(instance.root) / "config.toml").write_text(limits)
+
+    build(instance, "FROM busybox\nRUN head -c 10000 /dev/zero > /second", tags=["t"])
+
+    def kept() -> list[str]:
+        return [record["Description"][-7:] for record in records(instance)]
+
+    wait_until(lambda: kept() == ["/second"], what="only what an image has is kept")
 
 
 # ------------------------------------------------------------------------------------------------ caches of elsewhere

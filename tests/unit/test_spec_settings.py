@@ -63,6 +63,7 @@ def test_a_later_file_changes_single_keys():
         ("[stroe]", "can't use file0: stroe: there is no such key", "did you mean store?"),
         ("[store]\nkeep-blob = true", "store.keep-blob: there is no such key", "did you mean keep-blobs?"),
         ("[store]\nkeep-blobs = 1", "store.keep-blobs: Expected `bool`, got `int`", ""),
+        ("[build]\nmin-free-percent = 101", "build.min-free-percent: Expected `int` <= 100", ""),
         ("store = 1", "store: this is a table", "write [store] on a line of its own, and its keys below"),
         ("[limits]\nmax-layer-bytes = '2x'", "limits.max-layer-bytes: invalid size: '2x'", ""),
         ("[limits]\nmax-layer-bytes = 0", "limits.max-layer-bytes: Expected `int` >= 1", ""),
@@ -144,7 +145,16 @@ def test_docker_hub_goes_by_any_of_its_names():
     assert [place.host for place in found.places("docker.io", "a/b")] == ["registry-1.docker.io"] * 2
 
 
-TABLES = ("[store]", "[limits]", "[registries]", "[registries.'a.io']", "[registries.b]", "[[registries]]", "['']")
+TABLES = (
+    "[store]",
+    "[build]",
+    "[limits]",
+    "[registries]",
+    "[registries.'a.io']",
+    "[registries.b]",
+    "[[registries]]",
+    "['']",
+)
 KEYS = (
     "keep-blobs", "max-layer-bytes", "max-layer-entries", "default", "tries", "wait", "timeout", "mirrors", "location",
     "insecure", "blocked", "known", "'docker.io'", "a.b",

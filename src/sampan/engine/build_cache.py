@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from sampan.engine.filtering import check, search, truth, until_ns
+from sampan.engine.requests import BuildPruneQuery
 from sampan.errors import InvalidInput
 from sampan.spec import docker
 from sampan.units import format_timestamp
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from sampan.build.cache import Record
     from sampan.engine.core import Core
-    from sampan.engine.requests import BuildPruneQuery, Filters
+    from sampan.engine.requests import Filters
 
 STEP, MOUNT = "regular", "exec.cachemount"
 _FILTERS = frozenset({"description", "id", "inuse", "parent", "private", "shared", "type", "until"})
@@ -58,8 +59,28 @@ def prune(core: Core, query: BuildPruneQuery) -> docker.BuildPruneResponse:
         if given_back is not None:
             gone.append(each.told.id)
             reclaimed += given_back
-    core.bus.tell("builder", "prune", "", {"reclaimed": str(reclaimed)})
+    if gone:
+        core.bus.tell("builder", "prune", "", {"reclaimed": str(reclaimed)})
     return docker.BuildPruneResponse(caches_deleted=tuple(gone) or None, space_reclaimed=reclaimed)
+
+
+def collect(core: Core) -> None:
+    """Put down what was used, and remove what is too much: what was not used for longest, and no image shares."""
+    core.cache.settle()
+    limits = core.settings.read().build
+    status = os.statvfs(core.dirs.root)
+    size, free = status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize
+    # What is kept can't be more than all that is used: no need to look how much it is.
+    if 100 * free >= limits.min_free_percent * size and 100 * (size - free) <= limits.max_used_percent * size:
+        return
+    prune(
+        core,
+        BuildPruneQuery(
+            reserved_bytes=limits.reserved_percent * size // 100,
+            max_used_bytes=limits.max_used_percent * size // 100,
+            min_free_bytes=limits.min_free_percent * size // 100,
+        ),
+    )
 
 
 def _steps(core: Core) -> Iterator[Kept]:

@@ -3,6 +3,9 @@
     [store]
     keep-blobs = true
 
+    [build]
+    min-free-percent = 20
+
     [limits]
     max-layer-bytes = "512g"
 
@@ -37,6 +40,7 @@ DOCKER_HUB = "registry-1.docker.io"
 _HUB_NAMES = (DEFAULT_REGISTRY, "index.docker.io", DOCKER_HUB)
 CERTIFICATES = ("/etc/sampan/certs.d", "/etc/docker/certs.d", "/etc/containers/certs.d")
 
+_Percent = Annotated[int, msgspec.Meta(ge=0, le=100)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=86400)]
 
 
@@ -44,6 +48,14 @@ class Store(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     """What the store keeps."""
 
     keep_blobs: bool = False  # layers also as they were transferred
+
+
+class Build(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
+    """How much of the disk that it is on may be taken by what builds keep; after each build what is too much goes."""
+
+    reserved_percent: _Percent = 10  # stays, however full the disk is
+    max_used_percent: _Percent = 75
+    min_free_percent: _Percent = 20
 
 
 class Registry(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
@@ -128,6 +140,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All of it."""
 
     store: Store = Store()
+    build: Build = Build()
     limits: LayerLimits = LayerLimits()
     registries: Registries = Registries()
 
@@ -149,7 +162,7 @@ def parse(documents: Iterable[tuple[str, str]], certificates: tuple[str, ...] = 
         except (tomllib.TOMLDecodeError, RecursionError) as e:
             raise InvalidInput(f"can't read {name}: {str(e)[:200]}") from e
         file = _File(name)
-        tables = file.keys(document, "", ("store", "limits", "registries"))
+        tables = file.keys(document, "", ("store", "build", "limits", "registries"))
         given = file.table(tables.get("registries", {}), "registries")
         hosts = {key: value for key, value in given.items() if isinstance(value, dict) and is_name(key)}
         for key, table in hosts.items():
@@ -158,6 +171,7 @@ def parse(documents: Iterable[tuple[str, str]], certificates: tuple[str, ...] = 
         plain = {key: value for key, value in given.items() if key not in hosts}
         settings = Settings(
             store=file.merge(settings.store, tables.get("store", {}), "store"),
+            build=file.merge(settings.build, tables.get("build", {}), "build"),
             limits=file.merge(settings.limits, tables.get("limits", {}), "limits"),
             registries=file.merge(settings.registries, plain, "registries"),
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from sampan.build import carried, dockerfile as language
 from sampan.build.graph import Platforms, plan
-from sampan.engine import lists
+from sampan.engine import build_cache, lists
 from sampan.engine.building import checking, exchange, results
 from sampan.engine.building.bases import Bases
 from sampan.engine.building.contexts import Contexts
@@ -50,7 +50,7 @@ class Building:
         return self
 
     def __exit__(self, *_: object) -> None:
-        pass
+        self._core.janitor.later("collect the build cache", lambda: build_cache.collect(self._core))
 
     def stop(self) -> None:
         """Have it fail early, from any thread: what runs is ended, steps that are done stay in the cache."""
