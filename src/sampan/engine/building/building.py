@@ -88,6 +88,7 @@ class Building:
                 telling.tell(e.event)
                 return None
             exchange.export(visit, request, done, wanted[0], telling)
+            self._core.cache.settle()
         names = tuple(self._core.reference(tag) for tag in request.tags)
         built = Built(
             images=tuple(
@@ -155,7 +156,7 @@ class Building:
         for tag in tags:
             core.images.check_name(tag)
         results.check_secrets(at, {secret.id: secret.value for secret in request.secrets})
-        config = results.document(at, platform, request.epoch_s)
+        config = results.document(at, platform, request.epoch_s, request.labels)
         if exchange.is_inline(request):
             config = carried.carry(config, (each.step for each in done if each.is_below))
         return core.images.add(config, tags=tags)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sampan.build.dockerfile.ast import Dockerfile
     from sampan.engine.building.stages import At
     from sampan.engine.core import Core
-    from sampan.spec.build import Step
+    from sampan.spec.build import Location, Step
     from sampan.spec.image import Rootfs
 
 _LINES_AROUND = 3
@@ -52,15 +52,15 @@ class Tail:
         return b"".join(self._pieces)[-_LAST_BYTES:]
 
 
-def failed(number: int, step: Step, dockerfile: Dockerfile, error: SampanError) -> StepFailed:
+def failed(number: int, text: str, location: Location, dockerfile: Dockerfile, error: SampanError) -> StepFailed:
     """Return what is told of a step that could not be done."""
-    first, lines = excerpt(dockerfile.source, step.location.line, step.location.end_line)
+    first, lines = excerpt(dockerfile.source, location.line, location.end_line)
     return StepFailed(
         step=number,
-        text=step.text,
+        text=text,
         message=error.message,
         hint=error.hint,
-        location=step.location,
+        location=location,
         excerpt=lines,
         excerpt_line=first,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sampan.errors import doing
@@ -22,6 +23,13 @@ def directory(dirs: Dirs, id: str) -> str:
         make_base(base)
         os.mkdir(f"{base}/{id}", 0o700)
     return f"{base}/{id}"
+
+
+def remove(directory: str) -> None:
+    """Remove such a directory, and what it was made in if there is no other."""
+    remove_tree(directory)
+    with suppress(OSError):
+        os.rmdir(os.path.dirname(directory))
 
 
 def sweep(dirs: Dirs) -> None:

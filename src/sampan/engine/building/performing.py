@@ -222,7 +222,7 @@ class Performer:
 
     # ------------------------------------------------------------------------------------------------ files
 
-    def named_image(self, name: str, platform: Platform, number: int) -> Image | None:
+    def named_image(self, name: str, platform: Platform | None, number: int) -> Image | None:
         """Return the image that a named context is, None where it is none."""
         return self._sources.image(name, platform, number)
 
@@ -304,7 +304,7 @@ class Performer:
         if ended.oom_killed:
             hint = "it was killed for want of memory: give it more with --memory"
         cause = Failed(f'process "{" ".join(run.argv)}" did not complete successfully: exit code: {code}', hint)
-        event = failing.failed(doing.number, doing.step, self._dockerfile, cause)
+        event = failing.failed(doing.number, doing.step.text, doing.step.location, self._dockerfile, cause)
         kept = ""
         if self._request.on_failure == "keep":
             kept = failing.keep(self._core, doing.at, doing.step, rootfs, HOSTNAME)

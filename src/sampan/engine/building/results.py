@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from sampan.spec.image import ExecutionConfig
 
 
-def document(at: At, platform: Platform, epoch_s: int | None) -> bytes:
+def document(
+    at: At, platform: Platform, epoch_s: int | None, labels: Mapping[str, str] = MappingProxyType({})
+) -> bytes:
     """Return the configuration of an image of where a stage is.
 
     It was made when its last layer was, so that what comes from the cache whole is the same image again; with
@@ -38,6 +41,9 @@ def document(at: At, platform: Platform, epoch_s: int | None) -> bytes:
     if epoch_s is not None:
         created = format_timestamp(epoch_s * 10**9)
         history = tuple(_not_after(entry, created) for entry in history)
+    execution = at.scope.config
+    if labels:
+        execution = msgspec.structs.replace(execution, labels={**(execution.labels or {}), **labels})
     config = ImageConfig(
         architecture=parent.architecture,
         os=parent.os,
@@ -46,7 +52,7 @@ def document(at: At, platform: Platform, epoch_s: int | None) -> bytes:
         os_features=parent.os_features,
         created=created,
         author=at.scope.author or None,
-        config=in_order(_without_nothing(at.scope.config)),
+        config=in_order(_without_nothing(execution)),
         rootfs=RootFS(diff_ids=at.diff_ids),
         history=history or None,
     )

@@ -182,7 +182,7 @@ class RunMounts:
     def _secret_place(self) -> str:
         if not self._memory:
             self._memory = memory.directory(self._core.dirs, self._id)
-            self._undo.callback(shutil.rmtree, self._memory)
+            self._undo.callback(memory.remove, self._memory)
         self._count += 1
         return f"{self._memory}/{self._count}"
 

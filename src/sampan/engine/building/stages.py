@@ -14,8 +14,10 @@ from sampan.build.resolve import Scope, resolve
 from sampan.engine.building import failing
 from sampan.engine.building.failing import StepError
 from sampan.engine.building.performing import Doing
+from sampan.engine.core import now_ns
 from sampan.errors import SampanError, from_os_error
-from sampan.spec.build import COMMENT, OriginKind, StepBegan
+from sampan.image import platforms
+from sampan.spec.build import COMMENT, Location, OriginKind, StepBegan
 from sampan.spec.image import HistoryEntry, Image
 from sampan.units import format_timestamp
 
@@ -63,6 +65,7 @@ class Stages:
         self._positions = _positions([graph.stages[index] for index in graph.needed])
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
+        self._error: BaseException | None = None  # the first one
 
     def build(self) -> At:
         """Return the end of the target. The first error of any stage is raised, when all have ended."""
@@ -71,7 +74,10 @@ class Stages:
         with ThreadPoolExecutor(min(len(needed), _SIDE_BY_SIDE), "build stage") as self._pool:
             for index in needed:
                 self._begin(index)
-            return self._ends[self._graph.target].result()
+            try:
+                return self._ends[self._graph.target].result()
+            except BaseException as e:
+                raise self._error or e from None
 
     def _begin(self, index: int) -> Future[At]:
         assert self._pool
@@ -96,7 +102,9 @@ class Stages:
     def _stage(self, stage: Stage) -> At:
         try:
             return self._walk(stage)
-        except BaseException:
+        except BaseException as e:
+            with self._lock:
+                self._error = self._error or e
             self._performer.stop()  # what others do is of no use any more
             self._bases.stop()
             raise
@@ -123,26 +131,29 @@ class Stages:
             positions=self._positions[-1],
         )
         with self._telling.step(began):
-            return self._stand_on(stage, began.step)
+            return self._stand_on(stage, began)
 
     def _platform(self, stage: Stage) -> str:
         return str(stage.platform) if len(self._request.platforms) > 1 else ""
 
-    def _stand_on(self, stage: Stage, number: int) -> At:
-        match stage.base.kind:
-            case OriginKind.STAGE:
-                return self.end_of(stage.base.stage)
-            case OriginKind.SCRATCH:
-                return At(scope=Scope.of_nothing(), below="FROM scratch")
-            case OriginKind.NAMED:
-                named = self._performer.named_image(stage.base.name, stage.platform, number)
-                if named is not None:
-                    return _on_image(stage, named)
-                diff_id, digest = self._performer.context_layer(stage.base)
-                diff_ids = (diff_id,) if diff_id else ()
-                return At(scope=Scope.of_nothing(), diff_ids=diff_ids, below=f"FROM context {digest}")
-            case _:
-                return _on_image(stage, self._bases.find(stage.base.name, stage.platform, number))
+    def _stand_on(self, stage: Stage, began: StepBegan) -> At:
+        if stage.base.kind is OriginKind.STAGE:
+            return self.end_of(stage.base.stage)
+        if stage.base.kind is OriginKind.SCRATCH:
+            return At(scope=Scope.of_nothing(), below="FROM scratch")
+        with self._failing(began, Location(stage.location.start, stage.location.end)):
+            # An image that is here serves, whatever it is for, unless somebody asked for a platform.
+            asked = self._request.platforms or stage.platform != platforms.own()
+            platform = stage.platform if asked else None
+            if stage.base.kind is not OriginKind.NAMED:
+                return _on_image(stage, self._bases.find(stage.base.name, platform, began.step))
+            named = self._performer.named_image(stage.base.name, platform, began.step)
+            return _on_image(stage, named) if named is not None else self._on_context(stage)
+
+    def _on_context(self, stage: Stage) -> At:
+        diff_id, digest = self._performer.context_layer(stage.base)
+        diff_ids = (diff_id,) if diff_id else ()
+        return At(scope=Scope.of_nothing(), diff_ids=diff_ids, created_ns=now_ns(), below=f"FROM context {digest}")
 
     def _step(self, stage: Stage, resolved: Resolved, step: Step, at: At, position: int) -> At:
         began = StepBegan(
@@ -160,14 +171,14 @@ class Stages:
         with self._telling.step(began) as ended:
             if step.empty_layer:
                 return _after(step, at, "", at.created_ns)
-            with self._failing(began, step):
+            with self._failing(began, step.location):
                 made = self._performer.perform(Doing(step, began.step, at, str(stage.platform), stage.no_cache))
             ended.cached, ended.miss = made.cached, made.miss
             ended.layer = made.diff_id
             return _after(step, at, made.diff_id, made.created_ns)
 
     @contextmanager
-    def _failing(self, began: StepBegan, step: Step) -> Iterator[None]:
+    def _failing(self, began: StepBegan, location: Location) -> Iterator[None]:
         """Have what goes wrong in the block be the step's failure, with its lines."""
         try:
             yield
@@ -175,7 +186,7 @@ class Stages:
             raise
         except (SampanError, OSError) as e:
             error = from_os_error(e) if isinstance(e, OSError) else e
-            raise StepError(failing.failed(began.step, step, self._graph.dockerfile, error)) from e
+            raise StepError(failing.failed(began.step, began.text, location, self._graph.dockerfile, error)) from e
 
 
 def _on_image(stage: Stage, image: Image) -> At:
