@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from sampan.cli.building.trace import Trace
     from sampan.cli.command import Call
+    from sampan.client.wire import Response
 
     Json = dict[str, Any]
 
@@ -36,21 +37,33 @@ def tell(call: Call, trace: Trace, request: Json) -> None:
 
 def _push(call: Call, built: Json, attributes: dict[str, str]) -> None:
     """Push each name; progress goes where the build's went."""
-    from sampan.cli.commands.push import ask
     from sampan.cli.progress import show
+
+    quiet = call.options["quiet"] or call.options["progress"] == "rawjson"
+    for name in built.get("names", ()):
+        answer = _push_index(call, name) if built.get("index") else _push_image(call, name, attributes)
+        show(answer.lines(), stream=2, quiet=quiet)
+
+
+def _push_image(call: Call, name: str, attributes: dict[str, str]) -> Response:
+    from sampan.cli.commands.push import ask
     from sampan.cli.references import named
 
-    for name in built.get("names", ()):
-        reference = named(call.session, name)
-        answer = ask(
-            call.session,
-            reference,
-            tag=reference.tag,
-            compressionFormat=attributes.get("compression"),
-            compressionLevel=attributes.get("compression-level"),
-            forceCompressionFormat=attributes.get("force-compression") == "true",
-        )
-        show(answer.lines(), stream=2, quiet=call.options["quiet"] or call.options["progress"] == "rawjson")
+    reference = named(call.session, name)
+    return ask(
+        call.session,
+        reference,
+        tag=reference.tag,
+        compressionFormat=attributes.get("compression"),
+        compressionLevel=attributes.get("compression-level"),
+        forceCompressionFormat=attributes.get("force-compression") == "true",
+    )
+
+
+def _push_index(call: Call, name: str) -> Response:
+    from sampan.cli.lists import auths, list_path
+
+    return call.session.ask("POST", list_path(name, "/push"), {"Auths": auths(call.session, [name])})
 
 
 def _id(built: Json) -> str:
