@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import signal
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 import sampan as library
 from support.registry import Registry
-from support.sampan import Sampan, wait_until
+from support.sampan import PROGRAM, Sampan, wait_until
 from support.terminal import Terminal
 
 
@@ -382,3 +383,32 @@ def test_a_build_ends_with_its_advice_or_fails_for_it_if_the_file_says_so(sampan
     assert refused.code == 1
     assert "lint violation found for rules: JSONArgsRecommended" in refused.err
     assert "echo never" not in refused.err
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
+def test_an_archive_on_standard_input_is_a_context(sampan: Sampan, mode: str) -> None:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode=mode) as tar:  # type: ignore[call-overload]
+        for name, text in (("Dockerfile", "FROM busybox\nCOPY file /\nCMD cat /file\n"), ("file", "x\n")):
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text.encode()))
+
+    id = sampan("build", "-q", "-", input=data.getvalue()).line
+
+    assert sampan("run", "--rm", id).out == "x\n"
+
+
+def test_a_context_that_the_engine_does_not_see_is_sent_to_it(sampan: Sampan, context: Path) -> None:
+    sampan("ps")  # the engine has its own mounts from here on
+    script = (
+        'mount -t tmpfs none "$1"; cd "$1"; mkdir sub; echo x > sub/file; echo no > left-out; ln -s sub/file link; '
+        'echo "left-*" > .dockerignore; echo "$3" > Dockerfile; exec "$2" build -q .'
+    )
+    text = "FROM busybox\nCOPY . /context/\nCMD ls -A /context; cat /context/link"
+    argv = ["unshare", "-m", "sh", "-ec", script, "sh", str(context), PROGRAM, text]
+
+    done = subprocess.run(argv, env=sampan.env, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert sampan("run", "--rm", done.stdout.strip()).out == ".dockerignore\nDockerfile\nlink\nsub\nx\n"

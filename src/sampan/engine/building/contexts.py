@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from sampan.build import ignore, jobs
-from sampan.errors import InvalidInput, NotFound, doing
+from sampan.errors import Conflict, InvalidInput, NotFound, doing
 from sampan.kernel.path import RESOLVE, openat2
 from sampan.spec.build import ContextKind
 
@@ -78,6 +78,7 @@ class Contexts:
 
     def _directory(self, source: ContextSource) -> str:
         if source.kind is ContextKind.DIRECTORY:
+            _check_seen(source)
             return source.value
         return self.fetching.context(source).directory
 
@@ -104,3 +105,15 @@ def _identity(source: ContextSource) -> tuple[int, int] | None:
     if source.device is None or source.inode is None:
         return None
     return source.device, source.inode
+
+
+def _check_seen(source: ContextSource) -> None:
+    """Raise Conflict where the client sees another directory at that path than we do: it is sent then."""
+    if source.device is None or source.inode is None:
+        return
+    try:
+        seen = os.stat(source.value)
+    except OSError:
+        seen = None
+    if seen is None or (seen.st_dev, seen.st_ino) != (source.device, source.inode):
+        raise Conflict(f"can't see the directory {source.value} that the client sees", "send it as an archive")
