@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from sampan.build.dockerfile import Fault, ast, expand, locate, parse, render, words
+from sampan.build.dockerfile import DockerfileError, Fault, ast, expand, locate, parse, render, words
 from sampan.build.dockerfile.heredoc import run_arguments
 from sampan.build.dockerfile.mounts import parse_mount
 from sampan.build.lint import Surroundings, lint
@@ -135,12 +135,26 @@ ENV = {"a": "abc", "x": "", "p": "80 90"}
 
 
 def check(text: str | bytes) -> None:
-    """What holds of every text: DockerfileError, or a tree that is the same after rendering, expanded or refused."""
-    dockerfile = parse(text)
+    """What holds of every text: DockerfileError, or a tree that is the same after rendering, expanded or refused.
+
+    And all of it can be written: as UTF-8.
+    """
+    try:
+        dockerfile = parse(text)
+        _check(dockerfile)
+    except DockerfileError as e:
+        e.message.encode()
+        e.hint.encode()
+        raise
+
+
+def _check(dockerfile: Dockerfile) -> None:
+    render(dockerfile).encode()
     again = parse(render(dockerfile), dockerfile.name)
     assert bare(again) == bare(dockerfile)
     assert render(again) == render(dockerfile)
-    lint(dockerfile, Surroundings())
+    for violation in lint(dockerfile, Surroundings()).violations:
+        f"{violation.message}{violation.source}".encode()
     for stage in dockerfile.stages:
         for instruction in (stage.base, *stage.instructions):
             assert instruction.location.start <= instruction.location.end

@@ -136,9 +136,25 @@ def test_comments_stay_with_the_instruction_after_them() -> None:
     assert dockerfile.comments == ("# four",)
 
 
-def test_what_is_no_utf8_or_no_text_is_refused_with_its_line() -> None:
-    with pytest.raises(DockerfileError, match="line 2 isn't UTF-8"):
-        parse(b"FROM a\nRUN \xff\n")
+@pytest.mark.parametrize("line", [b"RUN \xfc", b"copy <<E /\n\xfc\nE", b"ADD \xfc /", b"ONBUILD RUN \xfc"])
+def test_what_is_no_utf8_is_refused_where_it_would_be_a_command_or_a_file(line: bytes) -> None:
+    with pytest.raises(DockerfileError, match=r"line 2: [A-Z]+ isn't UTF-8"):
+        parse(b"FROM a\n" + line + b"\n")
+
+
+def test_what_is_no_utf8_is_replaced_elsewhere() -> None:
+    dockerfile = parse(b"# J\xfcrgen\nFROM a\nMAINTAINER J\xfcrgen\nRUN a \\\n# \xfc\n b\n# \xfc\n")
+
+    author, run = dockerfile.stages[0].instructions
+    assert isinstance(author, ast.Maintainer)
+    assert author.author == "J\ufffdrgen"
+    assert run.text == "RUN a  b"
+    assert dockerfile.stages[0].base.comments == ("# J\ufffdrgen",)
+    assert dockerfile.comments == ("# \ufffd",)
+    dockerfile.source.encode()
+
+
+def test_what_is_no_text_is_refused_with_its_line() -> None:
     with pytest.raises(DockerfileError, match="a NUL byte in line 1"):
         parse("FROM \0\n")
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from sampan.build.dockerfile import ast
 from sampan.build.dockerfile.errors import Fault
+from sampan.build.dockerfile.text import go_quoted, go_quoted_character
 from sampan.errors import InvalidInput
 from sampan.units import parse_signal
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 SHELL = ("/bin/sh", "-c")
 _PROTOCOLS = frozenset({"tcp", "udp", "sctp"})
 _UNITS = ((1, "ns"), (1_000, "µs"), (1_000_000, "ms"), (10**9, "s"))
-_ESCAPES = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
 
 
 def apply(config: ExecutionConfig, instruction: Instruction, *, keeps_command: bool = False) -> ExecutionConfig:
@@ -151,32 +151,15 @@ def _list(words: Iterable[str]) -> str:
 
 
 def _quoted_list(words: Iterable[str]) -> str:
-    return _list(_quoted(word) for word in words)
-
-
-def _quoted(text: str) -> str:
-    """A string as `%q` has it: strconv.Quote."""
-    return '"' + "".join(_quoted_character(c) for c in text) + '"'
-
-
-def _quoted_character(character: str) -> str:
-    number = ord(character)
-    if character in '"\\':
-        return "\\" + character
-    if character.isprintable():
-        return character
-    if 0xDC80 <= number <= 0xDCFF:  # a byte that is no UTF-8: surrogateescape
-        return f"\\x{number - 0xDC00:02x}"
-    short = f"\\x{number:02x}" if number < 0x80 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
-    return _ESCAPES.get(character, short)
+    return _list(go_quoted(word) for word in words)
 
 
 def _health(check: HealthCheck) -> str:
     """A pointer to a structure as `%q` has it: a duration is a text, a number a character."""
     times = (check.interval, check.timeout, check.start_period, check.start_interval)
-    words = [_quoted_list(check.test or ()), *(_quoted(go_duration(ns)) for ns in times)]
+    words = [_quoted_list(check.test or ()), *(go_quoted(go_duration(ns)) for ns in times)]
     number = chr(check.retries) if check.retries < 0x110000 else "\ufffd"
-    character = "'\\''" if number == "'" else "'\"'" if number == '"' else f"'{_quoted_character(number)}'"
+    character = "'\\''" if number == "'" else "'\"'" if number == '"' else f"'{go_quoted_character(number)}'"
     return "&{" + " ".join([*words, character]) + "}"
 
 

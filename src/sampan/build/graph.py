@@ -6,14 +6,13 @@ known: `Graph.origin` finds stages for these triggers, too.
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from sampan.build.dockerfile import ast, words
 from sampan.build.dockerfile.ast import Dockerfile, Instruction
-from sampan.build.dockerfile.errors import DockerfileError, Fault, excerpt
+from sampan.build.dockerfile.errors import DockerfileError, Fault, excerpt, quoted, suggest
 from sampan.build.dockerfile.mounts import origin_name
 from sampan.errors import InvalidInput, SampanError
 from sampan.spec.build import Origin, OriginKind
@@ -21,7 +20,7 @@ from sampan.spec.distribution import Platform
 from sampan.spec.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sampan.spec.build import BuildRequest
 
@@ -82,14 +81,14 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
         if index >= stage.index:
             label = stage.name or f"stage-{stage.index}"
             raise Fault(
-                f"cannot copy from stage {_quoted(name)}, it needs to be defined before current stage {_quoted(label)}",
+                f"cannot copy from stage {quoted(name)}, it needs to be defined before current stage {quoted(label)}",
                 name,
             )
         return Origin(kind=OriginKind.STAGE, stage=index)
 
     def nearest(self, name: str) -> str:
         """Say which stage may have been meant by a name that no image has: " (did you mean build?)", or ""."""
-        return _did_you_mean(name, (stage.name for stage in self.stages if stage.name))
+        return suggest(name, (stage.name for stage in self.stages if stage.name))
 
     def error(self, fault: Fault, location: ast.Location) -> DockerfileError:
         """Put a fault into its lines."""
@@ -200,8 +199,8 @@ def _base(
         try:
             Reference.parse(text)
         except InvalidInput as e:
-            near = _did_you_mean(text, (stage.name for stage in earlier if stage.name))
-            raise _error(dockerfile, Fault(f"failed to parse stage name {_quoted(text)}: {e.message}{near}", text), location) from e  # fmt: skip  # noqa: E501
+            near = suggest(text, (stage.name for stage in earlier if stage.name))
+            raise _error(dockerfile, Fault(f"failed to parse stage name {quoted(text)}: {e.message}{near}", text), location) from e  # fmt: skip  # noqa: E501
     return origin
 
 
@@ -324,10 +323,10 @@ def _target(dockerfile: Dockerfile, name: str, stages: list[Stage]) -> int:
     except Fault:
         index = None
     if index is None:
-        near = _did_you_mean(name, (stage.name for stage in stages if stage.name))
+        near = suggest(name, (stage.name for stage in stages if stage.name))
         known = ", ".join(stage.name or str(stage.index) for stage in stages)
         raise InvalidInput(
-            f"can't build {dockerfile.name}: target stage {_quoted(name)} could not be found{near}",
+            f"can't build {dockerfile.name}: target stage {quoted(name)} could not be found{near}",
             f"its stages: {known}",
         )
     return index
@@ -341,12 +340,3 @@ def _error(dockerfile: Dockerfile, fault: Fault, location: ast.Location) -> Dock
     return DockerfileError(
         f"can't build {dockerfile.name}: {fault.cause}\n{lines}", fault.hint, cause=fault.cause, location=location
     )
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name.lower()[:64], list(known), 1)
-    return f" (did you mean {near[0]}?)" if near else ""
-
-
-def _quoted(text: str) -> str:
-    return f'"{text}"'

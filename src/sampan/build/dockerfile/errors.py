@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from sampan.build.dockerfile.text import go_quoted, mended
 from sampan.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -46,15 +45,15 @@ class DockerfileError(InvalidInput):
 
 def dockerfile_error(fault: Fault, name: str, source: str, location: Location) -> DockerfileError:
     """Put a fault into its file."""
-    message = f"can't parse {name}: dockerfile parse error on line {location.start}: {fault.cause}"
+    cause = mended(fault.cause)
+    message = f"can't parse {name}: dockerfile parse error on line {location.start}: {cause}"
     message += "\n" + excerpt(source, name, location, fault.near)
-    return DockerfileError(message, fault.hint, cause=fault.cause, location=location)
+    return DockerfileError(message, mended(fault.hint), cause=cause, location=location)
 
 
 def quoted(text: str) -> str:
     """Put a text into double quotes as Go's %q does, shortened."""
-    text = text if len(text) <= _WIDEST else text[:_WIDEST] + "…"
-    return msgspec.json.encode(text).decode()
+    return go_quoted(text if len(text) <= _WIDEST else text[:_WIDEST] + "…")
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -67,10 +66,10 @@ def nearest(word: str, known: Iterable[str], *, any_case: bool = True) -> str:
     """Return the first of the known words that differs least, by two edits at most, as BuildKit does; "" for none."""
     if len(word) > _LONGEST:
         return ""
-    word = word.lower() if any_case else word
-    distances = [(_distance(each.lower() if any_case else each, word), each) for each in known]
+    same = str.lower if any_case else str
+    distances = [(_distance(same(each), same(word)), each) for each in known]
     least, near = min(distances, key=lambda pair: pair[0], default=(_TOO_FAR, ""))
-    return near if 0 < least < _TOO_FAR else ""
+    return near if least < _TOO_FAR and near != word else ""
 
 
 def _distance(first: str, second: str) -> int:

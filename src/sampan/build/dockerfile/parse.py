@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from sampan.build.dockerfile.ast import Arg, Dockerfile, From, Instruction, Location, Stage
 from sampan.build.dockerfile.errors import DockerfileError, Fault, dockerfile_error
+from sampan.build.dockerfile.flags import split_keyword
 from sampan.build.dockerfile.instructions import instruction
-from sampan.build.dockerfile.scan import Scan, scan
+from sampan.build.dockerfile.scan import Line, Scan, scan
+from sampan.build.dockerfile.text import NO_UTF8, mended
 
 
 def parse(text: str | bytes, name: str = "Dockerfile") -> Dockerfile:
-    """Read a whole Dockerfile; `name` is for messages. Raises DockerfileError."""
-    source = _decoded(text, name)
+    """Read a whole Dockerfile; `name` is for messages. Raises DockerfileError.
+
+    Bytes that are no UTF-8 (in a text: surrogates, as surrogateescape leaves them) become U+FFFD, as in Docker's
+    images, but are refused in RUN, COPY and ADD, where they would make other commands and files.
+    """
+    source = (text if isinstance(text, str) else text.decode(errors="surrogateescape")).removeprefix("\ufeff")
+    if "\0" in source:
+        line = source.count("\n", 0, source.index("\0")) + 1
+        raise DockerfileError(f"can't parse {name}: a NUL byte in line {line}: it is no text", "is it another file?")
     scanned = scan(source, name)
+    source = mended(source)
     instructions = _instructions(scanned, source, name)
     if not instructions:
         raise DockerfileError(f"can't parse {name}: file with no instructions", cause="file with no instructions")
@@ -19,10 +31,10 @@ def parse(text: str | bytes, name: str = "Dockerfile") -> Dockerfile:
         name=name,
         source=source,
         escape=scanned.escape,
-        directives=scanned.directives,
+        directives=tuple(replace(each, value=mended(each.value)) for each in scanned.directives),
         args=_arguments(instructions, source, name),
         stages=_stages(instructions),
-        comments=scanned.comments,
+        comments=tuple(map(mended, scanned.comments)),
         empty_continuations=tuple(
             Location(line.empty_continuation, line.empty_continuation)
             for line in scanned.lines
@@ -41,25 +53,22 @@ def parse_instructions(text: str, name: str, escape: str = "\\") -> tuple[Instru
     return _instructions(scan(text, name, escape), text, name)
 
 
-def _decoded(text: str | bytes, name: str) -> str:
-    if isinstance(text, bytes):
-        try:
-            text = text.decode()
-        except UnicodeDecodeError as e:
-            line = e.object.count(b"\n", 0, e.start) + 1
-            raise DockerfileError(f"can't parse {name}: line {line} isn't UTF-8", "write it in UTF-8") from e
-    text = text.removeprefix("\ufeff")
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise DockerfileError(f"can't parse {name}: a NUL byte in line {line}: it is no text", "is it another file?")
-    return text
+def _readable(line: Line) -> Line:
+    keyword = split_keyword(line.text)[0].upper()
+    if keyword in {"RUN", "COPY", "ADD", "ONBUILD"}:
+        texts = (line.text, *(each.content for each in line.heredocs))
+        if any(NO_UTF8.search(text) for text in texts):
+            raise Fault(
+                f"{keyword} isn't UTF-8", keyword, "write the file in UTF-8, or a byte as its escape: printf '\\374'"
+            )
+    return replace(line, text=mended(line.text), comments=tuple(map(mended, line.comments)))
 
 
 def _instructions(scanned: Scan, source: str, name: str) -> tuple[Instruction, ...]:
     found = []
     for line in scanned.lines:
         try:
-            found.append(instruction(line, scanned.escape))
+            found.append(instruction(_readable(line), scanned.escape))
         except Fault as fault:
             raise dockerfile_error(fault, name, source, line.location) from fault
     return tuple(found)
