@@ -69,6 +69,7 @@ class Landing:
         self._how = how
         self.planned: dict[str, Planned] = {}
         self._fresh: dict[str, None] = {}
+        self._absent: set[str] = set()  # where the image has nothing
         self._hidden: set[str] = set()  # where something else took the place of a directory of the image
         self._files: dict[tuple[int, int], str] = {}  # with several names: where the first one of them went
 
@@ -308,7 +309,11 @@ class Landing:
             self._hidden and any(path == hidden or path.startswith(f"{hidden}/") for hidden in self._hidden)
         ):
             return None
-        return self._parent.status(path)
+        # Most files go where the image has nothing, which looking layer by layer would tell for each of them anew.
+        status = None if split(path)[0] in self._absent else self._parent.status(path)
+        if status is None:
+            self._absent.add(path)
+        return status
 
     def _refused(self, path: str, why: str) -> InvalidInput:
         return InvalidInput(f"can't {self._how.verb} to /{path}: it {why}")
