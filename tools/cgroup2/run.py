@@ -26,7 +26,9 @@ from initramfs import initramfs  # noqa: E402
 
 from support.images import cache  # noqa: E402
 
-TESTS = tuple(f"tests/e2e/test_{name}.py" for name in ("limits", "devices", "pause_and_kill", "apparmor"))
+TESTS = tuple(
+    f"tests/e2e/test_{name}.py" for name in ("limits", "devices", "pause_and_kill", "apparmor", "oci_conformance")
+)
 TESTS += ("tests/kernel/test_network_macvlan.py", "tests/kernel/test_firewall_sctp.py", "tests/e2e/test_macvlan.py")
 MODULES = (
     "virtio_pci", "virtio_blk", "overlay",
@@ -48,7 +50,22 @@ LINTERS = (
 )
 ORACLES = ("pyroute2",)
 NOT_NEEDED = ("test", "idlelib", "tkinter", "lib2to3", "ensurepip", "turtledemo", "site-packages", "pydoc_data")
-PROGRAMS = ["sh", "bash", "mount", "umount", "nsenter", "unshare", "cat", "ls", "perl", "ldconfig"]
+PROGRAMS = [
+    "sh",
+    "bash",
+    "crun",
+    "runc",
+    "ps",
+    "readlink",
+    "mount",
+    "umount",
+    "nsenter",
+    "unshare",
+    "cat",
+    "ls",
+    "perl",
+    "ldconfig",
+]
 PROGRAMS += [
     "mktemp",
     "rm",
