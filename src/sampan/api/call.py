@@ -153,9 +153,9 @@ class Call:
         """Answer a document as it is."""
         self._channel.reply(200, data, content_type)
 
-    def done(self, status: int = 204) -> None:
+    def done(self, status: int = 204, headers: dict[str, str] | None = None) -> None:
         """Answer that it is done, without a body."""
-        self._channel.reply(status)
+        self._channel.reply(status, headers=headers)
 
     def stream(self, content_type: str, headers: dict[str, str] | None = None) -> Stream:
         """Begin an answer in pieces; its head is sent at once."""

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
-from sampan.api import build, containers, images, lists, moving, networks, prunes, stats, system, volumes
+from sampan.api import archive, build, containers, images, lists, moving, networks, prunes, stats, system, volumes
 from sampan.errors import InvalidInput, NotFound, SampanError
 
 if TYPE_CHECKING:
@@ -115,6 +115,9 @@ ROUTES = (
     Route("POST", "/sampan/containers/{id}/ports", containers.update_ports),
     Route("POST", "/containers/{id}/update", containers.update),
     Route("GET", "/containers/{id}/stats", stats.one),
+    Route("HEAD", "/containers/{id}/archive", archive.stat_path),
+    Route("GET", "/containers/{id}/archive", archive.read_path),
+    Route("PUT", "/containers/{id}/archive", archive.write_path),
     Route("GET", "/sampan/stats", stats.several),
     Route("POST", "/sampan/exec/{id}/explain", containers.exec_explain),
 )
@@ -122,9 +125,6 @@ ROUTES = (
 
 _NOT_BUILT = """
 GET /containers/{id}/attach/ws
-GET /containers/{id}/archive
-HEAD /containers/{id}/archive
-PUT /containers/{id}/archive
 GET /images/search
 POST /session
 POST /grpc

@@ -14,6 +14,7 @@ VERBS = {
     "build": "build",
     "commit": "commit",
     "copy": "copy",
+    "cp": "cp",
     "create": "create",
     "delete": "delete",
     "diff": "diff",
@@ -60,6 +61,7 @@ GROUPS = {
     "container": {
         "attach": "attach",
         "commit": "commit",
+        "cp": "cp",
         "create": "create",
         "diff": "diff",
         "exec": "exec",
@@ -179,7 +181,6 @@ LATER = {
     "compose": _LATER,
     "config": _SWARM,
     "context": "name the engine with --host or --root",
-    "cp": _LATER,
     "node": _SWARM,
     "plugin": _LATER,
     "search": "look at https://hub.docker.com",
@@ -188,7 +189,6 @@ LATER = {
     "stack": _SWARM,
     "swarm": _SWARM,
     "trust": _LATER,
-    "container cp": _LATER,
     "system dial-stdio": _LATER,
 }
 """Docker's verbs that are not there, with what to do instead."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sampan import ids
 from sampan.engine import (
+    archiving,
     attaching,
     auditing,
     build_cache,
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from sampan.spec import docker
     from sampan.spec.build import BuildRequest
     from sampan.spec.docker.audit import NetworkAudit
+    from sampan.supervise.messages import PathFound
 
 _IDLE_S = 600.0
 List = list  # the class has a verb of that name
@@ -181,6 +183,18 @@ class Engine:
     def commit(self, ref: str, query: CommitQuery, config: docker.ContainerConfig | None = None) -> str:
         """Make an image of what the container is now; return its id. `config` is completed by the container's own."""
         return committing.commit(self._core, self._find(ref), query, config)
+
+    def stat_path(self, ref: str, path: str) -> PathFound:
+        """Tell what a path in a container is, following no link at its end."""
+        return archiving.stat_path(self._core, self._find(ref), path)
+
+    def read_path(self, ref: str, path: str) -> Generator[bytes]:
+        """Return a file or directory of a container as a tar, in pieces; to be closed."""
+        return archiving.read_path(self._core, self._find(ref), path)
+
+    def write_path(self, ref: str, path: str, stream: Readable, *, keep_kinds: bool, as_user: bool) -> None:
+        """Unpack an archive into a directory of a container; with `keep_kinds` no directory becomes a file."""
+        archiving.write_path(self._core, self._find(ref), path, stream, keep_kinds=keep_kinds, as_user=as_user)
 
     def export(self, ref: str) -> Generator[bytes]:
         """Return all the container's files as a tar, in pieces; to be closed."""

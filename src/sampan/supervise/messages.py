@@ -503,6 +503,47 @@ class Export(Message, frozen=True, kw_only=True, tag="export"):
     layers: tuple[str, ...]  # topmost first
 
 
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """A container as who carries its files finds it: by its first process, or by the plan that mounts its root."""
+
+    pid: int = 0  # 0: it does not run
+    start_time: int = 0
+    plan: bytes = b""  # encoded by `runtime.plan.encode`; only its overlay and its binds are performed
+
+
+class StatPath(Message, frozen=True, kw_only=True, tag="stat-path"):
+    """Tell what a path in a container is, following no link at its end. Answered by `PathFound`."""
+
+    place: Place
+    path: str
+
+
+class PathFound(Message, frozen=True, kw_only=True, tag="path-found"):
+    """The answer: `mode` as stat(2) has it, `link_target` where a link leads in the end, inside the container."""
+
+    name: str
+    size: int
+    mode: int
+    mtime_ns: int
+    link_target: str = ""
+
+
+class ReadPath(Message, frozen=True, kw_only=True, tag="read-path"):
+    """Write a tar of a path in a container to the descriptor beside it. Answered by `Done`."""
+
+    place: Place
+    path: str
+
+
+class WritePath(Message, frozen=True, kw_only=True, tag="write-path"):
+    """Unpack what comes from the descriptor beside it into a directory of a container. Answered by `Done`."""
+
+    place: Place
+    path: str
+    keep_kinds: bool = False  # a directory does not become anything else, nor anything else a directory
+    user: str = ""  # whose all is that is written, as /etc/passwd there has it; "": as the archive says
+
+
 class Remove(Message, frozen=True, kw_only=True, tag="remove"):
     """Remove a directory tree of a container's or a layer's, following nothing out of it. Answered by `Done`."""
 
@@ -514,11 +555,12 @@ Request = (
     | Hello | Launch | Go | Exec | Attach | Resize | Signal | Freeze | Update | AnswerNames | HoldPorts | Forget
     | Unpack | Pack | Position | Feed | Map | Remove | Changes | Compose | Settle | Export
     | SelectFiles | LayFiles | FetchFiles | FindSecrets
+    | StatPath | ReadPath | WritePath
     | Keep | Hold | Release | Become
 )  # fmt: skip
 Answer = (
     Forked | Launched | Done | Refused | Status | Unpacked | Packed | Parked
-    | FilesSelected | FilesFetched | SecretsFound
+    | FilesSelected | FilesFetched | SecretsFound | PathFound
 )  # fmt: skip
 Event = Reaped | Exited | ExecExited | Collected
 

@@ -90,6 +90,8 @@ def _do(frame: m.Frame, sock: socket.socket) -> m.Message:
             return _compose(frame.message, frame.fds, sock)
         case m.SelectFiles() | m.LayFiles() | m.FetchFiles() | m.FindSecrets():
             return _build(frame.message, frame.fds, sock)
+        case m.StatPath() | m.ReadPath() | m.WritePath():
+            return _carry(frame.message, frame.fds, sock)
         case m.Map():
             return _map(frame.message, frame.fds[0])
         case m.Remove(path=path):
@@ -119,6 +121,20 @@ def _build(job: _Building, fds: tuple[int, ...], sock: socket.socket) -> m.Messa
 
     composing.end_with(sock)
     return building.do(job, fds)
+
+
+def _carry(job: m.StatPath | m.ReadPath | m.WritePath, fds: tuple[int, ...], sock: socket.socket) -> m.Message:
+    _check_installed("copy the container's files")
+    from sampan.supervise import archiving, composing
+
+    composing.end_with(sock)
+    match job:
+        case m.StatPath():
+            return archiving.stat_path(job)
+        case m.ReadPath():
+            return archiving.read_path(job, fds[0])
+        case m.WritePath():
+            return archiving.write_path(job, fds[0])
 
 
 def _unpack(job: m.Unpack, fd: int, more: Callable[[int], int] | None = None) -> m.Unpacked:

@@ -1,0 +1,123 @@
+"""`cp`: files of a container as an archive, and an archive into a container, running or not."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing, contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from sampan.engine.changing import WORK_S, rootfs_of
+from sampan.errors import Conflict, InvalidInput, NotFound, NotPermitted
+from sampan.runtime import mounts, ops, plan as planning
+from sampan.spec.state import Status
+from sampan.supervise import messages
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from sampan.engine.core import Core
+    from sampan.engine.links import Channel
+    from sampan.engine.registry import Container
+    from sampan.image.compression import Readable
+
+_PIECE = 1 << 18
+
+
+def stat_path(core: Core, container: Container, path: str) -> messages.PathFound:
+    """Tell what a path in a container is."""
+    with _place(core, container) as place, _worker(core, container) as channel:
+        return channel.ask(messages.StatPath(place=place, path=_checked(path)), messages.PathFound, timeout_s=WORK_S)
+
+
+def read_path(core: Core, container: Container, path: str) -> Generator[bytes]:
+    """Give a tar of a path in pieces; it is whole if this ends without an error."""
+    with _place(core, container) as place, _worker(core, container) as channel:
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        with open(reading, "rb", buffering=0) as pipe:
+            try:
+                done = channel.post(messages.ReadPath(place=place, path=_checked(path)), (writing,))
+            finally:
+                os.close(writing)
+            while piece := pipe.read(_PIECE):
+                yield piece
+            done.wait(messages.Done, WORK_S)
+    core.tell(container, "archive-path")
+
+
+def write_path(
+    core: Core, container: Container, path: str, stream: Readable, *, keep_kinds: bool, as_user: bool
+) -> None:
+    """Unpack an archive into a directory of a container; `as_user`: all of it is then the container's user's."""
+    spec = core.spec(container)
+    if spec.root and spec.root.readonly and not container.running:
+        raise NotPermitted("container rootfs is marked read-only")
+    user = container.body.user if as_user else ""
+    with _place(core, container) as place, _worker(core, container) as channel:
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        job = messages.WritePath(place=place, path=_checked(path), keep_kinds=keep_kinds, user=user)
+        try:
+            done = channel.post(job, (reading,))
+        finally:
+            os.close(reading)
+        _pump(stream, writing)
+        done.wait(messages.Done, WORK_S)
+    core.tell(container, "extract-to-dir")
+
+
+def _pump(stream: Readable, fd: int) -> None:
+    """Pass the request's body on. If the worker refuses it, the rest is read all the same: clients answer only then."""
+    with suppress(BrokenPipeError), open(fd, "wb", buffering=0) as pipe:
+        while piece := stream.read(_PIECE):
+            view = memoryview(piece)
+            while view:
+                view = view[pipe.write(view) :]
+    while stream.read(_PIECE):
+        pass
+
+
+def _checked(path: str) -> str:
+    if not path:
+        raise InvalidInput("bad parameter: query parameter 'path' must not be empty")
+    if "\0" in path:
+        raise InvalidInput("a path has no zero byte")
+    return path
+
+
+@contextmanager
+def _place(core: Core, container: Container) -> Iterator[messages.Place]:
+    """Say where a container's files are; one that does not run can't be started or removed in the block."""
+    container.lock.acquire()
+    held = True
+    try:
+        state = container.state
+        if container.removed or state.status in (Status.REMOVING, Status.DEAD):
+            raise Conflict(f"can't copy from or to {container.name}: it is being removed")
+        if container.running and state.pid:
+            container.lock.release()
+            held = False
+            yield messages.Place(pid=state.pid, start_time=state.start_time)
+            return
+        yield messages.Place(plan=_plan(core, container))
+    finally:
+        if held:
+            container.lock.release()
+
+
+def _plan(core: Core, container: Container) -> bytes:
+    """Return the steps that mount the root with what is bound there."""
+    rootfs_of(core, container)
+    spec = core.spec(container)
+    assert spec.root
+    binds = [op for op in mounts.filesystems(spec, core.host) if isinstance(op, ops.Bind)]
+    found: tuple[ops.MountOverlay | ops.Bind, ...] = (*mounts.overlay(spec, core.host), *binds)
+    steps = tuple(planning.Step("inside", op) for op in found)
+    return planning.encode(planning.Plan(id=container.id, steps=steps, root=spec.root.path))
+
+
+@contextmanager
+def _worker(core: Core, container: Container) -> Iterator[Channel]:
+    with closing(core.worker()) as channel:
+        try:
+            yield channel
+        except NotFound as e:
+            raise NotFound(f"{e.message} in container {container.id}", e.hint) from None

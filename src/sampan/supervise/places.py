@@ -1,0 +1,142 @@
+"""Paths in a container, from outside of it: its root is a descriptor, and nothing leads out of that.
+
+Of one that runs it is its first process's root, with all that is mounted there; one that does not run has its root and
+its binds mounted for the job, in this process's own mount namespace.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+import stat
+from typing import TYPE_CHECKING, NamedTuple
+
+from sampan.errors import Conflict, InvalidInput, NotFound
+from sampan.kernel import mount
+from sampan.kernel.mount import MS
+from sampan.kernel.namespaces import CLONE, unshare
+from sampan.kernel.path import open_in_root
+from sampan.kernel.process import start_time
+
+if TYPE_CHECKING:
+    from sampan.supervise.messages import Place
+
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY
+_MAX_LINKS = 40
+
+
+class Found(NamedTuple):
+    """Something in a container: `name` in the directory open at `parent`, or with `name` "" that directory itself."""
+
+    parent: int
+    name: str
+    status: os.stat_result
+    shown: str  # the last component as it was asked for; "/" for the root
+
+
+def open_root(place: Place) -> int:
+    """Return a descriptor of the container's root."""
+    if place.pid:
+        return _open_running(place)
+    from sampan.runtime import mounting, ops, plan as planning
+    from sampan.runtime.scene import Scene
+
+    plan = planning.decode(place.plan)
+    unshare(CLONE.NEWNS)
+    mount.mount(None, "/", None, MS.PRIVATE | MS.REC)
+    scene = Scene(plan.root, None)  # type: ignore[arg-type]  # nobody is at the other end
+    for step in plan.steps:
+        if isinstance(step.op, ops.MountOverlay):
+            mounting.mount_root(step.op, scene)
+        elif isinstance(step.op, ops.Bind):
+            mounting.bind(step.op, scene)
+    return scene.root_fd
+
+
+def _open_running(place: Place) -> int:
+    """Open the root of a process, which must be the one that was meant: its number may have another by now."""
+    try:
+        root = os.open(f"/proc/{place.pid}/root", _DIRECTORY | os.O_CLOEXEC)
+        if start_time(place.pid) == place.start_time:
+            return root
+        os.close(root)
+    except OSError:
+        pass
+    raise Conflict("it has just ended", "try again")
+
+
+def find(root: int, path: str) -> Found:
+    """Find a path; a link at its end is itself what is found, unless a slash follows. Raises NotFound."""
+    clean = posixpath.normpath(f"/{path}").lstrip("/")
+    try:
+        if not clean or path.endswith(("/", "/.")):
+            parent = open_in_root(root, clean or ".", _DIRECTORY)
+            shown = "." if path.endswith("/.") else clean.rpartition("/")[2] or "/"
+            return Found(parent, "", os.fstat(parent), shown)
+        above, _, name = clean.rpartition("/")
+        parent = open_in_root(root, above or ".", _DIRECTORY)
+        try:
+            return Found(parent, name, os.lstat(name, dir_fd=parent), name)
+        except OSError:
+            os.close(parent)
+            raise
+    except OSError as e:
+        if e.errno in {errno.ENOENT, errno.ELOOP}:
+            raise NotFound(f"Could not find the file {path}") from None
+        if e.errno == errno.ENOTDIR:
+            raise InvalidInput(f"{path}: not a directory") from None
+        raise
+
+
+def open_directory(root: int, path: str) -> int:
+    """Open a directory, following links inside the root."""
+    try:
+        return open_in_root(root, posixpath.normpath(f"/{path}").lstrip("/") or ".", _DIRECTORY)
+    except OSError as e:
+        if e.errno in {errno.ENOENT, errno.ELOOP}:
+            raise NotFound(f"Could not find the file {path}") from None
+        if e.errno == errno.ENOTDIR:
+            raise InvalidInput("extraction point is not a directory") from None
+        raise
+
+
+def link_target(root: int, path: str) -> str:
+    """Return where a path leads, with all links in it followed inside the root; what is missing is as named."""
+    remaining = posixpath.normpath(f"/{path}").split("/")[::-1]
+    walked: list[str] = []
+    links = 0
+    while remaining:
+        name = remaining.pop()
+        if name in {"", "."}:
+            continue
+        if name == "..":
+            walked = walked[:-1]
+            continue
+        target = _link(root, "/".join(walked), name)
+        if not target or links >= _MAX_LINKS:
+            walked.append(name)
+            continue
+        links += 1
+        remaining.extend(target.split("/")[::-1])
+        if target.startswith("/"):
+            walked = []
+    return "/" + "/".join(walked)
+
+
+def _link(root: int, above: str, name: str) -> str:
+    try:
+        parent = open_in_root(root, above or ".", _DIRECTORY)
+    except OSError:
+        return ""
+    try:
+        return os.readlink(name, dir_fd=parent)
+    except OSError:
+        return ""
+    finally:
+        os.close(parent)
+
+
+def is_directory(found: Found) -> bool:
+    """Tell whether it is one, and no link to one."""
+    return stat.S_ISDIR(found.status.st_mode)
