@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import tarfile
 import time
 
@@ -170,6 +171,15 @@ def test_attributes_pipes_and_times_are_kept(step) -> None:
     assert os.getxattr(step.layer / "diff/n/a", "user.colour") == b"red"
     assert step.files()["n/p"].kind == "pipe"
     assert (step.layer / "diff/n/a").stat().st_mtime == 1
+
+
+def test_a_socket_is_left_out_and_no_source(step) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(step.context / "e/s"))
+        step.copy("e", "/n")
+        assert names(step) == ["n"]
+        with pytest.raises(NotFound):
+            step.copy("e/s", "/n")
 
 
 def test_times_end_at_the_newest_that_is_allowed(step) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+import contextlib
 
-from sampan.build.ignore import Matcher, component, has_wildcards, parse
+import pytest
+from hypothesis import given, reject, settings, strategies as st
+
+from sampan.build.ignore import Matcher, component, escaped, has_wildcards, parse
 from sampan.errors import InvalidInput
 
 
@@ -106,3 +109,70 @@ def test_a_component_of_a_wildcard_matches_as_gos_does(pattern: str, name: str, 
 
 def test_a_backslash_takes_the_meaning_from_a_wildcard() -> None:
     assert [has_wildcards(t) for t in ("a*", r"a\*", r"a\\*", "a", "[b]")] == [True, False, True, False, True]
+
+
+NAMES = st.text("ab.*", min_size=1, max_size=3)
+PATHS = st.lists(st.sampled_from(["a", "b", "ab", ".a", "a.b"]), min_size=1, max_size=4).map("/".join)
+PATTERNS = st.lists(
+    st.builds(
+        lambda sign, parts: sign + "/".join(parts),
+        st.sampled_from(["", "", "!"]),
+        st.lists(st.one_of(NAMES, st.sampled_from(["**", "*", "?", "[ab]", "a", "b"])), min_size=1, max_size=3),
+    ),
+    max_size=4,
+)
+
+
+def matcher_of(patterns: list[str]) -> Matcher:
+    try:
+        return Matcher(patterns)
+    except InvalidInput:
+        reject()
+
+
+def down(matcher: Matcher, path: str) -> tuple[bool, list[tuple[str, bool]]]:
+    """Walk down to a path; return whether it matches, and the directories on the way with the same."""
+    above: tuple[bool, ...] = ()
+    parts = path.split("/")
+    walked = []
+    for count in range(1, len(parts) + 1):
+        name = "/".join(parts[:count])
+        matched, above = matcher.match(name, above)
+        walked.append((name, matched))
+    return walked[-1][1], walked[:-1]
+
+
+@settings(deadline=None)
+@given(PATTERNS, PATHS)
+def test_a_directory_that_nobody_looks_into_has_nothing_that_is_taken_in_again(patterns: list[str], path: str) -> None:
+    matcher = matcher_of(patterns)
+    matched, above = down(matcher, path)
+
+    for directory, left_out in above:
+        if left_out and not matched:
+            assert matcher.may_take_in_again(directory)
+        if matched and not left_out:
+            assert matcher.may_match_below(directory)
+
+
+@settings(deadline=None)
+@given(PATTERNS, PATHS)
+def test_walking_down_and_asking_at_once_agree_for_patterns_without_exceptions(patterns: list[str], path: str) -> None:
+    matcher = matcher_of([pattern for pattern in patterns if not pattern.startswith("!")])
+
+    assert down(matcher, path)[0] == matcher.match(path)[0]
+
+
+@settings(deadline=None)
+@given(st.text(max_size=20), st.text(max_size=20))
+def test_any_text_is_a_pattern_or_refused(pattern: str, path: str) -> None:
+    for read in (lambda: Matcher(parse(pattern)).match(path), lambda: component(pattern).match(path)):
+        with contextlib.suppress(InvalidInput):
+            read()
+
+
+@settings(deadline=None)
+@given(st.text("a*?[]\\^-!b", max_size=6))
+def test_an_escaped_path_is_matched_by_itself(path: str) -> None:
+    if path and not path.startswith("!"):
+        assert Matcher((escaped(path),)).match(path)[0]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from sampan.build import selections
 from sampan.build.contents import Contents, digest_of
-from sampan.errors import doing
+from sampan.errors import InvalidInput, doing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,6 +55,8 @@ class Digests:
             fd = tree.open(chosen.path)
             try:
                 before = os.fstat(fd)
+                if not stat.S_ISREG(before.st_mode):
+                    raise InvalidInput("it is no regular file any more")
                 digest = combined(digest_of(fd, before.st_size), tree.xattrs(chosen.path, fd))
                 if os.fstat(fd).st_ctime_ns == before.st_ctime_ns:
                     contents.put(before, digest)

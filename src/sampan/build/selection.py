@@ -130,7 +130,7 @@ def _of_source(item: Item, tree: Tree, source: str, verb: str) -> Iterator[Taken
 
 def _taken(item: Item, tree: Tree, path: str, name: str, source: str, verb: str) -> Taken:
     status = tree.status(path)
-    if status is None:
+    if status is None or stat.S_ISSOCK(status.st_mode):  # it means nothing without who listens
         raise _not_found(tree, path, source, verb)
     itself = Chosen("", path, status)
     below = _below(tree, itself, Matcher(()), Matcher(item.exclude)) if stat.S_ISDIR(status.st_mode) else []

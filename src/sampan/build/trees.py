@@ -129,7 +129,7 @@ class Directory:
             found = [(entry.name, entry) for entry in entries]
         found.sort(key=_first)
         if not self._ignore:
-            return [(name, entry.stat(follow_symlinks=False)) for name, entry in found]
+            return [(name, status) for name, entry in found if (status := _status(entry)) is not None]
         above = self._match(path)[1] if path else ()
         listed = []
         for name, entry in found:
@@ -140,7 +140,9 @@ class Directory:
                 continue
             if is_directory:
                 self._above[below] = matched, inside
-            listed.append((name, entry.stat(follow_symlinks=False)))
+            status = _status(entry)
+            if status is not None:
+                listed.append((name, status))
         return listed
 
     def all_below(self, path: str) -> Iterator[os.stat_result]:
@@ -169,13 +171,18 @@ class Directory:
         return os.readlink(name, dir_fd=self._directory(parent))
 
     def xattrs(self, path: str, fd: int | None = None) -> Xattrs:
-        if fd is not None:
-            names = os.listxattr(fd)
-            return tuple((n, os.getxattr(fd, n)) for n in _own(names)) if names else ()
-        parent, name = split(path)
-        where = f"/proc/self/fd/{self._directory(parent)}/{name}"
-        names = os.listxattr(where, follow_symlinks=False)
-        return tuple((n, os.getxattr(where, n, follow_symlinks=False)) for n in _own(names))
+        try:
+            if fd is not None:
+                names = os.listxattr(fd)
+                return tuple((n, os.getxattr(fd, n)) for n in _own(names)) if names else ()
+            parent, name = split(path)
+            where = f"/proc/self/fd/{self._directory(parent)}/{name}"
+            names = os.listxattr(where, follow_symlinks=False)
+            return tuple((n, os.getxattr(where, n, follow_symlinks=False)) for n in _own(names))
+        except OSError as e:
+            if e.errno in {errno.EOPNOTSUPP, errno.ENODATA}:  # a filesystem without any; one just removed
+                return ()
+            raise
 
     def _status(self, path: str) -> os.stat_result | None:
         parent, name = split(path)
@@ -323,6 +330,13 @@ def follow(path: str, link: Callable[[str], str]) -> str:
 
 def _key(root: os.stat_result) -> str:
     return f"{root.st_dev:x}-{root.st_ino:x}"
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
+    try:
+        return entry.stat(follow_symlinks=False)
+    except FileNotFoundError:  # somebody works in the context
+        return None
 
 
 def _first(pair: tuple[str, object]) -> str:
