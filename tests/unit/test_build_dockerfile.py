@@ -157,6 +157,8 @@ def test_what_is_no_utf8_is_replaced_elsewhere() -> None:
 def test_what_is_no_text_is_refused_with_its_line() -> None:
     with pytest.raises(DockerfileError, match="a NUL byte in line 1"):
         parse("FROM \0\n")
+    with pytest.raises(DockerfileError, match="a NUL byte in line 2"):
+        parse_instructions("RUN a\nRUN b\0", "ONBUILD")
 
 
 # --------------------------------------------------------------------------------------------------------- heredocs

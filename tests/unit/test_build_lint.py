@@ -119,6 +119,21 @@ def test_a_wrong_directive_is_an_error(directive: str, cause: str) -> None:
     assert error.message == f"failed to parse check options: {cause}"
 
 
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        ("EXPOSE $x/TCP", "no port specified"),
+        ("VOLUME $x", "VOLUME specified can not be an empty string"),
+        ("STOPSIGNAL foo", "nvalid signal: foo"),
+    ],
+)
+def test_a_value_that_is_none_ends_the_look(line: str, cause: str) -> None:
+    error = report(f"FROM a\n{line}\n").error
+
+    assert error is not None
+    assert cause in error.message
+
+
 def test_a_fault_is_told_with_what_was_found_before_it() -> None:
     found = report("FROM a as b\nENV c=${d?no}\n")
 

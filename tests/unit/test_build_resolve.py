@@ -128,6 +128,12 @@ def test_a_trigger_that_cannot_be_read_is_shown_at_from() -> None:
         resolved("FROM debian", ExecutionConfig(on_build=("RUM x",)))
 
 
+@pytest.mark.parametrize("trigger", ["FROM x", "ONBUILD RUN x", "MAINTAINER x", "RUN a\0b", "RUN a\nRUN b", ""])
+def test_what_is_no_trigger_is_refused_whatever_image_it_comes_from(trigger: str) -> None:
+    with pytest.raises(InvalidInput):
+        resolved("FROM debian", ExecutionConfig(on_build=(trigger,)))
+
+
 def test_triggers_may_take_files_from_stages_that_nothing_else_needs() -> None:
     stage = resolved("FROM a AS tool\nFROM debian", ExecutionConfig(on_build=("COPY --from=tool /x /x",)))
 

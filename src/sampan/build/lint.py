@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from sampan.build import configuration
 from sampan.build.dockerfile import DockerfileError, Fault, ast, locate, words
 from sampan.build.dockerfile.errors import excerpt, nearest, quoted
 from sampan.build.dockerfile.expansion import expand_with
@@ -286,6 +287,8 @@ class _Linter:
             return self.expanded(text, lexer, written, stage)
 
         instruction = expand_with(written, process, self.dockerfile.escape)
+        if stage.known:
+            configuration.apply(ExecutionConfig(), instruction)  # a port, signal or path that is none
         match instruction:
             case ast.Arg():
                 self.arguments(instruction, stage)

@@ -135,6 +135,9 @@ class _Walk:
         except (DockerfileError, ValueError) as e:
             cause = e.cause if isinstance(e, DockerfileError) else "onbuild trigger should be a single expression"
             raise self.graph.error(Fault(f"ONBUILD {text}: {cause}"), self.stage.location) from e
+        if isinstance(instruction, ast.From | ast.OnBuild | ast.Maintainer):
+            fault = Fault(f"{instruction.name} isn't allowed as an ONBUILD trigger")
+            raise self.graph.error(fault, self.stage.location)
         located = msgspec.structs.replace(instruction, location=self.stage.location)
         self.instruction(located, onbuild=True)
 

@@ -19,9 +19,7 @@ def parse(text: str | bytes, name: str = "Dockerfile") -> Dockerfile:
     images, but are refused in RUN, COPY and ADD, where they would make other commands and files.
     """
     source = (text if isinstance(text, str) else text.decode(errors="surrogateescape")).removeprefix("\ufeff")
-    if "\0" in source:
-        line = source.count("\n", 0, source.index("\0")) + 1
-        raise DockerfileError(f"can't parse {name}: a NUL byte in line {line}: it is no text", "is it another file?")
+    _check_text(source, name)
     scanned = scan(source, name)
     source = mended(source)
     instructions = _instructions(scanned, source, name)
@@ -43,6 +41,12 @@ def parse(text: str | bytes, name: str = "Dockerfile") -> Dockerfile:
     )
 
 
+def _check_text(source: str, name: str) -> None:
+    if "\0" in source:
+        line = source.count("\n", 0, source.index("\0")) + 1
+        raise DockerfileError(f"can't parse {name}: a NUL byte in line {line}: it is no text", "is it another file?")
+
+
 def locate(fault: Fault, dockerfile: Dockerfile, location: Location) -> DockerfileError:
     """Put what was found when an instruction was expanded into its file."""
     return dockerfile_error(fault, dockerfile.name, dockerfile.source, location)
@@ -50,7 +54,8 @@ def locate(fault: Fault, dockerfile: Dockerfile, location: Location) -> Dockerfi
 
 def parse_instructions(text: str, name: str, escape: str = "\\") -> tuple[Instruction, ...]:
     """Read instructions that are no whole file: an ONBUILD trigger, `--change`. Raises DockerfileError."""
-    return _instructions(scan(text, name, escape), text, name)
+    _check_text(text, name)
+    return _instructions(scan(text, name, escape), mended(text), name)
 
 
 def _readable(line: Line) -> Line:
