@@ -11,14 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from support.oci import ConsoleSocket, Runtime, have, stopped
+from support.oci import ConsoleSocket, Runtime, stopped
 from support.sampan import wait_until
 
 
 @pytest.fixture(scope="module", params=["sampan-runtime", "runc", "crun"])
 def runtime(request, tmp_path_factory):
-    if not have(request.param):
-        pytest.fail(f"{request.param} is not installed: tools/prepare test")
     one = Runtime(request.param, tmp_path_factory.mktemp(request.param))
     yield one
     one.end()

@@ -218,8 +218,3 @@ def unseal() -> None:
 def stopped(runtime: Runtime, id: str) -> None:
     """Wait until a container has stopped."""
     wait_until(lambda: runtime.status(id) == "stopped", what=f"{id} has stopped")
-
-
-def have(name: str) -> bool:
-    """Whether a runtime is installed."""
-    return name == "sampan-runtime" or shutil.which(name) is not None

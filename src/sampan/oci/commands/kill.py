@@ -6,10 +6,12 @@ import _signal  # type: ignore[import-not-found]  # the C module alone: `signal`
 
 from sampan.errors import Conflict, InvalidInput
 from sampan.oci.options import Option
+from sampan.oci.store import frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.oci.main import Invocation
+    from sampan.oci.store import Record
 
 USAGE = "[OPTIONS] ID [SIGNAL]"
 OPTIONS = (
@@ -20,24 +22,33 @@ OPTIONS = (
 
 def perform(invocation: Invocation) -> int:
     """Signal a container's first process, or all of them."""
-    from sampan.oci.store import frozen
-    from sampan.runtime import control
-
     arguments = invocation.given.arguments
     if not 1 <= len(arguments) <= 2:
         raise InvalidInput(f"1 or 2 arguments are required, ID [SIGNAL]: {len(arguments)} given")
     number = signal_number(arguments[1] if len(arguments) == 2 else "SIGTERM")
     for record in invocation.store.matching(arguments[0], regex=invocation.given.flag("regex")):
         if invocation.given.flag("all"):
-            if not record.cgroups or not control.processes(record.cgroups):
-                raise Conflict(f"container {record.id} is not running")
-            control.kill_everyone(record.cgroups, number)
-            continue
-        pidfd = record.pidfd()
-        _signal.pidfd_send_signal(pidfd, number)
-        if number == _signal.SIGKILL and frozen(record.cgroups):
-            control.freeze(record.cgroups, frozen=False)  # v1: what is frozen does not die
+            _signal_all(record, number)
+        else:
+            _signal_first(record, number)
     return 0
+
+
+def _signal_all(record: Record, number: int) -> None:
+    from sampan.runtime import control
+
+    if not record.cgroups or not control.processes(record.cgroups):
+        raise Conflict(f"container {record.id} is not running")
+    control.kill_everyone(record.cgroups, number)
+
+
+def _signal_first(record: Record, number: int) -> None:
+    pidfd = record.pidfd()
+    _signal.pidfd_send_signal(pidfd, number)
+    if number == _signal.SIGKILL and frozen(record.cgroups):
+        from sampan.runtime import control
+
+        control.freeze(record.cgroups, frozen=False)  # v1: what is frozen does not die
 
 
 def signal_number(text: str) -> int:
