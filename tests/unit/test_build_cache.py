@@ -159,6 +159,7 @@ def test_lists_of_files_go_with_the_last_row_that_names_them(dirs: Dirs) -> None
     for entry in Path(cache.selections).iterdir():
         os.utime(entry, (0, 0))
     cache.remove((a_key("aa").id,))
+    cache.drop_selections()
 
     assert selections.read(cache.selections, "sha256:aa") is None
     assert selections.read(cache.selections, "sha256:bb") == {"x": "1"}

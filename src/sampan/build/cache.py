@@ -23,7 +23,7 @@ from sampan.errors import Failed
 from sampan.image.layers import boot_id
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from sampan.build.keys import Key
     from sampan.dirs import Dirs
@@ -168,8 +168,14 @@ class Cache:
                 self._held[row[0]] -= 1
                 if row[0] and not self._held[row[0]]:
                     freed.append(row[0])
-        self._drop_selections()
         return tuple(freed)
+
+    def drop_selections(self) -> None:
+        """Remove the lists of files that no row's facts name any more, less those that are just being made."""
+        with self._lock:
+            rows = self._db.execute("SELECT facts FROM step").fetchall()
+        needed = {digest for (facts,) in rows for _, digest in msgspec.json.decode(facts, type=Facts).files}
+        selections.keep_only(self.selections, needed)
 
     # ------------------------------------------------------------------------ what the image store asks of its keepers
 
@@ -181,9 +187,7 @@ class Cache:
     def synced(self, until_ns: int) -> None:
         """Put down that all layers written before this moment are on the disk."""
         with self._transaction():
-            self._db.execute(
-                "UPDATE step SET unsynced = NULL WHERE unsynced IS NOT NULL AND created_ns < ?", (until_ns,)
-            )
+            self._db.execute("UPDATE step SET unsynced = NULL WHERE unsynced IS NOT NULL AND used_ns < ?", (until_ns,))
 
     def settle(self) -> None:
         """Write down when what was used: once a build, not once a step."""
@@ -236,15 +240,3 @@ class Cache:
                     yield
             except sqlite3.Error as e:
                 raise Failed(f"can't write down what was built: {e}", "is the disk full?") from e
-
-    def _drop_selections(self) -> None:
-        """Remove the lists of files that no row's facts name any more, less those that are just being made."""
-        with self._lock:
-            rows = self._db.execute("SELECT facts FROM step").fetchall()
-        needed = {digest for (facts,) in rows for _, digest in msgspec.json.decode(facts, type=Facts).files}
-        selections.keep_only(self.selections, needed)
-
-
-def sizes(records: Sequence[Record]) -> Mapping[str, int]:
-    """The bytes of each layer that rows hold; two may hold the same."""
-    return {record.diff_id: record.size for record in records if record.diff_id}

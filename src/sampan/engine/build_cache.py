@@ -47,6 +47,12 @@ def records(core: Core) -> tuple[docker.BuildCache, ...]:
 def prune(core: Core, query: BuildPruneQuery) -> docker.BuildPruneResponse:
     """Remove what the filters leave, until so much room is taken as may be; without `all` what no image shares."""
     check(query.filters, _FILTERS)
+    answer = _prune(core, query)
+    core.bus.tell("builder", "prune", "", {"reclaimed": str(answer.space_reclaimed)})
+    return answer
+
+
+def _prune(core: Core, query: BuildPruneQuery) -> docker.BuildPruneResponse:
     everything = kept(core)
     chosen = [each for each in everything if (query.all or not each.told.shared) and _passes(each, query.filters)]
     total = sum(each.told.size for each in everything if not each.told.shared)
@@ -59,8 +65,7 @@ def prune(core: Core, query: BuildPruneQuery) -> docker.BuildPruneResponse:
         if given_back is not None:
             gone.append(each.told.id)
             reclaimed += given_back
-    if gone:
-        core.bus.tell("builder", "prune", "", {"reclaimed": str(reclaimed)})
+    core.cache.drop_selections()
     return docker.BuildPruneResponse(caches_deleted=tuple(gone) or None, space_reclaimed=reclaimed)
 
 
@@ -73,7 +78,7 @@ def collect(core: Core) -> None:
     # What is kept can't be more than all that is used: no need to look how much it is.
     if 100 * free >= limits.min_free_percent * size and 100 * (size - free) <= limits.max_used_percent * size:
         return
-    prune(
+    _prune(
         core,
         BuildPruneQuery(
             reserved_bytes=limits.reserved_percent * size // 100,

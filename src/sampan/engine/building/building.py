@@ -88,7 +88,6 @@ class Building:
                 telling.tell(e.event)
                 return None
             exchange.export(visit, request, done, wanted[0], telling)
-            self._core.cache.settle()
         names = tuple(self._core.reference(tag) for tag in request.tags)
         built = Built(
             images=tuple(
