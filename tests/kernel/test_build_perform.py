@@ -270,3 +270,37 @@ def test_source_date_epoch_gives_the_same_image_on_another_day(shared: Sampan, t
         ids.append(outcome.id)
 
     assert ids[0] == ids[1]
+
+
+# ------------------------------------------------------------------------------------------------ host, squash
+
+
+def test_a_stage_may_stand_on_this_machines_own_root(sampan: Sampan, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("of the context\n")
+    stage = "FROM host AS tools\nWORKDIR /app\nRUN echo of a step > /app/x; rm -f /etc/passwd-\nCOPY f /app/\n"
+
+    outcome = build(
+        sampan, f"{stage}RUN cat /app/*; ls /etc/passwd- || echo gone\n", context=directory(tmp_path), tags=["on-host"]
+    )
+
+    assert outcome.output.replace("ls: cannot access '/etc/passwd-': No such file or directory\n", "") == (
+        "of the context\nof a step\ngone\n"
+    )
+    assert sampan("run", "--rm", "on-host", "sh", "-c", "cat /app/x; ls /etc/passwd- || true").out == "of a step\n"
+    assert "built FROM host" in sampan.fails(1, "save", "-o", tmp_path / "o", "on-host").err
+    copied = build(sampan, f"{stage}FROM busybox\nCOPY --from=tools /app /a\nRUN cat /a/x", context=directory(tmp_path))
+    assert copied.output == "of a step\n"
+
+
+def test_squashed_an_image_has_one_layer_over_its_base(shared: Sampan) -> None:
+    text = (
+        "FROM busybox\nRUN echo 1 > /one; rm -r /home\nRUN echo 2 > /two; rm /one; mkdir /home; chmod 700 /\nENV A=b\n"
+    )
+
+    build(shared, text, squash=True, tags=["squashed"])
+
+    assert len(shared.json("image", "inspect", "squashed")[0]["RootFS"]["Layers"]) == 2
+    shown = shared("run", "--rm", "squashed", "sh", "-c", "stat -c %a /; ls /home; ls /").lines
+    assert shown[0] == "700"
+    assert "two" in shown
+    assert "one" not in shown

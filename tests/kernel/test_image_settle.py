@@ -45,7 +45,7 @@ def without_sockets(shown):
     return {path: told for path, told in shown.items() if told[0] != stat.S_IFSOCK}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(actions, actions)
 def test_it_is_the_layer_that_copying_makes_and_shows_what_the_container_shows(tmp_path_factory, first, second):
     overlay = Overlay(tmp_path_factory.mktemp("o"))
@@ -110,3 +110,26 @@ def test_a_name_that_is_a_mark_of_layers_is_refused_and_nothing_is_left(overlay)
         settle(overlay)
 
     assert not (overlay.directory / "layer").exists()
+
+
+@settings(max_examples=10, deadline=None)
+@given(actions, actions, actions)
+def test_layers_squashed_show_what_they_showed(tmp_path_factory, first, second, third):
+    overlay = Overlay(tmp_path_factory.mktemp("o"))
+    overlay.add(populate)
+    for things in (first, second, third):
+        overlay.add(lambda things=things: perform(things))
+    shown = overlay.again(tree)
+    target = str(overlay.directory / "squashed")
+
+    composing.squash(messages.Squash(target=target, layers=tuple(overlay.layers), count=2))
+
+    b"".join(tar_of(target))
+    (overlay.directory / "nothing").mkdir()
+    overlay.layers[:2] = [f"{target}/diff", str(overlay.directory / "nothing")]  # as many as there were
+    overlay.add()
+    assert whole_seconds(without_sockets(overlay.again(tree))) == whole_seconds(without_sockets(shown))
+
+
+def whole_seconds(shown):
+    return {path: (*told[:6], told[6] // 10**9, *told[7:]) for path, told in shown.items()}

@@ -313,10 +313,16 @@ class Outgoing:
 
 
 def check_host(image: Image) -> None:
-    """Refuse to send the built-in image of this machine's own root: it has no layers of its own."""
+    """Refuse to send the built-in image of this machine's own root, which has no layers, and those that stand on it."""
     if image.host:
         name = image.repo_tags[0]
         raise InvalidInput(f"can't send {name}: it is this machine's own root", "commit a container of it")
+    if image.on_host:
+        name = image.repo_tags[0] if image.repo_tags else image.id
+        raise InvalidInput(
+            f"can't send {name}: it was built FROM host, and is of no use without this machine's own root",
+            "build it with --squash: then it has all files; or COPY --from what is wanted",
+        )
 
 
 def _descriptor(fact: BlobFact) -> Descriptor:

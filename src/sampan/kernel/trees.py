@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from ctypes import c_int
 from itertools import count
 
@@ -73,6 +74,54 @@ def _move_up(name: str, directory: int, root: int, numbers: count[int]) -> str:
                 raise
         else:
             return new
+
+
+def copy_tree(source: str, target: str) -> None:
+    """Copy what is in the directory `source` into the new one `target`: with owners, times, attributes and devices.
+
+    Files that have several names in `source` have them in `target`, too. Nobody may write to either meanwhile.
+    """
+    names: dict[tuple[int, int], str] = {}
+    directories = [("", os.lstat(source))]
+    done = []
+    while directories:
+        path, status = directories.pop()
+        done.append((path, status))
+        with os.scandir(f"{source}/{path}") as entries:
+            for entry in entries:
+                below, status = f"{path}/{entry.name}", entry.stat(follow_symlinks=False)
+                if entry.is_dir(follow_symlinks=False):
+                    os.mkdir(target + below, 0o700)
+                    directories.append((below, status))
+                elif first := names.get((status.st_dev, status.st_ino)):
+                    os.link(first, target + below, follow_symlinks=False)
+                else:
+                    _copy_file(source + below, target + below, status)
+                    names[status.st_dev, status.st_ino] = target + below
+    for path, status in reversed(done):  # files in them change their times
+        if path:
+            _describe(source + path, target + path, status)
+
+
+def _copy_file(source: str, target: str, status: os.stat_result) -> None:
+    import shutil
+
+    if stat.S_ISLNK(status.st_mode):
+        os.symlink(os.readlink(source), target)
+    elif stat.S_ISREG(status.st_mode):
+        shutil.copyfile(source, target)
+    else:
+        os.mknod(target, status.st_mode, status.st_rdev)
+    _describe(source, target, status)
+
+
+def _describe(source: str, target: str, status: os.stat_result) -> None:
+    os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
+    if not stat.S_ISLNK(status.st_mode):
+        os.chmod(target, stat.S_IMODE(status.st_mode))
+    for name in os.listxattr(source, follow_symlinks=False):
+        os.setxattr(target, name, os.getxattr(source, name, follow_symlinks=False), follow_symlinks=False)
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)
 
 
 def sync_filesystem(fd: int) -> None:

@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from sampan.errors import Conflict, doing
-from sampan.kernel.trees import remove_tree
+from sampan.kernel.trees import copy_tree, remove_tree
 from sampan.rootfs import overlay
 from sampan.rootfs.host import Cover
 from sampan.rootfs.writable import Writable
@@ -35,24 +35,42 @@ class Snapshots:
 
     def prepare(self, id: str, image: Image) -> Rootfs:
         """Make the directories of container `id` over `image`. Raises Conflict where they are there already."""
+        if image.on_host:
+            return self.prepare_step(id, image.diff_ids, host=True)
         return self._prepare(id, self._chain(image))
 
     def prepare_step(self, id: str, diff_ids: tuple[str, ...], *, host: bool = False) -> Rootfs:
-        """Do the same over layers of which there is no image yet, with `host` over this machine's own root."""
-        return self._prepare(id, self._assembled(diff_ids, host=host))
+        """Do the same over layers of which there is no image yet.
+
+        With `host` over this machine's own root. overlayfs takes no lower directory that lies inside another one, as
+        all layers do inside of "/"; so what the one layer over it has is copied to where the container writes.
+        """
+        if not host:
+            return self._prepare(id, overlay.assemble(self._dirs, diff_ids))
+        rootfs = self._prepare(id, self._over_host())
+        try:
+            for diff_id in diff_ids:
+                copy_tree(self.content(diff_id), rootfs.upperdir)
+        except BaseException:
+            self.remove(id)
+            raise
+        return rootfs
 
     def lowerdirs(self, diff_ids: tuple[str, ...], *, host: bool = False) -> tuple[str, ...]:
-        """Return the directories, topmost first, which show what these layers make; as with `prepare_step`."""
-        return self._assembled(diff_ids, host=host).lowerdirs
+        """Return the directories, topmost first, which show what these layers make, with `host` over that root.
 
-    def _assembled(self, diff_ids: tuple[str, ...], *, host: bool) -> overlay.Chain:
+        These are to be read, and no overlay's with `host`.
+        """
         if not host:
-            return overlay.assemble(self._dirs, diff_ids)
-        below = overlay.Chain((self._cover.refresh(), "/"), overlay.metadata_of("/"))
-        if not diff_ids:
-            return below
-        above = overlay.assemble(self._dirs, diff_ids)
-        return overlay.Chain((*above.lowerdirs, *below.lowerdirs), below.root)
+            return overlay.assemble(self._dirs, diff_ids).lowerdirs
+        return (*map(self.content, reversed(diff_ids)), *self._over_host().lowerdirs)
+
+    def content(self, diff_id: str) -> str:
+        """Return the directory of a layer's files."""
+        return f"{self._dirs.layer(diff_id)}/diff"
+
+    def _over_host(self) -> overlay.Chain:
+        return overlay.Chain((self._cover.refresh(), "/"), overlay.metadata_of("/"))
 
     def _prepare(self, id: str, chain: overlay.Chain) -> Rootfs:
         base = self._dirs.container(id)
@@ -118,7 +136,7 @@ class Snapshots:
 
     def _chain(self, image: Image) -> overlay.Chain:
         if image.host:
-            return self._assembled((), host=True)
+            return self._over_host()
         with self._lock:
             chain = self._chains.get(image.diff_ids)
         if chain is None:

@@ -112,6 +112,10 @@ def moment_ns(created: str | None) -> int:
         return 0
 
 
+ON_HOST = "sampan.host"
+"""Among the features of the operating system that an image needs: this machine's own root."""
+
+
 class Image(msgspec.Struct, frozen=True, kw_only=True):
     """One image of the store, with its names as they were when it was looked up."""
 
@@ -127,6 +131,11 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     last_tagged_ns: int = 0
     last_used_ns: int = 0  # when a container was last made of it or started; 0: never
     host: bool = False  # the built-in image of this machine's own root
+
+    @property
+    def on_host(self) -> bool:
+        """Whether its layer lies over this machine's own root: it was built FROM host."""
+        return ON_HOST in (self.config.os_features or ())
 
     @property
     def created(self) -> str | None:

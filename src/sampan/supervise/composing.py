@@ -17,7 +17,7 @@ from sampan.rootfs.diff import report
 from sampan.rootfs.overlay import Metadata
 from sampan.rootfs.union import Stack
 from sampan.supervise import messages as m
-from sampan.supervise.members import Members
+from sampan.supervise.members import Members, root_entry
 
 if TYPE_CHECKING:
     import socket
@@ -57,6 +57,21 @@ def _unpacked(layer: LayerResult) -> m.Unpacked:
         content_bytes=layer.content_bytes,
         tar_bytes=layer.tar_bytes,
     )
+
+
+def squash(job: m.Squash) -> m.Unpacked:
+    """Make one layer of several."""
+    try:
+        with Stack(job.layers) as stack, Composer(job.target) as composer:
+            if job.root is not None:
+                composer.add(root_entry(Metadata(*job.root)))
+            for member in Members(stack).of_top(job.count):
+                composer.add(member.entry, member.source, has_holes=member.has_holes)
+            layer = composer.finish()
+    except BaseException:
+        remove_tree(job.target)
+        raise
+    return _unpacked(layer)
 
 
 def settle(job: m.Settle) -> m.Unpacked:

@@ -11,10 +11,10 @@ from sampan.image import tar
 from sampan.image.extract import OPAQUE_MARK, WHITEOUT_PREFIX
 from sampan.rootfs.diff import CHANGED, changes
 from sampan.rootfs.overlay import Metadata
-from sampan.rootfs.union import join, split
+from sampan.rootfs.union import DIRECTORY, WHITEOUT, join, split
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from sampan.rootfs.union import Stack, Xattrs
 
@@ -35,6 +35,17 @@ class Member(NamedTuple):
     entry: tar.Entry
     source: int | None = None
     has_holes: bool = False
+
+
+class _Top:
+    """What some layers have at a path, topmost first. `ended`: one of them hides what is below it."""
+
+    __slots__ = ("ended", "kinds", "layers")
+
+    def __init__(self, kinds: list[str], layers: list[int]) -> None:
+        self.kinds = kinds
+        self.layers = layers
+        self.ended = False
 
 
 class Members:
@@ -64,6 +75,43 @@ class Members:
                 yield from _closed(member)
             if change.anew:
                 yield Member(_mark(join(change.path, ""), OPAQUE_MARK))
+
+    def of_top(self, count: int) -> Iterator[Member]:
+        """Give what one layer in the place of the `count` topmost ones has; the root itself is left out."""
+        yield from self._of_top("", self._stack.all[:count], self._stack.all[count:])
+
+    def _of_top(self, path: str, layers: Sequence[int], below: Sequence[int]) -> Iterator[Member]:
+        """`layers` have part in a directory; `below` are those whose files it shows, too, none if it is opaque."""
+        for name, found in sorted(self._tops(path, layers).items()):
+            inside = join(path, name)
+            if not found.kinds or found.kinds[0] == WHITEOUT:
+                if below and self._stack.find(inside, below) is not None:
+                    yield Member(_mark(inside, WHITEOUT_PREFIX))
+                continue
+            status = self._stack.status(found.layers[0], inside)
+            member = self._member(inside, found.layers[0], status) if status is not None else None
+            if member is None:
+                continue
+            yield from _closed(member)
+            if found.kinds[0] != DIRECTORY:
+                continue
+            parts = self._stack.merging(inside, found.layers)
+            hides = found.ended or any(self._stack.opacity(layer, inside) == b"y" for layer in parts)
+            if hides and below:
+                yield Member(_mark(join(inside, ""), OPAQUE_MARK))
+            yield from self._of_top(inside, parts, () if hides else below)
+
+    def _tops(self, path: str, layers: Sequence[int]) -> dict[str, _Top]:
+        """Return what is at each name of a directory: its kinds and layers, down to what hides those below."""
+        found: dict[str, _Top] = {}
+        for layer in layers:
+            for name, kind in self._stack.entries(layer, path).items():
+                top = found.setdefault(name, _Top([], []))
+                if not top.ended and (kind == DIRECTORY or not top.kinds):
+                    top.kinds.append(kind)
+                    top.layers.append(layer)
+                top.ended = top.ended or kind != DIRECTORY
+        return found
 
     def of_all(self) -> Iterator[Member]:
         """Give all that shows. The root itself is left out if it is as roots are: others' archives have none."""
@@ -138,3 +186,10 @@ def _mark(path: str, prefix: bytes) -> tar.Entry:
     parent, name = split(path)
     mark = os.fsencode(join(parent, "")) + prefix + os.fsencode(name) if parent else prefix + os.fsencode(name)
     return tar.Entry(name=mark, kind=tar.REGULAR, mode=0o600, uid=0, gid=0, size=0, mtime_ns=0)
+
+
+def root_entry(root: Metadata) -> tar.Entry:
+    """Return the member that says what the root directory is."""
+    entry = tar.Entry(b".", tar.DIRECTORY, root.mode, root.uid, root.gid, 0, 0)
+    entry.xattrs = _encoded(root.xattrs)
+    return entry

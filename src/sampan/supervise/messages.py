@@ -449,6 +449,17 @@ class Settle(Message, frozen=True, kw_only=True, tag="settle"):
     newest_ns: int | None = None
 
 
+class Squash(Message, frozen=True, kw_only=True, tag="squash"):
+    """Make one layer in the place of several. Answered by `Unpacked`."""
+
+    target: str  # as in `Compose`
+    layers: tuple[str, ...]  # topmost first, with those below
+    count: int  # how many of them become one
+    root: tuple[int, int, int, tuple[tuple[str, bytes], ...]] | None = (
+        None  # what the layer makes of the root directory
+    )
+
+
 class SelectFiles(Message, frozen=True, kw_only=True, tag="select-files"):
     """Find out which files a COPY or ADD of a build takes, and their digest. Answered by `FilesSelected`."""
 
@@ -553,7 +564,7 @@ class Remove(Message, frozen=True, kw_only=True, tag="remove"):
 Request = (
     ForkShim | ForkWorker | Leave | Restart
     | Hello | Launch | Go | Exec | Attach | Resize | Signal | Freeze | Update | AnswerNames | HoldPorts | Forget
-    | Unpack | Pack | Position | Feed | Map | Remove | Changes | Compose | Settle | Export
+    | Unpack | Pack | Position | Feed | Map | Remove | Changes | Compose | Settle | Squash | Export
     | SelectFiles | LayFiles | FetchFiles | FindSecrets
     | StatPath | ReadPath | WritePath
     | Keep | Hold | Release | Become

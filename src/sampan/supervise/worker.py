@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    _Composing = m.Changes | m.Compose | m.Settle | m.Export
+    _Composing = m.Changes | m.Compose | m.Settle | m.Squash | m.Export
     _Building = m.SelectFiles | m.LayFiles | m.FetchFiles | m.FindSecrets
 
 
@@ -86,7 +86,7 @@ def _do(frame: m.Frame, sock: socket.socket) -> m.Message:
             return _unpack(frame.message, frame.fds[0])
         case m.Pack():
             return _pack(frame.message, frame.fds[0])
-        case m.Changes() | m.Compose() | m.Settle() | m.Export():
+        case m.Changes() | m.Compose() | m.Settle() | m.Squash() | m.Export():
             return _compose(frame.message, frame.fds, sock)
         case m.SelectFiles() | m.LayFiles() | m.FetchFiles() | m.FindSecrets():
             return _build(frame.message, frame.fds, sock)
@@ -112,6 +112,8 @@ def _compose(job: _Composing, fds: tuple[int, ...], sock: socket.socket) -> m.Me
         return composing.compose(job)
     if isinstance(job, m.Settle):
         return composing.settle(job)
+    if isinstance(job, m.Squash):
+        return composing.squash(job)
     return composing.export(job, fds[0]) if isinstance(job, m.Export) else composing.tell_changes(job, fds[0])
 
 

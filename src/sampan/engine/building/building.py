@@ -143,6 +143,8 @@ class Building:
             sources.end_of = stages.end_of
             with self._stoppable(performer.stop, bases.stop):
                 at = stages.build()
+                if request.squash:
+                    at = results.squashed(at, layering, core.snapshots)
         if not done and not checking.is_decisive(dockerfile):
             checking.advise(core, request, dockerfile, platform, contexts, telling)
         mine = [exchange.Done(step, stage in graph.below) for stage, step in performer.done]

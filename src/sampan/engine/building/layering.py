@@ -101,6 +101,17 @@ class Layering:
             self.ask(job, messages.Unpacked)
             os.rename(f"{target}/diff", path)
 
+    def squash(self, layers: tuple[str, ...], count: int, root: Metadata | None = None) -> messages.Unpacked:
+        """Make one layer in the place of the `count` topmost ones; with `root` it says what the root directory is."""
+        return self.make(lambda target: messages.Squash(target=target, layers=layers, count=count, root=root))
+
+    def whole(self, layers: tuple[str, ...]) -> messages.Unpacked:
+        """Make a layer of all files that the layers in some directories show together."""
+        root, newest = Metadata(), self._newest_ns
+        return self.make(
+            lambda target: messages.Compose(target=target, layers=layers, root=root, whole=True, newest_ns=newest)
+        )
+
     def make(self, job: Job) -> messages.Unpacked:
         """Have a worker make a layer, and keep it unless it is `EMPTY_TAR`."""
         with self._core.images.layers.scratch() as target:

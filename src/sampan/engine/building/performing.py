@@ -157,8 +157,7 @@ class Performer:
         return hit
 
     def _keep(self, doing: Doing, key: keys.Key, hit: Hit) -> None:
-        after = (*doing.at.diff_ids, hit.diff_id) if hit.diff_id else doing.at.diff_ids
-        self._core.cache.keep(key, hit, after)
+        self._core.cache.keep(key, hit, doing.at.after(hit.diff_id))
         self._made.add(key.id)
 
     def _why(self, doing: Doing, key: keys.Key) -> str:
@@ -233,7 +232,13 @@ class Performer:
         return "" if layer.diff_id == EMPTY_TAR else layer.diff_id, layer.selection
 
     def _lay(self, lay: jobs.Lay, at: At) -> messages.Unpacked:
-        return self._layering.of_files(lay, self._core.snapshots.lowerdirs(at.diff_ids, host=at.host))
+        parent = self._core.snapshots.lowerdirs(at.diff_ids, host=at.host)
+        layer = self._layering.of_files(lay, parent)
+        if not at.host or not at.diff_ids or layer.diff_id == EMPTY_TAR:
+            return layer
+        both = (self._core.snapshots.content(layer.diff_id), *parent)
+        squashed = self._layering.squash(both, len(at.diff_ids) + 1)
+        return msgspec.structs.replace(squashed, selection=layer.selection)
 
     def _is_directory(self, path: str, at: At) -> bool:
         tree = Layers(self._core.snapshots.lowerdirs(at.diff_ids, host=at.host), "the image")

@@ -65,13 +65,17 @@ class Sources:
                 return jobs.Place(layers=self._lowerdirs(end.diff_ids, host=end.host), name=f"stage {origin.stage}")
             case OriginKind.IMAGE:
                 image = self._bases.find(origin.name, None)
-                return jobs.Place(layers=self._lowerdirs(image.diff_ids, host=image.host), name=origin.name)
+                return jobs.Place(
+                    layers=self._lowerdirs(image.diff_ids, host=image.host or image.on_host), name=origin.name
+                )
             case OriginKind.SCRATCH:
                 return jobs.Place(layers=self._lowerdirs((), host=False), name="scratch")
             case _:
                 named = self.image(origin.name) if origin.kind is OriginKind.NAMED else None
                 if named is not None:
-                    return jobs.Place(layers=self._lowerdirs(named.diff_ids, host=named.host), name=origin.name)
+                    return jobs.Place(
+                        layers=self._lowerdirs(named.diff_ids, host=named.host or named.on_host), name=origin.name
+                    )
                 return self._contexts.place(origin.name)
 
     def image(self, name: str, platform: Platform | None = None, step: int = 0) -> Image | None:

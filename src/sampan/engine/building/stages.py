@@ -47,7 +47,13 @@ class At(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def host(self) -> bool:
         """Whether it lies over this machine's own root."""
-        return self.base is not None and self.base.host
+        return self.base is not None and (self.base.host or self.base.on_host)
+
+    def after(self, diff_id: str) -> tuple[str, ...]:
+        """Return the layers with one that a step made. Over this machine's own root it has those before it in it."""
+        if not diff_id:
+            return self.diff_ids
+        return (diff_id,) if self.host else (*self.diff_ids, diff_id)
 
 
 class Stages:
@@ -212,7 +218,7 @@ def _after(step: Step, at: At, diff_id: str, created_ns: int) -> At:
     return msgspec.structs.replace(
         at,
         scope=msgspec.structs.replace(at.scope, config=step.after, author=step.author),
-        diff_ids=(*at.diff_ids, diff_id) if diff_id else at.diff_ids,
+        diff_ids=at.after(diff_id),
         history=(*at.history, entry) if step.created_by else at.history,
         created_ns=created_ns,
         below=at.below if step.empty_layer else step.text,
