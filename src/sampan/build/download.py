@@ -103,4 +103,4 @@ def _reason(error: HTTPError) -> str:
     cause: BaseException = error
     while cause.__cause__ is not None or cause.__context__ is not None:
         cause = cause.__cause__ or cause.__context__ or cause
-    return str(cause)[:300]
+    return (cause.strerror.lower() if isinstance(cause, OSError) and cause.strerror else str(cause))[:300]

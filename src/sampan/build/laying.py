@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from sampan.build.trees import Tree
     from sampan.spec.image import LayerResult
 
+_FEW = 64
+
 
 class Laid(NamedTuple):
     """A layer that was written, and the digest of what was taken for it: of the files as they were read."""
@@ -41,10 +43,12 @@ def lay(job: Lay) -> Laid:
     if not job.destination.startswith("/"):
         raise InvalidInput(f"can't {job.verb} to {job.destination}: the destination is not absolute")
     try:
-        with Composer(job.target) as composer, Trees() as trees, Digests(job.memory) as digests:
+        with Trees() as trees, Digests(job.memory) as digests:
+            taken = take(job.items, trees, job.verb)
             parent = Layers(job.parent, "the image") if job.parent else None
             try:
-                return _Laying(job, composer, parent, digests).run(take(job.items, trees, job.verb))
+                with Composer(job.target, few=sum(len(one.below) + 1 for one in taken) <= _FEW) as composer:
+                    return _Laying(job, composer, parent, digests).run(taken)
             finally:
                 if parent is not None:
                     parent.close()

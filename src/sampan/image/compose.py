@@ -20,7 +20,7 @@ from sampan.image import tar, tarwrite
 from sampan.image.extract import WHITEOUT_PREFIX, Extractor
 from sampan.image.inode import show, write_all
 from sampan.image.recipe import Recorder
-from sampan.image.small_files import LARGEST, SmallFiles
+from sampan.image.small_files import LARGEST, MAKERS, SmallFiles
 from sampan.image.unpack import CONTENT, write_record
 from sampan.kernel.fds import clone_file
 from sampan.spec.image import LayerResult
@@ -46,7 +46,8 @@ class Composer:
         result = composer.finish()
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, *, few: bool = False) -> None:
+        """Of `few` files this process makes all: to start others takes as long as to make some dozens."""
         os.mkdir(target, 0o711)
         os.mkdir(f"{target}/{CONTENT}", 0o755)
         self._target = target
@@ -54,7 +55,8 @@ class Composer:
         os.fchmod(self._root, 0o755)  # whatever the umask is
         self._recipe = Recorder(target)
         self._extractor = Extractor(self._root, self._recipe)
-        self._small_files = SmallFiles(self._root)  # forks: before there is a thread
+        self._few = few
+        self._small_files = SmallFiles(self._root, 0 if few else MAKERS)  # forks: before there is a thread
         self._digest = Digest()
         self._shares = True
         self._padding = b""  # of the last member
@@ -97,7 +99,7 @@ class Composer:
         """Take in a regular file whose content is this, all of it. No other member may have its name."""
         self._check(entry)
         self._begin(entry, entry.size)
-        if entry.xattrs or not 0 < entry.size <= LARGEST:
+        if self._few or entry.xattrs or not 0 < entry.size <= LARGEST:
             self._write(entry, lambda fd: self._fill_with(fd, (content,)))
             return
         with doing(show(entry.name)[:300]):

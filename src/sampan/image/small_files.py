@@ -30,17 +30,20 @@ _DIRECTORY, _FILE, _WAIT = b"D", b"F", b"W"
 _ERRNO = struct.Struct("<I")
 _BATCH = 1 << 14
 _LONGEST_SHOWN = 300
-_MAKERS = min(2, os.cpu_count() or 1)
-"""More don't help: names come into a directory one at a time."""
+MAKERS = min(2, os.cpu_count() or 1)
+"""Child processes. More don't help: names come into a directory one at a time."""
 
 
 class SmallFiles:
     """Makes new files. When `wait` has returned all are there. `stop` must be called at last."""
 
-    def __init__(self, root: int) -> None:
-        """Begin, with the directory below which the files are open at `root`. No other thread may be at work."""
+    def __init__(self, root: int, makers: int = MAKERS) -> None:
+        """Begin, with the directory below which the files are open at `root`. No other thread may be at work.
+
+        Without `makers` none may be added.
+        """
         self._makers: list[_Maker] = []
-        for _ in range(_MAKERS):
+        for _ in range(makers):
             self._makers.append(_Maker(root, self._makers))
         self._turn = 0
         self._directory: bytes | None = None
@@ -79,7 +82,7 @@ class SmallFiles:
     def _tell(self) -> None:
         """Give one child what has gathered; the next batch is the next one's."""
         self._makers[self._turn].tell(b"".join(self._waiting))
-        self._turn = (self._turn + 1) % _MAKERS
+        self._turn = (self._turn + 1) % len(self._makers)
         self._directory = None
         self._waiting.clear()
         self._size = 0
