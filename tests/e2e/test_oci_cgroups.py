@@ -97,6 +97,19 @@ def test_statistics_count_what_was_used(runtime):
     assert said["data"]["pids"]["current"] == 1
 
 
+def test_a_control_group_that_has_processes_is_not_a_containers(runtime):
+    first, second = runtime.bundle("sleep", "100"), runtime.bundle("true")
+    second.configuration["linux"]["cgroupsPath"] = first.configuration["linux"]["cgroupsPath"]
+    second.write()
+    with first.running() as id:
+        said = second.create(check=False)
+        still = runtime.status(id)
+
+    assert said.code == 1
+    assert "has processes already" in said.err
+    assert still == "running"
+
+
 def test_an_exec_is_in_the_containers_groups(runtime):
     bundle = runtime.bundle("sleep", "100")
     with bundle.running() as id:

@@ -6,12 +6,14 @@ What fails is undone before it is raised: the process, its control groups, the d
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from sampan.errors import InvalidInput, NotFound, SampanError, doing
+from sampan.errors import Conflict, InvalidInput, NotFound, SampanError, doing
+from sampan.kernel import cgroupfs, process
 from sampan.oci import filters
 from sampan.oci.log import timestamp, warn
 from sampan.oci.store import GATE, write
@@ -87,23 +89,26 @@ def _from(mount: Mount, bundle: str) -> Mount:
 
 def make(invocation: Invocation, bundle: Bundle, *, gated: bool) -> Made:
     """Make the container. Its first process waits for `container.start`, or with `gated` at a gate in its directory."""
-    given, id, process = invocation.given, invocation.id(), process_of(bundle)
+    given, id, program = invocation.given, invocation.id(), process_of(bundle)
     kept = inherited(given)
     spec = _with_listening(bundle.spec, kept)
     made = filters.kept(without_keyring(plan(spec, probe(), id=id, bundle=bundle.directory), given))
+    _refuse_others_groups(made)
     record, lock = invocation.store.reserve(id, bundle.text, _facts(bundle, made))
-    listening = None
+    listening = running = None
     try:
         arrangement = Arrangement(kept=kept, pivots=not given.flag("no-pivot"))
         if gated:
             listening = gate.listen(f"/proc/self/fd/{lock}/{GATE}")
             arrangement = arrangement._replace(gate_fd=listening.fileno())
-        stdio = None if process.terminal else STANDARD
-        running = container.create(made, stdio, console_size=size_of(process), gated=not gated, arrangement=arrangement)
+        stdio = None if program.terminal else STANDARD
+        running = container.create(made, stdio, console_size=size_of(program), gated=not gated, arrangement=arrangement)
         for word in running.warnings:
             warn(word, invocation.options)
         record.change(pid=running.pid, startTime=running.start_time)
     except BaseException:
+        if running:
+            _end(running)
         record.store.forget(id)
         os.close(lock)
         raise
@@ -111,6 +116,20 @@ def make(invocation: Invocation, bundle: Bundle, *, gated: bool) -> Made:
         if listening:
             listening.close()
     return Made(record, running, lock)
+
+
+def _refuse_others_groups(made: Plan) -> None:
+    """Refuse a control group that has processes: they are not this container's, and would end with it."""
+    for _, directory in made.cgroups:
+        try:
+            found = cgroupfs.processes(directory)
+        except FileNotFoundError:
+            continue
+        if found:
+            raise Conflict(
+                f"can't use the control group {directory}: it has processes already, {found[0]} among them",
+                "linux.cgroupsPath is to be the container's own",
+            )
 
 
 def _facts(bundle: Bundle, made: Plan) -> dict[str, object]:
@@ -203,11 +222,13 @@ def hand_over(running: Running, given: Given) -> None:
 
 def undo(made: Made) -> None:
     """Take a container back that was made whole."""
-    import signal
-
-    with suppress(OSError):
-        signal.pidfd_send_signal(made.running.pidfd, signal.SIGKILL)
-        os.waitid(os.P_PIDFD, made.running.pidfd, os.WEXITED)
-    with suppress(SampanError):
-        container.delete(made.running.cgroups)
+    _end(made.running)
     made.record.store.forget(made.record.id)
+
+
+def _end(running: Running) -> None:
+    with suppress(OSError):
+        process.pidfd_send_signal(running.pidfd, signal.SIGKILL)
+        os.waitid(os.P_PIDFD, running.pidfd, os.WEXITED)
+    with suppress(SampanError, OSError):
+        container.delete(running.cgroups)
