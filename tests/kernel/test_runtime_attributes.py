@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from sampan.errors import SampanError
+from sampan.runtime import ops, resctrl
 from sampan.spec.runtime import CpuAffinity, IoPriority, MemoryPolicy, Personality, Scheduler
 from support.containers import Box, facts, left_behind, remove_parents, with_linux, with_process
 
@@ -86,3 +88,22 @@ def test_an_exec_ends_up_on_its_final_processors(box: Box) -> None:
         )  # fmt: skip
 
     assert said.out.split()[1] == str(last)
+
+
+# ---------------------------------------------------- classes of service, on directories that look like resctrl's
+
+
+def test_a_class_of_service_that_is_there_must_say_the_same(tmp_path: Path) -> None:
+    (tmp_path / "schemata").write_text("    L3:0=0ff;1=00f\n    MB:0= 20;1=100\n")
+    (tmp_path / "tasks").touch()
+
+    resctrl.join(ops.JoinResctrl(str(tmp_path), ("L3:1=f;0=ff", "MB:0=20;1=100"), shared=True), 7)
+    with pytest.raises(SampanError, match="has another schema than L3:0=1"):
+        resctrl.join(ops.JoinResctrl(str(tmp_path), ("L3:0=1",), shared=True), 7)
+
+    assert (tmp_path / "tasks").read_text() == "7"
+
+
+def test_a_class_of_service_without_a_schema_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(SampanError, match="there is no class of service"):
+        resctrl.join(ops.JoinResctrl(str(tmp_path / "x"), shared=True), 7)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from sampan.errors import InvalidInput, SampanError, Unsupported
+from sampan.runtime import cgroups
 from sampan.runtime.cgroups import DEFAULT_DEVICES, cpu_weight, device_rules, device_writes, io_weight, writes
 from sampan.spec.host import CgroupMode
 from sampan.spec.runtime import (
@@ -68,8 +69,8 @@ DISK = ThrottleDevice(major=8, minor=0, rate=1000)
         (Resources(pids=Pids(limit=0)), [("pids.max", "max")], [("pids.max", "max")]),
         (
             Resources(hugepage_limits=(HugepageLimit(page_size="2MB", limit=4 * M),)),
-            [("hugetlb.2MB.limit_in_bytes", str(4 * M))],
-            [("hugetlb.2MB.max", str(4 * M))],
+            [("hugetlb.2MB.limit_in_bytes", str(4 * M)), ("hugetlb.2MB.rsvd.limit_in_bytes", str(4 * M))],
+            [("hugetlb.2MB.max", str(4 * M)), ("hugetlb.2MB.rsvd.max", str(4 * M))],
         ),
         (
             Resources(
@@ -80,7 +81,7 @@ DISK = ThrottleDevice(major=8, minor=0, rate=1000)
                 ("blkio.throttle.read_bps_device", "8:0 1000"),
                 ("blkio.throttle.write_iops_device", "8:0 1000"),
             ],
-            [("io.weight", "default 4950"), ("io.max", "8:0 rbps=1000"), ("io.max", "8:0 wiops=1000")],
+            [("io.bfq.weight", "500"), ("io.max", "8:0 rbps=1000"), ("io.max", "8:0 wiops=1000")],
         ),
         (
             Resources(rdma={"mlx": Rdma(hca_handles=1, hca_objects=2)}),
@@ -168,3 +169,83 @@ def test_the_usual_devices_are_not_said_twice() -> None:
     asked = (DeviceRule(allow=False), *DEFAULT_DEVICES)
 
     assert device_rules(Resources(devices=asked)) == asked
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "other"),
+    [
+        ("io.bfq.weight", "500", ("io.weight", "default 4950")),
+        ("io.bfq.weight", "8:0 10", ("io.weight", "8:0 1")),
+        ("blkio.bfq.weight_device", "8:0 10", ("blkio.weight_device", "8:0 10")),
+        ("hugetlb.2MB.rsvd.max", "1", None),
+    ],
+)
+def test_what_a_kernel_may_lack_has_something_in_its_place(file: str, text: str, other: tuple[str, str] | None) -> None:
+    assert cgroups.may_be_missing(file)
+    assert cgroups.instead(file, text) == other
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("/a/b", "/a/b"),
+        ("a//b/.", "/a/b"),
+        ("/a/../../../etc", "/etc"),
+        ("../../x", "/x"),
+        ("user.slice:docker:7", "/user.slice/docker-7.scope"),
+        ("a-b-c.slice:libpod:7", "/a.slice/a-b.slice/a-b-c.slice/libpod-7.scope"),
+        ("-.slice:p:7", "/p-7.scope"),
+        (":p:7", "/system.slice/p-7.scope"),
+        ("a.slice::7", "/a.slice/7.scope"),
+        ("a.slice:p:kube.slice", "/a.slice/kube.slice"),
+        ("/a:b:c", "/a:b:c"),
+    ],
+)
+def test_every_form_of_a_path_stays_below_the_mount(path: str, place: str) -> None:
+    assert cgroups.place(path) == place
+
+
+@pytest.mark.parametrize("path", ["/", "..", "a:b:c", "a--b.slice:p:7", "/.."])
+def test_what_is_no_group_below_the_root_is_refused(path: str) -> None:
+    with pytest.raises(InvalidInput, match=r"linux\.cgroupsPath"):
+        cgroups.place(path)
+
+
+def test_numbers_below_zero_and_no_letters_mean_any_device() -> None:
+    rules = device_rules(Resources(devices=(DeviceRule(allow=True, type="c", major=-1, minor=7, access=""),)))
+
+    assert rules[0] == DeviceRule(allow=True, type="c", minor=7)
+
+
+def test_a_rule_for_both_kinds_of_devices_that_is_not_for_everything_is_two_on_v1() -> None:
+    rules = (DeviceRule(allow=False), DeviceRule(allow=True, access="r"), DeviceRule(allow=True, major=8))
+
+    assert [(f, t) for _, f, t in cgroups.device_writes(rules)] == [
+        ("devices.deny", "a"), ("devices.allow", "b *:* r"), ("devices.allow", "c *:* r"),
+        ("devices.allow", "b 8:* rwm"), ("devices.allow", "c 8:* rwm"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("resources", "place"),
+    [
+        (Resources(devices=(DeviceRule(allow=True, type="x"),)), r"linux\.resources\.devices\[0\]\.type"),
+        (Resources(devices=(DeviceRule(allow=True, access="x"),)), r"linux\.resources\.devices\[0\]\.access"),
+    ],
+)
+def test_a_wrong_rule_is_named(resources: Resources, place: str) -> None:
+    with pytest.raises(InvalidInput, match=place):
+        device_rules(resources)
+
+
+@pytest.mark.parametrize("mode", [CgroupMode.V1, CgroupMode.V2])
+@pytest.mark.parametrize(
+    ("resources", "place"),
+    [
+        (Resources(rdma={"mlx": Rdma()}), r"linux\.resources\.rdma\.mlx"),
+        (Resources(cpu=Cpu(quota=10, burst=20)), r"linux\.resources\.cpu\.burst"),
+    ],
+)
+def test_limits_that_say_nothing_or_too_much_are_named(mode: CgroupMode, resources: Resources, place: str) -> None:
+    with pytest.raises(InvalidInput, match=place):
+        writes(resources, mode)

@@ -18,6 +18,7 @@ from sampan.spec.runtime import (
     Hook,
     Hooks,
     IdMapping,
+    IntelRdt,
     Linux,
     Memory,
     Mount,
@@ -183,6 +184,33 @@ def test_a_privileged_container_has_no_device_filter() -> None:
     everything = Resources(devices=(DeviceRule(allow=True),))
 
     assert not any(isinstance(op, ops.FilterDevices) for op in outside(made(spec(linux={"resources": everything}), V2)))
+
+
+def test_a_container_in_a_user_namespace_that_can_write_to_its_group_owns_it_on_v2() -> None:
+    mounts = (Mount(destination="/sys/fs/cgroup", type="cgroup", source="cgroup"),)
+    linux = {"namespaces": USER, "uid_mappings": MAPPING, "gid_mappings": MAPPING}
+    whole = spec(linux=linux, mounts=mounts, process={"user": User(uid=5)})
+
+    assert ops.OwnCgroup("/cg/sampan-x/c", 100_005) in outside(made(whole, V2))
+    assert "OwnCgroup" not in kinds(outside(made(spec(mounts=mounts), V2)) + outside(made(whole)))
+
+
+def test_a_class_of_service_is_entered_and_one_of_its_own_goes_with_the_container() -> None:
+    host = msgspec.structs.replace(V1, resctrl="/rc")
+    rdt = IntelRdt(
+        l3_cache_schema="MB:0=9\nL3:0=f", mem_bw_schema="MB:0=20", schemata=("L2:0=1",), enable_monitoring=True
+    )
+    own, named = (
+        made(spec(linux={"intel_rdt": rdt}), host),
+        made(spec(linux={"intel_rdt": IntelRdt(clos_id="x")}), host),
+    )
+
+    lines = ("L3:0=f", "MB:0=20", "L2:0=1")
+    assert ops.JoinResctrl("/rc/c", lines, monitor="/rc/c/mon_groups/c") in outside(own)
+    assert own.cgroups[-2:] == (("resctrl", "/rc/c/mon_groups/c"), ("resctrl", "/rc/c"))
+    assert ops.JoinResctrl("/rc/x", shared=True) in outside(named)
+    assert "resctrl" not in dict(named.cgroups)
+    assert kinds(outside(own)).index("Clone") < kinds(outside(own)).index("JoinResctrl")
 
 
 # ------------------------------------------------------------------------------------------------------ mounts
@@ -528,6 +556,8 @@ def test_the_reaper_comes_after_all_rights_are_given_up() -> None:
         (spec(linux={"namespaces": (Namespace(type="mount"), Namespace(type="user"))}), V1, InvalidInput),
         (spec(linux={"uid_mappings": (IdMapping(container_id=0, host_id=1, size=2),)}), V1, InvalidInput),
         (spec(linux={"namespaces": (Namespace(type="mount"),), "net_devices": {"e": NetDevice()}}), V1, InvalidInput),
+        (spec(linux={"intel_rdt": IntelRdt(clos_id="x")}), V1, Unsupported),
+        (spec(linux={"intel_rdt": IntelRdt(clos_id="../x")}), msgspec.structs.replace(V1, resctrl="/rc"), InvalidInput),
         (spec(linux={"time_offsets": {"monotonic": TimeOffset(secs=1)}}), V1, InvalidInput),
         (spec(linux={"resources": Resources(memory=Memory(limit=5, swap=4))}), V1, InvalidInput),
         (spec(), msgspec.structs.replace(V1, rootful=False), Unsupported),

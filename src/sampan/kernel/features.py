@@ -28,6 +28,7 @@ class Features(NamedTuple):
     seccomp: bool
     apparmor: bool
     selinux: bool
+    resctrl: str
     mqueue: bool
     overlay_lower_plus: bool
     overlay_off: tuple[str, ...]
@@ -59,6 +60,7 @@ def probe() -> Features:
         seccomp="errno" in _read("/proc/sys/kernel/seccomp/actions_avail"),
         apparmor=_read("/sys/module/apparmor/parameters/enabled").startswith("Y"),
         selinux=any(m.fstype == "selinuxfs" for m in mounts),
+        resctrl=next((m.mount_point for m in mounts if m.fstype == "resctrl"), ""),
         mqueue="mqueue" in _read("/proc/filesystems").split(),
         overlay_lower_plus=_overlay_lower_plus(),
         overlay_off=_overlay_off(),

@@ -10,6 +10,7 @@ from sampan.runtime import ops
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sampan.spec.host import Host
     from sampan.spec.runtime import Linux, MemoryPolicy, Process, Scheduler
 
 _MOST_CPUS = 1 << 16
@@ -30,6 +31,24 @@ def steps(process: Process, linux: Linux) -> Iterator[ops.Scheduling]:
             raise Unsupported("can't set the personality: linux.personality.flags: the specification defines none")
         if linux.personality.domain not in {"", "LINUX"}:
             yield ops.SetPersonality(linux.personality.domain)
+
+
+def resctrl(linux: Linux, host: Host, id: str) -> ops.JoinResctrl | None:
+    """Return the entering of the class of service; config-linux.md, "IntelRdt"."""
+    rdt = linux.intel_rdt
+    if rdt is None:
+        return None
+    name = rdt.clos_id or id
+    if "/" in name or name in {".", ".."}:
+        raise InvalidInput(f"can't set Intel RDT: linux.intelRdt.closID: {name!r} is no directory's name")
+    if "\n" in rdt.mem_bw_schema or (rdt.mem_bw_schema and not rdt.mem_bw_schema.startswith("MB:")):
+        raise InvalidInput("can't set Intel RDT: linux.intelRdt.memBwSchema must be one line that starts with MB:")
+    cache = [line for line in rdt.l3_cache_schema.split("\n") if line]
+    if rdt.mem_bw_schema:
+        cache = [*(line for line in cache if not line.startswith("MB:")), rdt.mem_bw_schema]
+    directory = f"{host.resctrl}/{name}"
+    monitor = f"{directory}/mon_groups/{id}" if rdt.enable_monitoring else ""
+    return ops.JoinResctrl(directory, (*cache, *rdt.schemata), bool(rdt.clos_id), monitor)
 
 
 def affinity(process: Process) -> tuple[ops.SetAffinity | None, ops.SetAffinity | None]:

@@ -35,7 +35,7 @@ DEFAULT_DEVICES = tuple(
 
 def groups(host: Host, path: str, resources: Resources | None) -> tuple[tuple[str, str], ...]:
     """Return (controller, directory) for each hierarchy in which the container is to have a group of its own."""
-    where = path if path.startswith("/") else f"/{path}"
+    where = place(path)
     mounts = dict(host.cgroup_mounts)
     match host.cgroup_mode:
         case CgroupMode.NONE:
@@ -55,6 +55,38 @@ def groups(host: Host, path: str, resources: Resources | None) -> tuple[tuple[st
                 if directory is not None and directory + where not in found.values():
                     found[controller] = directory + where
             return tuple(found.items())
+
+
+def place(path: str) -> str:
+    """Return where below a hierarchy's mount `linux.cgroupsPath` is: a path, or systemd's "slice:prefix:name".
+
+    No path leads out of the mount. A slice `a-b.slice` is below `a.slice`: systemd.slice(5).
+    """
+    if path.count(":") == 2 and "/" not in path:
+        slice, prefix, name = path.split(":")
+        path = "/".join((*_slices(slice or "system.slice"), _unit(prefix, name)))
+    found: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            found = found[:-1]
+        elif part not in {"", "."}:
+            found.append(part)
+    if not found:
+        raise InvalidInput(f"can't use the control group {path!r}: linux.cgroupsPath must name one below the root's")
+    return "/" + "/".join(found)
+
+
+def _slices(slice: str) -> list[str]:
+    """Return a slice with those that it is in: a-b-c.slice is in a-b.slice, which is in a.slice."""
+    words = slice.removesuffix(".slice").split("-")
+    if not slice.endswith(".slice") or (slice != "-.slice" and not all(words)):
+        raise InvalidInput(f"can't use the control group {slice!r}: linux.cgroupsPath: it is no slice of systemd's")
+    return [] if slice == "-.slice" else [f"{'-'.join(words[: n + 1])}.slice" for n in range(len(words))]
+
+
+def _unit(prefix: str, name: str) -> str:
+    """Return the name of a scope; one that is a slice already stays so."""
+    return name if name.endswith(".slice") else f"{prefix}-{name}.scope" if prefix else f"{name}.scope"
 
 
 def _asked(resources: Resources | None) -> set[str]:
@@ -91,17 +123,33 @@ def writes(resources: Resources, mode: CgroupMode) -> list[Write]:
 def device_rules(resources: Resources | None) -> tuple[DeviceRule, ...]:
     """Return the rules, a later one overruling an earlier: the specification's, else none, then the usual devices."""
     asked = resources.devices if resources and resources.devices else (DeviceRule(allow=False),)
+    asked = tuple(_checked(rule, f"linux.resources.devices[{n}]") for n, rule in enumerate(asked))
     if asked == (DeviceRule(allow=True),):
         return asked
     return (*asked, *(rule for rule in DEFAULT_DEVICES if rule not in asked))
+
+
+def _checked(rule: DeviceRule, field: str) -> DeviceRule:
+    """Return a rule in our words: nothing and -1 are any number, no type is all."""
+    if rule.type not in {"", "a", "b", "c"}:
+        raise InvalidInput(f"can't allow devices: {field}.type: {rule.type!r} is none of a, b and c")
+    if not set(rule.access) <= set("rwm"):
+        raise InvalidInput(f"can't allow devices: {field}.access: {rule.access!r} is not of the letters r, w and m")
+    numbers = (None if n is None or n < 0 else n for n in (rule.major, rule.minor))
+    major, minor = numbers
+    return DeviceRule(allow=rule.allow, type=rule.type or "a", major=major, minor=minor, access=rule.access or "rwm")
 
 
 def device_writes(rules: tuple[DeviceRule, ...]) -> Iterator[Write]:
     """Say rules as the files of the v1 controller take them."""
     for rule in rules:
         number = ":".join("*" if n is None else str(n) for n in (rule.major, rule.minor))
-        text = "a" if rule.type == "a" and number == "*:*" else f"{rule.type} {number} {rule.access}"
-        yield "devices", "devices.allow" if rule.allow else "devices.deny", text
+        file = "devices.allow" if rule.allow else "devices.deny"
+        if rule.type == "a" and number == "*:*" and set(rule.access) == set("rwm"):
+            yield "devices", file, "a"
+        else:  # the kernel takes an "a" for everything, whatever stands behind it: cgroup-v1/devices
+            for type in "bc" if rule.type == "a" else rule.type:
+                yield "devices", file, f"{type} {number} {rule.access}"
 
 
 # ----------------------------------------------------------------------------------------------------------------- v1
@@ -120,6 +168,7 @@ def _v1(r: Resources) -> Iterator[Write]:
         yield from _block_io_v1(r.block_io)
     for huge in r.hugepage_limits:
         yield "hugetlb", f"hugetlb.{huge.page_size}.limit_in_bytes", str(huge.limit)
+        yield "hugetlb", f"hugetlb.{huge.page_size}.rsvd.limit_in_bytes", str(huge.limit)
     if r.network:
         yield from _network_v1(r.network)
     yield from _rdma(r)
@@ -163,7 +212,13 @@ def _check_swap(m: Memory) -> None:
         )
 
 
+def _check_burst(c: Cpu) -> None:
+    if c.burst and c.quota and 0 < c.quota < c.burst:
+        raise InvalidInput("can't limit the processor: linux.resources.cpu.burst is larger than its quota")
+
+
 def _cpu_v1(c: Cpu) -> Iterator[Write]:
+    _check_burst(c)
     if c.shares:
         yield "cpu", "cpu.shares", str(c.shares)
     # The period first: a quota is judged by it.
@@ -223,6 +278,7 @@ def _v2(r: Resources) -> Iterator[Write]:
         yield from _block_io_v2(r.block_io)
     for huge in r.hugepage_limits:
         yield "hugetlb", f"hugetlb.{huge.page_size}.max", str(huge.limit)
+        yield "hugetlb", f"hugetlb.{huge.page_size}.rsvd.max", str(huge.limit)
     if r.network and (r.network.class_id is not None or r.network.priorities):
         raise Unsupported("can't set a network class or priority: cgroup v2 has none", "mark packets with nftables")
     yield from _rdma(r)
@@ -248,6 +304,7 @@ def _memory_v2(m: Memory) -> Iterator[Write]:
 
 
 def _cpu_v2(c: Cpu) -> Iterator[Write]:
+    _check_burst(c)
     if c.realtime_period or c.realtime_runtime:
         raise Unsupported("can't limit real-time scheduling: cgroup v2 has no files for it")
     if c.idle is not None:
@@ -285,9 +342,9 @@ def _block_io_v2(b: BlockIo) -> Iterator[Write]:
     if b.leaf_weight is not None or any(d.leaf_weight is not None for d in b.weight_device):
         raise Unsupported("can't set a leaf weight: cgroup v2 has none")
     if b.weight:
-        yield "io", "io.weight", f"default {io_weight(b.weight)}"
+        yield "io", "io.bfq.weight", str(b.weight)
     for w in b.weight_device:
-        yield "io", "io.weight", f"{w.major}:{w.minor} {io_weight(w.weight or 0)}"
+        yield "io", "io.bfq.weight", f"{w.major}:{w.minor} {w.weight or 0}"
     for key, devices in (
         ("rbps", b.throttle_read_bps_device),
         ("wbps", b.throttle_write_bps_device),
@@ -296,6 +353,27 @@ def _block_io_v2(b: BlockIo) -> Iterator[Write]:
     ):
         for t in devices:
             yield "io", "io.max", f"{t.major}:{t.minor} {key}={t.rate}"
+
+
+def instead(file: str, text: str) -> tuple[str, str] | None:
+    """Return what is written where the kernel lacks a file: (file, text), or None where there is nothing to write.
+
+    Weights are BFQ's where it is there, else io.cost's or CFQ's; that reservations of huge pages are counted is
+    newer than that their use is (5.7).
+    """
+    match file:
+        case "io.bfq.weight":
+            device, _, weight = text.rpartition(" ")
+            return "io.weight", f"{device or 'default'} {io_weight(int(weight))}"
+        case "blkio.bfq.weight" | "blkio.bfq.weight_device":
+            return file.replace(".bfq", ""), text
+        case _:
+            return None
+
+
+def may_be_missing(file: str) -> bool:
+    """Whether a kernel may lack a file, and `instead` says what to do."""
+    return ".bfq." in file or ".rsvd." in file
 
 
 def io_weight(weight: int) -> int:
@@ -310,6 +388,8 @@ def _rdma(r: Resources) -> Iterator[Write]:
             words.append(f"hca_handle={limits.hca_handles}")
         if limits.hca_objects is not None:
             words.append(f"hca_object={limits.hca_objects}")
+        if len(words) == 1:
+            raise InvalidInput(f"can't limit {device}: linux.resources.rdma.{device} has no hcaHandles or hcaObjects")
         yield "rdma", "rdma.max", " ".join(words)
 
 

@@ -12,8 +12,9 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from sampan.errors import Failed, SyscallError, Unsupported, doing
+from sampan.errors import Conflict, Failed, SyscallError, Unsupported, doing
 from sampan.kernel import cgroupfs
+from sampan.runtime.cgroups import instead, may_be_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -119,6 +120,28 @@ def _kill_one_by_one(cgroups: Cgroups) -> None:
         time.sleep(0.001)
 
 
+def write(directory: str, file: str, text: str) -> None:
+    """Write a control file, or what stands for it on a kernel that lacks it."""
+    try:
+        cgroupfs.write(directory, file, text)
+    except SyscallError as e:
+        if e.errno != errno.ENOENT or not may_be_missing(file) or not os.path.isdir(directory):
+            raise
+        if other := instead(file, text):
+            cgroupfs.write(directory, *other)
+
+
+def check_usage(cgroups: Cgroups, limit_bytes: int) -> None:
+    """Refuse a memory limit below what is used: v2 would kill for it; `memory.checkBeforeUpdate`."""
+    if limit_bytes <= 0 or (group := dict(cgroups).get("")) is None:
+        return
+    used = int(cgroupfs.read(group, "memory.current"))
+    if limit_bytes < used:
+        raise Conflict(
+            f"can't limit memory to {limit_bytes}: {used} bytes are in use", "free memory, or set checkBeforeUpdate off"
+        )
+
+
 def update(cgroups: Cgroups, writes: Iterable[tuple[str, str, str]]) -> None:
     """Change limits: (controller, file, text) as `cgroups.writes` gives them.
 
@@ -133,7 +156,7 @@ def update(cgroups: Cgroups, writes: Iterable[tuple[str, str, str]]) -> None:
             if group is None:
                 raise Unsupported(f"can't set {file}: the container has no {controller} control group")
             try:
-                cgroupfs.write(group, file, text)
+                write(group, file, text)
             except OSError as e:
                 if e.errno not in {errno.EINVAL, errno.EBUSY}:
                     with doing(f"can't set {file} to {text}"):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, assert_never
 from sampan.errors import Failed, InvalidInput
 from sampan.kernel import bpf, cgroupfs, keyring, link, namespaces, process
 from sampan.kernel.namespaces import CLONE
-from sampan.runtime import becoming, mounting, ops
+from sampan.runtime import becoming, control, mounting, ops
 from sampan.runtime.scene import DONE_OUTSIDE, IN_CGROUPS, MAPPED, Mounted, Reborn
 from sampan.spec.runtime import KERNEL_NAMES
 
@@ -62,7 +62,13 @@ def outside(op: ops.Outside, scene: Scene) -> None:
         case ops.InheritCpuset():
             _inherit_cpuset(op.directory)
         case ops.WriteCgroup():
-            cgroupfs.write(op.directory, op.file, op.text)
+            control.write(op.directory, op.file, op.text)
+        case ops.OwnCgroup():
+            _own(op)
+        case ops.JoinResctrl():
+            from sampan.runtime import resctrl
+
+            resctrl.join(op, scene.pid)
         case ops.FilterDevices():
             _filter_devices(op)
         case ops.EnterCgroup():
@@ -247,6 +253,22 @@ def _delegate(op: ops.DelegateControllers) -> None:
     missing = [f"+{c}" for c in op.controllers if c not in there]
     if missing:
         cgroupfs.write(op.directory, "cgroup.subtree_control", " ".join(missing))
+
+
+_DELEGATED = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")
+
+
+def _own(op: ops.OwnCgroup) -> None:
+    """Give away what may be given away without the limits: the kernel lists it; cgroups(7)."""
+    try:
+        with open("/sys/kernel/cgroup/delegate", "rb") as file:
+            names: Iterable[str] = file.read().decode().split()
+    except FileNotFoundError:
+        names = _DELEGATED
+    os.chown(op.directory, op.uid, -1)
+    for name in names:
+        with suppress(FileNotFoundError):
+            os.chown(f"{op.directory}/{name}", op.uid, -1)
 
 
 def _inherit_cpuset(directory: str) -> None:

@@ -67,7 +67,8 @@ def plan(spec: oci.Spec, host: Host, *, id: str, cgroup_parent: str = "", bundle
     state = oci.ContainerState(oci_version=spec.oci_version, id=id, bundle=bundle, annotations=spec.annotations)
     hooks = _Hooks(spec, state)
     connect, describe = _agent(spec, state, "creating")
-    outside = [*connect, *_outside(spec, host, own), *hooks.outside()]
+    rdt = attributes.resctrl(spec.linux, host, id)
+    outside = [*connect, *_outside(spec, host, own), *([rdt] if rdt else []), *hooks.outside()]
     inside = [
         *_enter_namespaces(spec),
         *_before_the_root_changes(spec.process, id),
@@ -90,6 +91,9 @@ def plan(spec: oci.Spec, host: Host, *, id: str, cgroup_parent: str = "", bundle
         *([ops.SetPropagation("/", propagation)] if (propagation := spec.linux.rootfs_propagation) else []),
         *_become_the_program(spec.process, rights, spec, hooks=hooks),
     ]
+    # A class of service that was made for this container alone goes with it, as does where it was watched.
+    if rdt:
+        own += tuple(("resctrl", d) for d in (rdt.monitor, "" if rdt.shared else rdt.directory) if d)
     return Plan(id=id, steps=_merge(outside, inside), root=spec.root.path, cgroups=own, warnings=rights.warnings)
 
 
@@ -269,9 +273,26 @@ def _limit(spec: oci.Spec, host: Host, own: tuple[tuple[str, str], ...]) -> Iter
     if host.cgroup_mode is CgroupMode.V2:
         if rules != (oci.DeviceRule(allow=True),):
             yield ops.FilterDevices(own[0][1], rules)
+        if (uid := _owner(spec)) is not None:
+            yield ops.OwnCgroup(own[0][1], uid)
     elif "devices" in dict(own):
         for _, file, text in cgroups.device_writes(rules):
             yield ops.WriteCgroup(cgroups.directory_of(own, "devices", host), file, text)
+
+
+def _owner(spec: oci.Spec) -> int | None:
+    """Return whose the v2 group becomes: the user's, where it can write to it; config-linux.md, "Cgroup ownership"."""
+    shown = any(
+        m.destination == "/sys/fs/cgroup" and m.type in {"cgroup", "cgroup2"} and "ro" not in m.options
+        for m in spec.mounts
+    )
+    if not shown or "cgroup" not in _new(spec) or not _has_user(spec) or spec.process is None:
+        return None
+    inner = spec.process.user.uid
+    for m in spec.linux.uid_mappings:
+        if m.container_id <= inner < m.container_id + m.size:
+            return m.host_id + inner - m.container_id
+    return None
 
 
 def _delegate(host: Host, directory: str, asked: set[str]) -> Iterator[ops.Outside]:

@@ -23,22 +23,14 @@ def refuse(spec: Spec, host: Host) -> None:
         raise InvalidInput("can't make a container: its configuration has no root or no process")
     if not spec.root.path.startswith("/"):
         raise InvalidInput(f"can't make a container: its root {spec.root.path!r} is no absolute path")
-    _refuse_linux(spec.linux)
     _refuse_filter(spec.linux.seccomp)
+    if spec.linux.intel_rdt and not host.resctrl:
+        raise Unsupported("can't set Intel RDT: no resctrl filesystem is mounted", "mount it at /sys/fs/resctrl")
     if spec.linux.mount_label and not host.selinux:
         raise Unsupported("can't label mounts on this kernel: SELinux is not enabled")
     _refuse_unguarded_devices(spec.linux.resources, host)
     refuse_process(spec.process, host)
     _refuse_namespaces(spec, host)
-
-
-def _refuse_linux(linux: Linux) -> None:
-    asked = {
-        "set Intel RDT": linux.intel_rdt,
-    }
-    for what, value in asked.items():
-        if value:
-            raise Unsupported(f"can't {what} yet")
 
 
 def _refuse_filter(seccomp: Seccomp | None) -> None:

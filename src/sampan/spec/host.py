@@ -30,6 +30,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     seccomp: bool = True
     apparmor: bool = False
     selinux: bool = False
+    resctrl: str = ""  # where the resctrl filesystem is mounted
     mqueue: bool = True  # the filesystem types that may be missing
     overlay_lower_plus: bool = True  # fsconfig "lowerdir+", Linux 6.8
     overlay_off: tuple[str, ...] = ()  # options against what overlayfs would do by itself: metacopy=off

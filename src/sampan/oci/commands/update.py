@@ -55,6 +55,8 @@ def perform(invocation: Invocation) -> int:
     host = probe()
     lock = record.lock()
     try:
+        if resources.memory and resources.memory.check_before_update:
+            control.check_usage(record.cgroups, resources.memory.limit or 0)
         control.update(record.cgroups, cgroups.writes(_with_swap(resources, host.cgroup_mode), host.cgroup_mode))
     finally:
         os.close(lock)

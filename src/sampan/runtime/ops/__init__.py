@@ -12,8 +12,10 @@ from sampan.runtime.ops.cgroups import (
     EnterCgroup,
     FilterDevices,
     InheritCpuset,
+    JoinResctrl,
     MakeCgroup,
     MoveIntoCgroup,
+    OwnCgroup,
     WriteCgroup,
 )
 from sampan.runtime.ops.filesystem import (
@@ -83,7 +85,7 @@ from sampan.spec.operation import Operation
 Outside = (
     MakeCgroup | DelegateControllers | InheritCpuset | WriteCgroup | FilterDevices | EnterCgroup
     | Join | JoinContainer | OffsetClocks | Clone | MapIds | MountOverlay | MapMount | Await | RunHooks
-    | ConnectListener | MoveNetDevice
+    | ConnectListener | MoveNetDevice | OwnCgroup | JoinResctrl
 )  # fmt: skip
 """What the shim performs, around the birth of the process."""
 
@@ -130,6 +132,7 @@ __all__ = [
     "Inside",
     "Join",
     "JoinContainer",
+    "JoinResctrl",
     "LookUpUser",
     "MakeCgroup",
     "MakeConsole",
@@ -149,6 +152,7 @@ __all__ = [
     "OpenTree",
     "Operation",
     "Outside",
+    "OwnCgroup",
     "PivotRoot",
     "Reap",
     "Remount",

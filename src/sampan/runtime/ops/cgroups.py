@@ -80,6 +80,39 @@ class FilterDevices(Operation, frozen=True, tag="filter-devices"):
         return f"# no tool does this: bpf(BPF_PROG_LOAD), bpf(BPF_PROG_ATTACH, {self.directory}, BPF_CGROUP_DEVICE)"
 
 
+class OwnCgroup(Operation, frozen=True, tag="own-cgroup"):
+    """Let the container's user have groups below its own: a v2 group, without the files of its limits."""
+
+    man: ClassVar[str] = "cgroups(7), Cgroups delegation"
+    directory: str
+    uid: int
+
+    def say(self) -> str:
+        return f"give {self.directory} to the user {self.uid}, but for its limits"
+
+    def shell(self) -> str:
+        d = quote(self.directory)
+        return f"chown {self.uid} {d}; for f in $(cat /sys/kernel/cgroup/delegate); do chown {self.uid} {d}/$f; done"
+
+
+class JoinResctrl(Operation, frozen=True, tag="join-resctrl"):
+    """Put the process into a class of service: its part of the cache and of the memory's bandwidth."""
+
+    man: ClassVar[str] = "kernel: filesystems/resctrl"
+    directory: str
+    schemata: tuple[str, ...] = ()
+    shared: bool = False  # a class that was named: it may be there, and stays; without schemata it must be
+    monitor: str = ""  # the group in which it is watched
+
+    def say(self) -> str:
+        return f"put the process into the class of service {self.directory}"
+
+    def shell(self) -> str:
+        d = quote(self.directory)
+        lines = [f"mkdir -p {d}", *(f"echo {quote(s)} > {d}/schemata" for s in self.schemata)]
+        return "; ".join((*lines, f"echo $$ > {d}/tasks"))
+
+
 class MoveIntoCgroup(Operation, frozen=True, tag="move-into-cgroup"):
     """Move this process, of one thread, into a v1 group.
 
