@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import pytest
 from sampan.errors import Failed, SampanError
 from sampan.runtime import container
 from sampan.runtime.plan import plan_exec
+from sampan.spec.host import CgroupMode
 from sampan.spec.runtime import (
     SECCOMP,
     Capabilities,
@@ -84,16 +87,80 @@ def test_cve_2024_45310_nothing_is_made_outside_the_root(box: Box, tmp_path: Pat
     assert sorted(p.name for p in host.iterdir()) == ["secret"]
 
 
-def test_cve_2023_27561_a_proc_that_is_a_link_does_not_take_the_real_one_away(box: Box) -> None:
-    (box.lower / "proc").rmdir()
-    (box.lower / "proc").symlink_to("/srv/elsewhere")
+@pytest.mark.parametrize("place", ["proc", "sys"])
+@pytest.mark.parametrize("to", ["/srv/elsewhere", "srv/../tmp", "../../../../proc"])
+def test_cve_2019_19921_and_2023_27561_a_proc_or_sys_that_is_a_link_is_refused(box: Box, place: str, to: str) -> None:
+    (box.lower / place).rmdir()
+    (box.lower / place).symlink_to(to)
 
-    said = box.run(
-        box.spec("sh", "-c", "echo 1 > /srv/elsewhere/sys/vm/drop_caches; grep -c Seccomp /proc/self/status")
+    with pytest.raises(SampanError, match=f"mount {place}.* on /{place}.*: it must be an ordinary directory"):
+        box.run(box.spec("true"))
+
+
+def test_cve_2023_28642_a_link_on_the_way_to_proc_is_refused_too(box: Box) -> None:
+    (box.lower / "srv/real").mkdir()
+    (box.lower / "srv/link").symlink_to("real")
+    mounts = (Mount(destination="/srv/link/proc", type="proc", source="proc"),)
+
+    with pytest.raises(SampanError, match="it must be an ordinary directory"):
+        box.run(box.spec("true", mounts=mounts))
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("/proc", "it must be of type proc"),
+        ("/proc/self/attr", "it is inside /proc"),
+        ("/proc/./sys/../sys", "it is inside /proc"),
+        ("/srv/../proc//sys/net", "it is inside /proc"),
+    ],
+)
+@pytest.mark.parametrize("type", ["bind", "tmpfs"])
+def test_cve_2019_16884_nothing_else_is_mounted_where_proc_is_expected(
+    box: Box, tmp_path: Path, place: str, words: str, type: str
+) -> None:
+    options = ("rbind",) if type == "bind" else ()
+
+    with pytest.raises(SampanError, match=words):
+        box.run(box.spec("true", mounts=(Mount(destination=place, type=type, source=str(tmp_path), options=options),)))
+
+
+def test_statistics_may_be_shown_in_place_of_the_kernels(box: Box, tmp_path: Path) -> None:
+    (tmp_path / "uptime").write_text("1 1\n")
+    mounts = (Mount(destination="/proc/uptime", type="bind", source=f"{tmp_path}/uptime", options=("bind",)),)
+
+    assert box.run(box.spec("cat", "/proc/uptime", mounts=mounts)).out == "1 1\n"
+
+
+def test_cve_2021_30465_a_place_that_turns_into_a_link_meanwhile_does_not_lead_out(box: Box, tmp_path: Path) -> None:
+    host = outside(tmp_path)
+    shared = tmp_path / "shared"
+    (shared / "real").mkdir(parents=True)
+    (shared / "place").symlink_to("real")
+    over = threading.Event()
+
+    def turn() -> None:
+        while not over.is_set():
+            for to in ("../" * 20 + str(host).lstrip("/"), "real"):
+                (shared / "next").symlink_to(to)
+                (shared / "next").rename(shared / "place")
+
+    other = threading.Thread(target=turn)
+    mounts = (
+        Mount(destination="/data", type="bind", source=str(shared), options=("rbind",)),
+        Mount(destination="/data/place/sub", type="tmpfs", source="tmpfs"),
+        Mount(destination="/data/place/file", type="bind", source="/etc/hostname", options=("bind",)),
     )
+    other.start()
+    try:
+        for _ in range(15):
+            with contextlib.suppress(SampanError):
+                box.run(box.spec("true", mounts=mounts))
+    finally:
+        over.set()
+        other.join()
 
-    assert "Read-only" in said.err  # masked and protected where it really is
-    assert said.out.strip() in {"1", "2"}
+    assert sorted(p.name for p in host.iterdir()) == ["secret"]
 
 
 def test_cve_2025_31133_a_dev_null_of_the_containers_is_not_what_masks(box: Box) -> None:
@@ -122,15 +189,44 @@ def test_cve_2025_52565_a_console_that_is_a_link_is_bound_to_the_terminal_all_th
     assert said == b"88\r\n"  # 136: a terminal
 
 
-def test_cve_2025_52881_parameters_are_not_written_into_a_false_proc(box: Box, tmp_path: Path) -> None:
-    false = tmp_path / "false"
-    (false / "ipv4").mkdir(parents=True)
-    (false / "ipv4/ip_unprivileged_port_start").write_text("1024\n")
-    mounts = (Mount(destination="/proc/sys/net", type="bind", source=str(false), options=("rbind",)),)
-    spec = with_linux(box.spec("true", mounts=mounts), sysctl={"net.ipv4.ip_unprivileged_port_start": "7"})
+def test_cve_2025_52881_parameters_are_not_written_into_a_false_proc(box: Box) -> None:
+    false = box.lower / "proc/sys/net/ipv4"
+    false.mkdir(parents=True)
+    (false / "ip_unprivileged_port_start").write_text("1024\n")
+    spec = with_linux(box.spec("true"), sysctl={"net.ipv4.ip_unprivileged_port_start": "7"})
+    spec = msgspec.structs.replace(spec, mounts=tuple(m for m in spec.mounts if m.destination != "/proc"))
 
     assert box.run(spec).code == 0
-    assert (false / "ipv4/ip_unprivileged_port_start").read_text() == "1024\n"
+    assert (false / "ip_unprivileged_port_start").read_text() == "1024\n"
+    assert not (box.upper(spec) / "proc/sys/net/ipv4/ip_unprivileged_port_start").exists()
+
+
+def test_cve_2022_29162_a_program_inherits_no_capabilities_that_it_was_not_given(box: Box) -> None:
+    spec = box.spec("sleep", "100")
+    with box.running(spec) as (running, _):
+        said = box.exec(spec, running, "grep", "-E", "^Cap(Inh|Amb)", "/proc/self/status")
+
+    assert said.out.split()[1::2] == ["0" * 16] * 2
+
+
+@pytest.mark.parametrize("user", [False, True])
+def test_cve_2023_25809_only_its_own_groups_are_there_to_be_written(open_box: Box, user: bool) -> None:
+    if HOST.cgroup_mode is CgroupMode.V2:
+        pytest.skip("on v2 without a cgroup namespace all groups are shown: read-only, or not in a user namespace")
+    mounts = (Mount(destination="/sys/fs/cgroup", type="cgroup", source="cgroup"),)
+    script = "cd /sys/fs/cgroup; ls; cat */release_agent; ls */.. | grep -c '^[a-z]*$' > /dev/null; ls memory/.."
+    spec = open_box.spec("sh", "-c", script)
+    kept = tuple(m for m in spec.mounts if m.destination != "/sys/fs/cgroup")
+    spec = msgspec.structs.replace(spec, mounts=(*kept, *mounts))
+    without = tuple(Namespace(type=t) for t in NAMESPACES if t != "cgroup")
+    if user:
+        spec = in_user_namespace(spec, 100_000)
+        without = (*without, Namespace(type="user"))
+
+    said = open_box.run(with_linux(spec, namespaces=without))
+
+    assert "sampan" not in said.out
+    assert "release_agent" in said.err  # the root of a hierarchy has it, and no group below
 
 
 # ------------------------------------------------------------------------------ what a process that enters brings along

@@ -35,7 +35,7 @@ def box() -> Iterator[Box]:
 @contextmanager
 def holder(*options: str) -> Iterator[int]:
     """Yield a process in new namespaces, its ids mapped where one of them is a user namespace."""
-    command = ["unshare", *options, "sh", "-c", "echo; exec sleep 1000"]
+    command = ["unshare", *options, "busybox", "sh", "-c", "echo; exec busybox sleep 1000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         if "--user" in options:
@@ -88,7 +88,7 @@ def test_a_host_name_and_parameters_are_set_in_what_is_entered(box: Box) -> None
 
         assert box.run(spec).code == 0
         shown = subprocess.run(
-            ["nsenter", "-t", str(pid), "-n", "-u", "sh", "-c", f"hostname; cat {PORTS}"],
+            ["nsenter", "-t", str(pid), "-n", "-u", "busybox", "sh", "-c", f"hostname; cat {PORTS}"],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
 

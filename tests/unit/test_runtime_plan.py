@@ -625,6 +625,16 @@ def test_hooks_are_told_which_container_it_is() -> None:
     assert (op.state.id, op.state.annotations["a"], op.state.oci_version) == ("c", "b", "1.2.0")
 
 
+def test_cve_2019_16884_a_label_is_written_by_the_hosts_proc_and_not_by_the_containers() -> None:
+    host = msgspec.structs.replace(V1, apparmor=True, selinux=True)
+    whole = spec(process={"apparmor_profile": "p", "selinux_label": "a:b:c:s0"})
+    first, exec = inside(made(whole, host)), inside(plan_exec(whole.process, whole, host, id="c"))
+
+    labels = [ops.SetLabel("apparmor", "p"), ops.SetLabel("selinux", "a:b:c:s0")]
+    assert max(first.index(op) for op in labels) < kinds(first).index("PivotRoot")
+    assert max(exec.index(op) for op in labels) < kinds(exec).index("JoinContainer")
+
+
 def test_an_exec_runs_no_hooks() -> None:
     whole = spec(hooks=Hooks(start_container=(Hook(path="/x"),)))
 

@@ -65,14 +65,20 @@ def place(path: str) -> str:
     if path.count(":") == 2 and "/" not in path:
         slice, prefix, name = path.split(":")
         path = "/".join((*_slices(slice or "system.slice"), _unit(prefix, name)))
+    found = normal(path)
+    if found == "/":
+        raise InvalidInput(f"can't use the control group {path!r}: linux.cgroupsPath must name one below the root's")
+    return found
+
+
+def normal(path: str) -> str:
+    """Return an absolute path without `.`, `..` and doubled slashes, links apart."""
     found: list[str] = []
     for part in path.split("/"):
         if part == "..":
             found = found[:-1]
         elif part not in {"", "."}:
             found.append(part)
-    if not found:
-        raise InvalidInput(f"can't use the control group {path!r}: linux.cgroupsPath must name one below the root's")
     return "/" + "/".join(found)
 
 

@@ -201,7 +201,7 @@ def _perform_outside(plan: Plan, scene: Scene, theirs: socket.socket) -> None:
                 continue
             before = perf_counter_ns()
             op = step.op
-            if op == ops.Await("mounts") and waits:
+            if op == ops.Await("mounts") and waits[-1:] == [IN_CGROUPS]:
                 scene.channel.send(waits.pop())
             left += _leaves(op)
             try:

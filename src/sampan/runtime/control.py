@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from sampan.errors import Conflict, Failed, SyscallError, Unsupported, doing
 from sampan.kernel import cgroupfs
-from sampan.runtime.cgroups import instead, may_be_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -125,6 +124,8 @@ def write(directory: str, file: str, text: str) -> None:
     try:
         cgroupfs.write(directory, file, text)
     except SyscallError as e:
+        from sampan.runtime.cgroups import instead, may_be_missing  # who only kills or removes does without it
+
         if e.errno != errno.ENOENT or not may_be_missing(file) or not os.path.isdir(directory):
             raise
         if other := instead(file, text):

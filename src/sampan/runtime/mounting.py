@@ -233,7 +233,7 @@ def _make_file(scene: Scene, target: str) -> int:
 
 def mount_filesystem(op: ops.Mount, scene: Scene) -> None:
     """Mount a filesystem at a place of the root. A tmpfs takes the mode of the directory that it covers."""
-    at = place(scene, op.target, directory=True)
+    at = _ordinary(scene, op.target) if op.type in _KERNELS else place(scene, op.target, directory=True)
     try:
         flags, data = _flags(op.options), op.data
         if op.type == "tmpfs" and "mode=" not in data:
@@ -245,6 +245,23 @@ def mount_filesystem(op: ops.Mount, scene: Scene) -> None:
             _finish(op, scene, at, flags)
     finally:
         os.close(at)
+
+
+_KERNELS = frozenset({"proc", "sysfs"})
+
+
+def _ordinary(scene: Scene, target: str) -> int:
+    """Open the place of a filesystem that is the kernel's own: no link may be on the way there.
+
+    Another container may turn round where a link leads, before it is masked. CVE-2019-19921, CVE-2023-27561.
+    """
+    try:
+        os.close(place(scene, target, directory=True))
+        return openat2(scene.root_fd, target.strip("/"), _DIRECTORY, resolve=_NO_LINKS)
+    except SyscallError as e:
+        if e.errno in {errno.ELOOP, errno.ENOTDIR}:
+            raise Failed("it must be an ordinary directory, and no link lead to it") from None
+        raise
 
 
 def _finish(op: ops.Mount, scene: Scene, covered: int, flags: int) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sampan.errors import InvalidInput, Unsupported
 from sampan.runtime import mount_options, ops
+from sampan.runtime.cgroups import normal
 from sampan.runtime.mount_options import BINDS, IDMAPS, Options, read
 from sampan.spec.defaults import devices as defaults
 from sampan.spec.host import CgroupMode, Host
@@ -90,8 +91,26 @@ def filesystems(spec: Spec, host: Host) -> Iterator[ops.Inside]:
     for mount in spec.mounts:
         if not mount.destination.startswith("/"):
             raise InvalidInput(f"can't mount {mount.destination!r}: it is no absolute path")
+        _refuse_in_proc(mount)
         if not _is_root(mount) and not _is_cgroup(mount) and not _below_cgroups(mount, spec):
             yield _any(mount, spec, host)
+
+
+_STATISTICS = frozenset(
+    f"/proc/{name}"
+    for name in ("cpuinfo", "diskstats", "loadavg", "meminfo", "net/dev", "slabinfo", "stat", "swaps", "uptime")
+)
+"""What programs like LXCFS show in place of the kernel's own numbers."""
+
+
+def _refuse_in_proc(mount: Mount) -> None:
+    """Nothing but a procfs may be where one is expected: labels and parameters are written to it. CVE-2019-16884."""
+    place = normal(mount.destination)
+    of_proc = mount.type == "proc" or (_is_bind(mount) and normal(mount.source) == place)
+    if place == "/proc" and not of_proc:
+        raise InvalidInput("can't mount /proc: it must be of type proc")
+    if place.startswith("/proc/") and not of_proc and place not in _STATISTICS:
+        raise InvalidInput(f"can't mount {mount.destination}: it is inside /proc")
 
 
 def _any(mount: Mount, spec: Spec, host: Host) -> ops.Inside:
