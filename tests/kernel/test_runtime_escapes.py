@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -137,28 +136,20 @@ def test_cve_2021_30465_a_place_that_turns_into_a_link_meanwhile_does_not_lead_o
     shared = tmp_path / "shared"
     (shared / "real").mkdir(parents=True)
     (shared / "place").symlink_to("real")
-    over = threading.Event()
-
-    def turn() -> None:
-        while not over.is_set():
-            for to in ("../" * 20 + str(host).lstrip("/"), "real"):
-                (shared / "next").symlink_to(to)
-                (shared / "next").rename(shared / "place")
-
-    other = threading.Thread(target=turn)
+    turn = "import os, sys\nwhile True:\n  for to in sys.argv[1:]: os.symlink(to, 'next'); os.rename('next', 'place')\n"
+    command = [sys.executable, "-c", turn, "../" * 20 + str(host).lstrip("/"), "real"]
     mounts = (
         Mount(destination="/data", type="bind", source=str(shared), options=("rbind",)),
         Mount(destination="/data/place/sub", type="tmpfs", source="tmpfs"),
         Mount(destination="/data/place/file", type="bind", source="/etc/hostname", options=("bind",)),
     )
-    other.start()
-    try:
-        for _ in range(15):
-            with contextlib.suppress(SampanError):
-                box.run(box.spec("true", mounts=mounts))
-    finally:
-        over.set()
-        other.join()
+    with subprocess.Popen(command, cwd=shared) as other:
+        try:
+            for _ in range(15):
+                with contextlib.suppress(SampanError):
+                    box.run(box.spec("true", mounts=mounts))
+        finally:
+            other.kill()
 
     assert sorted(p.name for p in host.iterdir()) == ["secret"]
 

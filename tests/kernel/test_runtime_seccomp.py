@@ -10,7 +10,6 @@ import os
 import select
 import socket
 import struct
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,32 +45,44 @@ def box(module_box: Box) -> Iterator[Box]:
     assert not left_behind(before, module_box.directory)
 
 
-class Agent(threading.Thread):
-    """Answers every call that it is asked about: EROFS for a new directory, all else goes on."""
+class Agent:
+    """A process that answers every call it is asked about: EROFS for a new directory, all else goes on.
+
+    Not a thread: a container is forked by a process that has one only.
+    """
 
     def __init__(self, path: Path) -> None:
-        super().__init__()
         self.said: dict[str, Any] = {}
+        self._heard = path.with_suffix(".json")
         self._listening = socket.socket(socket.AF_UNIX)
         self._listening.bind(str(path))
         self._listening.listen()
 
-    def run(self) -> None:
+    def start(self) -> None:
+        self._pid = os.fork()
+        if self._pid == 0:
+            try:
+                self._run()
+            finally:
+                os._exit(0)
+        self._listening.close()
+
+    def join(self) -> None:
+        os.waitpid(self._pid, 0)
+        self.said = json.loads(self._heard.read_text())
+
+    def _run(self) -> None:
         self._listening.settimeout(10)
         connection, _ = self._listening.accept()
         connection.settimeout(10)
-        self._listening.close()
         message, fds, _, _ = socket.recv_fds(connection, 65536, 4)
         while chunk := connection.recv(65536):
             message += chunk
         connection.close()
-        self.said = json.loads(message)
-        assert len(fds) == 1
-        try:
-            while True:
-                self._answer(fds[0])
-        except OSError:
-            os.close(fds[0])  # ENOENT: the last process under the filter has ended
+        if len(fds) == 1:
+            self._heard.write_bytes(message)
+        while True:
+            self._answer(fds[0])  # ends with ENOENT when the last process under the filter has
 
     def _answer(self, fd: int) -> None:
         ready = select.poll()
@@ -103,7 +114,7 @@ def test_an_agent_answers_for_the_calls_that_are_asked_about(box: Box, tmp_path:
     )
 
     said = box.run(with_process(spec, no_new_privileges=no_new_privileges))
-    agent.join(20)
+    agent.join()
 
     assert "Read-only file system" in said.err
     assert agent.said["fds"] == ["seccompFd"]
@@ -123,9 +134,9 @@ def test_an_exec_has_an_agent_too(box: Box, tmp_path: Path) -> None:
         second = Agent(path)
         second.start()
         said = box.exec(spec, running, "mkdir", "/tmp/x")
-        second.join(20)
+        second.join()
         pid = running.pid
-    first.join(20)
+    first.join()
 
     assert "Read-only file system" in said.err
     assert second.said["state"]["status"] == "running"
