@@ -10,6 +10,7 @@ import os
 import select
 import socket
 import struct
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ class Agent:
 
     def __init__(self, path: Path) -> None:
         self.said: dict[str, Any] = {}
-        self._heard = path.with_suffix(".json")
+        self._heard = Path(tempfile.mkdtemp(dir=path.parent)) / "heard"
         self._listening = socket.socket(socket.AF_UNIX)
         self._listening.bind(str(path))
         self._listening.listen()
