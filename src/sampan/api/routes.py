@@ -104,6 +104,8 @@ ROUTES = (
     Route("DELETE", "/sampan/remote", moving.delete),
     Route("GET", "/sampan/remote/tags", moving.list_tags),
     Route("POST", "/sampan/stop", system.stop),
+    Route("POST", "/sampan/reset", system.reset),
+    Route("GET", "/sampan/doctor", system.doctor),
     Route("GET", "/sampan/networks/audit", system.network_audit),
     Route("GET", "/sampan/images/tree", images.tree),
     Route("GET", "/sampan/images/{name}/map", images.image_map),

@@ -47,6 +47,17 @@ def stop(call: Call) -> None:
     call.engine.stop_server()
 
 
+def reset(call: Call) -> None:
+    """POST /sampan/reset: nothing is left but the settings."""
+    call.engine.reset()
+    call.done()
+
+
+def doctor(call: Call) -> None:
+    """GET /sampan/doctor."""
+    call.answer(list(call.engine.examine_host()))
+
+
 def disk_usage(call: Call) -> None:
     """GET /system/df."""
     kinds = frozenset(call.texts("type"))

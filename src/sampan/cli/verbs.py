@@ -137,10 +137,14 @@ GROUPS = {
     },
     "system": {
         "df": "system_df",
+        "doctor": "system_doctor",
         "events": "events",
         "info": "info",
         "prune": "system_prune",
+        "reset": "system_reset",
+        "service": "system_service",
         "socket": "system_socket",
+        "start": "system_start",
         "stop": "system_stop",
     },
     "volume": {

@@ -17,6 +17,7 @@ from sampan.engine import (
     changing,
     committing,
     creating,
+    doctor,
     execs,
     explaining,
     exporting,
@@ -35,6 +36,7 @@ from sampan.engine import (
     pulling,
     removing,
     republishing,
+    resetting,
     stopping,
     system,
     top,
@@ -73,6 +75,7 @@ if TYPE_CHECKING:
     from sampan.spec import docker
     from sampan.spec.build import BuildRequest
     from sampan.spec.docker.audit import NetworkAudit
+    from sampan.spec.docker.doctor import Finding
     from sampan.supervise.messages import PathFound
 
 _IDLE_S = 600.0
@@ -336,6 +339,14 @@ class Engine:
     def list_networks(self, filters: Filters | None = None) -> List[docker.Network]:
         """Return the networks, without their containers."""
         return networks.listing(self._core, filters or {})
+
+    def examine_host(self) -> tuple[Finding, ...]:
+        """Return what this host has of what containers need, and what is missing."""
+        return doctor.examine(self._core)
+
+    def reset(self) -> None:
+        """Remove every container, image, network, volume and all that builds keep, whatever runs."""
+        resetting.reset(self._core)
 
     def network_audit(self) -> NetworkAudit:
         """Return who reaches the published ports of running containers, and by which rule."""

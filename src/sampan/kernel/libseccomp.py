@@ -57,6 +57,9 @@ _UNKNOWN = -1  # __NR_SCMP_ERROR
 _X32_BIT = 0x40000000
 
 
+LIBRARY = "libseccomp.so.2"
+
+
 class _Argument(ctypes.Structure):
     _fields_ = [("arg", c_uint), ("op", c_int), ("datum_a", c_uint64), ("datum_b", c_uint64)]
 
@@ -127,7 +130,7 @@ def _bind(library: ctypes.CDLL, name: str, restype: Any, *argtypes: Any) -> Any:
 
 def _library() -> _Library:
     try:
-        return _Library("libseccomp.so.2")
+        return _Library(LIBRARY)
     except (OSError, AttributeError):
         raise Unsupported(
             "can't compile a seccomp profile: libseccomp.so.2 is not installed",

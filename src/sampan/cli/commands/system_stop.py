@@ -11,6 +11,10 @@ from sampan.cli.flags import Flag
 from sampan.cli.output import say
 from sampan.client.wire import Connection, Unreachable
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.cli.session import Session
+
 _PATIENCE_S = 15
 
 
@@ -31,11 +35,19 @@ def stop(call: Call) -> int:
             f"sampan: can't stop the engine: {count}: {names}",
             "stop them, or leave them running on their own: sampan system stop --force",
         )
-    call.session.ask("POST", "/sampan/stop").read()
+    end_engine(call.session, was)
+    return 0
+
+
+def end_engine(session: Session, was: tuple[int, int] | None = None) -> None:
+    """Have keeper and server end, and wait until they have; `was` is the socket's identity."""
+    path = session.socket
+    was = was or _identity(path)
+    session.ask("POST", "/sampan/stop").read()
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:
         if _identity(path) != was:  # to connect would be a reason for another server
-            return 0
+            return
         time.sleep(0.02)
     raise Failure(f"sampan: can't stop the engine: its socket is still there after {_PATIENCE_S} s")
 
