@@ -222,6 +222,21 @@ def test_an_image_that_was_pushed_may_carry_its_cache(
     assert layers(other, second) == layers(shared, first)
 
 
+def test_a_layer_that_is_gone_from_its_place_is_made_again(
+    shared: Sampan, other: Sampan, context: Path, tmp_path: Path
+) -> None:
+    place = str(tmp_path / "cache")
+    built_with(shared, context, cache_to=[{"type": "local", "attributes": {"dest": place}}])
+    for blob in Path(place, "blobs", "sha256").iterdir():
+        if not blob.read_bytes().startswith(b"{"):
+            blob.unlink()
+
+    outcome = built_with(other, context, cache_from=[{"type": "local", "attributes": {"src": place}}])
+
+    assert len(outcome.performed) == 3
+    assert "can't take sha256:" in outcome.of("Warned")[0]["message"]
+
+
 @pytest.mark.parametrize("place", ["nowhere", "empty"])
 def test_a_cache_that_cannot_be_read_is_no_failure(shared: Sampan, context: Path, tmp_path: Path, place: str) -> None:
     if place == "empty":
@@ -276,6 +291,8 @@ def test_files_for_another_platform_need_no_emulator_and_several_make_a_list(sha
     inspected = shared.json("image", "inspect", images["linux/s390x"])[0]
     assert (inspected["Architecture"], inspected["Config"]["Labels"]) == ("s390x", {"for": "s390x"})
     assert shared.json("image", "inspect", "several")[0]["Architecture"] == wanted[1]["architecture"]
+    shared("image", "prune", "-f")
+    assert shared.json("image", "inspect", images["linux/s390x"])
     listed = json.loads(shared("manifest", "inspect", "several").out)
     assert [entry["platform"]["architecture"] for entry in listed["manifests"]] == [w["architecture"] for w in wanted]
     assert outcome.built["index"].startswith("sha256:")

@@ -59,6 +59,12 @@ def of_images(core: Core, names: Sequence[Reference], images: Sequence[Image]) -
     return _document(made).digest
 
 
+def listed(core: Core) -> frozenset[str]:
+    """Return the ids of the images of the store that lists name."""
+    places = [Location.parse(e.place) for text in core.images.lists().values() for e in lists.decode(text).entries]
+    return frozenset(place.name for place in places if place.transport is Transport.STORE)
+
+
 def add(visit: Visit, request: lists.ListRequest) -> str:
     """Add images to a list; return the digest that it would have now."""
     core = visit.core

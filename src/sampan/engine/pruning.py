@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sampan.engine import imaging, removing
+from sampan.engine import imaging, lists, removing
 from sampan.engine.filtering import check, duration_ns, labels_pass, truth, until_ns
 from sampan.engine.image_listing import Surroundings, surroundings, unused_ns
 from sampan.engine.unpacking import Unpacker
@@ -48,15 +48,15 @@ def prune_containers(core: Core, filters: Filters) -> docker.ContainerPruneRespo
 
 
 def prune_images(core: Core, filters: Filters) -> docker.ImagePruneResponse:
-    """Remove the images without a tag, with `dangling` false all, that no container uses."""
+    """Remove the images without a tag, with `dangling` false all, that no container uses, and no list names."""
     check(filters, _IMAGES)
     only_dangling = truth(filters, "dangling") is not False
     until, least = until_ns(filters), duration_ns(filters.get("unused-for", ()), "unused-for")
-    around = surroundings(core)
+    around, in_lists = surroundings(core), lists.listed(core)
     gone: list[Removal] = []
     for image in core.images.list(all=True):
         if (
-            not _is_needed(image, around)
+            not (_is_needed(image, around) or image.id in in_lists)
             and not (only_dangling and image.repo_tags)
             and not (until is not None and image.created_ns > until)
             and unused_ns(image, around) >= least

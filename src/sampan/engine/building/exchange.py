@@ -62,7 +62,10 @@ class Imports:
         self._places: list[_Place] | None = None
 
     def find(self, key: str, number: int) -> Hit | None:
-        """Return what some place has for a key; its layer is here then, and pinned. `number` is the step's."""
+        """Return what some place has for a key; its layer is here then, and pinned. `number` is the step's.
+
+        Where the layer can't be had after all, that is said, and the step is to be performed.
+        """
         if not self._request.cache_from:
             return None
         with self._lock:
@@ -71,7 +74,10 @@ class Imports:
         for place in self._places:
             step = place.steps.get(key)
             if step is not None:
-                return self._take(place, step, number)
+                try:
+                    return self._take(place, step, number)
+                except SampanError as e:
+                    self._telling.tell(Warned(message=e.message, step=number))
         return None
 
     def _open(self, location: CacheLocation) -> _Place | None:
@@ -80,18 +86,16 @@ class Imports:
             raise InvalidInput("can't import a cache of type inline", "name the image: --cache-from type=registry,ref=")
         name = location.attributes.get("ref") or location.attributes.get("src", "")
         began = StepBegan(step=self._telling.number(), text=f"importing cache manifest from {name}")
-        try:
-            with self._telling.step(began):
+        with self._telling.step(began):
+            try:
                 source = _source(self._visit, location, self._request)
                 document = chosen(source, source.document(), self._platform)
                 manifest = image_of(document)
                 config = small(source, manifest.config)
-                layers = layers_of(document, manifest, decode_config(config))
-        except (SampanError, OSError) as e:
-            cause = e.message if isinstance(e, SampanError) else str(e)
-            self._telling.tell(Warned(message=f"failed to import cache from {name}: {cause}", step=began.step))
-            return None
-        return _Place(carried.carried(config), layers, source)
+                return _Place(carried.carried(config), layers_of(document, manifest, decode_config(config)), source)
+            except SampanError as e:
+                self._telling.tell(Warned(message=f"failed to import cache from {name}: {e.message}", step=began.step))
+                return None
 
     def _take(self, place: _Place, step: CarriedStep, number: int) -> Hit:
         core = self._visit.core
