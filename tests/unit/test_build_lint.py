@@ -66,6 +66,15 @@ def test_what_a_base_image_has_is_known_in_its_stages() -> None:
     assert told("FROM a\nENV b=$PATH\n", around) == ["UndefinedVar"]
 
 
+def test_of_a_base_image_that_is_not_known_nothing_is_said() -> None:
+    around = Surroundings(predefined=PREDEFINED, base=lambda _image, _platform: Base(known=False))
+
+    found = report("FROM a\nENV b=$c d=${e?no}\nEXPOSE $f\nCMD g\n", around)
+
+    assert (found.violations, found.error) == ((), None)
+    assert report("FROM a\nENV b=${\n", around).error is not None
+
+
 def test_a_base_image_of_another_platform_is_told() -> None:
     arm = Base(platform=Platform(os="linux", architecture="arm64"))
     around = Surroundings(predefined=PREDEFINED, base=lambda _image, _platform: arm)

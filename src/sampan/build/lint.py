@@ -117,6 +117,7 @@ class _Linter:
         self.dockerfile = dockerfile
         self.around = around
         self.chosen = chosen
+        self.lines = dockerfile.source.split("\n")
         self.lexer = words.Lexer(escape=dockerfile.escape)
         self.found: list[Violation] = []
         self.instructions = [*dockerfile.args, *(i for s in dockerfile.stages for i in (s.base, *s.instructions))]
@@ -126,7 +127,7 @@ class _Linter:
     def say(self, name: str, location: Location, message: str) -> None:
         rule = RULES[name]
         if self.chosen.has(rule):
-            source = excerpt(self.dockerfile.source, self.dockerfile.name, location)
+            source = excerpt(self.lines, self.dockerfile.name, location)
             self.found.append(Violation(rule=rule, message=message, location=location, source=source))
 
     def run(self) -> None:
@@ -314,7 +315,7 @@ class _Linter:
             case ast.Cmd() | ast.Entrypoint():
                 self.once(instruction, stage)
                 if instruction.command.is_shell and not stage.has_shell:
-                    message = f"JSON arguments recommended for {instruction.name} to prevent unintended behavior"
+                    message = f"JSON arguments recommended for {instruction.keyword} to prevent unintended behavior"
                     message += " related to OS signals"
                     self.say("JSONArgsRecommended", instruction.location, message)
             case ast.Healthcheck():
@@ -325,9 +326,11 @@ class _Linter:
                 pass
 
     def expanded(self, text: str, lexer: words.Lexer, instruction: Instruction, stage: _Stage) -> words.Processed:
+        if not stage.known:
+            return msgspec.structs.replace(lexer, keep_unset=True).process(text, stage.env)
         found = lexer.process(text, stage.env)
         # The words of EXPOSE are not looked at, as in BuildKit.
-        if not stage.known or isinstance(instruction, ast.Expose):
+        if isinstance(instruction, ast.Expose):
             return found
         for name in sorted(found.unmatched - stage.declared):
             near = nearest(name, stage.env, any_case=False)

@@ -9,12 +9,13 @@ from sampan.build.dockerfile.text import go_quoted, mended
 from sampan.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from sampan.build.dockerfile.ast import Location
 
 _WIDEST = 200
 _LONGEST = 64
+_LONGEST_CAUSE = 1000
 _TOO_FAR = 3
 
 
@@ -45,7 +46,7 @@ class DockerfileError(InvalidInput):
 
 def dockerfile_error(fault: Fault, name: str, source: str, location: Location) -> DockerfileError:
     """Put a fault into its file."""
-    cause = mended(fault.cause)
+    cause = mended(fault.cause if len(fault.cause) <= _LONGEST_CAUSE else fault.cause[:_LONGEST_CAUSE] + "…")
     message = f"can't parse {name}: dockerfile parse error on line {location.start}: {cause}"
     message += "\n" + excerpt(source, name, location, fault.near)
     return DockerfileError(message, mended(fault.hint), cause=cause, location=location)
@@ -84,9 +85,12 @@ def _distance(first: str, second: str) -> int:
     return min(row[-1], _TOO_FAR)
 
 
-def excerpt(source: str, name: str, location: Location, near: str = "") -> str:
-    """Show the lines around a location, those of it marked, in BuildKit's form; a caret under the word `near`."""
-    lines = source.split("\n")
+def excerpt(source: str | Sequence[str], name: str, location: Location, near: str = "") -> str:
+    """Show the lines around a location, those of it marked, in BuildKit's form; a caret under the word `near`.
+
+    `source` is a file's text, or its lines, for those who want many.
+    """
+    lines = source.split("\n") if isinstance(source, str) else source
     around = 2 if location.start == location.end else 1  # BuildKit's
     first = max(1, location.start - around)
     last = min(len(lines), location.end + around)
@@ -100,7 +104,7 @@ def excerpt(source: str, name: str, location: Location, near: str = "") -> str:
     return "\n".join([*shown, "-" * 20])
 
 
-def _place(lines: list[str], location: Location, near: str) -> tuple[int, int, int] | None:
+def _place(lines: Sequence[str], location: Location, near: str) -> tuple[int, int, int] | None:
     """Find the word in its lines: line number, column in the line as printed, length."""
     near = near.split("\n", 1)[0][:_WIDEST]
     numbers = range(location.start, min(location.end, len(lines)) + 1)
