@@ -134,8 +134,8 @@ class _Linter:
         for location in self.dockerfile.empty_continuations:
             self.say("NoEmptyContinuation", location, "Empty continuation line")
         self.texts()
-        self.casing()
         self.names()
+        self.casing()
         self.global_arguments()
         for stage in self.dockerfile.stages:
             state = self.base(stage)
@@ -189,16 +189,6 @@ class _Linter:
             message = f"Comment for {instruction.name} should follow the format: `# {shown} <description>`"
             self.say("InvalidDefinitionDescription", instruction.location, message)
 
-    def casing(self) -> None:
-        keywords = [instruction.keyword for instruction in self.instructions]
-        lower = sum(keyword.islower() for keyword in keywords) > sum(keyword.isupper() for keyword in keywords)
-        right = "lowercase" if lower else "uppercase"
-        for instruction in self.instructions:
-            keyword = instruction.keyword
-            if keyword != (keyword.lower() if lower else keyword.upper()):
-                message = f"Command '{keyword}' should match the case of the command majority ({right})"
-                self.say("ConsistentInstructionCasing", instruction.location, message)
-
     def names(self) -> None:
         seen: set[str] = set()
         for stage in self.dockerfile.stages:
@@ -211,6 +201,16 @@ class _Linter:
                 self.say("DuplicateStageName", location, message)
             if name:
                 seen.add(name)
+
+    def casing(self) -> None:
+        keywords = [instruction.keyword for instruction in self.instructions]
+        lower = sum(keyword.islower() for keyword in keywords) > sum(keyword.isupper() for keyword in keywords)
+        right = "lowercase" if lower else "uppercase"
+        for instruction in self.instructions:
+            keyword = instruction.keyword
+            if keyword != (keyword.lower() if lower else keyword.upper()):
+                message = f"Command '{keyword}' should match the case of the command majority ({right})"
+                self.say("ConsistentInstructionCasing", instruction.location, message)
 
     # --------------------------------------------------------------------------------------------------------- FROM
 
