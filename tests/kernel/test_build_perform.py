@@ -304,3 +304,18 @@ def test_squashed_an_image_has_one_layer_over_its_base(shared: Sampan) -> None:
     assert shown[0] == "700"
     assert "two" in shown
     assert "one" not in shown
+
+
+def test_twice_tells_the_first_difference(shared: Sampan) -> None:
+    same = build(shared, "FROM busybox\nRUN echo x > /f", twice=True, epoch_s=1_700_000_000)
+    other = build(
+        shared,
+        "FROM busybox\nRUN echo x > /f\nRUN cat /proc/sys/kernel/random/uuid > /g",
+        twice=True,
+        epoch_s=1_700_000_000,
+    )
+
+    assert same.built.get("difference", "") == ""
+    assert other.built["difference"].startswith(
+        "RUN /bin/sh -c cat /proc/sys/kernel/random/uuid > /g # buildkit: /g: its content differs"
+    )

@@ -6,13 +6,13 @@ from typing import assert_never
 
 import msgspec
 
-from sampan.build import jobs, laying, leaks, selecting
+from sampan.build import comparing, jobs, laying, leaks, selecting
 from sampan.supervise import messages as m
 
 
 def do(
-    job: m.SelectFiles | m.LayFiles | m.FetchFiles | m.FindSecrets, fds: tuple[int, ...]
-) -> m.FilesSelected | m.Unpacked | m.FilesFetched | m.SecretsFound:
+    job: m.SelectFiles | m.LayFiles | m.FetchFiles | m.FindSecrets | m.CompareLayers, fds: tuple[int, ...]
+) -> m.FilesSelected | m.Unpacked | m.FilesFetched | m.SecretsFound | m.LayersCompared:
     """Do it, and return the answer."""
     match job:
         case m.SelectFiles():
@@ -28,6 +28,8 @@ def do(
         case m.FindSecrets():
             leak = leaks.Searcher(job.secrets).in_directory(job.directory)
             return m.SecretsFound(leak=str(leak) if leak else "")
+        case m.CompareLayers(first=first, second=second):
+            return m.LayersCompared(difference=comparing.difference(first, second))
         case _:
             assert_never(job)
 

@@ -480,6 +480,19 @@ class LayFiles(Message, frozen=True, kw_only=True, tag="lay-files"):
     job: bytes  # `build.jobs.Lay` as JSON
 
 
+class CompareLayers(Message, frozen=True, kw_only=True, tag="compare-layers"):
+    """Find the first difference between the files of two layers, `build.comparing`. Answered by `LayersCompared`."""
+
+    first: str  # their directories
+    second: str
+
+
+class LayersCompared(Message, frozen=True, kw_only=True, tag="layers-compared"):
+    """The worker's answer, in words; "" where they have the same files."""
+
+    difference: str = ""
+
+
 class FindSecrets(Message, frozen=True, kw_only=True, tag="find-secrets"):
     """Look for secrets in a directory, `build.leaks`. Answered by `SecretsFound`."""
 
@@ -565,7 +578,7 @@ Request = (
     ForkShim | ForkWorker | Leave | Restart
     | Hello | Launch | Go | Exec | Attach | Resize | Signal | Freeze | Update | AnswerNames | HoldPorts | Forget
     | Unpack | Pack | Position | Feed | Map | Remove | Changes | Compose | Settle | Squash | Export
-    | SelectFiles | LayFiles | FetchFiles | FindSecrets
+    | SelectFiles | LayFiles | FetchFiles | FindSecrets | CompareLayers
     | StatPath | ReadPath | WritePath
     | Keep | Hold | Release | Become
 )  # fmt: skip

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     _Composing = m.Changes | m.Compose | m.Settle | m.Squash | m.Export
-    _Building = m.SelectFiles | m.LayFiles | m.FetchFiles | m.FindSecrets
+    _Building = m.SelectFiles | m.LayFiles | m.FetchFiles | m.FindSecrets | m.CompareLayers
 
 
 def _installed() -> tuple[int, int]:
@@ -38,7 +38,8 @@ _IMPORTED = (
     "sampan.supervise.composing",
     "sampan.supervise.building",
 )
-_GO_ON = m.Unpacked | m.Packed | m.FilesSelected | m.FilesFetched | m.SecretsFound  # answers after which it does
+# Answers after which it does.
+_GO_ON = m.Unpacked | m.Packed | m.FilesSelected | m.FilesFetched | m.SecretsFound | m.LayersCompared
 
 
 def prepare() -> None:
@@ -88,7 +89,7 @@ def _do(frame: m.Frame, sock: socket.socket) -> m.Message:
             return _pack(frame.message, frame.fds[0])
         case m.Changes() | m.Compose() | m.Settle() | m.Squash() | m.Export():
             return _compose(frame.message, frame.fds, sock)
-        case m.SelectFiles() | m.LayFiles() | m.FetchFiles() | m.FindSecrets():
+        case m.SelectFiles() | m.LayFiles() | m.FetchFiles() | m.FindSecrets() | m.CompareLayers():
             return _build(frame.message, frame.fds, sock)
         case m.StatPath() | m.ReadPath() | m.WritePath():
             return _carry(frame.message, frame.fds, sock)

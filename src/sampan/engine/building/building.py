@@ -7,10 +7,12 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
+import msgspec
+
 from sampan.build import carried, dockerfile as language
 from sampan.build.graph import Platforms, plan
 from sampan.engine import build_cache, lists
-from sampan.engine.building import checking, exchange, results
+from sampan.engine.building import checking, exchange, results, twice
 from sampan.engine.building.bases import Bases
 from sampan.engine.building.contexts import Contexts
 from sampan.engine.building.failing import StepError
@@ -45,6 +47,7 @@ class Building:
         self._lock = threading.RLock()
         self._stops: tuple[Callable[[], None], ...] = ()
         self._stopped = False
+        self._difference = ""
 
     def __enter__(self) -> Self:
         return self
@@ -96,6 +99,7 @@ class Building:
             names=tuple(map(str, names)),
             index=lists.of_images(self._core, names, images) if len(images) > 1 else "",
             ns=time.perf_counter_ns() - start,
+            difference=self._difference,
         )
         telling.tell(built)
         return built
@@ -129,22 +133,30 @@ class Building:
             Layering(core, pins, newest_ns, secrets) as layering,
             Sources(core, contexts, bases, layering) as sources,
         ):
-            performer = Performer(
-                core,
-                request,
-                dockerfile,
-                telling=telling,
-                layering=layering,
-                sources=sources,
-                pins=pins,
-                imports=imports,
-            )
-            stages = Stages(graph, request, performer, bases, telling)
-            sources.end_of = stages.end_of
-            with self._stoppable(performer.stop, bases.stop):
-                at = stages.build()
-                if request.squash:
-                    at = results.squashed(at, layering, core.snapshots)
+
+            def perform(request: BuildRequest) -> tuple[At, Performer]:
+                performer = Performer(
+                    core,
+                    request,
+                    dockerfile,
+                    telling=telling,
+                    layering=layering,
+                    sources=sources,
+                    pins=pins,
+                    imports=imports,
+                )
+                wanted = plan(dockerfile, request, Platforms(build=platforms.own(), target=platform))
+                stages = Stages(wanted, request, performer, bases, telling)
+                sources.end_of = stages.end_of
+                with self._stoppable(performer.stop, bases.stop):
+                    return stages.build(), performer
+
+            at, performer = perform(request)
+            if request.twice:
+                again, _ = perform(msgspec.structs.replace(request, no_cache=True))
+                self._difference = self._difference or twice.difference(at, again, layering, core.snapshots)
+            if request.squash:
+                at = results.squashed(at, layering, core.snapshots)
         if not done and not checking.is_decisive(dockerfile):
             checking.advise(core, request, dockerfile, platform, contexts, telling)
         mine = [exchange.Done(step, stage in graph.below) for stage, step in performer.done]

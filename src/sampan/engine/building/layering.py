@@ -112,6 +112,10 @@ class Layering:
             lambda target: messages.Compose(target=target, layers=layers, root=root, whole=True, newest_ns=newest)
         )
 
+    def compare(self, first: str, second: str) -> str:
+        """Say what differs first in two directories."""
+        return self.ask(messages.CompareLayers(first=first, second=second), messages.LayersCompared).difference
+
     def make(self, job: Job) -> messages.Unpacked:
         """Have a worker make a layer, and keep it unless it is `EMPTY_TAR`."""
         with self._core.images.layers.scratch() as target:
