@@ -451,6 +451,21 @@ def test_hooks_run_in_their_order_and_are_told_the_state(runtime, tmp_path):
     assert {json.loads(state)["id"] for _, _, state in said} == {bundle.id}
 
 
+def test_the_last_hook_before_the_program_runs_at_start_and_inside(runtime):
+    write = {"path": "/bin/sh", "args": ["sh", "-c", "hostname > /tmp/hooked"], "env": ["PATH=/bin"]}
+    bundle = runtime.bundle("cat", "/tmp/hooked").change("", hooks={"startContainer": [write]})
+    hooked = runtime.rootfs / "tmp/hooked"
+    bundle.create()
+    before = hooked.exists()
+    runtime("start", bundle.id)
+    stopped(runtime, bundle.id)
+    bundle.delete()
+    after = hooked.read_text()
+    hooked.unlink()
+
+    assert (before, after) == (False, "box\n")
+
+
 def test_a_hook_that_fails_before_the_start_leaves_no_container(runtime):
     bundle = runtime.bundle("true").change("", hooks={"createRuntime": [{"path": "/bin/false"}]})
 

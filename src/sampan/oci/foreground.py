@@ -10,7 +10,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sampan.kernel import process
-from sampan.oci.terminal import Raw, pass_size, write_all
 
 if TYPE_CHECKING:
     from sampan.runtime.container import Running
@@ -42,12 +41,20 @@ def stay(running: Running, *, subreaper: bool) -> int:
     loop = _Loop(running, woken)
     if running.console is None:
         return loop.until_it_ends()
+    from sampan.oci.terminal import Raw
+
     with Raw():
         return loop.until_it_ends()
 
 
 def _ignore(number: int, frame: object) -> None:
     """The wake-up descriptor says it."""
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
 
 
 class _Loop:
@@ -57,6 +64,8 @@ class _Loop:
         self._watch = select.poll()
         self._watch.register(woken, select.POLLIN)
         if running.console is not None:
+            from sampan.oci.terminal import pass_size
+
             pass_size(running.console)
             self._watch.register(running.console, select.POLLIN)
             self._watch.register(0, select.POLLIN)
@@ -96,6 +105,8 @@ class _Loop:
 
     def _signalled(self, number: int) -> None:
         if number == signal.SIGWINCH and self._running.console is not None:
+            from sampan.oci.terminal import pass_size
+
             pass_size(self._running.console)
         elif number not in _OWN:
             with suppress(ProcessLookupError):
@@ -107,7 +118,7 @@ class _Loop:
         with suppress(OSError):
             data = os.read(0, _CHUNK)
         if data:
-            write_all(self._running.console, data)
+            _write_all(self._running.console, data)
         else:
             self._watch.unregister(0)
 
@@ -121,7 +132,7 @@ class _Loop:
                 raise
             data = b""
         if data:
-            write_all(1, data)
+            _write_all(1, data)
         else:
             self._watch.unregister(console)
             self._running.console = None

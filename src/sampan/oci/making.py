@@ -93,10 +93,10 @@ def make(invocation: Invocation, bundle: Bundle, *, gated: bool) -> Made:
     kept = inherited(given)
     spec = _with_listening(bundle.spec, kept)
     made = filters.kept(without_keyring(plan(spec, probe(), id=id, bundle=bundle.directory), given))
-    _refuse_others_groups(made)
     record, lock = invocation.store.reserve(id, bundle.text, _facts(bundle, made))
     listening = running = None
     try:
+        _refuse_others_groups(made)
         arrangement = Arrangement(kept=kept, pivots=not given.flag("no-pivot"))
         if gated:
             listening = gate.listen(f"/proc/self/fd/{lock}/{GATE}")

@@ -52,10 +52,3 @@ def pass_size(master: int) -> None:
     size = own_size()
     if size:
         pty.set_size(master, *size)
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """Write all of it."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
