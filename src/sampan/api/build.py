@@ -32,6 +32,8 @@ _BROKEN = b"\xff" * 8  # no frame's length: what is wrong is told in the next li
 def build(call: Call) -> None:
     """POST /sampan/build."""
     line, archive = _split(call.archive())
+    if b"\\u0000" in line:
+        raise InvalidInput("invalid build request: no path, name or text has a NUL in it")
     try:
         request = msgspec.json.decode(line, type=spec.BuildRequest)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as e:

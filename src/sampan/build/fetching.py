@@ -7,6 +7,7 @@ nobody anything, reads no configuration of this machine's users and speaks no pr
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from sampan.build import archives, remotes
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 _FILES, _TRASH = "files", "trash"
-_ARCHIVE = os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC
+_ARCHIVE = os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def fetch(job: Fetch, fd: int | None) -> Fetched:
@@ -52,6 +53,8 @@ def _archive(job: Fetch, fd: int | None) -> Fetched:
                 _unpack(file, job.target)
         else:
             with open(os.open(job.value, _ARCHIVE), "rb", buffering=IN_PIECE) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # a device or a pipe may have no end
+                    raise InvalidInput(f"{job.value} is no file")
                 _unpack(file, job.target)
     return Fetched(identity="", directory=f"{job.target}/{_FILES}")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Self
 
 import msgspec
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 18
 _FETCH_S = 24 * 3600
+_GIVES_UP_S = 10
 _AGENT = "default"
 INTERRUPTED = "the build was interrupted"
 
@@ -126,14 +127,16 @@ class Fetching:
     def _fetch(self, job: jobs.Fetch) -> jobs.Fetched:
         with self._lock:
             target = self._undo.enter_context(self._core.images.layers.scratch())
-        channel = self._core.worker()
+        feeds = job.kind == "archive" and not job.value  # its worker ends by itself when no more comes
         with self._lock:
-            self._channels.add(channel)
             if self._stopped:
-                channel.close()
+                raise Failed(f"can't build: {INTERRUPTED}")
+            channel = self._core.worker()
+            if not feeds:
+                self._channels.add(channel)
         try:
             message = messages.FetchFiles(job=msgspec.json.encode(msgspec.structs.replace(job, target=target)))
-            if job.kind == "archive" and not job.value:
+            if feeds:
                 answer = self._feed(channel, message)
             else:
                 answer = channel.ask(message, messages.FilesFetched, timeout_s=_FETCH_S)
@@ -151,16 +154,25 @@ class Fetching:
         """Send the archive of the request to a worker as it comes."""
         assert self._archive is not None
         reading, writing = os.pipe2(os.O_CLOEXEC)
-        with open(writing, "wb", buffering=0) as pipe:
-            try:
-                pending = channel.post(message, (reading,))
-            finally:
-                os.close(reading)
-            try:
-                while piece := self._archive.read(_PIECE):
-                    rest = memoryview(piece)
-                    while rest:
-                        rest = rest[pipe.write(rest) :]
-            except BrokenPipeError:  # the worker has given up, and says why
-                pass
+        with ExitStack() as undo:
+            with open(writing, "wb", buffering=0) as pipe:
+                try:
+                    pending = channel.post(message, (reading,))
+                finally:
+                    os.close(reading)
+                # What a client left half sent the worker has to be done with before its directory is removed.
+                undo.callback(pending.wait_quietly, _GIVES_UP_S)
+                self._pass_on(self._archive, pipe)
+            undo.pop_all()
         return pending.wait(messages.FilesFetched, _FETCH_S)
+
+    def _pass_on(self, archive: Readable, pipe: IO[bytes]) -> None:
+        try:
+            while piece := archive.read(_PIECE):
+                if self._stopped:
+                    raise Failed(f"can't build: {INTERRUPTED}")
+                rest = memoryview(piece)
+                while rest:
+                    rest = rest[pipe.write(rest) :]
+        except BrokenPipeError:  # the worker has given up, and says why
+            pass
