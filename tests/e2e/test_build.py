@@ -251,6 +251,7 @@ def test_arguments_labels_secrets_and_named_contexts_reach_the_build(
     ).line  # fmt: skip
 
     assert sampan("run", "--rm", id).out == "from here\nof another context\n"
+    assert sampan.inspect(id)["Config"]["Labels"] == {"x": "y"}
 
 
 # ------------------------------------------------------------------------------------------------ results

@@ -41,6 +41,7 @@ def test_a_directory_is_built_with_tags_arguments_and_labels(
 
     text = "".join(line.get("stream", "") for line in told)
     assert image.tags == ["py:1"]
+    assert image.labels == {"a": "b"}
     assert "Step 1/5 : FROM busybox\n" in text
     assert text.endswith(f"Successfully built {image.short_id.removeprefix('sha256:')}\nSuccessfully tagged py:1\n")
     assert client.containers.run("py:1", remove=True) == b"me\nhello\n"

@@ -70,6 +70,7 @@ def test_all_flags_of_the_classic_client_are_heeded(docker: Docker, context: Pat
     )  # fmt: skip
 
     assert "given\n99\n10.9.8.7\tthere\n" in done.out
+    assert docker("inspect", "-f", "{{.Config.Labels.x}}", "flags").line == "y"
 
 
 def test_a_dockerfile_on_standard_input_is_built(docker: Docker) -> None:
