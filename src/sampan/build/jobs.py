@@ -27,7 +27,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     place: Place | None = None
     sources: tuple[str, ...] = ()  # as written, after substitution
-    literal: bool = False  # no wildcards, links not followed, nothing unpacked: a download, a checkout
+    literal: bool = False  # no wildcards, and links not followed: a download, a checkout
     unpack: bool = False  # archives, as ADD does
     parents: bool = False  # with `literal`, which takes a path and what is below it, the path is kept, too
     exclude: tuple[str, ...] = ()
