@@ -43,8 +43,8 @@ def planned(box: Box, *args: str, bundle: str = "", terminal: bool = False, **st
 def test_each_kind_runs_at_its_time_and_in_its_place_with_the_state(box: Box, tmp_path: Path) -> None:
     log = tmp_path / "log"
     (box.lower / "log").touch()
-    outside = shell(f"echo outside $PWD $(readlink /proc/self/ns/mnt) $(cat) >> {log}")
-    inside = shell(f"echo inside $(cat proc/1/comm) $(readlink /proc/self/ns/mnt) $(cat) >> {log}")
+    outside = shell(f"echo outside $PWD $(busybox readlink /proc/self/ns/mnt) $(cat) >> {log}")
+    inside = shell(f"echo inside $(cat proc/1/comm) $(busybox readlink /proc/self/ns/mnt) $(cat) >> {log}")
     start = Hook(path="/bin/sh", args=("sh", "-c", "{ id -u; cat; echo; } > /tmp/log"), env=("PATH=/bin",))
     made = planned(
         box, "cat", "/tmp/log",
@@ -81,7 +81,7 @@ def test_each_kind_runs_at_its_time_and_in_its_place_with_the_state(box: Box, tm
 @pytest.mark.parametrize("stage", ["prestart", "create_runtime", "create_container"])
 def test_a_hook_that_fails_ends_the_creation_and_leaves_nothing(box: Box, stage: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    failing = (shell("echo no good >&2; exit 3"), shell(f"touch {log}"))
+    failing = (shell("echo no good >&2; exit 3"), shell(f": > {log}"))
 
     with pytest.raises(Failed, match=r"hook 0, \S+: exit status 3: no good"):
         container.create(planned(box, "true", **{stage: failing}), (0, 1, 2))
@@ -142,7 +142,7 @@ def test_a_state_that_is_larger_than_a_pipe_arrives_and_one_that_is_not_read_is_
 def test_all_of_poststop_run_whichever_fail(tmp_path: Path) -> None:
     out = tmp_path / "out"
 
-    failed = hooks.run_all((shell("exit 1"), shell(f"touch {out}"), shell("kill -9 $$")), "poststop", STATE)
+    failed = hooks.run_all((shell("exit 1"), shell(f": > {out}"), shell("kill -9 $$")), "poststop", STATE)
 
     assert out.exists()
     assert [e.message.rpartition(": ")[2] for e in failed] == ["exit status 1", "signal 9"]

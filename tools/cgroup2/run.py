@@ -29,6 +29,7 @@ from support.images import cache  # noqa: E402
 TESTS = tuple(
     f"tests/e2e/test_{name}.py" for name in ("limits", "devices", "pause_and_kill", "apparmor", "oci_cgroups")
 )
+TESTS += tuple(f"tests/kernel/test_runtime_{name}.py" for name in ("resources", "hooks", "namespaces"))
 TESTS += ("tests/kernel/test_network_macvlan.py", "tests/kernel/test_firewall_sctp.py", "tests/e2e/test_macvlan.py")
 MODULES = (
     "virtio_pci", "virtio_blk", "overlay",
