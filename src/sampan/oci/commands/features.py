@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import get_args
 
 from sampan import __version__
 from sampan.kernel.credentials import CAPABILITIES
@@ -11,6 +12,7 @@ from sampan.oci.report import lines
 from sampan.oci.version import OCI_VERSION, OCI_VERSION_MIN
 from sampan.runtime import mounts
 from sampan.runtime.hooks import STATUS
+from sampan.spec.runtime import SeccompFlag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,9 +47,14 @@ def features() -> dict[str, Any]:
                 "actions": sorted(ACTIONS),
                 "operators": sorted(OPERATORS),
                 "archs": sorted(f"SCMP_ARCH_{name.upper()}" for name in NATIVE.values()),
+                "knownFlags": list(get_args(SeccompFlag)),
+                "supportedFlags": list(get_args(SeccompFlag)),
             },
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
+            "intelRdt": {"enabled": True},
+            "mountExtensions": {"idmap": {"enabled": True}},
+            "netDevices": {"enabled": True},
         },
         "annotations": {"org.sampan.version": __version__},
     }
