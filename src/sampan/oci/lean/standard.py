@@ -91,5 +91,5 @@ class socket:
         return sock.sendmsg(buffers, [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, items)])
 
 
-for _name in ("AF_UNIX", "SOCK_SEQPACKET", "SOCK_CLOEXEC", "MSG_DONTWAIT", "CMSG_LEN"):
+for _name in ("AF_UNIX", "SOCK_SEQPACKET", "SOCK_STREAM", "SOCK_CLOEXEC", "MSG_DONTWAIT", "CMSG_LEN", "SHUT_RDWR"):
     setattr(socket, _name, getattr(_socket, _name))
