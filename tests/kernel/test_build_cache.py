@@ -276,6 +276,14 @@ def test_a_trigger_may_take_files_from_a_stage_that_nothing_else_needs(shared: S
     assert shared("run", "--rm", outcome.id, "cat", "/x").out == "1\n"
 
 
+def test_a_stage_that_is_misspelt_is_told_where_no_image_has_the_name(instance: Sampan, busybox_image: str) -> None:
+    (Path(instance.root) / "config.toml").write_text("[registries]\ntries = 1\n")
+
+    said = refused(instance, "FROM busybox AS build\nFROM busybox\nCOPY --from=biuld /x /x")
+
+    assert said.endswith("(did you mean build?)")
+
+
 # ------------------------------------------------------------------------------------------------------- platforms
 
 

@@ -97,6 +97,7 @@ def test_no_cache_filter_names_stages_in_either_case() -> None:
         ("FROM a AS one\nCOPY --from=two /x /x\nFROM one AS two", "circular dependency detected on stage: one"),
         ("FROM a AS one\nCOPY --from=two /x /x\nFROM b AS two", 'cannot copy from stage "two", it needs to be defined'),
         ("FROM a\nCOPY --from=7 /x /x", "invalid stage index 7"),
+        ("FROM a\nCOPY --from=00000000099 /x /x", "invalid stage index 00000000099"),
         ("FROM a\nARG x=y\nCOPY --from=$x /x /x", "variable expansion is not supported for --from"),
         ("ARG X\nFROM $X", "base name ($X) should not be blank"),
         ("FROM a AS build\nFROM Build", "did you mean build?"),

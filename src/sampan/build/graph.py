@@ -282,9 +282,10 @@ def _from_names(dockerfile: Dockerfile, instruction: Instruction) -> Iterator[st
 def _stage_named(name: str, stages: list[tuple[int, str]]) -> int | None:
     """The stage of a name, the last of several, or of a number."""
     if name.isascii() and name.isdigit():
-        if int(name[:9]) >= len(stages):
+        index = int(name) if len(name) < 10 else len(stages)
+        if index >= len(stages):
             raise Fault(f"invalid stage index {name}", name, f"the stages are 0 to {len(stages) - 1}")
-        return int(name)
+        return index
     return next((index for index, known in reversed(stages) if known and known == name.lower()), None)
 
 

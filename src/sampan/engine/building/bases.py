@@ -11,7 +11,7 @@ import msgspec
 from sampan.engine import pulling
 from sampan.engine.registries import given_auth
 from sampan.engine.unpacking import Unpacker
-from sampan.errors import NotFound, doing
+from sampan.errors import NotFound, SampanError, doing
 from sampan.image import incoming, transfer
 from sampan.image.layout import Layout
 from sampan.spec.build import Transfer
@@ -19,7 +19,7 @@ from sampan.spec.pulling import Policy
 from sampan.spec.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from sampan.engine.building.telling import Telling
     from sampan.engine.core import Core
@@ -36,9 +36,18 @@ class Bases:
     """Finds images for one build; each is asked for at its registry once, whoever wants it."""
 
     def __init__(
-        self, core: Core, pins: Pins, auths: Mapping[str, AuthConfig], telling: Telling, *, pull: bool
+        self,
+        core: Core,
+        pins: Pins,
+        auths: Mapping[str, AuthConfig],
+        telling: Telling,
+        *,
+        pull: bool,
+        nearest: Callable[[str], str],
     ) -> None:
+        """`nearest` tells which stage may be meant by a name that no image has."""
         self._core = core
+        self._nearest = nearest
         self._telling = telling
         self._pins = pins
         self._auths = auths
@@ -95,7 +104,12 @@ class Bases:
     def _find(self, name: str, platform: str, step: int) -> Image:
         image = self._here(name, platform)
         if image is None or (self._pull and not image.host and not _is_id(self._core, name)):
-            self._fetch(name, platform, step)
+            try:
+                self._fetch(name, platform, step)
+            except SampanError as e:
+                if near := self._nearest(name):
+                    raise type(e)(f"{e.message}{near}", e.hint) from e
+                raise
             image = self._core.images.resolve(name, platform or None)
         for diff_id in image.diff_ids:
             self._pins.add(diff_id)

@@ -125,7 +125,7 @@ class Building:
         if checking.is_decisive(dockerfile):
             checking.advise(core, request, dockerfile, platform, contexts, telling)
         graph = plan(dockerfile, request, Platforms(build=platforms.own(), target=platform))
-        bases = Bases(core, pins, request.auths, telling, pull=request.pull)
+        bases = Bases(core, pins, request.auths, telling, pull=request.pull, nearest=graph.nearest)
         imports = exchange.Imports(visit, request, platform, pins=pins, telling=telling)
         newest_ns = None if request.epoch_s is None else request.epoch_s * 10**9
         secrets = {secret.id: secret.value for secret in request.secrets}
