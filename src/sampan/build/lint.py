@@ -203,10 +203,12 @@ class _Linter:
                 seen.add(name)
 
     def casing(self) -> None:
-        keywords = [instruction.keyword for instruction in self.instructions]
+        # As in BuildKit, the ARGs before the first FROM are not looked at.
+        instructions = self.instructions[len(self.dockerfile.args) :]
+        keywords = [instruction.keyword for instruction in instructions]
         lower = sum(keyword.islower() for keyword in keywords) > sum(keyword.isupper() for keyword in keywords)
         right = "lowercase" if lower else "uppercase"
-        for instruction in self.instructions:
+        for instruction in instructions:
             keyword = instruction.keyword
             if keyword != (keyword.lower() if lower else keyword.upper()):
                 message = f"Command '{keyword}' should match the case of the command majority ({right})"
