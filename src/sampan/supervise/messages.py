@@ -584,7 +584,7 @@ Request = (
 )  # fmt: skip
 Answer = (
     Forked | Launched | Done | Refused | Status | Unpacked | Packed | Parked
-    | FilesSelected | FilesFetched | SecretsFound | PathFound
+    | FilesSelected | FilesFetched | SecretsFound | LayersCompared | PathFound
 )  # fmt: skip
 Event = Reaped | Exited | ExecExited | Collected
 
