@@ -65,6 +65,16 @@ def test_an_interpreter_that_was_replaced_is_bound_anew(runtime):
     assert os.readlink(link) == real
 
 
+def test_a_script_that_was_installed_anew_is_started_anew(runtime):
+    runtime.bundle("true").run(check=True)
+    program = f"/run/sampan-runtime/start{OURS}/main.py"
+    os.utime(program, (1, 1))
+    code = runtime.bundle("true").run().code
+
+    assert code == 0
+    assert os.stat(program).st_mtime > 1
+
+
 def test_a_created_containers_process_has_no_directory_of_the_hosts_open(runtime):
     bundle = runtime.bundle("sleep", "100")
     bundle.create()

@@ -112,7 +112,7 @@ def forget() -> None:
 def prepare(script: str) -> None:
     """Leave a sealed interpreter for the next commands of a script, unless that has been found not to work here."""
     directory = f"{START}{script}"
-    if not script.startswith("/") or os.path.exists(f"{directory}/unusable"):
+    if not script.startswith("/") or os.path.normpath(script) != script or os.path.exists(f"{directory}/unusable"):
         return
     try:
         os.makedirs(directory, 0o711, exist_ok=True)
@@ -136,7 +136,8 @@ def _bind(directory: str, interpreter: str) -> None:
     target, link = f"{directory}/python", f"{directory}/interpreter"
     if os.path.lexists(link):  # of an interpreter that was replaced
         os.unlink(link)
-    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)) if not os.path.exists(target) else None
+    if not os.path.exists(target):
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     while os.path.ismount(target):
         umount(target, detach=True)
     mount(interpreter, target, None, MS.BIND)
