@@ -34,7 +34,7 @@ class Image(NamedTuple):
 
     def told(self, base: Image) -> dict[str, Any]:
         """Return what differs from the image below it, ready for JSON."""
-        above = self.history[len(base.history) :] if self.history[: len(base.history)] == base.history else self.history
+        above = self.history[len(base.history) :] if self._on(base) else self.history
         names, before = names_of(self.tree), names_of(base.tree)
         files = {name: text for name, text in names.items() if before.get(name) != text}
         files |= dict.fromkeys(before.keys() - names.keys(), "gone") if self._on(base) else {}
