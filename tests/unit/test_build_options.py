@@ -103,6 +103,7 @@ def test_an_output_is_read(text, kind, attributes):
     [
         ("dest=x,a=b", "type is required"),
         ("type=nope", 'exporter "nope"'),
+        ("type=image,rewrite-timestamp=true", "unsupported: rewrite-timestamp of an output of type image"),
         ("type=local", "dest is required"),
         ("type=tar,x", "invalid value x"),
     ],

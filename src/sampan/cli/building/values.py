@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 
 _GREATEST_SECRET = 500 * 1024  # BuildKit's, session/secrets
 OUTPUTS = ("image", "registry", "local", "tar", "oci", "docker", "cacheonly")
+_FORM = ("compression", "compression-level", "force-compression")
+_ATTRIBUTES = {
+    "image": ("name", "push", *_FORM),
+    "registry": ("name", "push", *_FORM),
+    "local": ("dest",),
+    "tar": ("dest",),
+    "oci": ("dest", "name", "tar", *_FORM),
+    "docker": ("dest", "name", "tar", *_FORM),
+    "cacheonly": (),
+}
 CACHES = ("registry", "inline", "local")
 
 
@@ -90,6 +100,10 @@ def output(text: str) -> Json:
         raise Failure(f"exporter {quoted(kind)} could not be found", f"there are {', '.join(OUTPUTS)}")
     if kind == "registry":
         kind, attributes["push"] = "image", "true"
+    for name in attributes:
+        if name not in _ATTRIBUTES[kind]:
+            known = ", ".join(_ATTRIBUTES[kind]) or "none"
+            raise Failure(f"unsupported: {name} of an output of type {kind}", f"it has {known}", 125)
     if kind == "docker" and "dest" not in attributes:
         kind = "image"  # the store is this engine's own
     if kind in ("local", "tar", "oci") and not attributes.get("dest"):
