@@ -106,9 +106,9 @@ def plan_exec(
     types = [n.type for n in spec.linux.namespaces]
     rights = _Rights(process, host, other_user="user" in types)
     first, last = attributes.affinity(process)
-    # A pid namespace takes in the children to come only; setns(2).
     state = oci.ContainerState(oci_version=spec.oci_version, id=id, bundle=bundle, annotations=spec.annotations)
     connect, describe = _agent(spec, state, "running")
+    # A pid namespace takes in the children to come only; setns(2).
     outside: list[ops.Outside] = [*connect, *([ops.JoinContainer(("pid",))] if "pid" in types else [])]
     groups: list[ops.Inside] = []
     if host.cgroup_mode is CgroupMode.V2 and first:  # it is not to be born in the group, but to enter it
