@@ -71,7 +71,7 @@ def perform(invocation: Invocation) -> int:
 
 def _execute(invocation: Invocation, record: Record, process: Process, spec: Spec) -> Running:
     given = invocation.given
-    plan = making.without_keyring(plan_exec(process, spec, probe(), id=record.id), given)
+    plan = making.without_keyring(plan_exec(process, spec, probe(), id=record.id, bundle=record.facts["bundle"]), given)
     cgroups = _below(record.cgroups, given.values("cgroup"))
     plan = filters.kept(making.into_cgroups(plan, cgroups))
     stdio = None if process.terminal else making.STANDARD
