@@ -20,9 +20,11 @@ def directory(dirs: Dirs, id: str) -> str:
     """Make and return a directory in memory of a step's container: of root alone."""
     base = next((base for base in _bases(dirs) if _is_in_memory(base)), f"{dirs.run}/secrets")
     with doing("can't keep a secret in memory"):
-        make_base(base)
-        os.mkdir(f"{base}/{id}", 0o700)
-    return f"{base}/{id}"
+        while True:
+            make_base(base)
+            with suppress(FileNotFoundError):  # a step that ended has just removed it
+                os.mkdir(f"{base}/{id}", 0o700)
+                return f"{base}/{id}"
 
 
 def remove(directory: str) -> None:
