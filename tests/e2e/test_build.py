@@ -222,6 +222,12 @@ def test_a_dockerfile_on_standard_input_needs_no_context(sampan: Sampan) -> None
     assert sampan("run", "--rm", id).out == "x\n"
 
 
+def test_an_empty_dockerfile_on_standard_input_is_no_reason_to_look_for_another(sampan: Sampan, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM busybox\n")
+
+    assert "file with no instructions" in sampan.fails(1, "build", "-f", "-", tmp_path, input="").err
+
+
 def test_a_dockerfile_on_standard_input_may_have_a_context(sampan: Sampan, context: Path) -> None:
     (context / "file").write_text("x\n")
 

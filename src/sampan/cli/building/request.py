@@ -74,7 +74,10 @@ def request_of(call: Call, found: Input) -> Json:
         "why": options["why"],
         "twice": options["twice"],
     }
-    return {name: value for name, value in request.items() if value not in (None, False, "", [], {})}
+    said = {name: value for name, value in request.items() if value not in (None, False, "", [], {})}
+    if found.dockerfile == "":  # an empty one is no reason to look for another
+        said["dockerfile"] = ""
+    return said
 
 
 def checks_only(options: Options) -> bool:
