@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,9 @@ from support.builds import Asked, build, directory, refused, secret
 from support.sampan import Sampan
 
 
-def secrets_in_memory(sampan: Sampan) -> list[str]:
-    return [str(p) for p in Path("/dev/shm").glob("sampan-*-secrets/*")] + [
-        str(p) for p in sampan.run_directory.glob("secrets/*")
-    ]
+def secrets_in_memory(sampan: Sampan) -> list[Path]:
+    name = f"sampan-{zlib.crc32(os.fsencode(sampan.root)):08x}-secrets"
+    return [*Path("/dev/shm").glob(f"{name}/*"), *sampan.run_directory.glob("secrets/*")]
 
 
 # ------------------------------------------------------------------------------------------------ what steps see

@@ -107,6 +107,7 @@ def close_core(core: Core) -> None:
     """Let go of everything; containers run on."""
     core.closing = True
     thaw_all(core)
+    memory.sweep(core.dirs)
     core.janitor.close()
     networks.put_away(core)
     core.links.close()
