@@ -236,6 +236,11 @@ def test_what_a_run_executes(text: str, argv: tuple[str, ...], script: str | Non
     assert (found[0], found[1] and found[1].text) == (argv, script)
 
 
+def test_a_document_whose_word_is_no_source_is_not_lost() -> None:
+    with pytest.raises(DockerfileError, match="the heredoc E is no source of COPY"):
+        only("COPY a <<E\xa0/d/\nE\n")
+
+
 def test_a_heredoc_of_copy_is_a_file_whose_variables_are_replaced_unless_its_word_is_quoted() -> None:
     copy = only("COPY a <<A <<'B' <<-C /d/\n$v \"q\" \\$v\nA\n$v\nB\n\t$v\n\tC\n")
 

@@ -169,6 +169,9 @@ def _files(source: Source) -> dict[str, Any]:
         raise Fault(f"{source.name} cannot accept a heredoc as a destination", destination)
     by_name = {each.name: each for each in source.line.heredocs}
     opened = {word: each for word in paths if not json and (each := heredoc(word)) and each.name in by_name}
+    for stray in by_name.keys() - {each.name for each in opened.values()}:
+        # Only a blank that is none between words of COPY can do this: BuildKit loses such a document.
+        raise Fault(f"the heredoc {stray} is no source of {source.name}", stray, "put a space behind its word")
     return {
         "sources": tuple(word for word in paths if word not in opened),
         "inline": tuple(by_name[opened[word].name] for word in paths if word in opened),
