@@ -7,7 +7,6 @@ import stat
 
 from sampan.cli.failure import Failure
 from sampan.cli.output import write_all
-from sampan.cli.unpacking import unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +56,8 @@ def write(output: Json, pieces: Iterable[bytes]) -> None:
     where = output["attributes"].get("dest", "-")
     try:
         if is_directory(output):
+            from sampan.cli.unpacking import unpack
+
             os.makedirs(where, exist_ok=True)
             unpack(where, pieces)
         elif where == "-":

@@ -170,10 +170,10 @@ def _makes_nothing(event: Event) -> bool:
 
 def repeat(every_s: float, call: Callable[[], None]) -> None:
     """Have `call` called again and again, between two instructions of this thread; 0 ends that."""
-    import signal
+    import _signal  # type: ignore[import-not-found]  # `signal` imports enum
 
-    signal.signal(signal.SIGALRM, (lambda _number, _frame: call()) if every_s else signal.SIG_IGN)
-    signal.setitimer(signal.ITIMER_REAL, every_s, every_s)
+    _signal.signal(_signal.SIGALRM, (lambda _number, _frame: call()) if every_s else _signal.SIG_IGN)
+    _signal.setitimer(_signal.ITIMER_REAL, every_s, every_s)
 
 
 def warning_text(event: Event) -> str:

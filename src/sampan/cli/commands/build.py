@@ -60,12 +60,14 @@ def build(call: Call) -> int:
 
 
 def _mode(call: Call) -> str:
-    from sampan.cli.progress import check_mode
-
-    mode = "quiet" if call.options["quiet"] else check_mode(call.options["progress"] or "auto")
+    mode = "quiet" if call.options["quiet"] else call.options["progress"] or "auto"
     if mode == "auto":
         return "tty" if os.isatty(2) and os.environ.get("TERM") != "dumb" else "plain"
-    return mode
+    if mode not in ("plain", "quiet"):  # the module draws bars, too, which a build has none of
+        from sampan.cli.progress import check_mode
+
+        return check_mode(mode)
+    return str(mode)
 
 
 def _screen(mode: str, *, stored: bool) -> Screen:
