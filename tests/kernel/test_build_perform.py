@@ -55,6 +55,10 @@ def test_what_is_not_allowed_is_refused(shared: Sampan) -> None:
     assert "security.insecure is not allowed" in refused(shared, "FROM busybox\nRUN --security=insecure true")
 
 
+def test_a_limit_that_is_not_built_is_refused(shared: Sampan) -> None:
+    assert "--cgroup-parent" in refused(shared, "FROM busybox\nRUN true", limits={"cgroup_parent": "/x"}, no_cache=True)
+
+
 def test_mounts_are_there_for_the_step_and_leave_nothing(shared: Sampan, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("of the context")
     (tmp_path / "left out").write_text("x")
@@ -96,12 +100,12 @@ def test_a_cache_mount_stays_from_build_to_build(shared: Sampan) -> None:
 
 
 def test_a_locked_cache_is_used_by_one_step_at_a_time(shared: Sampan) -> None:
-    step = (
-        "RUN --mount=type=cache,id=l,target=/c,sharing=locked test ! -e /c/x; touch /c/x; sleep 0.3; rm /c/x; echo {}"
-    )
+    alone = "test ! -e /c/x && touch /c/x && sleep 0.2 && rm /c/x && echo {}"
+    step = f"RUN --mount=type=cache,id=l,target=/c,sharing=locked {alone}"
     stages = "".join(f"FROM busybox AS s{i}\n{step.format(i)}\n" for i in range(3))
 
-    build(shared, f"{stages}FROM busybox\n" + "".join(f"COPY --from=s{i} /etc/group /{i}\n" for i in range(3)))
+    copies = "".join(f"COPY --from=s{i} /etc/group /{i}\n" for i in range(3))
+    assert build(shared, f"{stages}FROM busybox\n{copies}").built
 
 
 def test_the_layer_is_what_the_step_wrote(shared: Sampan) -> None:

@@ -25,6 +25,7 @@ from sampan.engine.merge import complete
 from sampan.engine.own_files import write_files
 from sampan.engine.registry import Container
 from sampan.engine.translate import translate
+from sampan.engine.unbuilt import refuse_unbuilt
 from sampan.errors import Failed
 from sampan.runtime import plan as planning
 from sampan.spec.build import StepLimits
@@ -82,7 +83,9 @@ class StepContainer:
         self._running: Channel | None = None  # to the shim, once there is something to kill
         self._exited: messages.Exited | None = None
         self._gone = threading.Event()  # the shim has told the end, or was killed
-        body = endpoints.complete(core.networks, complete(_body(run, around), ExecutionConfig()))
+        asked = _body(run, around)
+        refuse_unbuilt(asked)
+        body = endpoints.complete(core.networks, complete(asked, ExecutionConfig()))
         self._container = Container(self.id, f"build-{self.id[:12]}", now_ns(), ("", ""), body, State())
 
     def __enter__(self) -> Self:
@@ -245,6 +248,7 @@ def _body(run: Run, around: Surrounding) -> ContainerCreate:
             cpu_quota=limits.cpu_quota,
             cpuset_cpus=limits.cpuset_cpus,
             cpuset_mems=limits.cpuset_mems,
+            cgroup_parent=limits.cgroup_parent,
             shm_size=limits.shm_size,
             ulimits=limits.ulimits or None,
         ),
