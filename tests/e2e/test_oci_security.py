@@ -201,3 +201,66 @@ def test_events_say_that_a_container_was_out_of_memory(runtime):
     kinds = [json.loads(line)["type"] for line in lines]
     assert "oom" in kinds
     assert "stats" in kinds
+
+
+# ------------------------------------------------------------------------------------------------ commands that race
+
+
+def test_several_deletes_by_force_at_once_all_succeed_and_the_last_hooks_run_once(runtime, tmp_path):
+    bundle = runtime.bundle("sleep", "100")
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", f"echo ran >> {tmp_path}/hooks"]}
+    bundle.change("", hooks={"poststop": [hook]}).run("--detach", check=True)
+    words = runtime.command("delete", "--force", bundle.id)
+    deletes = [subprocess.Popen(words, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    said = [process.communicate(timeout=60)[1] for process in deletes]
+
+    assert ([process.returncode for process in deletes], said) == ([0] * 4, [""] * 4)
+    assert (tmp_path / "hooks").read_text() == "ran\n"
+
+
+def test_a_container_that_is_paused_before_its_start_says_so_and_starts_when_resumed(runtime):
+    bundle = runtime.bundle("sleep", "100")
+    bundle.create()
+    runtime("pause", bundle.id)
+    paused = runtime.status(bundle.id)
+    refused = runtime("start", bundle.id, check=False)
+    runtime("resume", bundle.id)
+    resumed = runtime.status(bundle.id)
+    runtime("start", bundle.id)
+    started = runtime.status(bundle.id)
+    bundle.delete()
+
+    assert (paused, resumed, started) == ("paused", "created", "running")
+    assert "cannot start a container in the paused state" in refused.err
+
+
+def test_an_exec_whose_pid_can_not_be_written_leaves_no_process(runtime, tmp_path):
+    bundle = runtime.bundle("sleep", "100")
+    with bundle.running():
+        said = runtime("exec", "-d", "--pid-file", tmp_path / "none/pid", bundle.id, "sleep", "99", check=False)
+        left = json.loads(runtime("ps", "--format", "json", bundle.id).out)
+
+    assert said.code == 255
+    assert len(left) == 1
+
+
+# ------------------------------------------------------------------------------------------------------------- words
+
+
+def test_features_are_said_by_the_script(runtime):
+    assert json.loads(runtime("features").out)["linux"]["seccomp"]["enabled"]
+
+
+def test_what_comes_behind_the_id_of_ps_is_for_ps(runtime):
+    bundle = runtime.bundle("sleep", "100")
+    with bundle.running():
+        said = runtime("ps", bundle.id, "-o", "pid,comm").lines
+
+    assert [line.split()[-1] for line in said] == ["COMMAND", "sleep"]
+
+
+@pytest.mark.parametrize("words", [("--log-format", "xml"), ("--cgroup-manager", "none"), ("--rootless", "maybe")])
+def test_a_global_option_of_no_known_value_is_refused(runtime, words):
+    done = subprocess.run([OURS, *words, "list"], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr.split("\n")[0]) == (1, f"sampan-runtime: invalid {words[0][2:]}: {words[1]}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 import pytest
 
@@ -515,6 +517,22 @@ def test_an_agent_is_connected_to_outside_and_told_of_the_process_before_the_roo
     assert (told.metadata, told.state.status) == ("m", "running" if exec else "creating")
     filter = next(op for op in story if isinstance(op, ops.SetFilter))
     assert (filter.flags, filter.notifies) == (flags, True)
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ([("RLIMIT_FOO", 1, 1)], "process.rlimits[0].type: Linux has no RLIMIT_FOO"),
+        ([("RLIMIT_CORE", 0, 9)] * 2, "process.rlimits[1].type: RLIMIT_CORE is there twice"),
+        ([("RLIMIT_CORE", 10, 9)], "process.rlimits[0].soft: 10 is above the hard limit, 9"),
+        ([("RLIMIT_CORE", -1, 9)], "process.rlimits[0].soft: -1 is above the hard limit, 9"),
+    ],
+)
+def test_a_limit_that_can_not_be_set_is_refused_by_its_place(limits: list[tuple[str, int, int]], said: str) -> None:
+    asked = tuple(Rlimit(type=type, soft=soft, hard=hard) for type, soft, hard in limits)
+
+    with pytest.raises(InvalidInput, match=re.escape(said)):
+        made(spec(process={"rlimits": asked}))
 
 
 def test_what_this_host_can_not_give_is_left_out_with_a_word() -> None:

@@ -48,7 +48,14 @@ COMMANDS = {
     "state": "print a container's state, as JSON",
     "update": "change a container's limits",
 }
+_VALUES = {
+    "log-format": ("text", "json"),
+    "cgroup-manager": ("cgroupfs", "systemd", "disabled"),
+    "rootless": ("auto", "true", "false"),
+}
 _SEALED = frozenset({"create", "exec", "run"})
+_PASSING_ON = frozenset({"exec", "ps"})
+"""What comes behind their ID is another program's."""
 _EXEC_FAILED = 255
 """What runc exits with when an exec has not come to its program; the program's own statuses are below."""
 
@@ -65,10 +72,6 @@ class Invocation:
         from sampan.oci.store import Store
 
         return Store(self.options.value("root") or default_root())
-
-    @property
-    def systemd_cgroups(self) -> bool:
-        return self.options.flag("systemd-cgroup") or self.options.value("cgroup-manager") == "systemd"
 
     def id(self) -> str:
         """Return the only argument, a container's id."""
@@ -113,6 +116,7 @@ def perform(words: list[str], *, behind: bool = False) -> int:
             return print_all(OPTIONS)
         if name not in COMMANDS:
             raise InvalidInput(f"No help topic for '{name}'", "sampan-runtime --help lists the commands")
+        _check(options)
         if name in _SEALED and "--help" not in rest:
             _be_sealed(words, behind=behind)
         return _call(name, rest, options)
@@ -130,6 +134,13 @@ def perform(words: list[str], *, behind: bool = False) -> int:
         return _complain(InvalidInput(f"this should not have happened: {type(e).__name__}: {e}"), name, options)
 
 
+def _check(options: Given) -> None:
+    for name, allowed in _VALUES.items():
+        value = options.value(name)
+        if value and value not in allowed:
+            raise InvalidInput(f"invalid {name}: {value}", f"it is one of {', '.join(allowed)}")
+
+
 def _be_sealed(words: list[str], *, behind: bool) -> None:
     from sampan.oci import seal
 
@@ -142,7 +153,8 @@ def _be_sealed(words: list[str], *, behind: bool) -> None:
 
 def _call(name: str, words: list[str], options: Given) -> int:
     module = __import__(f"sampan.oci.commands.{name}", fromlist=("OPTIONS",))
-    given = parse((*module.OPTIONS, Option("help h ?", "print this", "flag")), words, interspersed=name != "exec")
+    known = (*module.OPTIONS, Option("help h ?", "print this", "flag"))
+    given = parse(known, words, interspersed=name not in _PASSING_ON)
     if given.flag("help"):
         from sampan.oci.help import print_command
 

@@ -148,7 +148,8 @@ def _facts(bundle: Bundle, made: Plan) -> dict[str, object]:
 
 def inherited(given: Given) -> tuple[int, ...]:
     """Return the descriptors that the program gets beside the standard ones; refuse one that is not open."""
-    count = (given.number("preserve-fds") or 0) + int(os.environ.get("LISTEN_FDS") or 0)
+    sockets = os.environ.get("LISTEN_FDS") or "0"
+    count = (given.number("preserve-fds") or 0) + (int(sockets) if sockets.isdecimal() else 0)
     kept = tuple(range(3, 3 + count))
     for fd in kept:
         try:
@@ -226,9 +227,14 @@ def undo(made: Made) -> None:
     made.record.store.forget(made.record.id)
 
 
-def _end(running: Running) -> None:
+def kill(running: Running) -> None:
+    """Kill a process of this one's, and wait until it has ended."""
     with suppress(OSError):
         process.pidfd_send_signal(running.pidfd, signal.SIGKILL)
         os.waitid(os.P_PIDFD, running.pidfd, os.WEXITED)
+
+
+def _end(running: Running) -> None:
+    kill(running)
     with suppress(SampanError, OSError):
         container.delete(running.cgroups)

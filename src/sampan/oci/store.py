@@ -70,9 +70,9 @@ class Record:
             return "creating" if self._being_made() else "stopped"
         if not self.alive:
             return "stopped"
-        if os.path.exists(f"{self.directory}/{GATE}"):
-            return "created"
-        return "paused" if frozen(self.cgroups) else "running"
+        if frozen(self.cgroups):
+            return "paused"
+        return "created" if os.path.exists(f"{self.directory}/{GATE}") else "running"
 
     def _being_made(self) -> bool:
         maker: int = self.facts["maker"]
@@ -102,8 +102,26 @@ class Record:
         write(self.directory, _STATE, dumps(self.facts).encode())
 
     def lock(self) -> int:
-        """Wait until nobody else changes this container; the lock goes with the descriptor."""
-        fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        """Wait until nobody else changes this container; the lock goes with the descriptor.
+
+        What the one before has changed is known then; where that was to remove it, raise NotFound.
+        """
+        fd = self.lock_new()
+        try:
+            self.facts = self.store.find(self.id).facts
+            if not os.path.samestat(os.fstat(fd), os.stat(self.directory)):
+                raise NotFound(f"container does not exist: {self.id}", "it was deleted meanwhile, and made again")
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def lock_new(self) -> int:
+        """Lock a container that is being made, of which nothing is written yet."""
+        try:
+            fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise NotFound(f"container does not exist: {self.id}", "it was deleted meanwhile") from None
         deadline = time.monotonic() + _LOCKED_WITHIN_S
         while True:
             try:
@@ -138,7 +156,7 @@ class Store:
         me = os.getpid()
         process = {"pid": 0, "startTime": 0, "maker": me, "makerStartTime": start_time(me)}
         record = Record(self, {"version": VERSION, "id": id, **process, **facts})
-        lock = record.lock()
+        lock = record.lock_new()
         write(directory, _CONFIG, config)
         record.change()
         return record, lock

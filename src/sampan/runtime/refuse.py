@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from typing import TYPE_CHECKING
 
 from sampan.errors import InvalidInput, Unsupported
@@ -67,6 +68,7 @@ def refuse_process(process: Process, host: Host) -> None:
     for text in (*process.args, *process.env, process.cwd):
         if "\0" in text:
             raise InvalidInput(f"can't pass {text!r} to a program: it contains a null byte")
+    _refuse_limits(process)
     asked = {
         "set an AppArmor profile on this kernel": process.apparmor_profile and not host.apparmor,
         "set an SELinux label on this kernel": process.selinux_label and not host.selinux,
@@ -74,6 +76,23 @@ def refuse_process(process: Process, host: Host) -> None:
     for what, value in asked.items():
         if value:
             raise Unsupported(f"can't {what}")
+
+
+_NUMBERS = 2**64  # -1 is unlimited, too
+
+
+def _refuse_limits(process: Process) -> None:
+    """The specification has two limits of one kind be an error; the kernel a soft one above the hard one."""
+    seen: set[str] = set()
+    for n, limit in enumerate(process.rlimits):
+        what = f"can't limit the process: process.rlimits[{n}]"
+        if not hasattr(resource, limit.type):
+            raise InvalidInput(f"{what}.type: Linux has no {limit.type}")
+        if limit.type in seen:
+            raise InvalidInput(f"{what}.type: {limit.type} is there twice")
+        if limit.soft % _NUMBERS > limit.hard % _NUMBERS:
+            raise InvalidInput(f"{what}.soft: {limit.soft} is above the hard limit, {limit.hard}")
+        seen.add(limit.type)
 
 
 def _refuse_namespaces(spec: Spec, host: Host) -> None:

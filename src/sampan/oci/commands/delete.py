@@ -35,7 +35,13 @@ def perform(invocation: Invocation) -> int:
         store.forget(id)  # what a killed `create` has left, if anything
         return 0
     for record in found:
-        for failed in delete(record, force=force):
+        try:
+            warnings = delete(record, force=force)
+        except NotFound:  # another command has deleted it meanwhile
+            if not force:
+                raise
+            continue
+        for failed in warnings:
             warn(failed.message, invocation.options)
     return 0
 
@@ -44,14 +50,14 @@ def delete(record: Record, *, force: bool) -> list[SampanError]:
     """Remove one container, which has stopped or was only created, or with `force` any; return what hooks failed."""
     from sampan.runtime import control
 
-    status = record.status
-    if status not in ("stopped", "created") and not force:
-        raise Conflict(
-            f"cannot delete container {record.id} that is not stopped: {status}",
-            f"sampan-runtime kill {record.id} KILL, or delete --force",
-        )
     lock = record.lock()
     try:
+        status = record.status
+        if status not in ("stopped", "created") and not force:
+            raise Conflict(
+                f"cannot delete container {record.id} that is not stopped: {status}",
+                f"sampan-runtime kill {record.id} KILL, or delete --force",
+            )
         if status != "stopped":
             _end(record)
         control.remove(record.cgroups)

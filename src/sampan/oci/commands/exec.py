@@ -88,7 +88,11 @@ def _execute(invocation: Invocation, record: Record, process: Process, spec: Spe
         os.close(pidfd)
     for word in running.warnings:
         warn(word, invocation.options)
-    making.hand_over(running, given)
+    try:
+        making.hand_over(running, given)
+    except BaseException:
+        making.kill(running)
+        raise
     return running
 
 

@@ -33,7 +33,7 @@ def perform(invocation: Invocation) -> int:
     if invocation.given.flag("quiet"):
         text = "".join(f"{state['id']}\n" for state in found)
     elif style == "json":
-        text = f"{dumps(found or None)}"
+        text = f"{dumps(found or None)}\n"
     else:
         text = table([c.upper() for c in _COLUMNS], [[str(state[c]) for c in _COLUMNS] for state in found])
     sys.stdout.write(text)

@@ -28,7 +28,7 @@ def perform(invocation: Invocation) -> int:
     if record.status == "stopped":
         raise Conflict(f"container {record.id} is not running")
     pids = control.processes(record.cgroups) or [record.pid]
-    sys.stdout.write(dumps(pids) if style == "json" else _table(pids, words or ["-ef"]))
+    sys.stdout.write(f"{dumps(pids)}\n" if style == "json" else _table(pids, words or ["-ef"]))
     return 0
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
+from sampan.errors import NotFound
 from sampan.oci import making
 from sampan.oci.commands import create
 from sampan.oci.commands.delete import delete
@@ -48,6 +50,7 @@ def perform(invocation: Invocation) -> int:
         return 0
     status = foreground.stay(made.running, subreaper=not given.flag("no-subreaper"))
     if not given.flag("keep"):
-        for failed in delete(made.record, force=True):
-            warn(failed.message, invocation.options)
+        with suppress(NotFound):  # another command has deleted it
+            for failed in delete(made.record, force=True):
+                warn(failed.message, invocation.options)
     return status

@@ -26,8 +26,10 @@ def perform(invocation: Invocation) -> int:
         status = record.status
         if status == "stopped":
             raise Conflict("cannot start a container that has stopped")
+        if status == "paused":
+            raise Conflict("cannot start a container in the paused state", f"sampan-runtime resume {record.id}")
         if status != "created":
-            raise Conflict(f"cannot start an already {'running' if status == 'paused' else status} container")
+            raise Conflict(f"cannot start an already {status} container")
         try:
             gate.open(f"/proc/self/fd/{lock}/{GATE}")
         finally:

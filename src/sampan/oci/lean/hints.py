@@ -34,6 +34,11 @@ Annotated, Any, ClassVar, Generic, Literal, NoReturn, Self, TypeVar, Union = map
 )
 
 
+def get_args(hint: Hint) -> tuple[object, ...]:
+    """Return what stands in a name's brackets."""
+    return hint.arguments
+
+
 class Protocol:
     """A base that asks for nothing."""
 
