@@ -153,6 +153,15 @@ def test_a_cgroup_namespace_is_made_when_the_process_is_in_its_groups() -> None:
     assert ops.MakeReadOnly("/sys/fs/cgroup", mounted=True) in story[at:]
 
 
+def test_what_is_mounted_among_the_control_groups_comes_before_they_are_read_only() -> None:
+    groups = Mount(destination="/sys/fs/cgroup", type="cgroup", options=("ro",))
+    below = Mount(destination="/sys/fs/cgroup/systemd", type="bind", source="/cg/systemd", options=("bind",))
+
+    story = inside(made(spec(mounts=(groups, below))))
+    bound = next(op for op in story if isinstance(op, ops.Bind) and op.source == "/cg/systemd")
+    assert story.index(bound) < story.index(ops.MakeReadOnly("/sys/fs/cgroup", mounted=True))
+
+
 def test_without_a_cgroup_namespace_only_the_containers_own_groups_are_shown() -> None:
     namespaces = tuple(Namespace(type=t) for t in NAMESPACES if t != "cgroup")
     mounts = (Mount(destination="/sys/fs/cgroup", type="cgroup", options=("ro",)),)

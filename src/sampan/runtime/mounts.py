@@ -224,6 +224,10 @@ def cgroup_filesystems(spec: Spec, host: Host, own: tuple[tuple[str, str], ...])
     for mount in spec.mounts:
         if _below_cgroups(mount, spec):
             yield _any(mount, spec, host)
+    # Last: what lies below is mounted on directories that are made there.
+    for mount in spec.mounts if own and host.cgroup_mode is CgroupMode.V1 else ():
+        if _is_cgroup(mount) and "ro" in read(mount.options).flags:
+            yield ops.MakeReadOnly(mount.destination, mounted=True)
 
 
 def _v1_hierarchies(
@@ -243,8 +247,6 @@ def _v1_hierarchies(
         if len(together) > 1:
             for one in together:
                 yield ops.MakeLink(f"{place}/{one}", name)
-    if "ro" in options:
-        yield ops.MakeReadOnly(place, mounted=True)
 
 
 # ---------------------------------------------------------------------------------------------------- devices and masks
