@@ -247,6 +247,14 @@ def test_an_exec_whose_pid_can_not_be_written_leaves_no_process(runtime, tmp_pat
 # ------------------------------------------------------------------------------------------------------------- words
 
 
+@pytest.mark.parametrize("interval", ["0s", "-1s"])
+def test_statistics_without_a_pause_between_them_are_refused(runtime, interval):
+    with runtime.bundle("sleep", "100").running() as id:
+        said = runtime("events", "--interval", interval, id, check=False, timeout=10)
+
+    assert (said.code, said.err) == (1, "sampan-runtime: duration interval must be greater than 0\n")
+
+
 def test_features_are_said_by_the_script(runtime):
     assert json.loads(runtime("features").out)["linux"]["seccomp"]["enabled"]
 

@@ -7,7 +7,7 @@ import sys
 import time
 
 from sampan.client.jsontext import dumps
-from sampan.errors import Conflict
+from sampan.errors import Conflict, InvalidInput
 from sampan.oci.options import Option
 from sampan.runtime import control
 from sampan.runtime.statistics import statistics
@@ -34,7 +34,10 @@ def perform(invocation: Invocation) -> int:
     if invocation.given.flag("stats"):
         _say(record, "stats", statistics(record.cgroups))
         return 0
-    _until_it_ends(record, parse_duration(invocation.given.value("interval", "5s")) / 1e9)
+    interval_ns = parse_duration(invocation.given.value("interval", "5s"))
+    if interval_ns <= 0:
+        raise InvalidInput("duration interval must be greater than 0")
+    _until_it_ends(record, interval_ns / 1e9)
     return 0
 
 
