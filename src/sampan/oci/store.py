@@ -202,7 +202,10 @@ class Store:
                 os.unlink(f"{directory}/{name}")
             except FileNotFoundError:
                 continue
-        os.rmdir(directory)
+        try:
+            os.rmdir(directory)
+        except FileNotFoundError:
+            return
 
 
 def check_id(id: str) -> None:

@@ -8,12 +8,12 @@ import os
 from sampan.errors import Conflict, Failed, NotFound, SampanError
 from sampan.oci.log import warn
 from sampan.oci.options import Option
-from sampan.oci.store import frozen
+from sampan.oci.store import Record, frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.oci.main import Invocation
-    from sampan.oci.store import Record
+    from sampan.oci.store import Store
 
 USAGE = "[OPTIONS] ID"
 OPTIONS = (
@@ -26,14 +26,13 @@ _ENDED_WITHIN_MS = 10_000
 def perform(invocation: Invocation) -> int:
     """Remove the container."""
     force = invocation.given.flag("force")
-    store, id = invocation.store, invocation.id()
+    store, id, regex = invocation.store, invocation.id(), invocation.given.flag("regex")
     try:
-        found = store.matching(id, regex=invocation.given.flag("regex"))
+        found = store.matching(id, regex=regex)
     except (NotFound, Failed):
-        if not force:
+        if regex or not force:
             raise
-        store.forget(id)  # what a killed `create` has left, if anything
-        return 0
+        found = _unfinished(store, id)
     for record in found:
         try:
             warnings = delete(record, force=force)
@@ -44,6 +43,21 @@ def perform(invocation: Invocation) -> int:
         for failed in warnings:
             warn(failed.message, invocation.options)
     return 0
+
+
+def _unfinished(store: Store, id: str) -> list[Record]:
+    """Remove what a killed `create` has left, if anything; return the container where its `create` is at work yet."""
+    try:
+        lock = Record(store, {"id": id}).lock_new()
+    except NotFound:
+        return []
+    try:
+        return [store.find(id)]
+    except (NotFound, Failed):
+        store.forget(id)
+        return []
+    finally:
+        os.close(lock)
 
 
 def delete(record: Record, *, force: bool) -> list[SampanError]:
