@@ -197,6 +197,17 @@ def test_the_container_of_a_failed_step_can_be_kept(shared: Sampan) -> None:
         shared("rm", "-f", id)
 
 
+def test_what_onbuild_runs_is_told_as_a_step_of_the_base(shared: Sampan) -> None:
+    build(shared, "FROM busybox\nONBUILD RUN echo asked", tags=["asking"])
+
+    told = build(shared, "FROM asking").of("StepBegan")
+
+    assert [(event["text"], event.get("onbuild", False)) for event in told][:2] == [
+        ("FROM asking", False),
+        ("ONBUILD RUN echo asked", True),
+    ]
+
+
 def test_a_program_that_is_not_there_is_a_failed_step(shared: Sampan) -> None:
     assert "no such file" in refused(shared, 'FROM busybox\nRUN ["/no/such"]')
 
@@ -216,10 +227,21 @@ def test_a_secret_in_a_layer_fails_the_build(shared: Sampan, step: str, where: s
     assert not shared.leftovers()
 
 
-def test_a_secret_in_the_configuration_fails_the_build(shared: Sampan) -> None:
-    said = refused(shared, "FROM busybox\nENV TOKEN=x-very-secret", secrets=[secret("s", "very-secret")])
+@pytest.mark.parametrize(
+    ("instruction", "options", "where"),
+    [
+        ("ENV TOKEN=x-very-secret", {}, "the image's history"),
+        ("ONBUILD RUN login very-secret", {}, "ONBUILD"),
+        ("ENV A=b", {"labels": {"token": "very-secret"}}, "the label token"),
+        ("ENV A=b", {"annotations": {"token": "very-secret"}}, "the annotation token"),
+    ],
+)
+def test_a_secret_in_the_configuration_fails_the_build(
+    shared: Sampan, instruction: str, options: dict[str, dict[str, str]], where: str
+) -> None:
+    said = refused(shared, f"FROM busybox\n{instruction}", secrets=[secret("s", "very-secret")], **options)
 
-    assert "secret s is in" in said
+    assert f"secret s is in {where}" in said
 
 
 def test_a_required_secret_that_is_not_given_fails_the_step(shared: Sampan) -> None:

@@ -127,6 +127,20 @@ def test_a_cache_miss_is_told_with_its_reason():
     assert "#1 not cached: file app.py differs\n" in text
 
 
+def test_a_step_that_the_base_images_onbuild_asks_for_is_shown_and_an_onbuild_of_the_dockerfile_is_not():
+    told = played(
+        Plain,
+        began(1, "ONBUILD RUN make", 2, 2, onbuild=True, stage="stage-0"),
+        wrote(1, "made\n"),
+        ended(1),
+        began(2, "ONBUILD RUN other", 2, 2, stage="stage-0"),
+        ended(2),
+    )
+
+    assert "#1 [stage-0 2/2] ONBUILD RUN make\n#1 0.100 made\n" in told
+    assert "other" not in told
+
+
 def test_numbers_that_change_often_are_told_now_and_then():
     text = played(Plain, began(1, "FROM x", 1, 1), *(moved(1, "layer", n, 1000) for n in range(1, 1001)), ended(1))
 

@@ -334,6 +334,7 @@ class StepBegan(Event, frozen=True, kw_only=True):
     number: int = 0  # of `total` in its stage; 0: of no stage
     total: int = 0
     platform: str = ""  # where there are several
+    onbuild: bool = False  # the base image asks for it, not the Dockerfile
     line: int = 0
     position: int = 0  # of all instructions that are performed, as the classic builder counts: Step 3/12
     positions: int = 0

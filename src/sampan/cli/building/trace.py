@@ -164,7 +164,8 @@ class Trace:
 
 def _makes_nothing(event: Event) -> bool:
     """Tell whether BuildKit has no line for a step: it changes the configuration only, or begins with another stage."""
-    word = str(event["text"]).partition(" ")[0].upper()
+    text = str(event["text"]).removeprefix("ONBUILD ") if event.get("onbuild") else str(event["text"])
+    word = text.partition(" ")[0].upper()
     return word in _NO_VERTEX if event.get("number") else word == "FROM"
 
 

@@ -168,7 +168,7 @@ class Building:
         tags = tuple(core.reference(tag) for tag in request.tags if platform == _first(request))
         for tag in tags:
             core.images.check_name(tag)
-        results.check_secrets(at, {secret.id: secret.value for secret in request.secrets})
+        results.check_secrets(at, request)
         config = results.document(at, platform, request.epoch_s, request.labels)
         if exchange.is_inline(request):
             config = carried.carry(config, (each.step for each in done if each.is_below))

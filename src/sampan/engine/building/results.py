@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sampan.engine.building.layering import Layering
     from sampan.engine.building.stages import At
     from sampan.rootfs.snapshots import Snapshots
+    from sampan.spec.build import BuildRequest
     from sampan.spec.distribution import Platform
     from sampan.spec.image import ExecutionConfig
     from sampan.supervise.messages import Unpacked
@@ -110,24 +111,25 @@ def _not_after(entry: HistoryEntry, created: str) -> HistoryEntry:
     return entry
 
 
-def check_secrets(at: At, secrets: Mapping[str, bytes]) -> None:
+def check_secrets(at: At, request: BuildRequest) -> None:
     """Raise InvalidInput where a secret is in what an image would tell of how it was made, and of what it runs with."""
-    searcher = Searcher(secrets)
+    searcher = Searcher({secret.id: secret.value for secret in request.secrets})
     if not searcher:
         return
-    for where, text in _texts(at):
+    for where, text in _texts(at, request):
         if leak := searcher.in_text(text, where):
             raise InvalidInput(f"can't build: {leak}", LEAKED)
 
 
-def _texts(at: At) -> Iterator[tuple[str, str]]:
+def _texts(at: At, request: BuildRequest) -> Iterator[tuple[str, str]]:
     for entry in at.history:
         yield "the image's history", entry.created_by or ""
     config = at.scope.config
     for variable in config.env or ():
         yield f"the environment: the variable {variable.partition('=')[0]}", variable
-    for name, value in (config.labels or {}).items():
-        yield f"the label {name}", value
-    for what, words in (("command", config.cmd), ("entrypoint", config.entrypoint)):
-        for word in words or ():
-            yield f"the image's {what}", word
+    for trigger in config.on_build or ():
+        yield "ONBUILD, which has no entry in the history", trigger
+    for name, value in {**(config.labels or {}), **request.labels}.items():
+        yield f"the label {name}", f"{name}={value}"
+    for name, value in request.annotations.items():
+        yield f"the annotation {name}", f"{name}={value}"

@@ -169,6 +169,7 @@ class Stages:
             number=step.number,
             total=resolved.total,
             platform=self._platform(stage),
+            onbuild=step.onbuild,
             line=step.location.line,
             position=position,
             positions=self._positions[-1],
