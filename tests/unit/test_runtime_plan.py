@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import msgspec
 import pytest
@@ -542,6 +543,19 @@ def test_a_limit_that_can_not_be_set_is_refused_by_its_place(limits: list[tuple[
 
     with pytest.raises(InvalidInput, match=re.escape(said)):
         made(spec(process={"rlimits": asked}))
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ({"mounts": (Mount(destination="/a", type="tmpfs"), Mount(destination="b", type="tmpfs"))}, "mounts[1].dest"),
+        ({"linux": {"devices": (Device(path="b", type="c", major=1, minor=3),)}}, "linux.devices[0].path"),
+        ({"process": {"cwd": "b"}}, "process.cwd"),
+    ],
+)
+def test_a_path_that_leads_from_nowhere_is_refused_by_its_place(what: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInput, match=re.escape(said)):
+        made(spec(**what))
 
 
 def test_what_this_host_can_not_give_is_left_out_with_a_word() -> None:

@@ -118,7 +118,8 @@ class _Library:
         """Return an architecture's AUDIT_ARCH_… number (with a bit of libseccomp's own for x32)."""
         token: int = self.arch_resolve(architecture.encode())
         if token == 0:
-            raise InvalidInput(f"can't read the seccomp profile: unknown architecture SCMP_ARCH_{architecture.upper()}")
+            name = f"SCMP_ARCH_{architecture.upper()}"
+            raise InvalidInput(f"can't read the seccomp profile: architectures: {name} is unknown")
         return token
 
 

@@ -88,9 +88,9 @@ _LAYERS = frozenset({"lowerdir+", "upperdir", "workdir"})
 
 def filesystems(spec: Spec, host: Host) -> Iterator[ops.Inside]:
     """Return the mounts in the configuration's order, but for those of control groups and what lies below them."""
-    for mount in spec.mounts:
+    for n, mount in enumerate(spec.mounts):
         if not mount.destination.startswith("/"):
-            raise InvalidInput(f"can't mount {mount.destination!r}: it is no absolute path")
+            raise InvalidInput(f"can't mount {mount.destination!r}: mounts[{n}].destination is no absolute path")
         _refuse_in_proc(mount)
         if not _is_root(mount) and not _is_cgroup(mount) and not _below_cgroups(mount, spec):
             yield _any(mount, spec, host)
@@ -263,15 +263,15 @@ def devices(spec: Spec) -> Iterator[ops.Inside]:
             continue
         # Nobody may make nodes inside a user namespace: mknod(2), EPERM.
         yield ops.Bind(path, path, (), recursive=False) if user else ops.MakeNode(path, "c", major, minor)
-    for device in spec.linux.devices:
+    for n, device in enumerate(spec.linux.devices):
+        if not device.path.startswith("/"):
+            raise InvalidInput(f"can't make {device.path!r}: linux.devices[{n}].path is no absolute path")
         yield _device(device, user=user)
     for path, target in defaults.LINKS:
         yield ops.MakeLink(path, target)
 
 
 def _device(device: Device, *, user: bool) -> ops.Inside:
-    if not device.path.startswith("/"):
-        raise InvalidInput(f"can't make the device {device.path!r}: it is no absolute path")
     if user:
         return ops.Bind(device.path, device.path, (), recursive=False)
     kind = "c" if device.type == "u" else device.type

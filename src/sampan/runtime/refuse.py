@@ -64,7 +64,7 @@ def refuse_process(process: Process, host: Host) -> None:
     if not process.args:
         raise InvalidInput("can't make a container: no command is specified")
     if not process.cwd.startswith("/"):
-        raise InvalidInput(f"can't change to {process.cwd!r}: the working directory must be an absolute path")
+        raise InvalidInput(f"can't change to {process.cwd!r}: process.cwd must be an absolute path")
     for text in (*process.args, *process.env, process.cwd):
         if "\0" in text:
             raise InvalidInput(f"can't pass {text!r} to a program: it contains a null byte")
@@ -99,7 +99,7 @@ def _refuse_namespaces(spec: Spec, host: Host) -> None:
     types = [n.type for n in spec.linux.namespaces]
     for n in spec.linux.namespaces:
         if types.count(n.type) > 1:
-            raise InvalidInput(f"can't make a container: its configuration has two {n.type} namespaces")
+            raise InvalidInput(f"can't make a container: linux.namespaces has two {n.type} namespaces")
         if KERNEL_NAMES.get(n.type, n.type) not in host.namespaces:
             raise Unsupported(f"can't make a {n.type} namespace: this kernel has none")
     if not any(n.type == "mount" and not n.path for n in spec.linux.namespaces):
