@@ -165,6 +165,7 @@ def test_what_is_wrong_is_said(sampan: Sampan, context: Path, lines: tuple[str, 
         (("--progress", "nope", "."), 125, "invalid value for --progress"),
         (("--security-opt", "x", "."), 125, "--security-opt is unsupported"),
         (("--sbom", "true", "."), 125, "--sbom is unsupported"),
+        (("--annotation", "a=b", "."), 125, "unsupported: annotations of an image that is only stored"),
         (("--push", "."), 1, "tag is needed when pushing to registry"),
         ((), 1, "requires 1 argument"),
     ],
@@ -299,10 +300,20 @@ def test_an_output_is_an_archive_that_can_be_loaded(sampan: Sampan, context: Pat
 def test_an_image_is_pushed_when_it_is_built(sampan: Sampan, context: Path, registry: Registry) -> None:
     dockerfile(context, "FROM busybox", "LABEL pushed=yes")
 
-    sampan("build", "-q", "--push", "-t", f"{registry.address}/pushed:1", context)
+    sampan("build", "-q", "--push", "--annotation", "an=no te", "-t", f"{registry.address}/pushed:1", context)
 
     found = sampan("inspect", f"docker://{registry.address}/pushed:1").json()
     assert found["Labels"] == {"pushed": "yes"}
+    assert sampan("inspect", "--raw", f"docker://{registry.address}/pushed:1").json()["annotations"] == {"an": "no te"}
+
+
+def test_an_oci_output_has_the_annotations_in_its_manifest(sampan: Sampan, context: Path, tmp_path: Path) -> None:
+    dockerfile(context, "FROM busybox", "ENV annotated=yes")
+
+    sampan("build", "-q", "--annotation", "manifest:an=note", "-o", f"type=oci,dest={tmp_path}/oci.tar", context)
+
+    raw = sampan("inspect", "--raw", f"oci-archive:{tmp_path}/oci.tar").json()
+    assert raw["annotations"] == {"an": "note"}
 
 
 def test_the_cache_is_shown_and_removed(sampan: Sampan, context: Path) -> None:

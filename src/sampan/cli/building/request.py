@@ -35,6 +35,7 @@ _PROXIES = {
     "noProxy": "NO_PROXY",
     "allProxy": "ALL_PROXY",
 }
+_MANIFESTS = "they are in a manifest, which --push of one platform and -o type=oci make"
 _FAILURES = ("", "shell")
 
 
@@ -42,6 +43,9 @@ def request_of(call: Call, found: Input) -> Json:
     """Return the request. Raises Failure where values don't go together."""
     options = call.options
     outputs = _outputs(options)
+    annotations = values.manifest_annotations(options["annotation"])
+    if annotations and not _has_manifest(options, outputs):
+        raise Failure("unsupported: annotations of an image that is only stored", _MANIFESTS, 125)
     request: Json = {
         "context": found.context,
         "contexts": dict(map(contexts.named, options["build-context"])),
@@ -52,7 +56,7 @@ def request_of(call: Call, found: Input) -> Json:
         "platforms": _platforms(options["platform"]),
         "args": {**_proxies(call), **values.pairs(options["build-arg"], "key-value pair", own_values=True)},
         "labels": values.pairs(options["label"], "label"),
-        "annotations": values.manifest_annotations(options["annotation"]),
+        "annotations": annotations,
         "tags": [*options["tag"], *_names(outputs)],
         "outputs": outputs,
         "squash": options["squash"],
@@ -78,6 +82,13 @@ def request_of(call: Call, found: Input) -> Json:
     if found.dockerfile == "":  # an empty one is no reason to look for another
         said["dockerfile"] = ""
     return said
+
+
+def _has_manifest(options: Options, outputs: list[Json]) -> bool:
+    """Tell whether something is made that has a manifest. A list of several platforms is pushed with those it has."""
+    pushes = [output["attributes"].get("push") == "true" for output in outputs]
+    kinds = [output["type"] == "oci" for output in outputs]
+    return any(kinds) or (any(pushes) and len(_platforms(options["platform"])) < 2)
 
 
 def checks_only(options: Options) -> bool:

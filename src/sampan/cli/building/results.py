@@ -23,7 +23,7 @@ def tell(call: Call, trace: Trace, request: Json) -> None:
         raise Failure("the build ended without a result", "the engine's log may say why")
     for output in request.get("outputs", ()):
         if output["attributes"].get("push") == "true":
-            _push(call, built, output["attributes"])
+            _push(call, built, output["attributes"], request.get("annotations", {}))
     id = _id(built)
     if options["iidfile"]:
         _write(options["iidfile"], id)
@@ -35,17 +35,17 @@ def tell(call: Call, trace: Trace, request: Json) -> None:
         _compare(built)
 
 
-def _push(call: Call, built: Json, attributes: dict[str, str]) -> None:
+def _push(call: Call, built: Json, attributes: dict[str, str], annotations: dict[str, str]) -> None:
     """Push each name; progress goes where the build's went."""
     from sampan.cli.progress import show
 
     quiet = call.options["quiet"] or call.options["progress"] == "rawjson"
     for name in built.get("names", ()):
-        answer = _push_index(call, name) if built.get("index") else _push_image(call, name, attributes)
+        answer = _push_index(call, name) if built.get("index") else _push_image(call, name, attributes, annotations)
         show(answer.lines(), stream=2, quiet=quiet)
 
 
-def _push_image(call: Call, name: str, attributes: dict[str, str]) -> Response:
+def _push_image(call: Call, name: str, attributes: dict[str, str], annotations: dict[str, str]) -> Response:
     from sampan.cli.commands.push import ask
     from sampan.cli.references import named
 
@@ -54,6 +54,7 @@ def _push_image(call: Call, name: str, attributes: dict[str, str]) -> Response:
         call.session,
         reference,
         tag=reference.tag,
+        annotation=[f"{key}={value}" for key, value in annotations.items()],
         compressionFormat=attributes.get("compression"),
         compressionLevel=attributes.get("compression-level"),
         forceCompressionFormat=attributes.get("force-compression") == "true",

@@ -34,6 +34,7 @@ class Outputs:
         self._core = core
         self._wanted = [(i, output) for i, output in enumerate(request.outputs) if output.type in FILES]
         self._names = request.tags
+        self._annotations = request.annotations
         keeps = not request.outputs or any(output.type == "image" for output in request.outputs)
         self._known = None if keeps else frozenset(image.id for image in core.images.list())
         self._made: tuple[Image, ...] = ()
@@ -69,7 +70,10 @@ class Outputs:
         with doing("can't write the output"), registries.Visit(self._core) as visit:
             references = list(dict.fromkeys(self._core.reference(name) for name in given))
             chosen = [(image, references) for image in self._made]
-            saving.write(visit, chosen, _options(output, plain=is_docker), docker=is_docker, out=lambda _: out)
+            options = _options(output, plain=is_docker)
+            if not is_docker:  # whose manifest has none
+                options = msgspec.structs.replace(options, annotations=self._annotations or None)
+            saving.write(visit, chosen, options, docker=is_docker, out=lambda _: out)
 
 
 def _options(output: Output, *, plain: bool) -> Options:
