@@ -180,17 +180,6 @@ def test_a_damaged_state_is_said_and_removed_by_force(runtime):
     assert not os.path.exists(f"/proc/{pid}/cwd")
 
 
-def test_checkpoint_and_restore_say_that_they_are_not_built(runtime):
-    bundle = runtime.bundle("sleep", "100")
-    with bundle.running():
-        said = runtime("checkpoint", "--image-path", "/tmp/x", bundle.id, check=False)
-    restored = runtime("restore", "--image-path", "/tmp/x", bundle.id, check=False)
-
-    assert (said.code, restored.code) == (1, 1)
-    assert "criu" in said.err
-    assert "criu" in restored.err
-
-
 def test_events_say_that_a_container_was_out_of_memory(runtime):
     bundle = runtime.bundle("sh", "-c", "sleep 1; tail -c 100m /dev/zero; sleep 1")
     bundle.configuration["linux"]["resources"]["memory"] = {"limit": 8 << 20, "swap": 8 << 20}

@@ -27,7 +27,8 @@ from initramfs import initramfs  # noqa: E402
 from support.images import cache  # noqa: E402
 
 TESTS = tuple(
-    f"tests/e2e/test_{name}.py" for name in ("limits", "devices", "pause_and_kill", "apparmor", "oci_cgroups")
+    f"tests/e2e/test_{name}.py"
+    for name in ("limits", "devices", "pause_and_kill", "apparmor", "oci_cgroups", "oci_checkpoint")
 )
 TESTS += tuple(f"tests/kernel/test_runtime_{name}.py" for name in ("resources", "hooks", "namespaces"))
 TESTS += ("tests/kernel/test_network_macvlan.py", "tests/kernel/test_firewall_sctp.py", "tests/e2e/test_macvlan.py")
@@ -36,6 +37,7 @@ MODULES = (
     "bridge", "veth", "macvlan", "ipvlan", "dummy", "8021q",
     "nft_ct", "nft_chain_nat", "nft_nat", "nft_masq", "nft_redir", "nft_fib_inet", "nft_reject_inet",
     "nf_conntrack_netlink", "sctp",
+    "inet_diag", "tcp_diag", "udp_diag", "raw_diag", "unix_diag", "netlink_diag", "af_packet_diag",
 )  # fmt: skip
 LINTERS = (
     "mypy",
@@ -76,6 +78,7 @@ PROGRAMS += [
     "ip",
     "nft",
 ]  # what --explain=sh calls
+PROGRAMS += ["criu", "iptables-restore", "ip6tables-restore"]
 BOOT_LIMIT_S, RUN_LIMIT_S = 120, 480
 FIRMWARE = re.compile(r"\x1bc?(\[[0-9?]*[a-zA-Z])?|\r|SeaBIOS.*|Booting from ROM\.*")
 VERDICT = re.compile(r"pytest in the machine ended with (\d+)")

@@ -59,7 +59,7 @@ def read_bundle(given: Given) -> Bundle:
             f"JSON specification file {path} not found", "sampan-runtime spec writes one to begin with"
         ) from None
     spec = read(text)
-    return Bundle(directory, text, _absolute(spec, directory))
+    return Bundle(directory, text, absolute(spec, directory))
 
 
 def process_of(bundle: Bundle) -> Process:
@@ -69,7 +69,7 @@ def process_of(bundle: Bundle) -> Process:
     return bundle.spec.process
 
 
-def _absolute(spec: Spec, bundle: str) -> Spec:
+def absolute(spec: Spec, bundle: str) -> Spec:
     """Take relative paths as the bundle's, as the specification says of root.path and of what is bound."""
     if spec.root is None:
         raise InvalidInput("$.root: the configuration has no root")
@@ -93,10 +93,10 @@ def make(invocation: Invocation, bundle: Bundle, *, gated: bool) -> Made:
     kept = inherited(given)
     spec = _with_listening(bundle.spec, kept)
     made = filters.kept(without_keyring(plan(spec, probe(), id=id, bundle=bundle.directory), given))
-    record, lock = invocation.store.reserve(id, bundle.text, _facts(bundle, made))
+    record, lock = invocation.store.reserve(id, bundle.text, facts(bundle, made))
     listening = running = None
     try:
-        _refuse_others_groups(made)
+        refuse_others_groups(made)
         arrangement = Arrangement(kept=kept, pivots=not given.flag("no-pivot"))
         if gated:
             listening = gate.listen(f"/proc/self/fd/{lock}/{GATE}")
@@ -118,7 +118,7 @@ def make(invocation: Invocation, bundle: Bundle, *, gated: bool) -> Made:
     return Made(record, running, lock)
 
 
-def _refuse_others_groups(made: Plan) -> None:
+def refuse_others_groups(made: Plan) -> None:
     """Refuse a control group that has processes: they are not this container's, and would end with it."""
     for _, directory in made.cgroups:
         try:
@@ -132,7 +132,7 @@ def _refuse_others_groups(made: Plan) -> None:
             )
 
 
-def _facts(bundle: Bundle, made: Plan) -> dict[str, object]:
+def facts(bundle: Bundle, made: Plan) -> dict[str, object]:
     """Return what is known of the container before it is there: with it a killed `create` can be cleaned up."""
     hooks = bundle.spec.hooks
     return {

@@ -24,7 +24,8 @@ OPTIONS = mount_options.KNOWN
 """The options of mounts that are not a filesystem's own."""
 
 
-def _is_bind(mount: Mount) -> bool:
+def is_bind(mount: Mount) -> bool:
+    """Whether a place of the host is to appear, and not a filesystem of its own."""
     return mount.type == "bind" or not BINDS.isdisjoint(mount.options)
 
 
@@ -33,7 +34,7 @@ def _is_root(mount: Mount) -> bool:
 
 
 def _is_cgroup(mount: Mount) -> bool:
-    return mount.type in {"cgroup", "cgroup2"} and not _is_bind(mount)
+    return mount.type in {"cgroup", "cgroup2"} and not is_bind(mount)
 
 
 # ------------------------------------------------------------------------------------------------------------- the root
@@ -106,7 +107,7 @@ _STATISTICS = frozenset(
 def _refuse_in_proc(mount: Mount) -> None:
     """Nothing but a procfs may be where one is expected: labels and parameters are written to it. CVE-2019-16884."""
     place = normal(mount.destination)
-    of_proc = mount.type == "proc" or (_is_bind(mount) and normal(mount.source) == place)
+    of_proc = mount.type == "proc" or (is_bind(mount) and normal(mount.source) == place)
     if place == "/proc" and not of_proc:
         raise InvalidInput("can't mount /proc: it must be of type proc")
     if place.startswith("/proc/") and not of_proc and place not in _STATISTICS:
@@ -118,7 +119,7 @@ def _any(mount: Mount, spec: Spec, host: Host) -> ops.Inside:
     if "remount" in options.words:
         of_mount = not BINDS.isdisjoint(options.words)
         return ops.Remount(mount.destination, options.flags, ",".join(options.data), of_mount)
-    if _is_bind(mount):
+    if is_bind(mount):
         return _bind(mount, options)
     if mount.uid_mappings or mount.gid_mappings or not IDMAPS.isdisjoint(options.words):
         raise Unsupported(f"can't mount {mount.destination}: the ids of a bind can be mapped, not those of others")
@@ -178,7 +179,7 @@ def _is_recursive(mount: Mount) -> bool:
 def opened_early(spec: Spec) -> Iterator[ops.OpenTree]:
     """Return the binds through which mounts are to reach the host: copied while the host's mounts are peers."""
     for mount in spec.mounts:
-        if _is_bind(mount) and read(mount.options).propagation[-1:] in {("shared",), ("rshared",)}:
+        if is_bind(mount) and read(mount.options).propagation[-1:] in {("shared",), ("rshared",)}:
             yield ops.OpenTree(mount.source, mount.destination, _is_recursive(mount))
 
 
@@ -186,7 +187,7 @@ def mapped(spec: Spec) -> Iterator[ops.MapMount]:
     """Return the binds whose files have other owners in the container: made where the filesystem's own ids count."""
     for mount in spec.mounts:
         asked = IDMAPS & set(mount.options)
-        if not (asked or mount.uid_mappings or mount.gid_mappings) or not _is_bind(mount):
+        if not (asked or mount.uid_mappings or mount.gid_mappings) or not is_bind(mount):
             continue
         user = next((n.path for n in spec.linux.namespaces if n.type == "user"), "")
         uids, gids = mount.uid_mappings, mount.gid_mappings
@@ -206,7 +207,7 @@ def borrowed(spec: Spec) -> Iterator[ops.Inside]:
     """Return what must be fetched out of other containers before this process has a mount namespace of its own."""
     for mount in spec.mounts:
         parts = mount.source.split("/")
-        if _is_bind(mount) and len(parts) > 4 and parts[1] == "proc" and parts[2].isdigit() and parts[3] == "root":
+        if is_bind(mount) and len(parts) > 4 and parts[1] == "proc" and parts[2].isdigit() and parts[3] == "root":
             yield ops.Borrow(mount.source)
 
 
@@ -254,7 +255,7 @@ def _v1_hierarchies(
 
 def devices(spec: Spec) -> Iterator[ops.Inside]:
     """Make the standard nodes and links in a /dev of the container's own; in one that is bound they are there."""
-    if any(m.destination.rstrip("/") == "/dev" and _is_bind(m) for m in spec.mounts):
+    if any(m.destination.rstrip("/") == "/dev" and is_bind(m) for m in spec.mounts):
         return
     user = any(n.type == "user" for n in spec.linux.namespaces)
     named = {d.path for d in spec.linux.devices}

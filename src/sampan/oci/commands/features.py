@@ -56,5 +56,5 @@ def features() -> dict[str, Any]:
             "mountExtensions": {"idmap": {"enabled": True}},
             "netDevices": {"enabled": True},
         },
-        "annotations": {"org.sampan.version": __version__},
+        "annotations": {"org.sampan.version": __version__, "org.opencontainers.runc.checkpoint.enabled": "true"},
     }
