@@ -106,8 +106,9 @@ def test_memory_is_dumped_beforehand(works, runtime, counting, tmp_path):
     assert (first.code, still) == (0, "running")
 
 
-def test_a_restored_program_is_waited_for_in_the_foreground(works, runtime, tmp_path):
+def test_a_restored_program_is_waited_for_in_the_foreground(works, runtime, tmp_path, request):
     bundle = runtime.bundle("sh", "-c", "while [ ! -e /dev/go ]; do sleep 0.1; done; exit 7")
+    request.addfinalizer(bundle.delete)
     bundle.run("--detach", check=True)
     runtime("checkpoint", "--image-path", tmp_path / "images", bundle.id)
     runtime("delete", bundle.id)
@@ -122,8 +123,9 @@ def test_a_restored_program_is_waited_for_in_the_foreground(works, runtime, tmp_
     assert code == 7
 
 
-def test_a_terminal_is_given_anew(works, runtime, tmp_path):
+def test_a_terminal_is_given_anew(works, runtime, tmp_path, request):
     bundle = runtime.bundle("sh", "-c", "while read word; do echo got $word; done", terminal=True)
+    request.addfinalizer(bundle.delete)
     masters = []
     for verb in ("create", "restore"):
         socket = ConsoleSocket(tmp_path / verb)
@@ -144,7 +146,6 @@ def test_a_terminal_is_given_anew(works, runtime, tmp_path):
     said = b""
     while b"got word" not in said:
         said += os.read(masters[1], 1024)
-    bundle.delete()
     for master in masters:
         os.close(master)
 

@@ -37,6 +37,7 @@ MODULES = (
     "bridge", "veth", "macvlan", "ipvlan", "dummy", "8021q",
     "nft_ct", "nft_chain_nat", "nft_nat", "nft_masq", "nft_redir", "nft_fib_inet", "nft_reject_inet",
     "nf_conntrack_netlink", "sctp",
+    "nft_compat", "xt_mark",
     "inet_diag", "tcp_diag", "udp_diag", "raw_diag", "unix_diag", "netlink_diag", "af_packet_diag",
 )  # fmt: skip
 LINTERS = (
@@ -78,7 +79,12 @@ PROGRAMS += [
     "ip",
     "nft",
 ]  # what --explain=sh calls
-PROGRAMS += ["criu", "iptables-restore", "ip6tables-restore"]
+PROGRAMS += [
+    "criu",
+    "tar",
+    "gzip",
+    *(f"{name}-{verb}" for name in ("iptables", "ip6tables") for verb in ("save", "restore")),
+]
 BOOT_LIMIT_S, RUN_LIMIT_S = 120, 480
 FIRMWARE = re.compile(r"\x1bc?(\[[0-9?]*[a-zA-Z])?|\r|SeaBIOS.*|Booting from ROM\.*")
 VERDICT = re.compile(r"pytest in the machine ended with (\d+)")
@@ -193,7 +199,7 @@ def make_disk(work: Path, tests: list[str], apparmor: Path) -> Path:
     shutil.copytree(apparmor / "usr/share/apparmor-features", root / "usr/share/apparmor-features")
     for library in libraries([*programs, *extensions, parser]):
         copy(root, library)
-    for library in Path("/usr/lib").glob("*/libseccomp.so.2*"):
+    for library in (*Path("/usr/lib").glob("*/libseccomp.so.2*"), *Path("/usr/lib").glob("*/xtables")):
         copy(root, library)
 
     quoted = shlex.join(tests)
