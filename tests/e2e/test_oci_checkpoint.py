@@ -58,9 +58,18 @@ def counted(bundle) -> int:
     return int((source / "n").read_text()) if (source / "n").exists() else 0
 
 
+def call(bundle, *words, wait: bool = True) -> subprocess.Popen:
+    """Call the runtime with no input and an ordinary file as its output: criu wants one of the same kind again."""
+    with open(bundle.directory / "output", "ab") as output:
+        command = bundle.runtime.command(*words, "--bundle", bundle.directory, bundle.id)
+        called = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    if wait:
+        assert called.wait(60) == 0, (bundle.directory / "output").read_text()
+    return called
+
+
 def run(bundle) -> None:
-    """Start it in the background, with descriptors that criu can take along."""
-    bundle.run("--detach", check=True)
+    call(bundle, "run", "--detach")
     wait_until(lambda: counted(bundle) > 3, what="it counts")
 
 
@@ -71,10 +80,7 @@ def test_a_container_goes_on_where_it_was_dumped(works, runtime, counting, tmp_p
     last = counted(counting)
     runtime("delete", counting.id)
     pid_file = tmp_path / "pid"
-    runtime(
-        "restore", "--detach", "--image-path", tmp_path / "images", "--pid-file", pid_file, "--bundle",
-        counting.directory, counting.id,
-    )  # fmt: skip
+    call(counting, "restore", "--detach", "--image-path", tmp_path / "images", "--pid-file", pid_file)
     wait_until(lambda: counted(counting) > last + 2, what="it counts on")
     pid = runtime.state(counting.id)["pid"]
     groups = Path(f"/proc/{pid}/cgroup").read_text()
@@ -109,16 +115,13 @@ def test_memory_is_dumped_beforehand(works, runtime, counting, tmp_path):
 def test_a_restored_program_is_waited_for_in_the_foreground(works, runtime, tmp_path, request):
     bundle = runtime.bundle("sh", "-c", "while [ ! -e /dev/go ]; do sleep 0.1; done; exit 7")
     request.addfinalizer(bundle.delete)
-    bundle.run("--detach", check=True)
+    call(bundle, "run", "--detach")
     runtime("checkpoint", "--image-path", tmp_path / "images", bundle.id)
     runtime("delete", bundle.id)
-    with subprocess.Popen(
-        runtime.command("restore", "--image-path", tmp_path / "images", "--bundle", bundle.directory, bundle.id),
-        stdin=subprocess.DEVNULL,
-    ) as restored:
-        wait_until(lambda: runtime.status(bundle.id) == "running", what="it runs")
-        runtime("exec", bundle.id, "sh", "-c", ": > /dev/go")
-        code = restored.wait(30)
+    restored = call(bundle, "restore", "--image-path", tmp_path / "images", wait=False)
+    wait_until(lambda: runtime.status(bundle.id) == "running", what="it runs")
+    runtime("exec", bundle.id, "sh", "-c", ": > /dev/go")
+    code = restored.wait(30)
 
     assert code == 7
 

@@ -213,8 +213,15 @@ def test_a_terminal_is_named_by_its_device():
 
 
 def test_descriptors_that_were_one_file_are_one_and_the_terminal_is_the_new_one():
-    assert criu.inherited_stdio(["file[1:2]", "file[1:2]", "pipe:[3]"], -1) == {"file[1:2]": 1, "pipe:[3]": 2}
-    assert criu.inherited_stdio(["tty[8800:1c]", "/log", ""], 7) == {"tty[8800:1c]": 7}
+    assert criu.inherited_stdio(["file[1:2]", "file[1:2]", "pipe:[3]"], -1, 9) == {"file[1:2]": 1, "pipe:[3]": 2}
+    assert criu.inherited_stdio(["tty[8800:1c]", "/log", ""], 7, 9) == {"tty[8800:1c]": 7}
+
+
+def test_the_null_device_is_so_again():
+    name = criu.stdio_name("/dev/null", facts(stat.S_IFCHR, os.makedev(1, 3)), 99, frozenset({158}))
+
+    assert criu.external_stdio([name, name, "pipe:[3]"]) == ["file[63:ab]"]
+    assert criu.inherited_stdio([name, "pipe:[3]"], -1, 9) == {"file[63:ab]": 9, "pipe:[3]": 1}
 
 
 def test_places_below_another_mount_are_not_made_on_the_root():

@@ -35,6 +35,8 @@ _CONSOLE = "/dev/console"
 _CGROUP_MODES = ("soft", "full", "strict", "ignore")
 _FLAGS = ("tcp-established", "ext-unix-sk", "shell-job", "file-locks", "auto-dedup", "lazy-pages")
 _EXTERNAL = {"network": "extRootNetNS", "pid": "extRootPidNS"}
+_NULL = "null:"
+"""Before the name of a descriptor that was the null device: it is so again, whatever the restore has there."""
 _PTY_MAJORS = range(136, 144)
 
 Cgroups = tuple[tuple[str, str], ...]
@@ -226,16 +228,28 @@ def stdio_name(link: str, facts: os.stat_result, mount_id: int, mount_ids: froze
     if _is_terminal(facts):
         return f"tty[{facts.st_rdev:x}:{facts.st_dev:x}]"
     if link.startswith("/") and mount_id not in mount_ids:
-        return f"file[{mount_id:x}:{facts.st_ino:x}]"
+        name = f"file[{mount_id:x}:{facts.st_ino:x}]"
+        return _NULL + name if _is_null(facts) else name
     return link
+
+
+def external_stdio(names: Iterable[str]) -> list[str]:
+    """Return which of these names are not to be dumped."""
+    return [n for n in dict.fromkeys(name.removeprefix(_NULL) for name in names) if n.startswith(("file[", "tty["))]
+
+
+def _is_null(facts: os.stat_result) -> bool:
+    return facts.st_mode & 0o170000 == 0o020000 and facts.st_rdev == 0x103
 
 
 def _is_terminal(facts: os.stat_result) -> bool:
     return facts.st_mode & 0o170000 == 0o020000 and facts.st_rdev >> 8 & 0xFFF in _PTY_MAJORS
 
 
-def inherited_stdio(names: Sequence[str], terminal: int) -> dict[str, int]:
+def inherited_stdio(names: Sequence[str], terminal: int, null: int) -> dict[str, int]:
     """Return which descriptors stand for those that were dumped; `terminal` is that of the container, if it has one.
+
+    `null` is open on the null device.
 
     Several that were the same file are one for criu: the last is taken, which can be written to.
     """
@@ -243,6 +257,8 @@ def inherited_stdio(names: Sequence[str], terminal: int) -> dict[str, int]:
     for fd, name in enumerate(names[:3]):
         if name.startswith("tty["):
             found[name] = terminal if terminal >= 0 else fd
+        elif name.startswith(_NULL):
+            found[name.removeprefix(_NULL)] = null
         elif name.startswith(("pipe:", "file[")):
             found[name] = fd
     return found

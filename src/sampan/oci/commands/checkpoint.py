@@ -70,7 +70,7 @@ def _dump(invocation: Invocation, record: Record, program: str, directories: Dir
     names = _stdio(record.pid, mounted)
     inodes = {type: os.stat(path).st_ino for type, path in criu.namespaces(spec).items()}
     external = criu.external(spec, mounted, inodes, calls.resolver(record.facts["rootfs"]))
-    external += [name for name in dict.fromkeys(names) if name.startswith(("file[", "tty["))]
+    external += criu.external_stdio(names)
     words = criu.dump(given, spec, record.pid, directories, record.cgroups, external)
     status_fd = given.number("status-fd")
     calls.call([program, *words], "checkpoint", directories, inherited=_open(status_fd))

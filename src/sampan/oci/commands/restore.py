@@ -102,7 +102,8 @@ def _restored(
     terminal = _terminal(bundle)
     opened = {type: os.open(path, os.O_RDONLY | os.O_CLOEXEC) for type, path in criu.namespaces(spec).items()}
     inherited = {criu.namespace_key(type): fd for type, fd in opened.items()}
-    inherited |= criu.inherited_stdio(_descriptors(directories), terminal.slave)
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    inherited |= criu.inherited_stdio(_descriptors(directories), terminal.slave, null)
     pid_file = f"{record.directory}/{_PID_FILE}"
     roots = criu.cgroup_roots(made.cgroups, dict(probe().cgroup_mounts))
     mounts = criu.external_again(spec, resolve, terminal.path)
@@ -116,7 +117,7 @@ def _restored(
         with calls.KeptIfWhole(directories.work):
             calls.call([*program, *words], "restore", directories, prepare, inherited.values())
     finally:
-        for fd in (*opened.values(), terminal.slave):
+        for fd in (*opened.values(), null, terminal.slave):
             if fd >= 0:
                 os.close(fd)
     with open(pid_file) as file:
