@@ -85,7 +85,7 @@ PROGRAMS += [
     "gzip",
     *(f"{name}-{verb}" for name in ("iptables", "ip6tables") for verb in ("save", "restore")),
 ]
-BOOT_LIMIT_S, RUN_LIMIT_S = 120, 480
+BOOT_LIMIT_S, RUN_LIMIT_S = 120, 600
 FIRMWARE = re.compile(r"\x1bc?(\[[0-9?]*[a-zA-Z])?|\r|SeaBIOS.*|Booting from ROM\.*")
 VERDICT = re.compile(r"pytest in the machine ended with (\d+)")
 
