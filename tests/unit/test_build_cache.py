@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -22,6 +23,21 @@ def dirs(tmp_path: Path) -> Dirs:
     return Dirs(str(tmp_path / "root"), str(tmp_path / "run"))
 
 
+_OPEN: list[Cache] = []
+
+
+def opened(dirs: Dirs) -> Cache:
+    _OPEN.append(Cache(dirs))
+    return _OPEN[-1]
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    while _OPEN:
+        _OPEN.pop().close()
+
+
 @pytest.fixture
 def layers(dirs: Dirs) -> Layers:
     layers = Layers(dirs)
@@ -40,7 +56,7 @@ def a_key(name: str, **facts) -> Key:
 
 
 def test_what_was_kept_is_found_by_its_key_and_its_layer_is_pinned(dirs: Dirs, layers: Layers) -> None:
-    cache = Cache(dirs)
+    cache = opened(dirs)
     cache.keep(a_key("a"), Hit(ONE, 7, 1000), (ONE,))
 
     with layers.working() as pins:
@@ -50,14 +66,14 @@ def test_what_was_kept_is_found_by_its_key_and_its_layer_is_pinned(dirs: Dirs, l
 
 
 def test_a_row_survives_a_server_that_was_killed(dirs: Dirs, layers: Layers) -> None:
-    Cache(dirs).keep(a_key("a"), Hit(ONE, 7, 1000), (ONE,))
+    opened(dirs).keep(a_key("a"), Hit(ONE, 7, 1000), (ONE,))
 
     with layers.working() as pins:
-        assert Cache(dirs).find(a_key("a").id, pins) == Hit(ONE, 7, 1000)
+        assert opened(dirs).find(a_key("a").id, pins) == Hit(ONE, 7, 1000)
 
 
 def test_a_row_whose_layer_is_gone_is_a_miss_and_forgotten(dirs: Dirs, layers: Layers) -> None:
-    cache = Cache(dirs)
+    cache = opened(dirs)
     cache.keep(a_key("a"), Hit(ONE, 7, 1000), (ONE,))
     layers.remove(ONE)
 
@@ -67,7 +83,7 @@ def test_a_row_whose_layer_is_gone_is_a_miss_and_forgotten(dirs: Dirs, layers: L
 
 
 def test_a_layer_is_held_until_its_last_row_goes(dirs: Dirs) -> None:
-    cache = Cache(dirs)
+    cache = opened(dirs)
     for name in ("a", "b"):
         cache.keep(a_key(name), Hit(ONE, 7, 1000), (ONE,))
 
@@ -78,15 +94,15 @@ def test_a_layer_is_held_until_its_last_row_goes(dirs: Dirs) -> None:
 
 
 def test_a_step_that_was_made_again_holds_its_new_layer_only(dirs: Dirs) -> None:
-    cache = Cache(dirs)
+    cache = opened(dirs)
     cache.keep(a_key("a"), Hit(ONE, 7, 1000), (ONE,))
     cache.keep(a_key("a"), Hit(TWO, 7, 1000), (TWO,))
 
-    assert cache.diff_ids() == Cache(dirs).diff_ids() == {TWO}
+    assert cache.diff_ids() == opened(dirs).diff_ids() == {TWO}
 
 
 def test_a_step_without_files_holds_no_layer(dirs: Dirs, layers: Layers) -> None:
-    cache = Cache(dirs)
+    cache = opened(dirs)
     cache.keep(a_key("a"), Hit("", 0, 1000), (ONE,))
 
     with layers.working() as pins:
@@ -95,7 +111,7 @@ def test_a_step_without_files_holds_no_layer(dirs: Dirs, layers: Layers) -> None
 
 
 def test_uses_are_counted_once_a_build(dirs: Dirs, layers: Layers) -> None:
-    cache = Cache(dirs)
+    cache = opened(dirs)
     cache.keep(a_key("a"), Hit(ONE, 7, 1000), (ONE,))
     with layers.working() as pins:
         cache.find(a_key("a").id, pins)
@@ -106,7 +122,7 @@ def test_uses_are_counted_once_a_build(dirs: Dirs, layers: Layers) -> None:
 
 
 def test_what_another_boot_wrote_is_gone_unless_it_was_seen_onto_the_disk(dirs: Dirs) -> None:
-    cache = Cache(dirs)
+    cache = opened(dirs)
     cache.keep(a_key("seen"), Hit(ONE, 7, 1000), (ONE,))
     cache.synced(1 << 62)
     cache.keep(a_key("torn"), Hit(TWO, 7, 1000), (TWO,))
@@ -115,12 +131,12 @@ def test_what_another_boot_wrote_is_gone_unless_it_was_seen_onto_the_disk(dirs: 
         db.execute("UPDATE step SET unsynced = 'another boot' WHERE unsynced IS NOT NULL")
     db.close()
 
-    assert Cache(dirs).diff_ids() == {ONE}
+    assert opened(dirs).diff_ids() == {ONE}
 
 
 @pytest.mark.parametrize("content", [b"no database at all" * 100, None])
 def test_a_file_that_cannot_be_read_or_is_newer_is_begun_anew(dirs: Dirs, content: bytes | None) -> None:
-    cache = Cache(dirs)
+    cache = opened(dirs)
     cache.keep(a_key("a"), Hit(ONE, 7, 1000), (ONE,))
     cache.close()
     if content is None:
@@ -130,11 +146,11 @@ def test_a_file_that_cannot_be_read_or_is_newer_is_begun_anew(dirs: Dirs, conten
     else:
         Path(f"{dirs.build}/cache.db").write_bytes(content)
 
-    assert Cache(dirs).records() == ()
+    assert opened(dirs).records() == ()
 
 
 def test_a_miss_is_explained_by_the_nearest_row(dirs: Dirs) -> None:
-    cache = Cache(dirs)
+    cache = opened(dirs)
     cache.keep(a_key("a", values=(("the user", ""),)), Hit(ONE, 7, 1000), (ONE,))
     cache.keep(a_key("b", parent="q", below="FROM x"), Hit(ONE, 7, 1000), (ONE,))
 
@@ -143,7 +159,7 @@ def test_a_miss_is_explained_by_the_nearest_row(dirs: Dirs) -> None:
 
 
 def test_a_miss_for_a_file_names_it(dirs: Dirs) -> None:
-    cache = Cache(dirs)
+    cache = opened(dirs)
     selections.write(cache.selections, "sha256:aa", [("x", "1"), ("y\n", "1")])
     selections.write(cache.selections, "sha256:bb", [("x", "1"), ("y\n", "2")])
     cache.keep(a_key("a", files=(("", "sha256:aa"),)), Hit(ONE, 7, 1000), (ONE,))
@@ -152,7 +168,7 @@ def test_a_miss_for_a_file_names_it(dirs: Dirs) -> None:
 
 
 def test_lists_of_files_go_with_the_last_row_that_names_them(dirs: Dirs) -> None:
-    cache = Cache(dirs)
+    cache = opened(dirs)
     for name in ("aa", "bb"):
         selections.write(cache.selections, f"sha256:{name}", [("x", "1")])
         cache.keep(a_key(name, files=(("", f"sha256:{name}"),)), Hit(ONE, 7, 1000), (ONE,))
