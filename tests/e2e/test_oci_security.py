@@ -115,6 +115,15 @@ def test_a_gate_that_nobody_came_through_keeps_its_container_waiting(runtime):
     assert still == "created"
 
 
+@pytest.mark.parametrize(
+    ("program", "said"), [("/etc/passwd", "permission denied: its mode has no x"), ("/etc", "is a directory")]
+)
+def test_a_program_that_nobody_may_execute_fails_create_and_leaves_nothing(runtime, program, said):
+    done = runtime.bundle(program).create(check=False)
+
+    assert (done.code, f'exec: "{program}": {said}' in done.err) == (1, True)
+
+
 def test_a_program_that_can_not_be_executed_fails_start_and_stops_the_container(runtime):
     script = runtime.rootfs / "bin/broken"
     script.write_text("no program\n")

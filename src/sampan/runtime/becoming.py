@@ -227,14 +227,19 @@ def _environment(op: ops.Execute, scene: Scene) -> dict[str, str]:
 
 
 def find_program(op: ops.Execute, scene: Scene) -> None:
-    """Find the program now: who makes a container that is to wait hears of one that is missing, not who starts it."""
+    """Find the program now: who makes a container that is to wait hears of one that is missing, not who starts it.
+
+    Nor of one that nobody may execute: containerd keeps its shim where the start fails of what it has created.
+    """
     path = _environment(op, scene).get("PATH", diagnose.DEFAULT_PATH)
     scene.program = diagnose.find(op.args[0], path)
     if "/" in op.args[0]:
         try:
-            os.stat(op.args[0])
+            mode = os.stat(op.args[0]).st_mode
         except OSError as e:
             raise diagnose.why(op.args[0], e, scene.machine) from None
+        if not stat.S_ISREG(mode) or not mode & 0o111:
+            raise diagnose.why(op.args[0], PermissionError(errno.EACCES, ""), scene.machine)
 
 
 def read_filter(op: ops.SetFilter) -> bytes:
