@@ -124,6 +124,12 @@ def test_a_checksum_is_checked(target, server, algorithm) -> None:
     assert not os.path.exists(f"{target}2")
 
 
+@pytest.mark.parametrize("checksum", ["sha256:aa", "md5:" + "0" * 32, "sha256:" + "G" * 64, "0" * 64])
+def test_a_checksum_that_can_be_none_is_refused_before_anything_is_fetched(target, checksum) -> None:
+    with pytest.raises(InvalidInput, match="invalid digest"):
+        fetch(Fetch(kind="url", target=target, value="http://127.0.0.1:1/f", checksum=checksum), None)
+
+
 @pytest.mark.parametrize("path", ["/nothing", "/cut", "/to?file:///etc/passwd", "/circle", "/to?ftp://h/x"])
 def test_what_does_not_come_leaves_nothing(target, server, path) -> None:
     with pytest.raises(SampanError, match="can't download"):

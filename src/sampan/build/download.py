@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import hashlib
 import os
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
 _CONNECT_S, _READ_S = 15, 60
 _REDIRECTS = 10  # as Go's http.Client
 _PIECE = 1 << 18
-_ALGORITHMS = ("sha256", "sha384", "sha512")
+_CHECKSUM = re.compile("sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
 
 
 def download(url: str, path: str, checksum: str = "") -> str:
     """Write what `url` gives to the new file `path`; return its digest, which must be `checksum` if that is given."""
-    algorithm = checksum.partition(":")[0] if checksum else _ALGORITHMS[0]
-    if algorithm not in _ALGORITHMS:
-        raise InvalidInput(f"can't check {shown(url)}: unsupported digest {checksum[:100]!r}", "sha256:…")
+    algorithm = checksum.partition(":")[0] if checksum else "sha256"
+    if checksum and not _CHECKSUM.fullmatch(checksum):
+        raise InvalidInput(f"can't check {shown(url)}: invalid digest {checksum[:100]!r}", "sha256:…")
     with doing(f"can't download {shown(url)}"):
         try:
             with _open(url) as response:
