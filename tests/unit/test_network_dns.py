@@ -10,7 +10,11 @@ from sampan.errors import InvalidInput
 from sampan.network import dns, names, resolvconf
 from sampan.spec.network import Endpoint, Network, Subnet
 
-LABELS = st.lists(st.text("abcdefghijklmnopqrstuvwxyz0123456789-_", min_size=1, max_size=63), min_size=1, max_size=4)
+LABELS = st.lists(
+    st.text("abcdefghijklmnopqrstuvwxyz0123456789-_", min_size=1, max_size=63), min_size=1, max_size=4
+).filter(
+    lambda labels: len(".".join(labels)) < 254  # the longest name
+)
 TYPES = st.sampled_from([dns.A, dns.AAAA, dns.PTR, 15, 65, dns.ANY])
 
 
