@@ -138,8 +138,11 @@ def _bind(directory: str, interpreter: str) -> None:
         os.unlink(link)
     if not os.path.exists(target):
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    while os.path.ismount(target):
-        umount(target, detach=True)
+    try:
+        while True:
+            umount(target, detach=True)
+    except OSError:  # nothing is mounted there any more; of a file of the same filesystem `ismount` says no
+        pass
     mount(interpreter, target, None, MS.BIND)
     # A bind mount ignores MS_RDONLY until it is remounted; mount(2), NOTES.
     mount(None, target, None, MS.REMOUNT | MS.BIND | MS.RDONLY | MS.NOSUID | MS.NODEV)
