@@ -12,6 +12,7 @@ from sampan.build.dockerfile import DockerfileError, Fault, ast, expand, locate,
 from sampan.build.dockerfile.devices import Device, parse_device
 from sampan.build.dockerfile.heredoc import run_arguments
 from sampan.build.dockerfile.mounts import Mount, parse_mount
+from support.dockerfiles import check
 
 FROM = "FROM debian\n"
 RECORDS = Path(__file__).parent / "dockerfile"
@@ -410,3 +411,8 @@ def test_an_excerpt_sends_a_terminal_no_commands() -> None:
 )
 def test_what_the_documentation_shows_is_right(text: str) -> None:
     assert fault_of(text) == ""
+
+
+@pytest.mark.parametrize("text", ["FROM a\nCOPY <<F \" \"\nVOLUME b\nRUN <<'F'\nF"])
+def test_what_fuzzing_has_found_is_the_same_after_rendering(text: str) -> None:
+    check(text)

@@ -170,8 +170,9 @@ def _command(command: ast.Command) -> str:
 def _files(instruction: ast.Copy | ast.Add) -> str:
     if instruction.json:
         return _json((*instruction.sources, instruction.destination))
+    # They come first: a lone quote in a word before one would make it a part of that word.
     opened = (f"<<{'-' if each.chomp else ''}{each.word}" for each in instruction.inline)
-    return _list([*instruction.sources, *opened, instruction.destination])
+    return _list([*opened, *instruction.sources, instruction.destination])
 
 
 def _list(words: Sequence[str]) -> str:
