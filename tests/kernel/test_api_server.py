@@ -90,7 +90,7 @@ def test_ping_tells_the_version_to_speak(http: Connection) -> None:
         ("/v1.50/exec/none/json", 404, "No such exec instance: none"),
         ("/v1.50/images/none/json", 404, "No such image: none"),
         ("/v1.50/networks/none-such", 404, "network none-such not found"),
-        ("/v1.50/containers/x/stats", 501, "unsupported"),
+        ("/v1.50/images/search", 501, "unsupported"),
         ("/v1.50/containers/json?limit=x", 400, "limit"),
         ("/v1.50/containers/json?filters=x", 400, "invalid filter"),
         ("/v1.50/containers/json?filters=%7B%22nope%22%3A%5B%22x%22%5D%7D", 400, "invalid filter"),
