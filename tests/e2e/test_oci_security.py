@@ -147,6 +147,7 @@ def test_a_program_that_can_not_be_executed_fails_start_and_stops_the_container(
         ({"process": {"args": "sh", "cwd": "/"}}, "$.process.args"),
         ({"process": {"args": [], "cwd": "/"}}, "no command"),
         ({"process": {"args": ["sh"], "cwd": "tmp"}}, "absolute path"),
+        ({"process": {"args": ["sh"], "cwd": "/", "env": ["A=1", "B"]}}, "$.process.env[1]"),
         ({"linux": {"namespaces": [{"type": "space"}]}}, "$.linux.namespaces[0].type"),
         ({"linux": {"namespaces": [{"type": "mount"}, {"type": "mount"}]}}, "two mount namespaces"),
     ],

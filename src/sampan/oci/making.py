@@ -66,6 +66,9 @@ def process_of(bundle: Bundle) -> Process:
     """Return the program's part of a configuration; raise InvalidInput where it has none."""
     if bundle.spec.process is None:
         raise InvalidInput("$.process: the configuration has no process")
+    for i, variable in enumerate(bundle.spec.process.env):
+        if "=" not in variable:
+            raise InvalidInput(f"$.process.env[{i}]: {variable!r} is no NAME=VALUE")
     return bundle.spec.process
 
 

@@ -71,7 +71,9 @@ def _why(path: str, error: OSError, machine: str) -> SampanError:
             return _plain(path, e, f"it is a link to {os.readlink(path)}, which is missing")
         return _plain(path, e)
     if stat.S_ISDIR(mode):
-        return NotExecutable(f'exec: "{path}": is a directory', "give a program's path, not a directory's")
+        return NotExecutable(
+            f'exec: "{path}": is a directory: permission denied', "give a program's path, not a directory's"
+        )
     if not stat.S_ISREG(mode):
         return NotExecutable(f'exec: "{path}": permission denied: it is no regular file')
     if error.errno == errno.EACCES:

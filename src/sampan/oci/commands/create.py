@@ -26,6 +26,7 @@ OPTIONS = (
 
 def perform(invocation: Invocation) -> int:
     """Make the container and leave it to its caller."""
+    invocation.id()  # it is looked at first
     bundle = making.read_bundle(invocation.given)
     making.check_terminal(making.process_of(bundle), invocation.given, detached=True)
     made = making.make(invocation, bundle, gated=True)

@@ -30,6 +30,7 @@ def perform(invocation: Invocation) -> int:
     """Run the container; return its program's exit code."""
     given = invocation.given
     detached = given.flag("detach")
+    invocation.id()  # it is looked at first
     bundle = making.read_bundle(given)
     making.check_terminal(making.process_of(bundle), given, detached=detached)
     if not detached:
