@@ -364,10 +364,6 @@ def test_the_ports_of_a_stopped_container_change_too(sampan):
     assert sampan("port", "web").lines == ["80/tcp -> 0.0.0.0:8081", "80/tcp -> [::]:8081"]
 
 
-def test_docker_s_other_flags_of_update_say_that_they_are_unsupported(sampan):
-    assert "--memory is unsupported" in sampan.fails(125, "update", "-m", "100m", "web").err
-
-
 def test_what_is_on_no_network_can_t_publish(sampan):
     run(sampan, "web", "--network", "none")
 
