@@ -159,9 +159,19 @@ def test_fifty_containers_started_by_eight_clients_all_run_and_all_go(sampan: Sa
 
 
 def in_use(sampan: Sampan) -> list[tuple[int, int]]:
-    """Descriptors and threads of keeper and server."""
-    found = roles(sampan)
-    return counts([*found["keeper"], *found["server"]])
+    """Descriptors and threads of keeper and server, once nothing is under way: of a container that has just started
+    the keeper gets what it holds behind the answer.
+    """
+    readings: list[list[tuple[int, int]]] = []
+
+    def settled() -> bool:
+        found = roles(sampan)
+        readings.append(counts([*found["keeper"], *found["server"]]))
+        time.sleep(0.1)
+        return readings[-3:] == [readings[-1]] * 3
+
+    wait_until(settled, fail=False)
+    return readings[-1]
 
 
 def check_no_leak(sampan: Sampan, before: list[tuple[int, int]]) -> None:
