@@ -249,11 +249,19 @@ def test_a_link_is_a_name_for_one_container_alone(sampan: Sampan) -> None:
 def test_on_the_default_bridge_a_link_follows_its_container(sampan: Sampan) -> None:
     run(sampan, "db", "bridge")
     run(sampan, "linked", "bridge", "--link", "db:database")
-    before = f"{address(sampan, 'db', 'bridge')}\tdatabase db-host db\n"
+    first = address(sampan, "db", "bridge")
+    before = f"{first}\tdatabase db-host db\n"
     assert before in cat(sampan, "linked", "/etc/hosts")
 
     sampan("stop", "-t0", "db")
-    run(sampan, "squatter", "bridge")
+    numbers = iter(range(100))
+
+    def squatted() -> bool:
+        name = f"squatter{next(numbers)}"
+        run(sampan, name, "bridge")
+        return address(sampan, name, "bridge") == first
+
+    wait_until(squatted)  # it is given back behind the answer
     sampan("start", "db")
 
     after = f"{address(sampan, 'db', 'bridge')}\tdatabase db-host db\n"
