@@ -126,7 +126,7 @@ class Session:
         def send(connection: Connection) -> Response:
             return request(connection, method, self.prefix + target, body, headers)
 
-        return checked(wire.ask(self.connect, send, harmless=method in ("GET", "HEAD")))
+        return checked(wire.ask(self.connect, send, harmless=method in ("GET", "HEAD") or _only_waits(target)))
 
     def hijack(self, target: str, body: object = None) -> Hijacked:
         """Send a request after which the connection is a raw stream."""
@@ -191,3 +191,9 @@ def _negotiate(connection: Connection) -> str:
     theirs = tuple(int(part) for part in version.split(".") if part.isdecimal())
     major, minor = min(theirs, _GREATEST) if len(theirs) == 2 else _GREATEST
     return f"/v{major}.{minor}"
+
+
+def _only_waits(target: str) -> bool:
+    """Tell whether a request may be made again although it is a POST: it waits for what then still is so."""
+    path, _, parameters = target.partition("?")
+    return path.endswith("/wait") and "next-exit" not in parameters
