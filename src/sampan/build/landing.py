@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from sampan.build.selection import Chosen
-from sampan.build.trees import follow
 from sampan.errors import InvalidInput
 from sampan.image import tar
 from sampan.image.extract import split as split_name
 from sampan.image.inode import show
-from sampan.rootfs.union import join, split
+from sampan.rootfs.union import follow, join, split
 
 if TYPE_CHECKING:
     from sampan.build.modes import Mode
@@ -135,7 +134,7 @@ class Landing:
 
     def resolve(self, path: str, root: str = "") -> str:
         """Follow the links in a path, inside `root`; what is missing is as named."""
-        found = follow(path, lambda walked: self.link(join(root, walked) if root else walked))
+        found = follow(path, lambda walked: self.link(join(root, walked) if root else walked), refuse_many=True)
         return join(root, found) if root and found else root or found
 
     def kind(self, path: str) -> bytes | None:

@@ -13,12 +13,12 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Protocol, Self
 
 from sampan.build.ignore import Matcher
-from sampan.errors import Failed, InvalidInput, doing
+from sampan.errors import Failed, doing
 from sampan.kernel.path import RESOLVE, openat2
-from sampan.rootfs.union import DIRECTORY, OTHER, Stack, join, split
+from sampan.rootfs.union import DIRECTORY, OTHER, Stack, follow, join, split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from sampan.build.ignore import Above
     from sampan.build.jobs import Place
@@ -31,7 +31,6 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _KEPT_OPEN = 64  # directories
-_MAX_LINKS = 40  # as many as the kernel follows in one path; path_resolution(7)
 _NOT_OURS = ("trusted.overlay.", "user.overlay.", "security.selinux")
 
 
@@ -300,32 +299,7 @@ def real(tree: Tree, path: str) -> str:
         status = tree.status(walked)
         return tree.link(walked) if status is not None and stat.S_ISLNK(status.st_mode) else ""
 
-    return follow(path, link)
-
-
-def follow(path: str, link: Callable[[str], str]) -> str:
-    """Follow the links in a path; `link` tells where one points, "" for what is none. `..` stops at the root."""
-    remaining = path.split("/")[::-1]
-    walked = ""
-    links = 0
-    while remaining:
-        name = remaining.pop()
-        if name in {"", "."}:
-            continue
-        if name == "..":
-            walked = split(walked)[0]
-            continue
-        target = link(join(walked, name))
-        if not target:
-            walked = join(walked, name)
-            continue
-        links += 1
-        if links > _MAX_LINKS:
-            raise InvalidInput(f"/{path}: too many links", "do they go round in a circle?")
-        remaining.extend(target.split("/")[::-1])
-        if target.startswith("/"):
-            walked = ""
-    return walked
+    return follow(path, link, refuse_many=True)
 
 
 def _key(root: os.stat_result) -> str:

@@ -8,7 +8,8 @@ from sampan.cli.failure import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import BinaryIO
 
 _PIECE = 1 << 18
 
@@ -36,26 +37,31 @@ def _read(descriptor: int) -> Iterator[bytes]:
 
 def directory_pieces(path: str) -> Iterator[bytes]:
     """Give a directory as a tar stream: owners by number, extended attributes, nothing of what is mounted in it."""
+    return written(lambda file: _archive(path, file), f"can't archive {path}")
+
+
+def written(write: Callable[[BinaryIO], None], failure: str) -> Iterator[bytes]:
+    """Give what `write` writes to a file, while it does so in a thread; its error is raised behind `failure`."""
     import threading
 
     reading, writing = os.pipe()
     failed: list[BaseException] = []
 
-    def write() -> None:
+    def perform() -> None:
         try:
-            with os.fdopen(writing, "wb") as f:
-                _archive(path, f)
+            with os.fdopen(writing, "wb") as file:
+                write(file)
         except BrokenPipeError:
             pass
         except BaseException as e:
             failed.append(e)
 
-    thread = threading.Thread(target=write, daemon=True)
+    thread = threading.Thread(target=perform, daemon=True)
     thread.start()
     yield from _read(reading)
     thread.join()
     if failed:
-        raise Failure(f"can't archive {path}: {failed[0]}")
+        raise Failure(f"{failure}: {failed[0]}")
 
 
 def _archive(path: str, file: object) -> None:

@@ -23,7 +23,7 @@ from sampan.kernel.path import RESOLVE, openat2
 from sampan.rootfs.overlay import OPAQUE_XATTR, OVERLAY_XATTRS, WHITEOUT_XATTR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     Xattrs = tuple[tuple[str, bytes], ...]
 
@@ -257,26 +257,12 @@ class Stack:
 
     def real(self, path: str, layers: Sequence[int]) -> str:
         """Follow the links of these layers in a path as a process in this root would; what is missing is as named."""
-        remaining = path.split("/")[::-1]
-        walked = ""
-        links = 0
-        while remaining:
-            name = remaining.pop()
-            if name in {"", "."}:
-                continue
-            if name == "..":
-                walked = split(walked)[0]
-                continue
-            shown = self.find(join(walked, name), layers)
-            target = self.link(shown.layers[0], join(walked, name)) if shown and shown.kind == OTHER else ""
-            if not target or links == _MAX_LINKS:
-                walked = join(walked, name)
-                continue
-            links += 1
-            remaining.extend(target.split("/")[::-1])
-            if target.startswith("/"):
-                walked = ""
-        return walked
+
+        def link(walked: str) -> str:
+            shown = self.find(walked, layers)
+            return self.link(shown.layers[0], walked) if shown and shown.kind == OTHER else ""
+
+        return follow(path, link)
 
     def _child(self, path: str, name: str, layers: Sequence[int]) -> Shown | None:
         directories: list[int] = []
@@ -291,6 +277,34 @@ class Stack:
                 return Shown(OTHER, (layer,))
             break
         return Shown(DIRECTORY, tuple(directories)) if directories else None
+
+
+def follow(path: str, link: Callable[[str], str], *, refuse_many: bool = False) -> str:
+    """Follow the links in a path; `link` tells where one points, "" for what is none. `..` stops at the root.
+
+    Of more links than the kernel follows the rest are taken as named, or with `refuse_many` InvalidInput is raised.
+    """
+    remaining = path.split("/")[::-1]
+    walked = ""
+    links = 0
+    while remaining:
+        name = remaining.pop()
+        if name in {"", "."}:
+            continue
+        if name == "..":
+            walked = split(walked)[0]
+            continue
+        target = link(join(walked, name))
+        if target and links == _MAX_LINKS and refuse_many:
+            raise InvalidInput(f"/{path}: too many links", "do they go round in a circle?")
+        if not target or links == _MAX_LINKS:
+            walked = join(walked, name)
+            continue
+        links += 1
+        remaining.extend(target.split("/")[::-1])
+        if target.startswith("/"):
+            walked = ""
+    return walked
 
 
 def split(path: str) -> tuple[str, str]:

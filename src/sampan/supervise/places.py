@@ -18,12 +18,12 @@ from sampan.kernel.mount import MS
 from sampan.kernel.namespaces import CLONE, unshare
 from sampan.kernel.path import open_in_root
 from sampan.kernel.process import start_time
+from sampan.rootfs.union import follow, split
 
 if TYPE_CHECKING:
     from sampan.supervise.messages import Place
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
-_MAX_LINKS = 40
 
 
 class Found(NamedTuple):
@@ -103,25 +103,7 @@ def open_directory(root: int, path: str) -> int:
 
 def link_target(root: int, path: str) -> str:
     """Return where a path leads, with all links in it followed inside the root; what is missing is as named."""
-    remaining = posixpath.normpath(f"/{path}").split("/")[::-1]
-    walked: list[str] = []
-    links = 0
-    while remaining:
-        name = remaining.pop()
-        if name in {"", "."}:
-            continue
-        if name == "..":
-            walked = walked[:-1]
-            continue
-        target = _link(root, "/".join(walked), name)
-        if not target or links >= _MAX_LINKS:
-            walked.append(name)
-            continue
-        links += 1
-        remaining.extend(target.split("/")[::-1])
-        if target.startswith("/"):
-            walked = []
-    return "/" + "/".join(walked)
+    return "/" + follow(posixpath.normpath(f"/{path}"), lambda walked: _link(root, *split(walked)))
 
 
 def _link(root: int, above: str, name: str) -> str:

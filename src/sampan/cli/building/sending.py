@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from sampan.cli.failure import Failure
+from sampan.cli.files import written
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,28 +25,7 @@ def rest_of_input(head: bytes) -> Iterator[bytes]:
 
 def directory(path: str, dockerfile: str, *, compress: bool) -> Iterator[bytes]:
     """Give a tar of a context without what .dockerignore leaves out. Owners are root's, as Docker's client has it."""
-    import threading
-
-    reading, writing = os.pipe()
-    failed: list[BaseException] = []
-
-    def write() -> None:
-        try:
-            with os.fdopen(writing, "wb") as file:
-                _archive(path, dockerfile, file, compress=compress)
-        except BrokenPipeError:
-            pass
-        except BaseException as e:
-            failed.append(e)
-
-    thread = threading.Thread(target=write, daemon=True)
-    thread.start()
-    with os.fdopen(reading, "rb", buffering=0) as file:
-        while piece := file.read(_PIECE):
-            yield piece
-    thread.join()
-    if failed:
-        raise Failure(f"can't archive {path}: {failed[0]}")
+    return written(lambda file: _archive(path, dockerfile, file, compress=compress), f"can't archive {path}")
 
 
 def _archive(path: str, dockerfile: str, file: object, *, compress: bool) -> None:

@@ -7,6 +7,7 @@ import os
 from sampan.cli.command import Call, Command
 from sampan.cli.each import container
 from sampan.cli.failure import Failure, UsageError
+from sampan.cli.files import file_pieces, written
 from sampan.cli.flags import Flag
 from sampan.cli.output import warn, write_all
 from sampan.cli.session import ServerError
@@ -16,7 +17,7 @@ from sampan.client.wire import query
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import Any
+    from typing import Any, BinaryIO
 
 _GO_DIRECTORY, _GO_LINK = 1 << 31, 1 << 27
 _PIECE = 1 << 18
@@ -146,7 +147,7 @@ def _into(call: Call, path: str, name: str, target: str) -> None:
     if path == "-":
         if not where.is_directory:
             raise Failure(f'destination "{name}:{target}" must be a directory')
-        pieces, directory = _rest_of_input(), where.path
+        pieces, directory = file_pieces("-"), where.path
     else:
         source = _local_source(path, follow=call.options["follow-link"])
         directory, new = arrange(source, where)
@@ -203,42 +204,18 @@ def _local_source(path: str, *, follow: bool) -> Info:
 
 def _archive(source: Info, name: str) -> Iterator[bytes]:
     """Give a tar of a file or a directory of this machine, under another name."""
-    import threading
 
-    reading, writing = os.pipe()
-    failed: list[BaseException] = []
-
-    def write() -> None:
+    def write(file: BinaryIO) -> None:
         import tarfile
 
         def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
             member.uname = member.gname = ""
             return member
 
-        try:
-            with (
-                os.fdopen(writing, "wb") as file,
-                tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as tar,
-            ):
-                tar.add(source.path, arcname=name, filter=anonymous)
-        except BrokenPipeError:
-            pass
-        except BaseException as e:
-            failed.append(e)
+        with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+            tar.add(source.path, arcname=name, filter=anonymous)
 
-    thread = threading.Thread(target=write, daemon=True)
-    thread.start()
-    with os.fdopen(reading, "rb", buffering=0) as file:
-        while piece := file.read(_PIECE):
-            yield piece
-    thread.join()
-    if failed:
-        raise Failure(f"can't read {source.path}: {failed[0]}")
-
-
-def _rest_of_input() -> Iterator[bytes]:
-    while piece := os.read(0, _PIECE):
-        yield piece
+    return written(write, f"can't read {source.path}")
 
 
 class _Counted:
