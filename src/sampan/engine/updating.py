@@ -12,9 +12,10 @@ from sampan.engine.core import encode
 from sampan.engine.lifecycle import Verb
 from sampan.engine.reaching import ask
 from sampan.engine.unbuilt import refuse_fields
-from sampan.errors import Conflict, InvalidInput, NotFound, doing
+from sampan.errors import Conflict, InvalidInput, NotFound, Unsupported, doing
 from sampan.runtime.cgroups import writes
 from sampan.spec.docker import ContainerUpdateResponse, HostConfig
+from sampan.spec.docker.body import docker_name
 from sampan.spec.docker.container import Resources as Limits
 from sampan.spec.runtime import Pids
 from sampan.spec.state import Status
@@ -61,10 +62,13 @@ def update(core: Core, container: Container, given: ContainerUpdate) -> Containe
 
 def merged(ours: HostConfig, given: ContainerUpdate) -> HostConfig:
     """Return the request's values over those of the container, where it has any. Pure. Docker's words for conflicts."""
+    for name in _ONLY_AT_CREATION:
+        if getattr(given, name) not in (None, "", ()):
+            raise Unsupported(f"unsupported: update of {docker_name(name)}", "it is set when the container is made")
     changes = {
         field.name: value
         for field in msgspec.structs.fields(Limits)
-        if (value := getattr(given, field.name)) not in (None, 0, "", ()) and field.name not in _ONLY_AT_CREATION
+        if (value := getattr(given, field.name)) not in (None, 0, "", ())
     }
     if given.pids_limit is not None:
         changes["pids_limit"] = given.pids_limit if given.pids_limit > 0 else None
