@@ -22,6 +22,7 @@
       keeper.log             what keeper and server have to say
       shims/ID/              shim.sock, state.json (fact, written by the shim)
       networks/ID.names      who is on a network, for the shims to answer from
+      cgroups/ID             where its control group is, if it was given a parent
       firewall.json          what was changed of the host's firewall and settings, to be undone
 
 shim.sock is bound and reached as /proc/self/fd/N/shim.sock, N being its directory: no path is too long for it.
@@ -160,6 +161,11 @@ class Dirs:
     def networks(self) -> str:
         """networks/ID.names."""
         return f"{self.run}/networks"
+
+    @property
+    def cgroups(self) -> str:
+        """cgroups/ID."""
+        return f"{self.run}/cgroups"
 
     @property
     def boot(self) -> str:

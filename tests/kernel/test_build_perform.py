@@ -55,8 +55,11 @@ def test_what_is_not_allowed_is_refused(shared: Sampan) -> None:
     assert "security.insecure is not allowed" in refused(shared, "FROM busybox\nRUN --security=insecure true")
 
 
-def test_a_limit_that_is_not_built_is_refused(shared: Sampan) -> None:
-    assert "--cgroup-parent" in refused(shared, "FROM busybox\nRUN true", limits={"cgroup_parent": "/x"}, no_cache=True)
+def test_a_steps_control_group_is_below_the_one_that_was_named(shared: Sampan) -> None:
+    parent = f"sampan-{shared.instance}/team"
+    build(shared, "FROM busybox\nRUN --network=none true", no_cache=True, limits={"cgroup_parent": parent})
+
+    assert list(Path("/sys/fs/cgroup").glob(f"**/{parent}"))
 
 
 def test_mounts_are_there_for_the_step_and_leave_nothing(shared: Sampan, tmp_path: Path) -> None:

@@ -306,7 +306,7 @@ def test_every_field_of_a_request_is_honoured_or_refused() -> None:
 @pytest.mark.parametrize(
     "host_config",
     [
-        {"CgroupParent": "/x"}, {"StorageOpt": {"size": "1g"}}, {"KernelMemory": 1},
+        {"StorageOpt": {"size": "1g"}}, {"KernelMemory": 1},
         {"DeviceRequests": [{"Count": -1}]}, {"VolumeDriver": "nfs"},
     ],
 )  # fmt: skip

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sampan.build.cache import Cache
     from sampan.dirs import Dirs
     from sampan.engine.building.cache_mounts import CacheMounts
+    from sampan.engine.cgroup_places import CgroupPlaces
     from sampan.engine.events import Bus
     from sampan.engine.execs import Exec
     from sampan.engine.janitor import Janitor
@@ -65,6 +66,7 @@ class Core:
     snapshots: Snapshots
     settings: SettingsFiles
     cache_mounts: CacheMounts
+    cgroup_places: CgroupPlaces
     keeper: Channel | None = None
     listening: socket.socket | None = None
     apparmor: str = ""  # the default AppArmor profile, if this kernel has it loaded
@@ -80,6 +82,11 @@ class Core:
     def cgroup_parent(self) -> str:
         """Above all control groups of this instance, in every hierarchy."""
         return f"/sampan-{self.instance}"
+
+    def note_cgroup(self, container: Container, spec: Spec) -> None:
+        """Note where a container's control group is to be, if not below the instance's: before it is made."""
+        if container.body.host_config.cgroup_parent:
+            self.cgroup_places.note(container.id, spec.linux.cgroups_path)
 
     def save(self, container: Container) -> None:
         """Write the state of a container down; nothing if it is removed meanwhile."""

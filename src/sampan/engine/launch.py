@@ -100,6 +100,7 @@ class Start:
         if self._sandbox:
             spec = with_links(core, container, self._sandbox.endpoints, self._sandbox.in_namespace(spec))
         self.plan = planning.plan(spec, core.host, id=container.id)
+        core.note_cgroup(container, spec)
         self._launch = launch_message(core, container, spec, self.plan, keys, gated=self._gated)
         self._send()
         running = self._running(started_at_ns=now_ns(), restart_count=self._restarts)

@@ -15,6 +15,7 @@ from sampan.engine import health, networks, reconcile, remains, restarting, sand
 from sampan.engine.apparmor import default_profile
 from sampan.engine.building import memory
 from sampan.engine.building.cache_mounts import CacheMounts
+from sampan.engine.cgroup_places import CgroupPlaces
 from sampan.engine.core import Core, read_instance, read_machine
 from sampan.engine.events import Bus
 from sampan.engine.imaging import in_use
@@ -61,6 +62,7 @@ def open_core(dirs: Dirs, keeper_fd: int | None, listen_fd: int | None) -> Core:
             dirs.shims,
             dirs.layers,
             dirs.networks,
+            dirs.cgroups,
         ):
             os.makedirs(directory, 0o710 if directory == dirs.root else 0o711, exist_ok=True)
     core.settings = SettingsFiles(dirs)
@@ -83,6 +85,7 @@ def open_core(dirs: Dirs, keeper_fd: int | None, listen_fd: int | None) -> Core:
     )
     core.snapshots = Snapshots(dirs)
     core.cache_mounts = CacheMounts(dirs)
+    core.cgroup_places = CgroupPlaces(dirs.cgroups)
     for row in core.store.containers():
         core.registry.add(_container(row))
     core.links = Links()
@@ -210,8 +213,8 @@ def _fact(core: Core, id: str) -> reconcile.Fact:
 
 
 def _cgroups(core: Core) -> set[str]:
-    """Return the ids that have a control group of this instance in some hierarchy."""
-    found: set[str] = set()
+    """Return the ids that have a control group of this instance in some hierarchy, or elsewhere, by what is noted."""
+    found = set(core.cgroup_places.ids())
     for _, mount_point in core.host.cgroup_mounts:
         try:
             with os.scandir(f"{mount_point}{core.cgroup_parent}") as entries:

@@ -58,6 +58,7 @@ def see_off(core: Core, id: str, forgotten: Pending) -> None:
     """Wait for a shim to have gone that was told to forget; one that was killed before it could has left things."""
     try:
         forgotten.wait(messages.Done, _FORGET_S)
+        core.cgroup_places.forget(id)
     except SampanError:
         if not forgotten.broken:
             kill_shims(core, id)
@@ -139,7 +140,8 @@ def written(core: Core, id: str) -> shim_state.State | None:
 
 def cgroups(core: Core, id: str) -> tuple[tuple[str, str], ...]:
     """Return a container's control groups that are there: (controller, directory)."""
-    groups = [(controller, f"{point}{core.cgroup_parent}/{id}") for controller, point in core.host.cgroup_mounts]
+    place = core.cgroup_places.of(id) or f"{core.cgroup_parent}/{id}"
+    groups = [(controller, f"{point}{place}") for controller, point in core.host.cgroup_mounts]
     return tuple((controller, path) for controller, path in groups if os.path.isdir(path))
 
 
@@ -147,3 +149,4 @@ def remove_cgroups(core: Core, id: str) -> None:
     """Remove a container's control groups, with the processes that are in them."""
     if there := cgroups(core, id):
         delete(there)
+    core.cgroup_places.forget(id)

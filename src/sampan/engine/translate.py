@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.engine import mounts, resources, security
+from sampan.engine.cgroup_places import place
 from sampan.engine.merge import joined
 from sampan.errors import InvalidInput, Unsupported
 from sampan.spec import runtime
@@ -59,7 +60,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     rootfs: Rootfs
     mounts: tuple[mounts.Wanted, ...]  # with their directories
     files: str  # the directory of FILES; of the joined container's where the network is joined
-    cgroup_parent: str
+    cgroup_parent: str  # the instance's own
     seccomp: str  # "default", "unconfined" or the path of a compiled filter
     apparmor: str
     joins: Mapping[str, str]  # pid_mode, ipc_mode, network_mode, … → the id of the container that is joined
@@ -82,7 +83,7 @@ def translate(body: ContainerCreate, given: Surroundings, warnings: list[str]) -
         linux=Linux(
             namespaces=_namespaces(host_config, given),
             devices=given.devices,
-            cgroups_path=f"{given.cgroup_parent}/{given.id}",
+            cgroups_path=place(host_config.cgroup_parent, given.cgroup_parent, given.id),
             resources=resources.resources(host_config, given.host, given.machine, rules, warnings, given.block_io),
             sysctl=_sysctls(host_config),
             masked_paths=host_config.masked_paths or (),

@@ -19,7 +19,8 @@ HONOURED = frozenset({
     # HostConfig
     "blkio_device_read_bps", "blkio_device_read_iops", "blkio_device_write_bps", "blkio_device_write_iops",
     "blkio_weight", "blkio_weight_device", "cpu_realtime_period", "cpu_realtime_runtime",
-    "annotations", "auto_remove", "binds", "cap_add", "cap_drop", "cgroupns_mode", "console_size", "container_id_file",
+    "annotations", "auto_remove", "binds", "cap_add", "cap_drop", "cgroup_parent", "cgroupns_mode",
+    "console_size", "container_id_file",
     "cpu_period", "cpu_quota", "cpu_shares", "cpuset_cpus", "cpuset_mems", "device_cgroup_rules", "devices", "dns",
     "dns_options", "dns_search", "extra_hosts", "group_add", "init", "ipc_mode", "isolation", "links", "log_config",
     "masked_paths", "memory", "memory_reservation", "memory_swap", "memory_swappiness", "mounts", "nano_cpus",
@@ -37,7 +38,6 @@ _WINDOWS = "it means something on Windows only"
 
 REFUSED: dict[str, tuple[str, str]] = {
     "cgroup": ("", "leave it out"),
-    "cgroup_parent": ("--cgroup-parent", "every container of this instance is under one cgroup of its own"),
     "cpu_count": ("--cpu-count", _WINDOWS),
     "cpu_percent": ("--cpu-percent", _WINDOWS),
     "device_requests": ("--gpus", "name the device files with --device"),

@@ -13,7 +13,7 @@ from sampan.engine.lifecycle import Verb
 from sampan.engine.reaching import ask
 from sampan.engine.unbuilt import refuse_fields
 from sampan.errors import Conflict, InvalidInput, NotFound, Unsupported, doing
-from sampan.runtime.cgroups import writes
+from sampan.runtime.cgroups import groups, writes
 from sampan.spec.docker import ContainerUpdateResponse, HostConfig
 from sampan.spec.docker.body import docker_name
 from sampan.spec.docker.container import Resources as Limits
@@ -51,7 +51,8 @@ def update(core: Core, container: Container, given: ContainerUpdate) -> Containe
                 pids = limits.pids or (Pids(limit=-1) if given.pids_limit is not None else None)
                 table = tuple(writes(replace(limits, devices=(), pids=pids), core.host.cgroup_mode))
                 if table:
-                    ask(container, Verb.UPDATE, messages.Update(writes=table), messages.Done)
+                    needed = groups(core.host, spec.linux.cgroups_path, limits)
+                    ask(container, Verb.UPDATE, messages.Update(writes=table, groups=needed), messages.Done)
             spec = replace(spec, linux=replace(spec.linux, resources=limits))
             core.store.set_body(container.id, encode(body), spec=encode(spec))
             container.body = body

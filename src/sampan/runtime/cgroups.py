@@ -71,6 +71,13 @@ def place(path: str) -> str:
     return found
 
 
+def below(parent: str, name: str) -> str:
+    """Return the path of a group below a parent: a path, or a slice, which has its place among systemd's."""
+    if parent.endswith(".slice") and "/" not in parent:
+        return "/".join(("", *_slices(parent), name))
+    return normal(f"{parent}/{name}")
+
+
 def normal(path: str) -> str:
     """Return an absolute path without `.`, `..` and doubled slashes, links apart."""
     found: list[str] = []

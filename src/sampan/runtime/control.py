@@ -22,6 +22,7 @@ Cgroups = tuple[tuple[str, str], ...]
 
 _FREEZE_WITHIN_S = 10.0
 _KILL_WITHIN_S = 10.0
+_MOVE_WITHIN_S = 5.0
 
 
 def directory(cgroups: Cgroups, controller: str) -> str | None:
@@ -49,6 +50,21 @@ def _below(group: str) -> list[int]:
         with suppress(FileNotFoundError, OSError):
             found += cgroupfs.processes(here)
     return found
+
+
+def join(cgroups: Cgroups, more: Cgroups) -> None:
+    """Make v1 groups that a running container did not have, and move all its processes there."""
+    for controller, group in more:
+        cgroupfs.make(group)
+        if controller == "cpuset":
+            cgroupfs.inherit_cpuset(group)
+        deadline = time.monotonic() + _MOVE_WITHIN_S
+        while left := set(processes(cgroups)) - set(_below(group)):
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    cgroupfs.add_process(group, pid)
+            if time.monotonic() > deadline:
+                raise Failed(f"can't limit {controller}: its processes fork faster than they can be moved")
 
 
 def freeze(cgroups: Cgroups, frozen: bool) -> None:

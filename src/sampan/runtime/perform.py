@@ -11,7 +11,7 @@ import resource
 from contextlib import suppress
 from typing import TYPE_CHECKING, assert_never
 
-from sampan.errors import Failed, InvalidInput
+from sampan.errors import Conflict, Failed, InvalidInput, SyscallError
 from sampan.kernel import bpf, cgroupfs, keyring, link, namespaces, process
 from sampan.kernel.namespaces import CLONE
 from sampan.runtime import becoming, control, mounting, ops
@@ -60,7 +60,7 @@ def outside(op: ops.Outside, scene: Scene) -> None:
         case ops.DelegateControllers():
             _delegate(op)
         case ops.InheritCpuset():
-            _inherit_cpuset(op.directory)
+            cgroupfs.inherit_cpuset(op.directory)
         case ops.WriteCgroup():
             control.write(op.directory, op.file, op.text)
         case ops.OwnCgroup():
@@ -251,8 +251,16 @@ def _meet(scene: Scene) -> None:
 def _delegate(op: ops.DelegateControllers) -> None:
     there = cgroupfs.read(op.directory, "cgroup.subtree_control").split()
     missing = [f"+{c}" for c in op.controllers if c not in there]
-    if missing:
-        cgroupfs.write(op.directory, "cgroup.subtree_control", " ".join(missing))
+    try:
+        if missing:
+            cgroupfs.write(op.directory, "cgroup.subtree_control", " ".join(missing))
+    except SyscallError as e:
+        if e.errno != errno.EBUSY:
+            raise
+        raise Conflict(
+            f"can't limit the groups below {op.directory}: processes are in it",
+            "name a group without any: those that hold processes have no limited groups below them, cgroups(7)",
+        ) from None
 
 
 _DELEGATED = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")
@@ -269,12 +277,6 @@ def _own(op: ops.OwnCgroup) -> None:
     for name in names:
         with suppress(FileNotFoundError):
             os.chown(f"{op.directory}/{name}", op.uid, -1)
-
-
-def _inherit_cpuset(directory: str) -> None:
-    for file in ("cpuset.cpus", "cpuset.mems"):
-        if not cgroupfs.read(directory, file).strip():
-            cgroupfs.write(directory, file, cgroupfs.read(os.path.dirname(directory), file).strip())
 
 
 def _filter_devices(op: ops.FilterDevices) -> None:

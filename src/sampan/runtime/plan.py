@@ -265,9 +265,10 @@ def _limit(spec: oci.Spec, host: Host, own: tuple[tuple[str, str], ...]) -> Iter
     for _, directory in own:
         yield ops.MakeCgroup(directory)
     if "cpuset" in dict(own):
-        directory = cgroups.directory_of(own, "cpuset", host)
-        yield ops.InheritCpuset(directory.rpartition("/")[0])
-        yield ops.InheritCpuset(directory)
+        directory = dict(own)["cpuset"]
+        mount = dict(host.cgroup_mounts)["cpuset"]
+        parts = directory.removeprefix(mount).strip("/").split("/")
+        yield from (ops.InheritCpuset("/".join((mount, *parts[:n]))) for n in range(1, len(parts) + 1))
     for controller, file, text in table:
         yield ops.WriteCgroup(cgroups.directory_of(own, controller, host), file, text)
     if host.cgroup_mode is CgroupMode.V2:

@@ -116,6 +116,15 @@ class Container:
         self.process(None)
         return self.state.cgroups
 
+    def limit(self, message: m.Update) -> None:
+        """Change its limits; groups that it had no use for before are made now."""
+        there = self.cgroups()
+        lacking = tuple(group for group in message.groups if group not in there)
+        if lacking:
+            self.change(cgroups=(*there, *lacking))  # first: they are removed with the others then
+            control.join(there, lacking)
+        control.update(self.cgroups(), message.writes)
+
     def has_listeners(self) -> bool:
         """Whether a client still has output to read, though its process has ended."""
         return any(streams.clients for streams in self._parting)

@@ -173,6 +173,7 @@ class Update(Message, frozen=True, kw_only=True, tag="update"):
     """Write cgroup files of the running container: (controller, file, text), as `runtime.cgroups` computed them."""
 
     writes: tuple[tuple[str, str, str], ...]
+    groups: tuple[tuple[str, str], ...] = ()  # all that it then needs: those that it lacks are made, in v1
 
 
 class AnswerNames(Message, frozen=True, kw_only=True, tag="answer-names"):

@@ -265,9 +265,7 @@ def _enter(mount: cgroupfs.CgroupMount, name: str) -> None:
         group = f"{parent}/{part}"
         cgroupfs.make(group)
         if os.path.exists(f"{group}/cpuset.cpus") and mount.controller:  # v1: a new one is empty, and takes nobody
-            for file in ("cpuset.cpus", "cpuset.mems"):
-                if not cgroupfs.read(group, file).strip():
-                    cgroupfs.write(group, file, cgroupfs.read(parent, file).strip())
+            cgroupfs.inherit_cpuset(group)
         parent = group
     if mount.controller:  # one thread that moves itself does not wait for all others, as cgroup.procs does
         cgroupfs.write(parent, "tasks", "0")

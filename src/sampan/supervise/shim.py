@@ -15,7 +15,6 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from sampan.errors import Conflict, InvalidInput, SampanError
-from sampan.runtime import control
 from sampan.supervise import binding, handover, launcher, messages as m, state as facts
 from sampan.supervise.container import Container
 from sampan.supervise.launcher import refusal
@@ -132,7 +131,7 @@ class Shim:
             case m.Freeze():
                 container.freeze(frozen=message.frozen)
             case m.Update():
-                control.update(container.cgroups(), message.writes)
+                container.limit(message)
             case m.AnswerNames():
                 container.answer_names(message, fds)
             case m.HoldPorts():

@@ -27,6 +27,7 @@ _LIMITS = {
     "cpuset-cpus": "cpuset_cpus",
     "cpuset-mems": "cpuset_mems",
     "shm-size": "shm_size",
+    "cgroup-parent": "cgroup_parent",
 }
 _PROXIES = {
     "httpProxy": "HTTP_PROXY",

@@ -170,6 +170,7 @@ class StepContainer:
         if container.sandbox:
             spec = container.sandbox.in_namespace(spec)
         plan = planning.plan(spec, core.host, id=self.id)
+        core.note_cgroup(container, spec)
         shim.post(messages.Hello())
         if container.sandbox:
             container.sandbox.give(shim)
