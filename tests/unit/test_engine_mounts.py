@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, strategies as st
 
@@ -101,6 +102,11 @@ def test_a_bad_tmpfs_option_is_refused(options: str) -> None:
         ({"Type": "bind", "Source": "/s", "Target": "/"}, "destination can't be '/'"),
         ({"Type": "tmpfs", "Source": "/s", "Target": "/d"}, "field Source must not be specified"),
         ({"Type": "floppy", "Target": "/d"}, "mount type unknown"),
+        ({"Type": "image", "Target": "/d"}, "field Source must not be empty"),
+        (
+            {"Type": "image", "Source": "i", "Target": "/d", "ImageOptions": {"Subpath": "../x"}},
+            "subpath must be a relative path within the image: ../x",
+        ),
         ({"Type": "bind", "Source": "/s", "Target": "/d", "TmpfsOptions": {"Mode": 1}}, "exactly one of"),
         ({"Type": "bind", "Source": "/s", "Target": "/d", "BindOptions": {"Propagation": "x"}}, "invalid propagation"),
     ],
@@ -110,7 +116,17 @@ def test_a_bad_mount_is_refused_in_dockers_words(fields: dict[str, Any], words: 
         mount_of(**fields)
 
 
-@pytest.mark.parametrize("type", ["image", "npipe", "cluster"])
+def test_an_image_is_mounted_read_only_by_the_directories_of_its_layers() -> None:
+    mount = mount_of(Type="image", Source="busybox", Target="/d", ImageOptions={"Subpath": "etc"})
+
+    assert (mount.name, mount.subpath, mount.readonly) == ("busybox", "etc", True)
+    several = to_oci(msgspec.structs.replace(mount, layers=("/top", "/base")), HOST)
+    assert (several.type, several.options) == ("overlay", ("lowerdir+=/top", "lowerdir+=/base"))
+    one = to_oci(msgspec.structs.replace(mount, layers=("/only",)), HOST)
+    assert (one.type, one.source, one.options) == ("bind", "/only", ("bind", "ro"))
+
+
+@pytest.mark.parametrize("type", ["npipe", "cluster"])
 def test_mount_types_that_are_not_built_are_unsupported(type: str) -> None:
     with pytest.raises(Unsupported, match=f"unsupported: mount type {type}"):
         mount_of(Type=type, Source="x", Target="/d")

@@ -380,6 +380,18 @@ def test_what_overlayfs_would_do_by_itself_is_turned_off() -> None:
     assert ops.MountOverlay("/r", ("/a",), options=("volatile", "metacopy=off")) in story
 
 
+def test_an_overlay_elsewhere_is_mounted_in_its_turn_or_outside_of_a_user_namespace() -> None:
+    overlay = Mount(destination="/i", type="overlay", source="overlay", options=("lowerdir+=/a", "lowerdir+=/b"))
+    mapping = (IdMapping(container_id=0, host_id=100_000, size=65_536),)
+    namespaces = tuple(Namespace(type=t) for t in (*NAMESPACES, "user"))
+    linux = {"namespaces": namespaces, "uid_mappings": mapping, "gid_mappings": mapping}
+
+    assert ops.MountOverlay("/i", ("/a", "/b"), inside=True) in inside(made(spec(mounts=(overlay,))))
+    whole = made(spec(mounts=(overlay,), linux=linux))
+    assert outside(whole)[0] == ops.MountOverlay("/i", ("/a", "/b"), detached=True, inside=True)
+    assert ops.AttachOverlay("/i", inside=True) in inside(whole)
+
+
 def test_devices_of_a_bound_dev_are_left_alone() -> None:
     bound = made(spec(mounts=(Mount(destination="/dev", type="bind", source="/dev", options=("rbind",)),)))
 

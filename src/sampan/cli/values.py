@@ -308,6 +308,8 @@ def _mount_field(mount: dict[str, Any], options: dict[str, dict[str, Any]], key:
             _volume_option(options.setdefault("VolumeOptions", {}), key, value, field)
         case "image-subpath":
             options.setdefault("ImageOptions", {})["Subpath"] = value
+        case "subpath":  # Podman's word
+            options["Subpath"] = {"Subpath": value}
         case _ if key.startswith("tmpfs-"):
             _tmpfs_option(options.setdefault("TmpfsOptions", {}), key, value, field)
         case _:
@@ -382,6 +384,10 @@ def _whole_mount(mount: dict[str, Any], options: dict[str, dict[str, Any]]) -> d
     kind = mount["Type"]
     if not kind:
         raise ValueError("type is required")
+    if subpath := options.pop("Subpath", None):
+        if kind not in ("volume", "image"):
+            raise ValueError(f"cannot mix 'subpath' with mount type '{kind}'")
+        options.setdefault(f"{kind.capitalize()}Options", {}).update(subpath)
     if not mount.get("Target"):
         raise ValueError("target is required")
     for name, wanted in (

@@ -108,8 +108,8 @@ def _plan(core: Core, container: Container) -> bytes:
     rootfs_of(core, container)
     spec = core.spec(container)
     assert spec.root
-    binds = [op for op in mounts.filesystems(spec, core.host) if isinstance(op, ops.Bind)]
-    found: tuple[ops.MountOverlay | ops.Bind, ...] = (*mounts.overlay(spec, core.host), *binds)
+    inside = [op for op in mounts.filesystems(spec, core.host) if isinstance(op, ops.Bind | ops.MountOverlay)]
+    found: tuple[ops.MountOverlay | ops.Bind, ...] = (*mounts.overlay(spec, core.host), *inside)
     steps = tuple(planning.Step("inside", op) for op in found)
     return planning.encode(planning.Plan(id=container.id, steps=steps, root=spec.root.path))
 

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from sampan import ids
-from sampan.engine import endpoints, health_policy, mounts, network_modes, restart_policy, security, timeouts
+from sampan.engine import (
+    endpoints,
+    health_policy,
+    image_mounts,
+    mounts,
+    network_modes,
+    restart_policy,
+    security,
+    timeouts,
+)
 from sampan.engine.block_io import block_io
 from sampan.engine.core import encode, now_ns
 from sampan.engine.launch import log_config
@@ -53,6 +62,7 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
     wanted = core.volumes.placed(
         mounts.name_volumes(mounts.wanted(full, _inherited(core, full.host_config)), core.dirs.volumes)
     )
+    wanted = image_mounts.resolved(core, wanted)
     _check_sources(wanted)
     container = Container(ids.new_id(), wanted_name, now_ns(), (image.id, body.image), full, State())
     container.mounts = wanted
@@ -61,6 +71,7 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
         undo.callback(container.vanish)
         undo.callback(core.registry.remove, container)
         core.images.resolve(image.id)  # from here on it is in use; was it removed before that?
+        container.mounts = image_mounts.placed(core, container.mounts)
         rootfs = core.snapshots.prepare(container.id, image)
         undo.callback(core.snapshots.remove, container.id)
         given = surroundings(core, container, rootfs, joins)

@@ -45,11 +45,12 @@ def surroundings(core: Core) -> Surroundings:
     """Look at all images and containers once."""
     images = core.images.list(all=True)
     users: defaultdict[str, list[str]] = defaultdict(list)
-    running = set()
+    running: set[str] = set()
     for container in core.registry:
-        users[container.image_id].append(container.id)
+        for id in dict.fromkeys(container.image_ids):
+            users[id].append(container.id)
         if container.active:
-            running.add(container.image_id)
+            running.update(container.image_ids)
     parents = lineage.parents(images)
     return Surroundings(
         users=users,
@@ -259,7 +260,7 @@ def reclaimable_bytes(core: Core) -> tuple[int, int]:
     sizes: dict[str, int] = {}
     free: dict[str, int] = {}
     used: set[str] = set()
-    users = {container.image_id for container in core.registry}
+    users = {id for container in core.registry for id in container.image_ids}
     for id, layers in core.images.layers_of_all().items():
         sizes.update(layers)
         if id in users:

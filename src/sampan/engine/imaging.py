@@ -70,8 +70,8 @@ def tag(core: Core, name: str, repository: str, tag_name: str | None) -> None:
 
 
 def in_use(core: Core, image_id: str) -> list[Use]:
-    """Return the containers made of an image."""
-    return [Use(c.id, c.active) for c in core.registry if c.image_id == image_id]
+    """Return the containers that need an image."""
+    return [Use(c.id, c.active) for c in core.registry if image_id in c.image_ids]
 
 
 def remove(core: Core, name: str, *, force: bool, no_prune: bool) -> tuple[Removal, ...]:

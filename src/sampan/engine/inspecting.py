@@ -115,7 +115,7 @@ def mount_points(container: Container) -> tuple[MountPoint, ...]:
     return tuple(
         MountPoint(
             type=mount.type,
-            name=mount.name if mount.type == "volume" else "",
+            name=mount.name if mount.type in ("volume", "image") else "",
             source=mount.source,
             destination=mount.target,
             driver="local" if mount.type == "volume" else "",

@@ -33,12 +33,12 @@ _TMPFS_DEFAULTS = ("noexec", "nosuid", "nodev")
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """One mount: `type` is bind, volume or tmpfs. An anonymous volume has `name` "" until one is made."""
+    """One mount: `type` is bind, volume, tmpfs or image. An anonymous volume has `name` "" until one is made."""
 
     type: str
     target: str
-    source: str = ""  # of a bind: the host's path; of a volume: its directory, once known
-    name: str = ""
+    source: str = ""  # of a bind: the host's path; of a volume: its directory, of an image: its id, once known
+    name: str = ""  # of a volume or image
     anonymous: bool = False
     readonly: bool = False
     create_source: bool = False  # make a directory where there is nothing: what -v does, and --mount does not
@@ -49,7 +49,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     options: tuple[str, ...] = ()  # of a tmpfs, or of a volume's `filesystem`
     driver_options: dict[str, str] = {}  # of a volume that is what they name: its `source` is then no directory of ours
     filesystem: str = ""  # of a volume: the type of what is mounted, where it is not a directory
-    subpath: str = ""  # of a volume: the directory or file in it that is mounted
+    subpath: str = ""  # of a volume or image: the directory or file in it that is mounted
+    layers: tuple[str, ...] = ()  # of an image: the directories that show it, topmost first, or one file
     mode: str = ""  # as `inspect` shows what was asked for
     shown: bool = True  # in `inspect`'s Mounts: those of --tmpfs are not
     labels: dict[str, str] = {}
@@ -171,9 +172,9 @@ def _wrong(asked: Asked, what: str) -> InvalidInput:
 
 def _from_mount(asked: Asked) -> Wanted:
     """Turn one of Mounts into ours; options of another type are refused."""
-    if asked.type not in ("bind", "volume", "tmpfs"):
-        if asked.type in ("image", "npipe", "cluster"):
-            raise Unsupported(f"unsupported: mount type {asked.type}", "use bind, volume or tmpfs")
+    if asked.type not in _FROM_MOUNT:
+        if asked.type in ("npipe", "cluster"):
+            raise Unsupported(f"unsupported: mount type {asked.type}", "use bind, volume, tmpfs or image")
         raise _wrong(asked, "mount type unknown")
     if not asked.target:
         raise _wrong(asked, "field Target must not be empty")
@@ -192,11 +193,7 @@ def _from_mount(asked: Asked) -> Wanted:
             )
     if asked.consistency not in ("", *_CONSISTENCY):
         raise _wrong(asked, f"invalid consistency: {asked.consistency}")
-    if asked.type == "bind":
-        return _bind(asked, target)
-    if asked.type == "volume":
-        return _volume(asked, target)
-    return _tmpfs(asked, target)
+    return _FROM_MOUNT[asked.type](asked, target)
 
 
 def _bind(asked: Asked, target: str) -> Wanted:
@@ -229,9 +226,7 @@ def _volume(asked: Asked, target: str) -> Wanted:
     options = asked.volume_options
     if asked.source and not _VOLUME_NAME.fullmatch(asked.source):
         raise _wrong(asked, f"invalid volume name {asked.source!r}")
-    subpath = options.subpath if options else ""
-    if subpath and (subpath.startswith("/") or ".." in subpath.split("/")):
-        raise _wrong(asked, f"subpath must be a relative path within the volume: {subpath}")
+    subpath = _subpath(asked, options.subpath if options else "")
     driver = options.driver_config if options else None
     if driver and driver.name not in ("", "local"):
         raise unknown_driver(driver.name)
@@ -249,6 +244,19 @@ def _volume(asked: Asked, target: str) -> Wanted:
         driver_options=dict((driver and driver.options) or {}),
         subpath=subpath,
     )
+
+
+def _subpath(asked: Asked, path: str) -> str:
+    if path and (path.startswith("/") or ".." in path.split("/")):
+        raise _wrong(asked, f"subpath must be a relative path within the {asked.type}: {path}")
+    return path
+
+
+def _image(asked: Asked, target: str) -> Wanted:
+    if not asked.source:
+        raise _wrong(asked, "field Source must not be empty")
+    subpath = _subpath(asked, asked.image_options.subpath if asked.image_options else "")
+    return Wanted(type="image", target=target, name=asked.source, readonly=True, subpath=subpath)
 
 
 def unknown_driver(name: str) -> NotFound:
@@ -280,6 +288,9 @@ def _tmpfs(asked: Asked, target: str) -> Wanted:
         words += [f"mode={options.mode:o}"] if options.mode else []
         words += ["=".join(pair) for pair in options.options or ()]
     return msgspec.structs.replace(parse_tmpfs(target, ",".join(words)), shown=True)
+
+
+_FROM_MOUNT = {"bind": _bind, "volume": _volume, "tmpfs": _tmpfs, "image": _image}
 
 
 def parse_tmpfs(target: str, options: str) -> Wanted:
@@ -316,6 +327,11 @@ def to_oci(mount: Wanted, host: Host) -> Mount:
     """Return the OCI mount."""
     if mount.type == "tmpfs":
         return Mount(destination=mount.target, type="tmpfs", source="tmpfs", options=mount.options)
+    if mount.type == "image":
+        if len(mount.layers) == 1:  # an overlay takes two, or one that is written to
+            return Mount(destination=mount.target, type="bind", source=mount.layers[0], options=("bind", "ro"))
+        options = tuple(f"lowerdir+={directory}" for directory in mount.layers)
+        return Mount(destination=mount.target, type="overlay", source="overlay", options=options)
     if mount.filesystem:
         options = (*mount.options, "ro" if mount.readonly else "rw")
         return Mount(destination=mount.target, type=mount.filesystem, source=mount.source, options=options)

@@ -161,6 +161,7 @@ def _lowerdirs(core: Core) -> set[str]:
         mounts = core.spec(container).mounts
         options = mounts[0].options if mounts else ()
         found.update(option.partition("=")[2] for option in options if option.startswith("lowerdir+="))
+        found.update(path for mount in container.mounts for path in mount.layers)
     return found
 
 

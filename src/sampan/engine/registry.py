@@ -64,6 +64,11 @@ class Container:
         return [mount.name for mount in self.mounts if mount.type == "volume"]
 
     @property
+    def image_ids(self) -> tuple[str, ...]:
+        """The images that it needs: its own, and those mounted in it."""
+        return (self.image_id, *(mount.source for mount in self.mounts if mount.type == "image"))
+
+    @property
     def running(self) -> bool:
         """Whether its processes exist."""
         return self.state.alive

@@ -123,11 +123,13 @@ class Snapshots:
         return tree_bytes(f"{self._dirs.container(id)}/upper")
 
     def sweep(self, in_use: Iterable[str]) -> None:
-        """Remove shapes and covers that no container's `lowerdirs` name. Called when nothing else works here."""
+        """Remove shapes and covers of which no container has a part. Called when nothing else works here."""
         used = set(in_use)
-        for name in os.listdir(self._dirs.shapes):
-            if f"{self._dirs.shapes}/{name}" not in used:
-                remove_tree(f"{self._dirs.shapes}/{name}")
+        shapes = f"{self._dirs.shapes}/"
+        kept = {path.removeprefix(shapes).partition("/")[0] for path in used if path.startswith(shapes)}
+        for name in os.listdir(shapes):
+            if name not in kept:
+                remove_tree(f"{shapes}{name}")
         if self._cover.path not in used:
             self._cover.remove()
         self._writable.sweep()

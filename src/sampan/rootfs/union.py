@@ -17,7 +17,7 @@ import stat
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from sampan.errors import InvalidInput, Unsupported
+from sampan.errors import InvalidInput, NotFound, Unsupported
 from sampan.kernel.mount import AT, AT_FDCWD, MOUNT_ATTR, OPEN_TREE, mount_setattr, open_tree
 from sampan.kernel.path import RESOLVE, openat2
 from sampan.rootfs.overlay import OPAQUE_XATTR, OVERLAY_XATTRS, WHITEOUT_XATTR
@@ -277,6 +277,20 @@ class Stack:
                 return Shown(OTHER, (layer,))
             break
         return Shown(DIRECTORY, tuple(directories)) if directories else None
+
+
+def directories_at(layers: Sequence[str], path: str) -> tuple[str, ...]:
+    """Return the directories that have part in the one at `path`, topmost first; of a file the file alone.
+
+    Links on the way are followed inside of these layers. Raises NotFound.
+    """
+    with Stack(layers) as stack:
+        real = stack.real(path, stack.all)
+        shown = stack.find(real, stack.all)
+        if shown is None:
+            raise NotFound(f"{path} not found")
+        merged = stack.merging(real, shown.layers) if shown.kind == DIRECTORY else shown.layers[:1]
+        return tuple(f"{layers[number].rstrip('/')}/{real}".rstrip("/") or "/" for number in merged)
 
 
 def follow(path: str, link: Callable[[str], str], *, refuse_many: bool = False) -> str:

@@ -95,21 +95,51 @@ def set_propagation(op: ops.SetPropagation) -> None:
 
 def mount_root(op: ops.MountOverlay, scene: Scene) -> None:
     """Mount the overlay where the root is to be, and open it as the root."""
-    if op.one_by_one or len(_joined(op.lowerdirs)) <= _LONGEST_PARAMETER:
+    if _in_parameters(op):
         attach_overlay(scene, mount_overlay(op))
     else:
-        _mount_by_data(op)
+        _mount_by_data(op, op.target)
         scene.root_fd = os.open(scene.root, _DIRECTORY | os.O_CLOEXEC)
 
 
-def _mount_by_data(op: ops.MountOverlay) -> None:
+def mount_layers(op: ops.MountOverlay, scene: Scene) -> None:
+    """Mount an overlay at a place of the root."""
+    if _in_parameters(op):
+        attach(mount_overlay(op), op.target, scene)
+        return
+    at = place(scene, op.target, directory=True)
+    try:
+        _mount_by_data(op, f"/proc/self/fd/{at}")
+    finally:
+        os.close(at)
+    forget_parent(scene, op.target)
+
+
+def attach(tree: int, target: str, scene: Scene) -> None:
+    """Attach a detached mount of a directory at a place of the root."""
+    try:
+        at = place(scene, target, directory=True)
+        try:
+            mount.move_mount(tree, "", at, "", _HERE)
+        finally:
+            os.close(at)
+    finally:
+        os.close(tree)
+    forget_parent(scene, target)
+
+
+def _in_parameters(op: ops.MountOverlay) -> bool:
+    return op.one_by_one or len(_joined(op.lowerdirs)) <= _LONGEST_PARAMETER
+
+
+def _mount_by_data(op: ops.MountOverlay, target: str) -> None:
     """Mount many layers on a kernel that takes them in one page only: named from where most of their paths begin."""
     top = os.path.commonpath([os.path.dirname(d) for d in op.lowerdirs])
     data = [f"lowerdir={_joined([os.path.relpath(d, top) for d in op.lowerdirs])}", *op.options]
     if op.upperdir:
         data += [f"upperdir={_escaped(op.upperdir)}", f"workdir={_escaped(op.workdir)}"]
     os.chdir(top)
-    mount.mount("overlay", op.target, "overlay", data=",".join(data))
+    mount.mount("overlay", target, "overlay", data=",".join(data))
     os.chdir("/")
 
 

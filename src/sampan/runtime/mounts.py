@@ -62,26 +62,43 @@ def overlay(spec: Spec, host: Host, *, detached: bool = False) -> list[ops.Mount
             continue
         if mount.type != "overlay" or mount is not spec.mounts[0]:
             raise Unsupported(f"can't mount {mount.type or 'anything'} on /: only an overlay, and first")
-        pairs = [option.partition("=")[::2] for option in mount.options]
-        return [
-            ops.MountOverlay(
-                target=spec.root.path,
-                lowerdirs=tuple(v for k, v in pairs if k == "lowerdir+"),
-                upperdir=next((v for k, v in pairs if k == "upperdir"), ""),
-                workdir=next((v for k, v in pairs if k == "workdir"), ""),
-                options=(
-                    *(o for o in mount.options if o.partition("=")[0] not in _LAYERS),
-                    *host.overlay_off,
-                    *_label(spec, mount.type),
-                ),
-                one_by_one=host.overlay_lower_plus,
-                detached=detached,
-            )
-        ]
+        return [_overlay(spec, mount, host, spec.root.path, detached=detached)]
     return []
 
 
 _LAYERS = frozenset({"lowerdir+", "upperdir", "workdir"})
+
+
+def _overlay(
+    spec: Spec, mount: Mount, host: Host, target: str, *, detached: bool, inside: bool = False
+) -> ops.MountOverlay:
+    pairs = [option.partition("=")[::2] for option in mount.options]
+    return ops.MountOverlay(
+        target=target,
+        lowerdirs=tuple(v for k, v in pairs if k == "lowerdir+"),
+        upperdir=next((v for k, v in pairs if k == "upperdir"), ""),
+        workdir=next((v for k, v in pairs if k == "workdir"), ""),
+        options=(
+            *(o for o in mount.options if o.partition("=")[0] not in _LAYERS),
+            *host.overlay_off,
+            *_label(spec, mount.type),
+        ),
+        one_by_one=host.overlay_lower_plus,
+        detached=detached,
+        inside=inside,
+    )
+
+
+def _is_layered(mount: Mount) -> bool:
+    """Whether it is an overlay whose layers are named one by one, which is the form of ours: not one of mount(8)."""
+    return mount.type == "overlay" and any(option.startswith("lowerdir+=") for option in mount.options)
+
+
+def layered(spec: Spec, host: Host) -> Iterator[ops.MountOverlay]:
+    """Return the overlays beside the root's, to be made outside a user namespace, where their layers can be read."""
+    for mount in spec.mounts:
+        if _is_layered(mount) and not _is_root(mount):
+            yield _overlay(spec, mount, host, mount.destination, detached=True, inside=True)
 
 
 # ---------------------------------------------------------------------------------------------------------- filesystems
@@ -121,6 +138,10 @@ def _any(mount: Mount, spec: Spec, host: Host) -> ops.Inside:
         return ops.Remount(mount.destination, options.flags, ",".join(options.data), of_mount)
     if is_bind(mount):
         return _bind(mount, options)
+    if _is_layered(mount):
+        if any(n.type == "user" for n in spec.linux.namespaces):
+            return ops.AttachOverlay(mount.destination, inside=True)
+        return _overlay(spec, mount, host, mount.destination, detached=False, inside=True)
     if mount.uid_mappings or mount.gid_mappings or not IDMAPS.isdisjoint(options.words):
         raise Unsupported(f"can't mount {mount.destination}: the ids of a bind can be mapped, not those of others")
     if mount.type == "mqueue" and not host.mqueue:

@@ -80,7 +80,11 @@ def outside(op: ops.Outside, scene: Scene) -> None:
         case ops.OffsetClocks():
             _offset_clocks(op)
         case ops.MountOverlay():
-            scene.overlay_fd = mounting.mount_overlay(op)
+            tree = mounting.mount_overlay(op)
+            if op.inside:
+                scene.trees[op.target] = tree
+            else:
+                scene.overlay_fd = tree
         case ops.MapMount():
             from sampan.runtime import idmap
 
@@ -126,8 +130,12 @@ def inside(op: ops.Inside, scene: Scene) -> None:
             _enter_container(op, scene)
         case ops.SetPropagation():
             mounting.set_propagation(op)
+        case ops.MountOverlay(inside=True):
+            mounting.mount_layers(op, scene)
         case ops.MountOverlay():
             mounting.mount_root(op, scene)
+        case ops.AttachOverlay(inside=True):
+            mounting.attach(scene.trees.pop(op.target), op.target, scene)
         case ops.AttachOverlay():
             mounting.attach_overlay(scene, scene.overlay_fd)
         case ops.BindRoot():

@@ -196,6 +196,7 @@ def _outside(spec: oci.Spec, host: Host, own: tuple[tuple[str, str], ...]) -> li
     steps: list[ops.Outside] = []
     if _has_user(spec):
         steps += mounts.overlay(spec, host, detached=True)
+        steps += mounts.layered(spec, host)
     steps += mounts.mapped(spec)
     # From inside a new user namespace nothing of the host's can be entered any more.
     early = None if "user" in new else "pid"

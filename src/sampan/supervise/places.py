@@ -48,7 +48,7 @@ def open_root(place: Place) -> int:
     scene = Scene(plan.root, None)  # type: ignore[arg-type]  # nobody is at the other end
     for step in plan.steps:
         if isinstance(step.op, ops.MountOverlay):
-            mounting.mount_root(step.op, scene)
+            (mounting.mount_layers if step.op.inside else mounting.mount_root)(step.op, scene)
         elif isinstance(step.op, ops.Bind):
             mounting.bind(step.op, scene)
     return scene.root_fd

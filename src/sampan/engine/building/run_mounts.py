@@ -10,12 +10,12 @@ import os
 import shutil
 import stat
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 from sampan.engine.building import memory
 from sampan.engine.building.agents import AgentProxy
 from sampan.errors import InvalidInput, NotFound, doing
-from sampan.rootfs.union import DIRECTORY, Stack
+from sampan.rootfs.union import directories_at
 from sampan.spec.build import PIPES, BindMount, CacheMount, SecretMount, SshMount, TmpfsMount
 from sampan.spec.runtime import Mount
 
@@ -25,19 +25,11 @@ if TYPE_CHECKING:
     from sampan.engine.core import Core
     from sampan.spec.build import Origin, Run
 
-    Copy = Callable[[list[str], str], None]  # makes a new directory what others show together
+    Copy = Callable[[Sequence[str], str], None]  # makes a new directory what others show together
     Lowerdirs = Callable[[Origin, str], tuple[str, ...]]  # what shows an origin's files, of which a path is wanted
 
-_LONGEST = 4000  # of a mount's options: a page, mount(2)
 _READONLY = ("rbind", "rro", "rprivate")
 _WRITABLE = ("rbind", "rw", "rprivate")
-
-
-class _Shown(NamedTuple):
-    """What shows at a path: a file, or the directories that have part in one, topmost first."""
-
-    is_directory: bool
-    paths: list[str]
 
 
 class RunMounts:
@@ -80,10 +72,10 @@ class RunMounts:
         """Mount what shows at a path of other files."""
         with doing(f"can't mount {mount.source} at {mount.target}"):
             shown = _shown(lowerdirs(mount.origin, mount.source), mount.source)
-            if shown.is_directory:
-                self._show(mount, shown.paths)
+            if os.path.isdir(shown[0]) and not os.path.islink(shown[0]):
+                self._show(mount, shown)
             else:
-                self._show_file(mount, shown.paths[0])
+                self._show_file(mount, shown[0])
 
     def add_cache(self, mount: CacheMount, lowerdirs: Lowerdirs, copy: Copy, wanted: Callable[[], None]) -> None:
         """Mount what is kept from build to build; as long as another RUN has it alone it is waited for.
@@ -93,7 +85,7 @@ class RunMounts:
 
         def fill(path: str) -> None:
             if begin is not None:
-                copy(begin.paths, path)
+                copy(begin, path)
             else:
                 os.mkdir(path)
                 os.chown(path, mount.uid, mount.gid)
@@ -102,7 +94,7 @@ class RunMounts:
         with doing(f"can't mount the cache {mount.id} at {mount.target}"):
             origin = mount.origin
             begin = _shown(lowerdirs(origin, mount.source), mount.source) if origin is not None else None
-            name = "\n".join(begin.paths) if begin else ""
+            name = "\n".join(begin) if begin else ""
             data = self._undo.enter_context(self._core.cache_mounts.using(mount, name, fill, wanted))
         options = _READONLY if mount.readonly else _WRITABLE
         self.mounts.append(Mount(destination=mount.target, type="bind", source=data, options=options))
@@ -144,26 +136,19 @@ class RunMounts:
         """Return them all, outer ones before those in them."""
         return tuple(sorted(self.mounts, key=lambda mount: mount.destination.rstrip("/").count("/")))
 
-    def _show(self, mount: BindMount, layers: list[str]) -> None:
+    def _show(self, mount: BindMount, layers: tuple[str, ...]) -> None:
         """An overlay needs two directories, or one that is written to."""
         where = self._new()
         os.makedirs(f"{where}/upper")
-        options = [f"upperdir={where}/upper", f"workdir={where}/work", *self._core.host.overlay_off]
+        options = [f"upperdir={where}/upper", f"workdir={where}/work"]
         if mount.readonly:
-            layers, options = [*layers, f"{where}/upper"], ["ro"]
+            layers, options = (*layers, f"{where}/upper"), []
         else:
             os.mkdir(f"{where}/work", 0o700)
             status = os.stat(layers[0])
             os.chown(f"{where}/upper", status.st_uid, status.st_gid)
             os.chmod(f"{where}/upper", stat.S_IMODE(status.st_mode))
-        options.append(
-            "lowerdir="
-            + ":".join(layer.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,") for layer in layers)
-        )
-        if len(",".join(options)) > _LONGEST:
-            raise InvalidInput(
-                f"too many layers have part in it: {len(layers)}", "COPY it into a stage of its own first"
-            )
+        options += [f"lowerdir+={layer}" for layer in layers]
         self.mounts.append(Mount(destination=mount.target, type="overlay", source="overlay", options=tuple(options)))
 
     def _show_file(self, mount: BindMount, path: str) -> None:
@@ -195,16 +180,8 @@ def _as_text(mount: SecretMount, value: bytes) -> str:
     return value.decode(errors="surrogateescape")
 
 
-def _shown(layers: Sequence[str], source: str) -> _Shown:
-    with Stack(layers) as stack:
-        path = stack.real(source, stack.all)
-        shown = stack.find(path, stack.all)
-        if shown is None:
-            raise NotFound(f"{source} not found", "it is looked for in what the mount's `from` names")
-        if shown.kind != DIRECTORY:
-            return _Shown(False, [_below(layers[shown.layers[0]], path)])
-        return _Shown(True, [_below(layers[number], path) for number in stack.merging(path, shown.layers)])
-
-
-def _below(layer: str, path: str) -> str:
-    return f"{layer.rstrip('/')}/{path}".rstrip("/") or "/"
+def _shown(layers: Sequence[str], source: str) -> tuple[str, ...]:
+    try:
+        return directories_at(layers, source)
+    except NotFound as e:
+        raise NotFound(e.message, "it is looked for in what the mount's `from` names") from None

@@ -35,6 +35,7 @@ class MountOverlay(Operation, frozen=True, tag="mount-overlay"):
     options: tuple[str, ...] = ()
     one_by_one: bool = True  # each layer its own parameter (Linux 6.8), else all in one, which a page must hold
     detached: bool = False  # made by the shim, outside a user namespace, and attached by `AttachOverlay`
+    inside: bool = False  # no root: `target` is a place inside the container's
 
     def say(self) -> str:
         count = f"{len(self.lowerdirs)} layer" + "s" * (len(self.lowerdirs) != 1)
@@ -44,6 +45,10 @@ class MountOverlay(Operation, frozen=True, tag="mount-overlay"):
         # A colon separates layers in mount(8)'s option; a backslash takes its meaning away.
         layers = ":".join(d.replace("\\", "\\\\").replace(":", "\\:") for d in self.lowerdirs)
         data = [f"lowerdir={layers}", *self.options]
+        if self.inside:
+            data += [f"upperdir={self.upperdir}", f"workdir={self.workdir}"] if self.upperdir else []
+            at = inside(self.target)
+            return f"mkdir -p {at} && mount -t overlay overlay -o {','.join(map(quote, data))} {at}"
         if self.upperdir:
             data += ['upperdir="$upper"', 'workdir="$work"']
         words = ",".join(d if '"$' in d else quote(d) for d in data)
@@ -55,6 +60,7 @@ class AttachOverlay(Operation, frozen=True, tag="attach-overlay"):
 
     man: ClassVar[str] = "move_mount(2)"
     target: str
+    inside: bool = False  # it is a place inside the container's root
 
     def say(self) -> str:
         return f"attach the overlay at {self.target}"
