@@ -187,7 +187,16 @@ def wait(call: Call) -> None:
 
 
 def logs(call: Call) -> None:
-    """GET /containers/{id}/logs: raw with a terminal, else each piece behind a header that names its stream."""
+    """GET /containers/{id}/logs: raw with a terminal, else each line behind a header that names its stream."""
+    _logs(call, _lines_framed)
+
+
+def logs_gathered(call: Call) -> None:
+    """GET /sampan/containers/{id}/logs: the same, but a header may be that of many lines."""
+    _logs(call, _framed)
+
+
+def _logs(call: Call, framed: Callable[[str, bytes], bytes]) -> None:
     query = LogsQuery(
         stdout=call.flag("stdout"),
         stderr=call.flag("stderr"),
@@ -203,7 +212,7 @@ def logs(call: Call) -> None:
     log = call.engine.logs(call.path["id"], query)
     try:
         with call.if_client_leaves(log.close):
-            _send_log(call, log)
+            _send_log(call, log, framed)
     finally:
         log.close()
 
@@ -215,14 +224,29 @@ def _tail(text: str) -> int | None:
 
 STREAMS = {"stdin": 0, "stdout": 1, "stderr": 2}
 
-_GATHERED = 32768
+_header = struct.Struct(">BxxxL").pack
 
 
-def _send_log(call: Call, log: LogStream) -> None:
+def _framed(stream: str, data: bytes) -> bytes:
+    return _header(STREAMS[stream], len(data)) + data
+
+
+def _lines_framed(stream: str, data: bytes) -> bytes:
+    """Each line is a message, as in Docker: clients take them one by one."""
+    number = STREAMS[stream]
+    lines = data.split(b"\n")
+    last = lines.pop()
+    parts = [b"%b%b\n" % (_header(number, len(line) + 1), line) for line in lines]
+    if last:
+        parts.append(_header(number, len(last)) + last)
+    return b"".join(parts)
+
+
+def _send_log(call: Call, log: LogStream, framed: Callable[[str, bytes], bytes]) -> None:
     newer = call.version >= versions.MULTIPLEXED_CONTENT_TYPE
     stream = call.stream(MULTIPLEXED if newer and not log.tty else RAW)
     for name, data in log:
-        stream.write(data if log.tty else struct.pack(">BxxxL", STREAMS[name], len(data)) + data)
+        stream.write(data if log.tty else framed(name, data))
     stream.end()
 
 

@@ -112,6 +112,7 @@ ROUTES = (
     Route("GET", "/sampan/images/plan", images.plan_pull),
     Route("POST", "/sampan/images/{name}/untag", images.untag),
     Route("POST", "/sampan/commit", containers.commit_more),
+    Route("GET", "/sampan/containers/{id}/logs", containers.logs_gathered),
     Route("POST", "/sampan/containers/{id}/explain", containers.explain),
     Route("POST", "/sampan/containers/{id}/start", containers.start_explained),
     Route("POST", "/sampan/containers/{id}/ports", containers.update_ports),

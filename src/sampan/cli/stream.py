@@ -168,18 +168,26 @@ class Output:
         if self._tty:
             write_all(1, data)
             return
-        while data:
+        run: list[bytes] = []  # what comes one behind the other on the same stream is written at once
+        at, size, to = 0, len(data), 1
+        while at < size:
             if not self._left:
                 need = _HEADER - len(self._header)
-                self._header += data[:need]
-                data = data[need:]
+                self._header += data[at : at + need]
+                at += need
                 if len(self._header) < _HEADER:
-                    return
-                self._stream = self._header[0]
+                    break
+                self._stream = 2 if self._header[0] in (2, 3) else 1
                 self._left = int.from_bytes(self._header[4:8], "big")
                 self._header = b""
                 continue
-            part = data[: self._left]
+            part = data[at : at + self._left]
             self._left -= len(part)
-            data = data[len(part) :]
-            write_all(2 if self._stream in (2, 3) else 1, part)
+            at += len(part)
+            if run and to != self._stream:
+                write_all(to, b"".join(run))
+                run.clear()
+            to = self._stream
+            run.append(part)
+        if run:
+            write_all(to, b"".join(run))

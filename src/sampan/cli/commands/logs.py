@@ -24,7 +24,7 @@ def logs(call: Call) -> int:
         since=moment(options["since"], "since"),
         until=moment(options["until"], "until"),
     )
-    answer = session.ask("GET", f"/containers/{inspected['Id']}/logs{parameters}")
+    answer = session.ask("GET", f"/sampan/containers/{inspected['Id']}/logs{parameters}")
     output = Output(tty=inspected["Config"]["Tty"])
     for piece in answer.pieces():
         output.write(piece)
