@@ -21,10 +21,11 @@ from sampan.engine.reconcile import (
 )
 from sampan.spec.docker import RestartPolicy
 from sampan.spec.state import State, Status
+from sampan.supervise.messages import Exited
 
 RUNNING = State(status=Status.RUNNING, pid=5, start_time=6, started_at_ns=7)
 ALIVE = Fact(id="a", alive=True, pid=5, start_time=6, started_at_ns=7)
-ENDED = Fact(id="a", ended=True, exit_code=3, finished_at_ns=9, started_at_ns=7)
+ENDED = Fact(id="a", ended=True, exited=Exited(exit_code=3, finished_at_ns=9), started_at_ns=7)
 
 
 def found(*shims: Fact, directories: str = "a", cgroups: str = "") -> Facts:

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from sampan.api.peer import sender
 from sampan.api.versions import present
 from sampan.errors import InvalidInput
 from sampan.spec import docker
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from sampan.engine.engine import Engine
     from sampan.engine.moving import Moving
     from sampan.http11.channel import Channel, Request, Stream
+    from sampan.spec.ending import Sender
 
 B = TypeVar("B", bound=msgspec.Struct)
 
@@ -134,6 +136,10 @@ class Call:
         if (data or content_type) and content_type.partition(";")[0].strip().lower() != JSON:
             raise InvalidInput(f"unsupported Content-Type header ({content_type[:100]}): must be '{JSON}'")
         return docker.decode(type, data) if data and data.strip() != b"null" else type()
+
+    def sender(self, verb: str) -> Sender:
+        """Return who has a signal sent by this call."""
+        return sender(self._channel.client, verb)
 
     def archive(self) -> BodyReader:
         """Return the request's body as a stream to read from."""

@@ -106,19 +106,19 @@ def start(call: Call) -> None:
 
 def stop(call: Call) -> None:
     """POST /containers/{id}/stop, of which 304 says that it was not running."""
-    stopped = call.engine.stop(call.path["id"], call.integer("t"), call.text("signal") or None)
+    stopped = call.engine.stop(call.path["id"], call.integer("t"), call.text("signal") or None, call.sender("stop"))
     call.done(204 if stopped else 304)
 
 
 def restart(call: Call) -> None:
     """POST /containers/{id}/restart."""
-    call.engine.restart(call.path["id"], call.integer("t"), call.text("signal") or None)
+    call.engine.restart(call.path["id"], call.integer("t"), call.text("signal") or None, call.sender("restart"))
     call.done()
 
 
 def kill(call: Call) -> None:
     """POST /containers/{id}/kill."""
-    call.engine.kill(call.path["id"], call.text("signal") or None)
+    call.engine.kill(call.path["id"], call.text("signal") or None, call.sender("kill"))
     call.done()
 
 
@@ -145,7 +145,14 @@ def rename(call: Call) -> None:
 
 def remove(call: Call) -> None:
     """DELETE /containers/{id}."""
-    call.engine.remove(call.path["id"], force=call.flag("force"), volumes=call.flag("v"), link=call.flag("link"))
+    force = call.flag("force")
+    call.engine.remove(
+        call.path["id"],
+        force=force,
+        volumes=call.flag("v"),
+        link=call.flag("link"),
+        by=call.sender("remove") if force else None,
+    )
     call.done()
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sampan.engine.events import Bus
     from sampan.engine.execs import Exec
     from sampan.engine.janitor import Janitor
+    from sampan.engine.kernel_log import KernelLog
     from sampan.engine.links import Channel, Links
     from sampan.engine.network_registry import Networks
     from sampan.engine.registry import Container, Registry
@@ -61,6 +62,7 @@ class Core:
     bus: Bus
     links: Links
     janitor: Janitor
+    kernel_log: KernelLog
     images: Images
     cache: Cache
     snapshots: Snapshots

@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from sampan.spec.build import BuildRequest
     from sampan.spec.docker.audit import NetworkAudit
     from sampan.spec.docker.doctor import Finding
+    from sampan.spec.ending import Sender
     from sampan.supervise.messages import PathFound
 
 _IDLE_S = 600.0
@@ -130,23 +131,33 @@ class Engine:
         """
         return waiting.wait(self._core, ref, condition, begun)
 
-    def remove(self, ref: str, *, force: bool = False, volumes: bool = False, link: bool = False) -> None:
+    def remove(
+        self,
+        ref: str,
+        *,
+        force: bool = False,
+        volumes: bool = False,
+        link: bool = False,
+        by: Sender | None = None,
+    ) -> None:
         """Remove a container, with `volumes` its anonymous volumes too."""
         if link:
             raise Unsupported("unsupported: rm --link", "a link goes with the container that has it")
-        removing.remove(self._core, self._find(ref), force=force, volumes=volumes)
+        removing.remove(self._core, self._find(ref), force=force, volumes=volumes, by=by)
 
-    def stop(self, ref: str, timeout_s: int | None = None, signal: str | None = None) -> bool:
+    def stop(self, ref: str, timeout_s: int | None = None, signal: str | None = None, by: Sender | None = None) -> bool:
         """False: it was not running (HTTP 304). `timeout_s` -1 waits for ever; None: the container's own, else 10."""
-        return stopping.stop(self._core, self._find(ref), timeout_s, signal)
+        return stopping.stop(self._core, self._find(ref), timeout_s, signal, by)
 
-    def kill(self, ref: str, signal: str | None = None) -> None:
-        """Send a signal to the container's first process."""
-        stopping.kill(self._core, self._find(ref), signal)
+    def kill(self, ref: str, signal: str | None = None, by: Sender | None = None) -> None:
+        """Send a signal to the container's first process. `by` is recorded with the end that may come of it."""
+        stopping.kill(self._core, self._find(ref), signal, by)
 
-    def restart(self, ref: str, timeout_s: int | None = None, signal: str | None = None) -> None:
+    def restart(
+        self, ref: str, timeout_s: int | None = None, signal: str | None = None, by: Sender | None = None
+    ) -> None:
         """Stop it if it runs, start it."""
-        stopping.restart(self._core, self._find(ref), timeout_s, signal)
+        stopping.restart(self._core, self._find(ref), timeout_s, signal, by)
 
     def pause(self, ref: str) -> None:
         """Freeze every process."""

@@ -22,6 +22,7 @@ from sampan.engine.lifecycle import Verb
 from sampan.engine.reaching import ask
 from sampan.errors import SampanError
 from sampan.spec.docker import ExecConfig
+from sampan.spec.ending import Sender
 from sampan.spec.state import Health, Probe, Status
 from sampan.supervise import messages
 
@@ -88,13 +89,14 @@ def _learn(core: Core, container: Container, check: Check, probe: Probe) -> None
 
 
 def _act(core: Core, container: Container, action: str) -> None:
+    by = Sender(verb="health check")
     match action:
         case "kill":
-            stopping.send_signal(container, signal.SIGKILL)
+            stopping.send_signal(container, signal.SIGKILL, by)
         case "stop":
-            stopping.stop(core, container, None, None)
+            stopping.stop(core, container, None, None, by)
         case "restart":
-            stopping.restart(core, container, None, None)
+            stopping.restart(core, container, None, None, by)
         case _:
             pass
 

@@ -80,6 +80,7 @@ def state_of(state: State) -> ContainerState:
         started_at=format_timestamp(state.started_at_ns) if state.started_at_ns else ZERO_TIME,
         finished_at=format_timestamp(state.finished_at_ns) if state.finished_at_ns else ZERO_TIME,
         health=health_of(state),
+        ending=state.ending,
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.engine import lifecycle, remains, sandbox
+from sampan.engine import endings, lifecycle, remains, sandbox
 from sampan.engine.core import encode, now_ns
 from sampan.engine.lifecycle import Verb
 from sampan.engine.linking import with_links
@@ -23,6 +23,8 @@ from sampan.supervise import messages
 from sampan.units import parse_bytes, parse_detach_keys
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sampan.engine.core import Core
     from sampan.engine.links import Channel, Pending
     from sampan.engine.registry import Container
@@ -115,6 +117,7 @@ class Start:
             restart_count=restart_count,
             endpoints=self._sandbox.endpoints if self._sandbox else (),
             ports=self._sandbox.ports if self._sandbox else (),
+            ending=self._before.ending,
         )
 
     def _send(self) -> None:
@@ -221,7 +224,11 @@ class Start:
         created = self._before.status is Status.CREATED
         code = error.exit_status if error.exit_status in (126, 127) else 128
         state = msgspec.structs.replace(
-            self._before, error=error.message, exit_code=code, status=Status.CREATED if created else Status.EXITED
+            self._before,
+            error=error.message,
+            exit_code=code,
+            status=Status.CREATED if created else Status.EXITED,
+            ending=endings.of_failed_start(error, code, now_ns()),
         )
         container.last_exit = (code, error.message)
         container.become(state)
@@ -367,9 +374,10 @@ def exited(core: Core, container: Container, event: messages.Exited) -> None:
     """Take note of a container's end: memory at once, the disk soon. On the reading thread, or with the lock held."""
     if not container.running:
         return
-    unknown = event.exit_code is None
-    code = 255 if event.exit_code is None else event.exit_code
     state = container.state
+    ending = endings.of_exit(event, state)
+    ending = endings.with_kernel_records(ending, container.id, event.oom_killed, core.kernel_log)
+    code = ending.exit_code
     again = wanted(container.body.host_config.restart_policy, msgspec.structs.replace(state, exit_code=code))
     container.update(
         status=Status.RESTARTING if again else Status.EXITED,
@@ -377,21 +385,23 @@ def exited(core: Core, container: Container, event: messages.Exited) -> None:
         pid=0,
         start_time=0,
         exit_code=code,
-        exit_unknown=unknown,
+        exit_unknown=ending.unknown,
         oom_killed=event.oom_killed,
         finished_at_ns=event.finished_at_ns,
-        error="how it ended is not known: its shim and the keeper were both killed" if unknown else "",
+        error="how it ended is not known: its shim and the keeper were both killed" if ending.unknown else "",
         endpoints=(),
         ports=(),
+        ending=ending,
     )
     if networks := container.sandbox:
         networks.over = True
         core.janitor.later(f"give back the networks of {container.name}", networks.release)
     container.written.clear()  # it may have changed them
     if event.oom_killed:
-        core.tell(container, "oom")
+        core.tell(container, "oom", endings.oom_attributes(ending))
     duration = max(0, event.finished_at_ns - container.state.started_at_ns) // 10**9
-    core.tell(container, "die", {"exitCode": str(code), "execDuration": str(duration)})
+    facts = {"exitCode": str(code), "execDuration": str(duration), **endings.attributes(ending)}
+    core.tell(container, "die", facts)
     remove = container.body.host_config.auto_remove
     core.janitor.later(
         f"record the end of {container.name}", lambda: _after_exit(core, container), 0 if remove else _SETTLE_S
@@ -415,7 +425,25 @@ def _after_exit(core: Core, container: Container) -> None:
 
             discard(core, container)
         else:
+            _look_around(core, container)
             settle(core, container)
+
+
+def _look_around(core: Core, container: Container) -> None:
+    """Add to a container's end, if it was no good one, what need not be known at once, or was not yet."""
+    state = container.state
+    if state.ending is None or not state.exit_code or state.ending.at_ns != state.finished_at_ns:
+        return
+    ending = endings.with_kernel_records(state.ending, container.id, state.oom_killed, core.kernel_log)
+    disks = endings.full_disks([("its files", core.dirs.container(container.id)), *_volumes(container)])
+    container.update(ending=msgspec.structs.replace(ending, full_disks=disks))
+
+
+def _volumes(container: Container) -> Iterator[tuple[str, str]]:
+    """Yield the volumes that are directories of ours: a server that another one's name leads to may not answer."""
+    for mount in container.mounts:
+        if mount.type == "volume" and not mount.driver_options:
+            yield f"the volume {mount.name}", mount.source
 
 
 def settle(core: Core, container: Container) -> None:

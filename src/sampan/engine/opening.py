@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.build.cache import Cache
-from sampan.engine import health, networks, reconcile, remains, restarting, sandbox, timeouts
+from sampan.engine import endings, health, networks, reconcile, remains, restarting, sandbox, timeouts
 from sampan.engine.apparmor import default_profile
 from sampan.engine.building import memory
 from sampan.engine.building.cache_mounts import CacheMounts
@@ -21,6 +21,7 @@ from sampan.engine.events import Bus
 from sampan.engine.imaging import in_use
 from sampan.engine.janitor import Janitor
 from sampan.engine.keeper import listen_to_keeper
+from sampan.engine.kernel_log import KernelLog
 from sampan.engine.links import Links
 from sampan.engine.mounts import Wanted
 from sampan.engine.network_registry import Networks
@@ -90,6 +91,7 @@ def open_core(dirs: Dirs, keeper_fd: int | None, listen_fd: int | None) -> Core:
         core.registry.add(_container(row))
     core.links = Links()
     core.janitor = Janitor()
+    core.kernel_log = KernelLog()
     if listen_fd is not None:
         core.listening = socket.socket(fileno=os.dup(listen_fd))
     if keeper_fd is not None:
@@ -114,6 +116,7 @@ def close_core(core: Core) -> None:
     core.janitor.close()
     networks.put_away(core)
     core.links.close()
+    core.kernel_log.close()
     # What lies outside of the root goes too, unless a container uses it; if it can't, the next start does it.
     with contextlib.suppress(SampanError, OSError):
         core.snapshots.sweep(_lowerdirs(core))
@@ -206,9 +209,7 @@ def _fact(core: Core, id: str) -> reconcile.Fact:
         pid=status.pid or 0,
         start_time=status.start_time or 0,
         started_at_ns=status.started_at_ns or 0,
-        finished_at_ns=exited.finished_at_ns if exited else 0,
-        exit_code=exited.exit_code if exited else None,
-        oom_killed=exited.oom_killed if exited else False,
+        exited=exited,
         paused=status.phase == "paused",
     )
 
@@ -225,13 +226,21 @@ def _cgroups(core: Core) -> set[str]:
     return found
 
 
+def _looked_up(core: Core, id: str, state: State) -> State:
+    """Complete a container's end, which came while there was no server, by what the kernel's log says of it."""
+    if state.ending is None or state.ending.at_ns != state.finished_at_ns:
+        return state
+    ending = endings.with_kernel_records(state.ending, id, state.oom_killed, core.kernel_log)
+    return msgspec.structs.replace(state, ending=ending)
+
+
 def _perform(core: Core, action: reconcile.Action) -> None:
     match action:
         case reconcile.Adopt(id, state):
             _adopt(core, id, state)
         case reconcile.Record(id, state, shim):
             container = _known(core, id)
-            container.become(state)
+            container.become(_looked_up(core, id, state))
             core.save(container)
             if shim:
                 remains.clear(core, id)

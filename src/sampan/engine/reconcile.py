@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from sampan.engine.endings import of_exit
 from sampan.engine.restart_policy import wanted, wanted_at_boot
 from sampan.spec.docker import RestartPolicy
 from sampan.spec.state import State, Status
+from sampan.supervise.messages import Exited
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +26,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
-    """A shim's directory as it was found. `exit_code` None with `ended` true: nobody saw it."""
+    """A shim's directory as it was found. Without `exited`, but `ended`: nobody saw it."""
 
     id: str
     alive: bool = False  # the container's first process exists: same pid, same start time, same boot
@@ -32,9 +34,7 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     pid: int = 0
     start_time: int = 0
     started_at_ns: int = 0
-    finished_at_ns: int = 0
-    exit_code: int | None = None
-    oom_killed: bool = False
+    exited: Exited | None = None
     paused: bool = False
 
 
@@ -149,35 +149,28 @@ def _running(state: State, fact: Fact) -> State:
 
 def _ended(state: State, fact: Fact | None, now_ns: int) -> State | None:
     """Return the state of what is not running; None where the record is right already."""
+    exited = fact.exited if fact else None
     if fact is not None and fact.ended:
-        seen = fact.exit_code is not None
-        return msgspec.structs.replace(
-            state,
-            status=Status.EXITED,
-            pid=0,
-            start_time=0,
-            started_at_ns=fact.started_at_ns or state.started_at_ns,
-            finished_at_ns=fact.finished_at_ns or now_ns,
-            exit_code=fact.exit_code if fact.exit_code is not None else 255,
-            exit_unknown=not seen,
-            oom_killed=fact.oom_killed,
-            error="" if seen else UNSEEN,
-            endpoints=(),
-            ports=(),
+        state = msgspec.structs.replace(
+            state, started_at_ns=fact.started_at_ns or state.started_at_ns, pid=fact.pid or state.pid
         )
-    if not state.alive:
+    elif not state.alive:
         return None
+    exited = exited or Exited(exit_code=None, finished_at_ns=now_ns)
+    ending = of_exit(exited, state)
     return msgspec.structs.replace(
         state,
         status=Status.EXITED,
         pid=0,
         start_time=0,
-        finished_at_ns=now_ns,
-        exit_code=255,
-        exit_unknown=True,
-        error=UNSEEN,
+        finished_at_ns=ending.at_ns,
+        exit_code=ending.exit_code,
+        exit_unknown=ending.unknown,
+        oom_killed=exited.oom_killed,
+        error=UNSEEN if ending.unknown else "",
         endpoints=(),
         ports=(),
+        ending=ending,
     )
 
 

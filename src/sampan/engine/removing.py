@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from sampan.engine.core import Core
     from sampan.engine.registry import Container
+    from sampan.spec.ending import Sender
 
 _PATIENCE_S = 3.0
 _ANSWER_S = 5
@@ -31,13 +32,13 @@ _TREE_S = 0.05
 """How long an answer waits for the files to be gone: usually they are few. The rest goes on behind it."""
 
 
-def remove(core: Core, container: Container, *, force: bool, volumes: bool) -> None:
+def remove(core: Core, container: Container, *, force: bool, volumes: bool, by: Sender | None = None) -> None:
     """Remove a container; with `force` one that runs, after SIGKILL; with `volumes` its anonymous volumes too."""
-    answers = not force or _kill(container)
+    answers = not force or _kill(container, by)
     with _locked(core, container, force=force):
         if container.removed:
             return
-        if force and not (answers and _kill(container)):  # also once more: somebody may have started it again
+        if force and not (answers and _kill(container, by)):  # also once more: somebody may have started it again
             _kill_by_force(core, container)
         if force:
             restarting.call_off(core, container)
@@ -66,11 +67,11 @@ def _locked(core: Core, container: Container, *, force: bool) -> Iterator[None]:
             container.lock.release()
 
 
-def _kill(container: Container) -> bool:
+def _kill(container: Container, by: Sender | None) -> bool:
     """Have its shim kill it, if it runs; False where it runs on, or the shim does not answer."""
     try:
         if container.running:
-            send_signal(container, signal.SIGKILL, _ANSWER_S)
+            send_signal(container, signal.SIGKILL, by, timeout_s=_ANSWER_S)
     except Conflict:
         return True
     except SampanError:

@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 
     from sampan.engine.core import Core
     from sampan.engine.registry import Container
+    from sampan.spec.ending import Sender
 
 _STOP_TIMEOUT_S = 10
 _KILL_TIMEOUT_S = 10
 _ANSWER_S = 30
 
 
-def kill(core: Core, container: Container, signal: str | None) -> None:
-    """Send a signal, SIGKILL if none is named. Whoever waits for the end waits elsewhere."""
+def kill(core: Core, container: Container, signal: str | None, by: Sender | None = None) -> None:
+    """Send a signal, SIGKILL if none is named. Whoever waits for the end waits elsewhere. `by`: who wants it."""
     number = parse_signal(signal) if signal else signals.SIGKILL
     ends = number in (signals.SIGKILL, parse_signal(container.body.stop_signal or "TERM"))
     if ends and restarting.call_off(core, container):
@@ -36,7 +37,7 @@ def kill(core: Core, container: Container, signal: str | None) -> None:
     if ends and container.running:
         _note_stop(core, container)
     try:
-        send_signal(container, number)
+        send_signal(container, number, by)
     except Conflict as e:
         raise Conflict(f"cannot kill container: {container.name}: {e.message}", e.hint) from None
     core.tell(container, "kill", {"signal": str(int(number))})
@@ -44,10 +45,11 @@ def kill(core: Core, container: Container, signal: str | None) -> None:
         wait_ended(container, _KILL_TIMEOUT_S)
 
 
-def send_signal(container: Container, number: int, timeout_s: float = _ANSWER_S) -> None:
+def send_signal(container: Container, number: int, by: Sender | None = None, *, timeout_s: float = _ANSWER_S) -> None:
     """Send a signal to the first process; a paused container is thawed for SIGKILL, which it could not take."""
     paused = container.state.status is Status.PAUSED
-    ask(container, Verb.KILL, messages.Signal(number=number), messages.Done, timeout_s=timeout_s)
+    message = messages.Signal(number=number, sender=by)
+    ask(container, Verb.KILL, message, messages.Done, timeout_s=timeout_s)
     if paused and number == signals.SIGKILL:
         with suppress(SampanError):  # it may have ended meanwhile
             _freeze(container, Verb.KILL, frozen=False, timeout_s=timeout_s)
@@ -69,7 +71,7 @@ def _freeze(container: Container, verb: Verb, *, frozen: bool, timeout_s: float 
             raise
 
 
-def stop(core: Core, container: Container, timeout_s: int | None, signal: str | None) -> bool:
+def stop(core: Core, container: Container, timeout_s: int | None, signal: str | None, by: Sender | None = None) -> bool:
     """Send the stop signal, wait, and kill what is left; False when it was not running."""
     if lifecycle.check(Verb.STOP, container.state, container.id) is lifecycle.ALREADY:
         return False
@@ -81,12 +83,12 @@ def stop(core: Core, container: Container, timeout_s: int | None, signal: str | 
     if timeout_s is None:
         timeout_s = body.stop_timeout if body.stop_timeout is not None else _STOP_TIMEOUT_S
     _note_stop(core, container)
-    _signal_if_running(core, container, number)
+    _signal_if_running(core, container, number, by)
     with container.lock:  # a commit has it frozen no longer than it holds this
         if container.state.status is Status.PAUSED:
             unpause(core, container)
     if not wait_ended(container, None if timeout_s < 0 else timeout_s):
-        _signal_if_running(core, container, signals.SIGKILL)
+        _signal_if_running(core, container, signals.SIGKILL, by)
         if not wait_ended(container, _KILL_TIMEOUT_S):
             raise Failed(
                 f"cannot stop container: {container.name}: it has not ended {_KILL_TIMEOUT_S} seconds after SIGKILL",
@@ -103,9 +105,9 @@ def _note_stop(core: Core, container: Container) -> None:
         core.save(container)
 
 
-def _signal_if_running(core: Core, container: Container, number: int) -> None:
+def _signal_if_running(core: Core, container: Container, number: int, by: Sender | None) -> None:
     try:
-        send_signal(container, number)
+        send_signal(container, number, by)
     except Conflict:  # it ended by itself meanwhile
         return
     core.tell(container, "kill", {"signal": str(number)})
@@ -116,10 +118,12 @@ def wait_ended(container: Container, timeout_s: float | None) -> bool:
     return container.wait_until(lambda: container.removed or not container.running, timeout_s)
 
 
-def restart(core: Core, container: Container, timeout_s: int | None, signal: str | None) -> None:
+def restart(
+    core: Core, container: Container, timeout_s: int | None, signal: str | None, by: Sender | None = None
+) -> None:
     """Stop it if it runs, start it."""
     lifecycle.check(Verb.RESTART, container.state, container.id)
-    stop(core, container, timeout_s, signal)
+    stop(core, container, timeout_s, signal, by)
     start(core, container)
     core.tell(container, "restart")
 

@@ -10,6 +10,7 @@ from sampan.engine import stopping
 from sampan.engine.core import now_ns
 from sampan.errors import Conflict, InvalidInput
 from sampan.spec.annotations import TIMEOUT
+from sampan.spec.ending import Sender
 
 if TYPE_CHECKING:
     from sampan.engine.core import Core
@@ -34,7 +35,7 @@ def begin(core: Core, container: Container) -> None:
     def end() -> None:
         if container.running and container.state.started_at_ns == started:
             with suppress(Conflict):  # it has just ended by itself
-                stopping.send_signal(container, signal.SIGKILL)
+                stopping.send_signal(container, signal.SIGKILL, Sender(verb="timeout"))
                 core.tell(container, "kill", {"signal": "9", "timeout": str(seconds)})
 
     left_s = seconds - (now_ns() - started) / 1e9

@@ -123,6 +123,21 @@ class _Library:
         return token
 
 
+def syscall_name(number: int, architecture: int) -> str:
+    """Return the name of a system call of AUDIT_ARCH_…; "" where it is not known, or libseccomp is not installed."""
+    try:
+        resolve = _bind(ctypes.CDLL(LIBRARY), "seccomp_syscall_resolve_num_arch", c_void_p, c_uint32, c_int)
+    except (OSError, AttributeError):
+        return ""
+    found = resolve(architecture, number)
+    if not found:
+        return ""
+    try:
+        return (ctypes.string_at(found)).decode()
+    finally:
+        _bind(ctypes.CDLL(None), "free", None, c_void_p)(found)
+
+
 def _bind(library: ctypes.CDLL, name: str, restype: Any, *argtypes: Any) -> Any:
     function = library[name]
     function.restype, function.argtypes = restype, argtypes

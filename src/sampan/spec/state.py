@@ -6,6 +6,7 @@ import enum
 
 import msgspec
 
+from sampan.spec.ending import Ending
 from sampan.spec.network import Endpoint, PublishedPort
 
 VERSION = 1
@@ -58,6 +59,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     restart_count: int = 0
     thaw: bool = False  # it is frozen for a commit only: a server that finds it so lets it go on
     health: Health | None = None  # None: nothing is checked
+    ending: Ending | None = None  # the latest one, or of its start that failed
     endpoints: tuple[Endpoint, ...] = ()  # its places on networks while it runs, eth0 first
     ports: tuple[PublishedPort, ...] = ()  # that it publishes while it runs
 

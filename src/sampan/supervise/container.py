@@ -11,16 +11,17 @@ import msgspec
 
 from sampan.errors import Conflict, InvalidInput, NotFound
 from sampan.kernel import process as kernel
-from sampan.runtime import container as runtime, control
+from sampan.runtime import container as runtime, control, counting
 from sampan.runtime.container import Running
 from sampan.runtime.plan import decode
+from sampan.spec.ending import Sent
 from sampan.supervise import messages as m, state as facts
 from sampan.supervise.attach import Client
 from sampan.supervise.launcher import launched
 from sampan.supervise.logfile import LogFile
 from sampan.supervise.loop import IN
 from sampan.supervise.names import Names, Scope, open_again, ports, take_sockets
-from sampan.supervise.process import Process, clock_ns, exit_code, find, inodes_of, reopen
+from sampan.supervise.process import Process, clock_ns, ended_by, exit_code, find, inodes_of, reopen
 from sampan.supervise.streams import Streams, close_all, nowhere, pipes
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _FINISHED_EXECS = 32
 _WRITE_AGAIN_S = 0.5
 _BIND_AGAIN_S = 1.0
+_REMEMBERED_SIGNALS = 3
 
 
 class Container:
@@ -59,6 +61,7 @@ class Container:
         self._collected: dict[int, int] = {}
         self._torn_down = False
         self._unwritten = False
+        self._sent: tuple[Sent, ...] = ()
 
     # ---------------------------------------------------------------------------------------- what is known
 
@@ -292,6 +295,9 @@ class Container:
 
     def signal(self, message: m.Signal) -> None:
         """Send a signal to one process, or to all."""
+        if message.sender and message.exec_id is None:
+            sent = Sent(number=message.number, at_ns=clock_ns(), sender=message.sender)
+            self._sent = (*self._sent, sent)[-_REMEMBERED_SIGNALS:]
         if message.everyone:
             control.kill_everyone(self.cgroups(), message.number)
             return
@@ -400,7 +406,7 @@ class Container:
         for process in tuple(self._execs.values()):
             self._ended(process)
         init.streams.drain()
-        exited = m.Exited(exit_code=exit_code(status), finished_at_ns=clock_ns(), oom_killed=self._oom_killed())
+        exited = self._exited(status)
         self._init = None
         self.change(phase="exited", exited=exited)
         init.reap()
@@ -412,11 +418,25 @@ class Container:
         self._dismiss_waiting()
         self._loop.call_later(0, self.tear_down)
 
-    def _oom_killed(self) -> bool:
+    def _exited(self, status: int | None) -> m.Exited:
+        """Put together what is known of the end. An end that is none to wonder about costs one look."""
+        code, (number, core_dumped) = exit_code(status), ended_by(status)
+        cgroups, counts = self.state.cgroups, None
         try:
-            return control.oom_kills(self.state.cgroups) > 0
+            oom_killed = control.oom_kills(cgroups) > 0
+            if oom_killed or code:
+                counts = counting.counts(cgroups)
         except OSError:
-            return False
+            oom_killed = False
+        return m.Exited(
+            exit_code=code,
+            finished_at_ns=clock_ns(),
+            oom_killed=oom_killed,
+            signal=number,
+            core_dumped=core_dumped,
+            sent=self._sent,
+            counts=counts,
+        )
 
     def tear_down(self) -> None:
         """Remove the control groups, behind the answer: the kernel takes its time."""

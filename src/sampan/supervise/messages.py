@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
+from sampan.spec.ending import Counts, Sender, Sent
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -156,11 +158,15 @@ class Resize(Message, frozen=True, kw_only=True, tag="resize"):
 
 
 class Signal(Message, frozen=True, kw_only=True, tag="signal"):
-    """Send a signal to the container's init (or an exec's process), or with `everyone` to all in its cgroup."""
+    """Send a signal to the container's init (or an exec's process), or with `everyone` to all in its cgroup.
+
+    `sender`: who wants it, which is told again with the end that may come of it.
+    """
 
     number: int
     exec_id: str | None = None
     everyone: bool = False
+    sender: Sender | None = None
 
 
 class Freeze(Message, frozen=True, kw_only=True, tag="freeze"):
@@ -265,6 +271,10 @@ class Exited(Message, frozen=True, kw_only=True, tag="exited"):
     exit_code: int | None
     finished_at_ns: int
     oom_killed: bool = False
+    signal: int = 0  # which has ended it; 0: it has ended by itself
+    core_dumped: bool = False
+    sent: tuple[Sent, ...] = ()  # the latest that came by `Signal`
+    counts: Counts | None = None  # None where it ended well
 
 
 class ExecExited(Message, frozen=True, kw_only=True, tag="exec-exited"):

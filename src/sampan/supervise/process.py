@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sampan.supervise.streams import Streams
 
 _ASK_TIMES = 100
+_CORE_DUMPED = 0x80
 _NUMBERS = {"stdin": 0, "stdout": 1, "stderr": 2}
 
 
@@ -113,15 +114,24 @@ def _wait(pidfd: int, options: int) -> int | None:
     if info is None:
         return None
     # Back to the form of waitpid(2), which every other source of a status has.
-    return info.si_status << 8 if info.si_code == os.CLD_EXITED else info.si_status
+    if info.si_code == os.CLD_EXITED:
+        return info.si_status << 8
+    return info.si_status | (_CORE_DUMPED if info.si_code == os.CLD_DUMPED else 0)
 
 
 def exit_code(status: int | None) -> int | None:
     """Return Docker's exit code for a status of waitpid(2): the program's own, or 128 + the signal."""
     if status is None:
         return None
-    code = os.waitstatus_to_exitcode(status & ~0x80)  # without the "core dumped" bit
+    code = os.waitstatus_to_exitcode(status & ~_CORE_DUMPED)
     return code if code >= 0 else 128 - code
+
+
+def ended_by(status: int | None) -> tuple[int, bool]:
+    """Return the signal that ended a process, 0 for none, and whether its memory was dumped."""
+    if status is None or not os.WIFSIGNALED(status):
+        return 0, False
+    return os.WTERMSIG(status), os.WCOREDUMP(status)
 
 
 def clock_ns() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sampan.spec.docker.body import Body, Given, Int, always, named
 from sampan.spec.docker.network import EndpointSettings, NetworkingConfig, NetworkSettings, Port, PortBinding
+from sampan.spec.ending import Ending
 
 
 class HealthConfig(Given, frozen=True, kw_only=True):
@@ -299,6 +300,7 @@ class ContainerState(Body, frozen=True, kw_only=True):
     started_at: str = always("0001-01-01T00:00:00Z")
     finished_at: str = always("0001-01-01T00:00:00Z")
     health: Health | None = None
+    ending: Ending | None = None  # sampan's own: the facts of the latest
 
 
 class MountPoint(Body, frozen=True, kw_only=True):
