@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sampan.client import Client
+from sampan.errors import InvalidInput
 from support.images import busybox_tar as make_tar
 from support.sampan import Sampan
 
@@ -131,3 +132,74 @@ def test_an_image_is_either_pruned_or_used(stocked: Sampan, busybox_tar: Path) -
         else:
             assert stocked("start", "-a", f"c{number}").code == 0
             stocked("rm", f"c{number}")
+
+
+def test_a_dry_run_tells_what_the_prune_then_does(stocked: Sampan, busybox_tar: Path, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM busybox\nRUN echo 12345 > /made\n")
+    stocked("build", "-q", "-t", "built", tmp_path)
+    stocked("run", "--name", "once", "-v", "/data", "built", "sh", "-c", "echo 1234567 > /data/x; echo 1 > /y")
+    stocked("network", "create", "lonely")
+
+    planned = stocked("system", "prune", "-a", "--volumes", "--dry-run").lines
+    again = stocked("system", "prune", "-af", "--volumes", "--dry-run").lines
+    pruned = stocked("system", "prune", "-af", "--volumes").lines
+
+    assert planned == again
+    assert planned[0] == "Would be removed:"
+    assert [line.split()[:2] for line in planned if line.startswith(("container", "network"))] == [
+        ["container", "once"],
+        ["network", "lonely"],
+    ]
+    assert {line.split()[0] for line in planned[3:-2]} == {"container", "network", "volume", "image", "build-cache"}
+    assert planned[-1].removeprefix("Would give back: ") == pruned[-1].removeprefix("Total reclaimed space: ")
+    assert stocked("system", "prune", "-a", "--volumes", "--dry-run").line == "Nothing would be removed."
+
+
+def test_the_question_says_what_a_yes_would_remove(stocked: Sampan) -> None:
+    stocked("create", "--name", "idle", "busybox", "true")
+
+    said = stocked("container", "prune", input="n\n").out
+
+    assert said.startswith("Would be removed:\n\nTYPE        NAME      GIVES BACK\ncontainer   idle      0B\n")
+    assert said.endswith(
+        "\nWARNING! This will remove all stopped containers.\nAre you sure you want to continue? [y/N] "
+    )
+
+
+def test_why_something_is_not_freed_is_told_with_what_would_free_it(stocked: Sampan) -> None:
+    stocked("network", "create", "net")
+    stocked("run", "-d", "--name", "web", "--network", "net", "-v", "kept:/a", "busybox", "sleep", "100")
+    stocked("volume", "create", "mine")
+
+    format = "{{.Type}} {{.Name}}: {{.Why}}; {{.FreedBy}}"
+    told = stocked("system", "df", "--why", "--format", format).lines
+
+    assert told == [
+        "image busybox:latest: container web uses it; sampan rm -f web",
+        "container web: it is running; sampan rm -f web",
+        "volume kept: container web uses it; sampan rm -f web",
+        "volume mine: it has a name; sampan volume rm mine",
+        "network net: container web uses it; sampan rm -f web",
+    ]
+
+
+def test_the_client_tells_a_plan_of_one_kind(stocked: Sampan) -> None:
+    with Client(str(stocked.root)) as client:
+        some, all = (client.prune_plan(["image"], all=all) for all in (False, True))
+        with pytest.raises(InvalidInput, match="unknown kind of object: cat"):
+            client.prune_plan(["cat"])
+
+    assert [(item.kind, item.name, item.kept) for item in some.items] == [("image", "busybox:latest", "it has a name")]
+    assert some.space_reclaimed == 0
+    assert all.items[0].kept == ""
+    assert all.space_reclaimed == all.items[0].freed == all.items[0].size > 1_000_000
+
+
+def test_a_prune_of_what_has_a_label_leaves_the_build_cache_which_has_none(stocked: Sampan, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM busybox\nRUN echo 12345 > /made\n")
+    stocked("build", "-q", tmp_path)
+
+    stocked("system", "prune", "-af", "--filter", "label=mine")
+    assert stocked("builder", "du").lines[1:-4]
+    stocked("system", "prune", "-af", "--filter", "label!=mine")
+    assert not stocked("builder", "du").lines[1:-4]

@@ -106,6 +106,7 @@ ROUTES = (
     Route("POST", "/sampan/stop", system.stop),
     Route("POST", "/sampan/reset", system.reset),
     Route("GET", "/sampan/doctor", system.doctor),
+    Route("GET", "/sampan/prune", prunes.plan),
     Route("GET", "/sampan/networks/audit", system.network_audit),
     Route("GET", "/sampan/images/tree", images.tree),
     Route("GET", "/sampan/images/{name}/map", images.image_map),

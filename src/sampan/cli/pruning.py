@@ -1,4 +1,4 @@
-"""What the prune verbs share: the question, the filters, the requests, and how each kind of loss is told."""
+"""What the prune verbs share: what would go, the question, the filters, the requests, and how each loss is told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 
 from sampan.cli.flags import Flag
 from sampan.cli.output import say, write
-from sampan.cli.table import filters_of, human_size
+from sampan.cli.session import ServerError
+from sampan.cli.table import ellipsis, filters_of, human_size, tabulate
 from sampan.client.wire import query
 
 TYPE_CHECKING = False
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     Loss = tuple[str, int]  # what went, as text; the bytes that it gave back
 
 FORCE = Flag("force", "bool", "Do not ask", short="f")
+DRY_RUN = Flag("dry-run", "bool", "Only tell what would be removed, and what that would give back")
+_NAME = 60
 
 
 def filters(call: Call) -> Pairs:
@@ -37,6 +40,23 @@ def filters(call: Call) -> Pairs:
     return pairs
 
 
+def wanted(call: Call, question: str, plan: str) -> bool:
+    """Tell whether to remove: with --force; or if somebody says yes, told what would go. Not with --dry-run.
+
+    `plan` is the query of what would be removed, as `query_of` makes it.
+    """
+    if call.options["dry-run"]:
+        write(_told(call.session.ask("GET", f"/sampan/prune{plan}").json()))
+        return False
+    if not call.options["force"]:
+        try:
+            question = _told(call.session.ask("GET", f"/sampan/prune{plan}").json()) + f"\n{question}"
+        except ServerError as e:
+            if e.http_status != 404:  # Docker's engine can't tell it
+                raise
+    return confirmed(call, question)
+
+
 def confirmed(call: Call, question: str) -> bool:
     """Ask unless --force was given; only y is a yes."""
     if call.options["force"]:
@@ -46,6 +66,21 @@ def confirmed(call: Call, question: str) -> bool:
     while b"\n" not in answer and (piece := os.read(0, 1)):
         answer += piece
     return answer.strip().lower() == b"y"
+
+
+def query_of(kinds: Iterable[str], pairs: Pairs, *, all: bool = False, **sizes: int) -> str:
+    """Return the query that asks what prunes of these kinds would remove."""
+    given = {name.replace("_", "-"): size for name, size in sizes.items() if size}
+    return query(kind=list(kinds), all=all, filters=filters_of(pairs) or None, **given)
+
+
+def _told(plan: dict[str, Any]) -> str:
+    going = [item for item in plan["Items"] if not item["Kept"]]
+    if not going:
+        return "Nothing would be removed.\n"
+    rows = [[item["Kind"], ellipsis(item["Name"], _NAME), human_size(item["Freed"])] for item in going]
+    table = tabulate([["TYPE", "NAME", "GIVES BACK"], *rows])
+    return f"Would be removed:\n\n{table}\nWould give back: {human_size(plan['SpaceReclaimed'])}\n"
 
 
 def show(losses: Iterable[Loss]) -> None:

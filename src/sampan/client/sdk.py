@@ -77,6 +77,21 @@ class Client:
         """Return what takes how much room; only of some kinds: image, container, volume, build-cache."""
         return self._api.get(docker.DiskUsage, f"/system/df{wire.query(type=kinds)}")
 
+    def prune_plan(
+        self,
+        kinds: Iterable[str] = (),
+        *,
+        all: bool = False,
+        filters: Mapping[str, str | Iterable[str]] | None = None,
+    ) -> docker.PrunePlan:
+        """Return what prunes of these kinds (none: of all) would remove, and why the rest stays; sizes are in bytes.
+
+        Kinds are "container", "network", "volume", "image" and "build-cache". `all`: also images that have a name, and
+        cached steps whose layers images have. Raises InvalidInput for another kind or a filter that one has not.
+        """
+        asked = wire.query(kind=tuple(kinds), all=all, filters=filter_lists(filters))
+        return self._api.get(docker.PrunePlan, f"/sampan/prune{asked}")
+
     def events(
         self,
         *,

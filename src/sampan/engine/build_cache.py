@@ -9,21 +9,23 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from sampan.engine.filtering import check, search, truth, until_ns
+from sampan.engine.filtering import check, labels_pass, search, truth, until_ns
+from sampan.engine.keeping import FILTERED, Stays
 from sampan.engine.requests import BuildPruneQuery
 from sampan.errors import InvalidInput
 from sampan.spec import docker
 from sampan.units import format_timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from sampan.build.cache import Record
     from sampan.engine.core import Core
     from sampan.engine.requests import Filters
 
 STEP, MOUNT = "regular", "exec.cachemount"
-_FILTERS = frozenset({"description", "id", "inuse", "parent", "private", "shared", "type", "until"})
+_FILTERS = frozenset({"description", "id", "inuse", "label", "label!", "parent", "private", "shared", "type", "until"})
+"""A step has no labels: a prune of everything that has one leaves the cache. Docker removes it all then."""
 
 
 class Kept(NamedTuple):
@@ -34,9 +36,9 @@ class Kept(NamedTuple):
     used_ns: int
 
 
-def kept(core: Core) -> list[Kept]:
-    """Return all that is kept, what was not used for longest first."""
-    return sorted((*_steps(core), *_mounts(core)), key=lambda each: each.used_ns)
+def kept(core: Core, without: Collection[str] = ()) -> list[Kept]:
+    """Return all that is kept, what was not used for longest first; as if there were no images of the ids `without`."""
+    return sorted((*_steps(core, without), *_mounts(core)), key=lambda each: each.used_ns)
 
 
 def records(core: Core) -> tuple[docker.BuildCache, ...]:
@@ -46,22 +48,38 @@ def records(core: Core) -> tuple[docker.BuildCache, ...]:
 
 def prune(core: Core, query: BuildPruneQuery) -> docker.BuildPruneResponse:
     """Remove what the filters leave, until so much room is taken as may be; without `all` what no image shares."""
-    check(query.filters, _FILTERS)
     answer = _prune(core, query)
     core.bus.tell("builder", "prune", "", {"reclaimed": str(answer.space_reclaimed)})
     return answer
 
 
+def chosen(core: Core, query: BuildPruneQuery, without: Collection[str] = ()) -> Iterator[tuple[Kept, Stays | None]]:
+    """Tell of each thing whether it goes, or why it stays; as if there were no images of the ids `without`."""
+    check(query.filters, _FILTERS)
+    everything = kept(core, without)
+    left = sum(each.told.size for each in everything if not each.told.shared)
+    limit = _limit(core, query, left)
+    for each in everything:
+        stays = _stays(each, query)
+        if stays is None and limit is not None and left <= limit:
+            stays = Stays("so much may stay")
+        yield each, stays
+        if stays is None and not each.told.shared:
+            left -= each.told.size
+
+
+def _stays(each: Kept, query: BuildPruneQuery) -> Stays | None:
+    if each.told.in_use:
+        return Stays("a build works with it")
+    if each.told.shared and not query.all:
+        return Stays("an image or a later step has its layer too", "sampan builder prune -a")
+    return None if _passes(each, query.filters) else FILTERED
+
+
 def _prune(core: Core, query: BuildPruneQuery) -> docker.BuildPruneResponse:
-    everything = kept(core)
-    chosen = [each for each in everything if (query.all or not each.told.shared) and _passes(each, query.filters)]
-    total = sum(each.told.size for each in everything if not each.told.shared)
-    limit = _limit(core, query, total)
     gone, reclaimed = [], 0
-    for each in chosen:
-        if limit is not None and total - reclaimed <= limit:
-            break
-        given_back = _remove(core, each)
+    for each, stays in chosen(core, query):
+        given_back = None if stays else _remove(core, each)
         if given_back is not None:
             gone.append(each.told.id)
             reclaimed += given_back
@@ -88,10 +106,12 @@ def collect(core: Core) -> None:
     )
 
 
-def _steps(core: Core) -> Iterator[Kept]:
+def _steps(core: Core, without: Collection[str]) -> Iterator[Kept]:
     rows = core.cache.records()
     by_content: dict[str, str] = {row.content: row.id for row in rows}
-    in_images = {diff_id for layers in core.images.layers_of_all().values() for diff_id in layers}
+    in_images = {
+        diff_id for id, layers in core.images.layers_of_all().items() if id not in without for diff_id in layers
+    }
     seen: set[str] = set()
     for row in reversed(rows):  # of two that hold one layer, the one that was used last has it
         yield Kept(_told(core, row, by_content, shared=row.diff_id in in_images | seen), row.key, row.used_ns)
@@ -131,7 +151,7 @@ def _mounts(core: Core) -> Iterator[Kept]:
 
 def _passes(each: Kept, filters: Filters) -> bool:
     until = until_ns(filters)
-    if until is not None and each.used_ns > until:
+    if (until is not None and each.used_ns > until) or not labels_pass(filters, None):
         return False
     told = each.told
     for name, is_so in (("inuse", told.in_use), ("shared", told.shared), ("private", not told.shared)):

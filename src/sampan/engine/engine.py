@@ -32,6 +32,7 @@ from sampan.engine import (
     mapping,
     networks,
     opening,
+    prune_plan,
     pruning,
     pulling,
     removing,
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
         LogsQuery,
         LogStream,
         MapQuery,
+        PrunePlanQuery,
         Session,
     )
     from sampan.engine.tasks import Task
@@ -413,7 +415,11 @@ class Engine:
 
     def prune_networks(self, filters: Filters) -> docker.NetworkPruneResponse:
         """Remove the networks that no container is on."""
-        return networks.prune(self._core, filters)
+        return pruning.prune_networks(self._core, filters)
+
+    def plan_prune(self, query: PrunePlanQuery) -> docker.PrunePlan:
+        """Return what prunes would remove, what they would not and why."""
+        return prune_plan.plan(self._core, query)
 
     # ------------------------------------------------------------------------------------------------ system
 

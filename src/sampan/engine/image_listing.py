@@ -41,12 +41,14 @@ class Surroundings(NamedTuple):
     images_of_layer: Counter[str]
 
 
-def surroundings(core: Core) -> Surroundings:
-    """Look at all images and containers once."""
+def surroundings(core: Core, without: Collection[str] = ()) -> Surroundings:
+    """Look at all images and containers once, `without` containers of these ids."""
     images = core.images.list(all=True)
     users: defaultdict[str, list[str]] = defaultdict(list)
     running: set[str] = set()
     for container in core.registry:
+        if container.id in without:
+            continue
         for id in dict.fromkeys(container.image_ids):
             users[id].append(container.id)
         if container.active:

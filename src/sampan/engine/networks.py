@@ -1,4 +1,4 @@
-"""The verbs of networks: create, inspect, list, remove, prune, connect, disconnect; and their repair at a start."""
+"""The verbs of networks: create, inspect, list, remove, connect, disconnect; and their repair at a start."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import msgspec
 from sampan import ids
 from sampan.engine import endpoints, naming, network_bodies, network_options, sandbox
 from sampan.engine.core import encode, now_ns
-from sampan.engine.filtering import check, labels_pass, until_ns
 from sampan.errors import Conflict, InvalidInput, NotFound, NotPermitted, SampanError
 from sampan.network import host, plan
 from sampan.network.ops import RemoveLink
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from sampan.engine.registry import Container
     from sampan.engine.requests import Filters
     from sampan.spec.network import Driver, Network
-
-_PRUNE = frozenset({"label", "label!", "until"})
 
 
 def create(core: Core, body: docker.NetworkCreate) -> docker.NetworkCreateResponse:
@@ -110,25 +107,6 @@ def remove(core: Core, ref: str) -> None:
     core.networks.remove(network)
     sandbox.take_down(core, network)
     core.tell_network(network, "destroy")
-
-
-def prune(core: Core, filters: Filters) -> docker.NetworkPruneResponse:
-    """Remove the networks that no container is on, also none that does not run: it could not be started any more."""
-    check(filters, _PRUNE)
-    until = until_ns(filters)
-    used = {s.network_id for container in core.registry for s in endpoints.places(container).values()}
-    gone = []
-    for network in core.networks:
-        late = until is not None and network.created_ns > until
-        if network.predefined or network.id in used or late or not labels_pass(filters, network.labels):
-            continue
-        try:
-            remove(core, network.id)
-        except (NotFound, NotPermitted):  # somebody was faster
-            continue
-        gone.append(network.name)
-    core.bus.tell("network", "prune", "", {"reclaimed": "0"})
-    return docker.NetworkPruneResponse(networks_deleted=tuple(gone) or None)
 
 
 # ------------------------------------------------------------------------------------------------- connect, disconnect

@@ -88,6 +88,22 @@ class BuildPruneQuery(msgspec.Struct, frozen=True, kw_only=True):
     min_free_bytes: int = 0  # of the disk
 
 
+PRUNED = ("container", "network", "volume", "image", "build-cache")
+"""What prunes remove, in the order in which a prune of everything does: containers are what uses the others."""
+
+
+class PrunePlanQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What would a prune of these `kinds` remove? `all`: images with names, and cached steps whose layers images have.
+
+    `cache` are the bounds of a prune of the build cache; its `filters` and `all` are this query's.
+    """
+
+    kinds: tuple[str, ...] = PRUNED
+    filters: Filters = {}
+    all: bool = False
+    cache: BuildPruneQuery = BuildPruneQuery()
+
+
 class Session(Protocol):
     """A checked attach or exec that waits for the client's connection.
 

@@ -14,9 +14,11 @@ _SIZES = ("keep-storage", "max-used-space", "min-free-space", "reserved-space")
 def prune(call: Call) -> int:
     """Ask, remove, tell."""
     options = call.options
-    if pruning.confirmed(call, _ALL if options["all"] else _DANGLING):
-        sizes = {name.replace("-", "_"): options[name] for name in _SIZES}
-        pruning.show([pruning.build_cache(call.session, pruning.filters(call), all=options["all"], **sizes)])
+    pairs, everything = pruning.filters(call), options["all"]
+    sizes = {name.replace("-", "_"): options[name] for name in _SIZES}
+    plan = pruning.query_of(("build-cache",), pairs, all=everything, **sizes)
+    if pruning.wanted(call, _ALL if everything else _DANGLING, plan):
+        pruning.show([pruning.build_cache(call.session, pairs, all=everything, **sizes)])
     return 0
 
 
@@ -26,6 +28,7 @@ COMMAND = Command(
     prune,
     flags=(
         Flag("all", "bool", "Also what an image or another entry is made of", short="a"),
+        pruning.DRY_RUN,
         Flag("filter", "filter", "Only what matches: until=24h, id=ID, type=TYPE, inuse, shared, private"),
         pruning.FORCE,
         Flag("keep-storage", "bytes", "Leave so much of what was used last"),

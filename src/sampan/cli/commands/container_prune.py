@@ -11,8 +11,9 @@ _WARNING = "WARNING! This will remove all stopped containers.\nAre you sure you 
 
 def prune(call: Call) -> int:
     """Ask, remove, tell."""
-    if pruning.confirmed(call, _WARNING):
-        pruning.show([pruning.containers(call.session, pruning.filters(call))])
+    pairs = pruning.filters(call)
+    if pruning.wanted(call, _WARNING, pruning.query_of(("container",), pairs)):
+        pruning.show([pruning.containers(call.session, pairs)])
     return 0
 
 
@@ -20,5 +21,9 @@ COMMAND = Command(
     "prune [OPTIONS]",
     "Remove all stopped containers",
     prune,
-    flags=(Flag("filter", "filter", "Only those that match: until=TIME, label[!]=NAME[=VALUE]"), pruning.FORCE),
+    flags=(
+        pruning.DRY_RUN,
+        Flag("filter", "filter", "Only those that match: until=TIME, label[!]=NAME[=VALUE]"),
+        pruning.FORCE,
+    ),
 )

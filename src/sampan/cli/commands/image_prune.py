@@ -15,9 +15,10 @@ _DANGLING = "WARNING! This will remove all dangling images.\nAre you sure you wa
 
 def prune(call: Call) -> int:
     """Ask, remove, tell."""
-    everything = call.options["all"]
-    if pruning.confirmed(call, _ALL if everything else _DANGLING):
-        pruning.show([pruning.images(call.session, pruning.filters(call), all=everything)])
+    everything, pairs = call.options["all"], pruning.filters(call)
+    plan = pruning.query_of(("image",), pairs, all=everything)
+    if pruning.wanted(call, _ALL if everything else _DANGLING, plan):
+        pruning.show([pruning.images(call.session, pairs, all=everything)])
     return 0
 
 
@@ -27,6 +28,7 @@ COMMAND = Command(
     prune,
     flags=(
         Flag("all", "bool", "Also those that have a name, not only dangling ones", short="a"),
+        pruning.DRY_RUN,
         Flag(
             "filter",
             "filter",

@@ -15,8 +15,9 @@ _WARNING = (
 
 def prune(call: Call) -> int:
     """Ask, remove, tell."""
-    if pruning.confirmed(call, _WARNING):
-        text, _ = pruning.networks(call.session, pruning.filters(call))
+    pairs = pruning.filters(call)
+    if pruning.wanted(call, _WARNING, pruning.query_of(("network",), pairs)):
+        text, _ = pruning.networks(call.session, pairs)
         if text:
             say(text)
     return 0
@@ -26,5 +27,9 @@ COMMAND = Command(
     "prune [OPTIONS]",
     "Remove all unused networks",
     prune,
-    flags=(Flag("filter", "filter", "Only those that match: until=TIME, label[!]=NAME[=VALUE]"), pruning.FORCE),
+    flags=(
+        pruning.DRY_RUN,
+        Flag("filter", "filter", "Only those that match: until=TIME, label[!]=NAME[=VALUE]"),
+        pruning.FORCE,
+    ),
 )

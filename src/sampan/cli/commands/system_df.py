@@ -6,7 +6,7 @@ from sampan.cli.command import Call, Command
 from sampan.cli.failure import Failure
 from sampan.cli.flags import Flag
 from sampan.cli.output import write
-from sampan.cli.table import Listing, human_size
+from sampan.cli.table import Listing, ellipsis, human_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +15,30 @@ if TYPE_CHECKING:
     Usage = dict[str, Any]
 
 
+_NAME = 40
+_PRUNES = {
+    "image": "sampan image prune",
+    "container": "sampan container prune",
+    "volume": "sampan volume prune",
+    "network": "sampan network prune",
+    "build-cache": "sampan builder prune",
+}
+"""Each kind, and the command that removes what nothing uses of it."""
+_REASON_HEADERS = {
+    "Type": "TYPE",
+    "ID": "ID",
+    "Name": "NAME",
+    "Size": "SIZE",
+    "Frees": "FREES",
+    "Why": "WHY IT IS HERE",
+    "FreedBy": "FREED BY",
+}
+
+
 def df(call: Call) -> int:
     """Print a line for each kind of object; with --verbose one for each object."""
+    if call.options["why"]:
+        return _why(call)
     usage = call.session.ask("GET", "/system/df").json()
     if call.options["verbose"]:
         return _verbose(usage, call.options["format"])
@@ -35,6 +57,30 @@ def df(call: Call) -> int:
     )
     listing.parse_error = listing.execute_error = "template parsing error"
     write(listing.show(rows, call.options["format"]))
+    return 0
+
+
+def _why(call: Call) -> int:
+    """Print what would free each object, and why nothing does: of each kind the largest first."""
+    listing = Listing(
+        "formatter.diskUsageReasonContext",
+        {
+            "Type": lambda item: item["Kind"],
+            "ID": lambda item: item["ID"],
+            "Name": lambda item: ellipsis(item["Name"], _NAME),
+            "Size": lambda item: human_size(item["Size"]),
+            "Frees": lambda item: human_size(item["Freed"]),
+            "Why": lambda item: item["Kept"] or "nothing uses it",
+            "FreedBy": lambda item: item["Instead"] if item["Kept"] else _PRUNES[item["Kind"]],
+        },
+        _REASON_HEADERS,
+        ("Type", "Name", "Size", "Frees", "Why", "FreedBy"),
+    )
+    listing.parse_error = listing.execute_error = "template parsing error"
+    items = call.session.ask("GET", "/sampan/prune").json()["Items"]
+    kinds = list(_PRUNES)
+    items.sort(key=lambda item: (kinds.index(item["Kind"]), -item["Size"]))
+    write(listing.show(items, call.options["format"]))
     return 0
 
 
@@ -118,5 +164,6 @@ COMMAND = Command(
     flags=(
         Flag("format", "string", "table, table TEMPLATE, json or a Go template"),
         Flag("verbose", "bool", "Each object", short="v"),
+        Flag("why", "bool", "Each object, what would free it, or why it can't be freed"),
     ),
 )

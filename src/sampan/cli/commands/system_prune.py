@@ -18,7 +18,9 @@ def prune(call: Call) -> int:
     pairs = pruning.filters(call)
     if options["volumes"] and any(name == "until" for name, _ in pairs):
         raise Failure('ERROR: The "until" filter is not supported with "--volumes"')
-    if pruning.confirmed(call, _warning(pairs, all=options["all"], volumes=options["volumes"])):
+    kinds = ("container", "network", *(("volume",) if options["volumes"] else ()), "image", "build-cache")
+    plan = pruning.query_of(kinds, pairs, all=options["all"])
+    if pruning.wanted(call, _warning(pairs, all=options["all"], volumes=options["volumes"]), plan):
         pruning.show(_losses(call, pairs))
     return 0
 
@@ -52,6 +54,7 @@ COMMAND = Command(
     prune,
     flags=(
         Flag("all", "bool", "All unused images, not only dangling ones", short="a"),
+        pruning.DRY_RUN,
         Flag("filter", "filter", "Only what matches: until=TIME, label[!]=NAME[=VALUE]"),
         pruning.FORCE,
         Flag("volumes", "bool", "Anonymous volumes too"),

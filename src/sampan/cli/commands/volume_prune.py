@@ -24,7 +24,8 @@ def prune(call: Call) -> int:
         if any(name == "all" for name, _ in pairs):
             raise UsageError("conflicting options: cannot specify both --all and --filter all=1")
         pairs.append(("all", "true"))
-    if pruning.confirmed(call, _ALL if call.options["all"] else _ANONYMOUS):
+    question = _ALL if call.options["all"] else _ANONYMOUS
+    if pruning.wanted(call, question, pruning.query_of(("volume",), pairs)):
         pruning.show([pruning.volumes(call.session, pairs)])
     return 0
 
@@ -35,6 +36,7 @@ COMMAND = Command(
     prune,
     flags=(
         Flag("all", "bool", "Also those with names", short="a"),
+        pruning.DRY_RUN,
         Flag("filter", "filter", "Only those that match: label[!]=NAME[=VALUE]"),
         pruning.FORCE,
     ),

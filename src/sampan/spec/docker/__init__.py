@@ -109,6 +109,8 @@ from sampan.spec.docker.prune import (
     ContainerPruneResponse,
     ImagePruneResponse,
     NetworkPruneResponse,
+    PruneItem,
+    PrunePlan,
     VolumePruneResponse,
 )
 from sampan.spec.docker.system import (
@@ -223,6 +225,8 @@ __all__ = [
     "ProcessConfig",
     "ProgressDetail",
     "ProgressMessage",
+    "PruneItem",
+    "PrunePlan",
     "PublishedRange",
     "RegistryServiceConfig",
     "Resources",
