@@ -20,7 +20,7 @@ NOT_OURS = {  # of a feature that no answer of this engine can be about
     "ContainerSummary": {"ImageManifestDescriptor"},
     "Network": {"Peers"},
     "Resources": {"Init"},  # it is in HostConfig alone, in Docker's code
-    "SystemInfo": {"DiscoveredDevices", "FirewallBackend", "Containerd"},
+    "SystemInfo": {"FirewallBackend", "Containerd"},
     "Volume": {"ClusterVolume"},
 }
 

@@ -21,6 +21,8 @@ def test_everything_may_be_set():
         [limits]
         max-layer-bytes = "2g"
         max-layer-entries = 5
+        [devices]
+        cdi-spec-dirs = ["/cdi"]
         [registries]
         default = "quay.io"
         tries = 3
@@ -38,6 +40,7 @@ def test_everything_may_be_set():
 
     assert found.store.keep_blobs
     assert (found.limits.max_layer_bytes, found.limits.max_layer_entries) == (2 << 30, 5)
+    assert found.devices.cdi_spec_dirs == ("/cdi",)
     registries = found.registries
     assert (registries.default, registries.tries, registries.wait_s, registries.timeout_s) == ("quay.io", 3, 0.25, 5)
     assert registries.known["docker.io"].mirrors == ("mirror.example:5000/hub", "http://10.0.0.1")

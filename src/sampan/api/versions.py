@@ -107,6 +107,7 @@ FIELDS = (
     Field(docker.SystemInfo, "cgroup_version", since=(1, 41)),
     Field(docker.SystemInfo, "default_address_pools", since=(1, 40)),
     Field(docker.SystemInfo, "cdi_spec_dirs", since=(1, 46)),
+    Field(docker.SystemInfo, "discovered_devices", since=(1, 50)),
     Field(docker.HostConfig, "annotations", since=(1, 43)),
     Field(docker.HostConfig, "cgroupns_mode", since=(1, 40)),
     Field(docker.SummaryHostConfig, "annotations", since=(1, 46)),

@@ -232,6 +232,7 @@ _RARE = (
     "device-write-bps",
     "device-write-iops",
     "dns-option",
+    "gpus",
     "health-cmd",
     "health-interval",
     "health-on-failure",

@@ -7,6 +7,7 @@ import os
 from sampan.cli.failure import Failure
 from sampan.errors import InvalidInput
 from sampan.spec.annotations import HEALTH_ON_FAILURE, TIMEOUT, UMASK
+from sampan.spec.cdi_names import split
 from sampan.units import parse_bytes, parse_duration
 
 TYPE_CHECKING = False
@@ -25,7 +26,9 @@ def _refused(message: str, hint: str = "") -> Failure:
 
 
 def _devices(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
-    host["Devices"] = [_device(text) for text in options["device"]]
+    named = [text for text in options["device"] if split(text)]
+    host["Devices"] = [_device(text) for text in options["device"] if not split(text)]
+    host["DeviceRequests"] = [*options["gpus"], *([{"Driver": "cdi", "DeviceIDs": named}] if named else [])]
 
 
 def _device(text: str) -> Json:
@@ -196,7 +199,7 @@ def _health_time(options: Options, flag: str) -> int:
 
 
 RARE = {
-    "device": _devices,
+    **dict.fromkeys(("device", "gpus"), _devices),
     "annotation": _annotations,
     "dns-option": _dns_options,
     "memory-swappiness": _swappiness,

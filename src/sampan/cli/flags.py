@@ -85,6 +85,7 @@ LISTS = (
     "ip",
     "domain",
     "host",
+    "gpus",
 )
 """Kinds that may be given again and again."""
 

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from sampan import ids
 from sampan.engine import (
+    device_requests,
     endpoints,
     health_policy,
     image_mounts,
@@ -77,6 +78,7 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
         given = surroundings(core, container, rootfs, joins)
         given = replace(given, block_io=block_io(full.host_config, core.host, warnings))
         container.spec = translate(full, given, warnings)
+        device_requests.given(core, full.host_config, container.spec)  # to refuse now what a start would
         write_files(core, container)
         _write(core, container, container.spec, rootfs)
         undo.pop_all()

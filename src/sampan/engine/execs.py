@@ -6,7 +6,7 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from sampan import ids
-from sampan.engine import lifecycle
+from sampan.engine import device_requests, lifecycle
 from sampan.engine.attaching import tell_client
 from sampan.engine.core import encode
 from sampan.engine.lifecycle import Verb
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sampan.engine.registry import Container
     from sampan.runtime.plan import Plan
     from sampan.spec.docker import ExecStartConfig
-    from sampan.spec.runtime import Process
+    from sampan.spec.runtime import Process, Spec
 
 _LAUNCH_S = 60
 _KEPT = 100
@@ -52,7 +52,7 @@ def create(core: Core, container: Container, body: ExecConfig) -> str:
     lifecycle.check(Verb.EXEC, container.state, container.id)
     if body.detach_keys:
         parse_detach_keys(body.detach_keys)
-    process = exec_process(body, core.spec(container), core.host)
+    process = exec_process(body, _spec(core, container), core.host)
     exec = Exec(ids.new_id(), container, body, process)
     ended_ones = [id for id in tuple(container.execs) if id in core.execs and core.execs[id].code is not None]
     for id in ended_ones[: max(0, len(ended_ones) - _KEPT)]:
@@ -177,7 +177,11 @@ def plan_of(core: Core, exec: Exec) -> Plan:
     """Return the steps that run it."""
     if exec.process is None:
         raise Conflict(f"exec {exec.id} has already run")
-    return planning.plan_exec(exec.process, core.spec(exec.container), core.host, id=exec.container.id)
+    return planning.plan_exec(exec.process, _spec(core, exec.container), core.host, id=exec.container.id)
+
+
+def _spec(core: Core, container: Container) -> Spec:
+    return device_requests.still_given(core, container.body.host_config, core.spec(container))
 
 
 def ended(core: Core, container: Container, event: messages.ExecExited) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from sampan.engine import execs, lifecycle, sandbox
-from sampan.engine.launch import Start, joined_pid
+from sampan.engine import execs, hooking, lifecycle, sandbox
+from sampan.engine.launch import Start, spec_of_run
 from sampan.engine.lifecycle import Verb
 from sampan.engine.own_files import own_files
-from sampan.engine.translate import join
 from sampan.errors import Conflict, SampanError, Unsupported
 from sampan.network import by_hand, firewall_plan, plan
 from sampan.network.by_hand import Part
@@ -33,7 +32,7 @@ _SERVER = "server"
 def explain(core: Core, container: Container) -> dict[str, Any]:
     """Return the steps of its start, and a script that does them by hand."""
     with container.lock, sandbox.drawn_up(core, container) as networks:
-        spec = join(core.spec(container), lambda other: joined_pid(core, other))
+        spec = spec_of_run(core, container)
         parts = tuple(_parts(core, networks, spec)) if networks else ()
         if networks:
             spec = sandbox.moved(spec, telling.NETNS)
@@ -92,6 +91,7 @@ def start_explained(core: Core, container: Container) -> Iterator[dict[str, Any]
             yield from before
             yield from telling.to_json(begun.plan, ((step.index, step.ns) for step in launched.steps))["steps"]
             begun.go()
+            hooking.started(core, container.id, launched.pid)
         except (SampanError, GeneratorExit) as e:
             begun.undo(e if isinstance(e, SampanError) else Conflict("the client went away before the program began"))
             raise

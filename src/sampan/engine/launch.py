@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.engine import endings, lifecycle, remains, sandbox
+from sampan.engine import device_requests, endings, hooking, lifecycle, remains, sandbox
 from sampan.engine.core import encode, now_ns
 from sampan.engine.lifecycle import Verb
 from sampan.engine.linking import with_links
@@ -50,7 +50,8 @@ def start(core: Core, container: Container, detach_keys: str | None = None) -> b
             return False
         launched = Start(core, container, keys, gated=False)
         try:
-            launched.wait()
+            running = launched.wait()
+            hooking.started(core, container.id, running.pid)
         except SampanError as e:
             launched.undo(e)
             raise
@@ -98,10 +99,11 @@ class Start:
         self._sandbox = sandbox.make(core, container, seen)
         write_files(core, container)
         make_sources(core, container)
-        spec = join(core.spec(container), lambda other: joined_pid(core, other))
+        spec = spec_of_run(core, container)
         if self._sandbox:
             spec = with_links(core, container, self._sandbox.endpoints, self._sandbox.in_namespace(spec))
-        self.plan = planning.plan(spec, core.host, id=container.id)
+        self._spec = spec
+        self.plan = planning.plan(spec, core.host, id=container.id, bundle=hooking.bundle_of(core, container.id, spec))
         core.note_cgroup(container, spec)
         self._launch = launch_message(core, container, spec, self.plan, keys, gated=self._gated)
         self._send()
@@ -121,6 +123,7 @@ class Start:
         )
 
     def _send(self) -> None:
+        hooking.write_bundle(self._core, self._container.id, self._spec)
         self.channel.post(messages.Hello())
         if self._sandbox:
             self._sandbox.give(self.channel)
@@ -213,6 +216,7 @@ class Start:
         self.channel.on_event = None
         remains.dismiss(self.channel)
         remains.clear(self._core, self._container.id, _SUCCESSOR_S if self.channel.gone else 0)
+        hooking.over(self._core, self._container.id)
 
     def undo(self, error: SampanError) -> None:
         """Put the container back to where it was, with the reason."""
@@ -299,6 +303,12 @@ def rootfs_of(spec: Spec) -> Rootfs:
         upperdir=next(value for name, _, value in options if name == "upperdir"),
         workdir=next(value for name, _, value in options if name == "workdir"),
     )
+
+
+def spec_of_run(core: Core, container: Container) -> Spec:
+    """Return the configuration of the next run: with what is known only then, processes to join, and devices."""
+    spec = join(core.spec(container), lambda other: joined_pid(core, other))
+    return device_requests.given(core, container.body.host_config, spec)
 
 
 def joined_pid(core: Core, id: str) -> int:
@@ -455,3 +465,4 @@ def settle(core: Core, container: Container) -> None:
     container.shim = None
     remains.see_off(core, container.id, remains.forget(channel))
     channel.close()
+    hooking.over(core, container.id)

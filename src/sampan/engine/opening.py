@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.build.cache import Cache
-from sampan.engine import endings, health, networks, reconcile, remains, restarting, sandbox, timeouts
+from sampan.engine import endings, health, hooking, networks, reconcile, remains, restarting, sandbox, timeouts
 from sampan.engine.apparmor import default_profile
 from sampan.engine.building import memory
 from sampan.engine.building.cache_mounts import CacheMounts
@@ -244,6 +244,7 @@ def _perform(core: Core, action: reconcile.Action) -> None:
             core.save(container)
             if shim:
                 remains.clear(core, id)
+                core.janitor.later("run what hooks are left", lambda: hooking.over(core, id))
         case reconcile.Restart(id):
             restarting.resume(core, _known(core, id))
         case reconcile.Discard(id):

@@ -8,7 +8,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sampan.engine import lifecycle, naming, remains, restarting
+from sampan.engine import hooking, lifecycle, naming, remains, restarting
 from sampan.engine.core import now_ns
 from sampan.engine.launch import exited, release_attaching
 from sampan.engine.lifecycle import Verb
@@ -94,6 +94,7 @@ def discard(core: Core, container: Container, *, volumes: bool = True) -> None:
     """
     if container.sandbox:
         container.sandbox.release()
+    hooking.over(core, container.id)
     trash = _take_away(core, container)
     channel, container.shim = container.shim, None
     forgotten = remains.forget(channel) if channel is not None else None  # its end need not be written down

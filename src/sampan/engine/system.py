@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import sampan
-from sampan.engine import build_cache
+from sampan.engine import build_cache, device_requests
 from sampan.engine.image_listing import images, reclaimable_bytes
 from sampan.engine.listing import containers
 from sampan.engine.requests import ImagesQuery
@@ -37,6 +37,7 @@ def info(core: Core) -> docker.SystemInfo:
     controllers = host.cgroup_controllers
     name = os.uname()
     registries, fault = _registries(core)
+    devices = device_requests.discovered(core)
     return docker.SystemInfo(
         id=core.instance,
         containers=len(states),
@@ -77,7 +78,9 @@ def info(core: Core) -> docker.SystemInfo:
         default_runtime="sampan",
         init_binary="sampan",
         security_options=_security_options(core),
-        warnings=(*_warnings(core), *fault) or None,
+        cdi_spec_dirs=device_requests.directories(core) if not fault else (),
+        discovered_devices=tuple(docker.DeviceInfo(source="cdi", id=name) for name in sorted(devices.devices)) or None,
+        warnings=(*_warnings(core), *(f"WARNING: CDI: {text}" for text in devices.faults), *fault) or None,
         server_pid=os.getpid(),
         keeper_pid=core.keeper_pid(),
         instance=core.instance,

@@ -9,6 +9,9 @@
     [limits]
     max-layer-bytes = "512g"
 
+    [devices]
+    cdi-spec-dirs = ["/etc/cdi"]
+
     [registries]
     default = "docker.io"
 
@@ -56,6 +59,12 @@ class Build(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     reserved_percent: _Percent = 10  # stays, however full the disk is
     max_used_percent: _Percent = 75
     min_free_percent: _Percent = 20
+
+
+class Devices(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
+    """How devices are found that are asked for by name."""
+
+    cdi_spec_dirs: tuple[str, ...] = ("/etc/cdi", "/var/run/cdi")  # of CDI files; the last one's devices count
 
 
 class Registry(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
@@ -142,6 +151,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     store: Store = Store()
     build: Build = Build()
     limits: LayerLimits = LayerLimits()
+    devices: Devices = Devices()
     registries: Registries = Registries()
 
 
@@ -162,7 +172,7 @@ def parse(documents: Iterable[tuple[str, str]], certificates: tuple[str, ...] = 
         except (tomllib.TOMLDecodeError, RecursionError) as e:
             raise InvalidInput(f"can't read {name}: {str(e)[:200]}") from e
         file = _File(name)
-        tables = file.keys(document, "", ("store", "build", "limits", "registries"))
+        tables = file.keys(document, "", ("store", "build", "limits", "devices", "registries"))
         given = file.table(tables.get("registries", {}), "registries")
         hosts = {key: value for key, value in given.items() if isinstance(value, dict) and is_name(key)}
         for key, table in hosts.items():
@@ -173,6 +183,7 @@ def parse(documents: Iterable[tuple[str, str]], certificates: tuple[str, ...] = 
             store=file.merge(settings.store, tables.get("store", {}), "store"),
             build=file.merge(settings.build, tables.get("build", {}), "build"),
             limits=file.merge(settings.limits, tables.get("limits", {}), "limits"),
+            devices=file.merge(settings.devices, tables.get("devices", {}), "devices"),
             registries=file.merge(settings.registries, plain, "registries"),
         )
     registries = msgspec.structs.replace(settings.registries, known=known, certificates=certificates)

@@ -579,6 +579,18 @@ class WritePath(Message, frozen=True, kw_only=True, tag="write-path"):
     user: str = ""  # whose all is that is written, as /etc/passwd there has it; "": as the archive says
 
 
+class RunHooks(Message, frozen=True, kw_only=True, tag="run-hooks"):
+    """Run hooks of one point of a container's life in their order. Answered by `Done`, or by what failed.
+
+    `hooks` and `state` are the OCI configuration's and state's objects as JSON bytes. Those of poststop are all run.
+    """
+
+    stage: str
+    hooks: bytes
+    state: bytes
+    directory: str
+
+
 class Remove(Message, frozen=True, kw_only=True, tag="remove"):
     """Remove a directory tree of a container's or a layer's, following nothing out of it. Answered by `Done`."""
 
@@ -590,7 +602,7 @@ Request = (
     | Hello | Launch | Go | Exec | Attach | Resize | Signal | Freeze | Update | AnswerNames | HoldPorts | Forget
     | Unpack | Pack | Position | Feed | Map | Remove | Changes | Compose | Settle | Squash | Export
     | SelectFiles | LayFiles | FetchFiles | FindSecrets | CompareLayers
-    | StatPath | ReadPath | WritePath
+    | StatPath | ReadPath | WritePath | RunHooks
     | Keep | Hold | Release | Become
 )  # fmt: skip
 Answer = (

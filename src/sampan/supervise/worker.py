@@ -95,6 +95,8 @@ def _do(frame: m.Frame, sock: socket.socket) -> m.Message:
             return _carry(frame.message, frame.fds, sock)
         case m.Map():
             return _map(frame.message, frame.fds[0])
+        case m.RunHooks():
+            return _run_hooks(frame.message)
         case m.Remove(path=path):
             from sampan.kernel.trees import remove_tree
 
@@ -102,6 +104,21 @@ def _do(frame: m.Frame, sock: socket.socket) -> m.Message:
             return m.Done()
         case _:
             raise InvalidInput(f"a worker can't do {type(frame.message).__name__}")
+
+
+def _run_hooks(job: m.RunHooks) -> m.Message:
+    import msgspec
+
+    from sampan.runtime import hooks
+    from sampan.spec.runtime import ContainerState, Hook
+
+    wanted = msgspec.json.decode(job.hooks, type=tuple[Hook, ...])
+    state = msgspec.json.decode(job.state, type=ContainerState)
+    if job.stage != "poststop":
+        hooks.run(wanted, job.stage, state, job.directory)
+    elif failed := hooks.run_all(wanted, job.stage, state, job.directory):
+        raise failed[0]
+    return m.Done()
 
 
 def _compose(job: _Composing, fds: tuple[int, ...], sock: socket.socket) -> m.Message:

@@ -59,6 +59,10 @@ def _drivers(info: Info) -> list[str]:
     if any(plugins.values()):
         lines.append(" Plugins:")
         lines += [f"  {kind}: {' '.join(plugins[kind])}" for kind in ("Volume", "Network", "Log") if plugins.get(kind)]
+    if directories := info.get("CDISpecDirs"):
+        lines += [" CDI spec directories:", *(f"  {directory}" for directory in directories)]
+    if devices := info.get("DiscoveredDevices"):
+        lines += [" Discovered Devices:", *(f"  {device['Source']}: {device['ID']}" for device in devices)]
     swarm = (info.get("Swarm") or {}).get("LocalNodeState")
     lines += [f" Swarm: {swarm}"] if swarm else []
     runtimes = info.get("Runtimes") or {}

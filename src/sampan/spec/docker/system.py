@@ -101,6 +101,13 @@ class RegistryServiceConfig(Body, frozen=True, kw_only=True):
     mirrors: tuple[str, ...] = always(())
 
 
+class DeviceInfo(Body, frozen=True, kw_only=True):
+    """A device that a container can ask for by its name."""
+
+    source: str = always("")
+    id: str = always("", "ID")
+
+
 class SystemInfo(Body, frozen=True, kw_only=True):
     """What `info` tells. The last fields are ours."""
 
@@ -166,6 +173,7 @@ class SystemInfo(Body, frozen=True, kw_only=True):
     product_license: str = ""
     default_address_pools: tuple[dict[str, Any], ...] | None = None
     cdi_spec_dirs: tuple[str, ...] = always((), "CDISpecDirs")
+    discovered_devices: tuple[DeviceInfo, ...] | None = None
     warnings: tuple[str, ...] | None = always(None)
     server_pid: int = 0
     keeper_pid: int = 0
