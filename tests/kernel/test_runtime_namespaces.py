@@ -53,15 +53,6 @@ def joining(spec: Spec, pid: int, *types: str, **linux: object) -> Spec:
     return with_linux(spec, namespaces=(*joined, *kept), **linux)
 
 
-def owned(spec: Spec) -> Spec:
-    """Give the writable layer to the root of the user namespace."""
-    here = Path(spec.root.path).parent
-    here.chmod(0o755)
-    for name in ("upper", "work", "rootfs"):
-        os.chown(here / name, 100_000, 100_000)
-    return spec
-
-
 def links(pid: int) -> dict[str, str]:
     return {n: os.readlink(f"/proc/{pid}/ns/{n}") for n in ("ipc", "net", "uts", "user", "cgroup", "time", "pid")}
 
@@ -119,7 +110,7 @@ def test_a_new_user_namespace_beside_a_network_of_the_hosts(box: Box) -> None:
         spec = box.spec("sh", "-c", f"{SHOW}; id -u")
         # A sysfs shows a network, and is mounted by its owner only.
         mounts = tuple(m for m in spec.mounts if not m.destination.startswith("/sys"))
-        spec = owned(with_linux(spec, namespaces=(*types, network), uid_mappings=MAPPING, gid_mappings=MAPPING))
+        spec = with_linux(spec, namespaces=(*types, network), uid_mappings=MAPPING, gid_mappings=MAPPING)
         said = box.run(msgspec.structs.replace(spec, mounts=mounts))
         theirs = links(pid)
 
@@ -133,7 +124,7 @@ def test_a_user_namespace_that_is_there_is_entered_and_owns_the_new_ones(box: Bo
     mappings = {"uid_mappings": MAPPING, "gid_mappings": MAPPING} if mapped else {}
     with holder("--user", "--net") as pid:
         script = f"{SHOW}; id -u; echo $$; mount | grep -c '^proc'; hostname"
-        spec = owned(joining(box.spec("sh", "-c", script), pid, "user", "network", **mappings))
+        spec = joining(box.spec("sh", "-c", script), pid, "user", "network", **mappings)
 
         said = box.run(spec)
         theirs = links(pid)
@@ -146,7 +137,7 @@ def test_a_user_namespace_that_is_there_is_entered_and_owns_the_new_ones(box: Bo
 
 def test_a_container_in_a_user_namespace_that_was_entered_ends_and_leaves_nothing(box: Box) -> None:
     with holder("--user", "--net") as pid:
-        spec = owned(joining(box.spec("sleep", "100"), pid, "user", "network"))
+        spec = joining(box.spec("sleep", "100"), pid, "user", "network")
         with box.running(spec) as (running, _):
             assert Path(f"/proc/{running.pid}/comm").read_text() == "sleep\n"
             said = box.exec(spec, running, "sh", "-c", "id -u; ps | grep -c sleep")

@@ -388,7 +388,9 @@ def test_an_overlay_elsewhere_is_mounted_in_its_turn_or_outside_of_a_user_namesp
 
     assert ops.MountOverlay("/i", ("/a", "/b"), inside=True) in inside(made(spec(mounts=(overlay,))))
     whole = made(spec(mounts=(overlay,), linux=linux))
-    assert outside(whole)[0] == ops.MountOverlay("/i", ("/a", "/b"), detached=True, inside=True)
+    assert outside(whole)[0] == ops.MountOverlay(
+        "/i", ("/a", "/b"), detached=True, inside=True, uid_mappings=MAPPING, gid_mappings=MAPPING
+    )
     assert ops.AttachOverlay("/i", inside=True) in inside(whole)
 
 
@@ -429,7 +431,8 @@ def test_a_user_namespace_has_its_ids_mapped_before_anything_else_and_its_overla
         spec(linux={"namespaces": namespaces, "uid_mappings": mapping, "gid_mappings": mapping}, mounts=(overlay,))
     )
 
-    assert kinds(outside(whole))[:4] == ["MountOverlay", "Clone", "MapIds", "MapIds"]
+    assert kinds(outside(whole))[:5] == ["MountOverlay", "OwnStreams", "Clone", "MapIds", "MapIds"]
+    assert outside(whole)[0].mapped
     assert inside(whole)[:2] == [ops.Await("maps"), ops.BecomeMappedRoot()]
     assert "AttachOverlay" in kinds(inside(whole))
     assert "MakeNode" not in kinds(inside(whole))
@@ -439,7 +442,7 @@ def test_what_is_there_already_is_entered_before_a_new_user_namespace_is_made() 
     namespaces = (Namespace(type="mount"), Namespace(type="user"), Namespace(type="network", path="/n"))
     whole = made(spec(linux={"namespaces": namespaces, "uid_mappings": MAPPING, "gid_mappings": MAPPING}))
 
-    assert outside(whole)[:2] == [ops.Join("network", "/n"), ops.Clone(("user",))]
+    assert outside(whole)[1:3] == [ops.Join("network", "/n"), ops.Clone(("user",))]
     assert "Join" not in kinds(inside(whole))
 
 

@@ -1,73 +1,136 @@
 """Mounts whose files have other owners: a user namespace says which; imported only where a plan has one.
 
-Done by the caller, in the first user namespace: the kernel asks for CAP_SYS_ADMIN over the filesystem itself.
+Done by the caller, in the first user namespace: the kernel asks for CAP_SYS_ADMIN over the filesystem itself. Layers of
+an overlay take Linux 5.19.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from sampan.errors import SyscallError, Unsupported
 from sampan.kernel import mount, namespaces
-from sampan.kernel.mount import AT, MOUNT_ATTR
+from sampan.kernel.mount import AT, AT_FDCWD, MOUNT_ATTR, MOVE_MOUNT, MS
 from sampan.kernel.namespaces import CLONE
 from sampan.runtime import mounting
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from sampan.runtime import ops
     from sampan.spec.runtime import IdMapping
+
+_READ = os.O_RDONLY | os.O_CLOEXEC
 
 
 def map_mount(op: ops.MapMount) -> int:
     """Return the detached copy of the mount, its ids mapped."""
-    tree = mounting.open_tree(op.source, recursive=op.recursive)
+    tree = mounting.open_tree(op.source, recursive=op.recursive, subpath=op.subpath)
     try:
-        user = _namespace(op)
-        try:
-            flags = AT.EMPTY_PATH | (AT.RECURSIVE if op.below else 0)
-            mount.mount_setattr(tree, "", flags, set=MOUNT_ATTR.IDMAP, userns_fd=user)
-        finally:
-            os.close(user)
-    except SyscallError as e:
-        os.close(tree)
-        if e.errno == errno.EINVAL:
-            raise Unsupported(
-                f"can't map the ids of {op.source}: its filesystem can't do that, or its ids are mapped already"
-            ) from e
-        raise
+        with closing_fd(_namespace(op)) as user:
+            _map(tree, user, op.source, below=op.below)
     except BaseException:
         os.close(tree)
         raise
     return tree
 
 
-def _namespace(op: ops.MapMount) -> int:
+def mount_overlay(op: ops.MountOverlay) -> int:
+    """Mount layers whose ids are mapped, and return the detached mount.
+
+    overlayfs takes directories by their paths: in a mount namespace of its own, which ends with this, mapped copies
+    cover those of the host.
+    """
+    with closing_fd(_namespace(op)) as user, closing_fd(os.open("/proc/self/ns/mnt", _READ)) as ours:
+        namespaces.unshare(CLONE.NEWNS)
+        try:
+            mount.mount(None, "/", None, MS.PRIVATE | MS.REC)
+            _cover(op, user)
+            lower = tuple(op.target if directory == "/" else directory for directory in op.lowerdirs)
+            return mounting.mount_apart(msgspec.structs.replace(op, lowerdirs=lower))
+        finally:
+            namespaces.setns(ours, CLONE.NEWNS)
+
+
+def _cover(op: ops.MountOverlay, user: int) -> None:
+    """Cover what the layers are in; the root itself, which can't be covered, is to be found at the overlay's target."""
+    places = {top: top for top in _tops(directory for directory in op.lowerdirs if directory != "/")}
+    places |= {top: top for top in _tops(filter(None, (op.upperdir, op.workdir)))}
+    if "/" in op.lowerdirs:
+        places[op.target] = "/"
+    with ExitStack() as closing:
+        trees = {}
+        for place, source in places.items():
+            trees[place] = closing.enter_context(closing_fd(mounting.open_tree(source, recursive=False)))
+            _map(trees[place], user, source)
+        for place in sorted(trees):  # what is above first: it would cover the others
+            mount.move_mount(trees[place], "", AT_FDCWD, place, MOVE_MOUNT.F_EMPTY_PATH)
+
+
+def _tops(directories: Iterable[str]) -> set[str]:
+    """Return the directory that all are in, if one filesystem has them, else all."""
+    found = set(directories)
+    top = os.path.commonpath(found) if found else "/"
+    devices = {os.stat(directory).st_dev for directory in (*found, top)}
+    return {top} if top != "/" and len(devices) == 1 else found
+
+
+def _map(tree: int, user: int, source: str, *, below: bool = False) -> None:
+    try:
+        flags = AT.EMPTY_PATH | (AT.RECURSIVE if below else 0)
+        mount.mount_setattr(tree, "", flags, set=MOUNT_ATTR.IDMAP, userns_fd=user)
+    except SyscallError as e:
+        if e.errno != errno.EINVAL:
+            raise
+        raise Unsupported(
+            f"can't map the ids of {source}: its filesystem can't do that, or its ids are mapped already",
+            "ext4, xfs, btrfs and tmpfs can, on Linux 6.3 or later",
+        ) from e
+
+
+def _namespace(op: ops.MapMount | ops.MountOverlay) -> int:
     if op.user_namespace:
-        return os.open(op.user_namespace, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(op.user_namespace, _READ)
     return user_namespace(op.uid_mappings, op.gid_mappings)
 
 
 def user_namespace(uids: tuple[IdMapping, ...], gids: tuple[IdMapping, ...]) -> int:
     """Make a user namespace with these mappings that lives as long as the descriptor which is returned."""
+    with process_in(CLONE.NEWUSER, uids, gids) as pid:
+        return os.open(f"/proc/{pid}/ns/user", _READ)
+
+
+@contextmanager
+def process_in(flags: int, uids: tuple[IdMapping, ...], gids: tuple[IdMapping, ...]) -> Iterator[int]:
+    """Have a process in new namespaces in the block; the mappings are for one of users among them."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
-    pid, pidfd = namespaces.clone(CLONE.NEWUSER)
+    pid, pidfd = namespaces.clone(flags)
     if pid == 0:
         os.close(writer)
         os.read(reader, 1)  # until the other end is closed
         os._exit(0)
     try:
-        for kind, mappings in (("uid", uids), ("gid", gids)):
+        for kind, mappings in (("uid", uids), ("gid", gids)) if flags & CLONE.NEWUSER else ():
             text = "".join(f"{m.container_id} {m.host_id} {m.size}\n" for m in mappings)
-            fd = os.open(f"/proc/{pid}/{kind}_map", os.O_WRONLY | os.O_CLOEXEC)
-            try:
+            with closing_fd(os.open(f"/proc/{pid}/{kind}_map", os.O_WRONLY | os.O_CLOEXEC)) as fd:
                 os.write(fd, text.encode())
-            finally:
-                os.close(fd)
-        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        yield pid
     finally:
         os.close(reader)
         os.close(writer)
         os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
         os.close(pidfd)
+
+
+@contextmanager
+def closing_fd(fd: int) -> Iterator[int]:
+    """Close a descriptor behind the block."""
+    try:
+        yield fd
+    finally:
+        os.close(fd)

@@ -143,6 +143,14 @@ def _mount_by_data(op: ops.MountOverlay, target: str) -> None:
     os.chdir("/")
 
 
+def mount_apart(op: ops.MountOverlay) -> int:
+    """Mount the layers in a mount namespace that is made for this alone, and return a detached mount of them."""
+    if _in_parameters(op):
+        return mount_overlay(op)
+    _mount_by_data(op, op.lowerdirs[0])
+    return open_tree(op.lowerdirs[0], recursive=False)
+
+
 def mount_overlay(op: ops.MountOverlay) -> int:
     """Mount the layers, and return the detached mount."""
     fd = mount.fsopen("overlay")
@@ -182,6 +190,12 @@ def attach_overlay(scene: Scene, overlay_fd: int) -> None:
     mount.move_mount(overlay_fd, "", AT_FDCWD, scene.root, MOVE_MOUNT.F_EMPTY_PATH)
     scene.root_fd = os.open(scene.root, _DIRECTORY | os.O_CLOEXEC)
     os.close(overlay_fd)
+
+
+def attach_root(scene: Scene) -> None:
+    """Attach the overlay at the working directory: the way to it may be closed to the root of a user namespace."""
+    mount.move_mount(scene.overlay_fd, "", AT_FDCWD, ".", MOVE_MOUNT.F_EMPTY_PATH)
+    scene.root_fd, scene.overlay_fd = scene.overlay_fd, -1
 
 
 def bind_root(scene: Scene) -> None:
@@ -327,9 +341,19 @@ def remount(op: ops.Remount, scene: Scene) -> None:
         os.close(at)
 
 
-def open_tree(source: str, *, recursive: bool) -> int:
-    """Copy a mount of the host's, detached."""
-    return mount.open_tree(AT_FDCWD, source, _CLONE | (_RECURSIVE if recursive else 0))
+def open_tree(source: str, *, recursive: bool, subpath: str = "") -> int:
+    """Copy a mount of the host's, detached: of a place, or of one below it that is reached without leaving it."""
+    flags = _CLONE | (_RECURSIVE if recursive else 0)
+    if not subpath:
+        return mount.open_tree(AT_FDCWD, source, flags)
+    opened = []
+    try:
+        opened.append(os.open(source, _DIRECTORY | os.O_CLOEXEC))
+        opened.append(open_in_root(opened[0], subpath, os.O_PATH))
+        return mount.open_tree(opened[1], "", flags | _EMPTY_PATH)
+    finally:
+        for fd in opened:
+            os.close(fd)
 
 
 def bind(op: ops.Bind, scene: Scene) -> None:
@@ -338,7 +362,7 @@ def bind(op: ops.Bind, scene: Scene) -> None:
     if tree < 0:
         tree = scene.borrowed.pop(op.source, -1)
     if tree < 0:
-        tree = _open_below(op) if op.subpath else open_tree(op.source, recursive=op.recursive)
+        tree = open_tree(op.source, recursive=op.recursive, subpath=op.subpath)
     try:
         _set_propagation(tree, op.propagation)
         _set_attributes(tree, op.options, 0)
@@ -351,18 +375,6 @@ def bind(op: ops.Bind, scene: Scene) -> None:
     finally:
         os.close(tree)
     forget_parent(scene, op.target)
-
-
-def _open_below(op: ops.Bind) -> int:
-    """Copy what is below the source, reached without leaving it."""
-    opened = []
-    try:
-        opened.append(os.open(op.source, _DIRECTORY | os.O_CLOEXEC))
-        opened.append(open_in_root(opened[0], op.subpath, os.O_PATH))
-        return mount.open_tree(opened[1], "", _CLONE | _EMPTY_PATH | (_RECURSIVE if op.recursive else 0))
-    finally:
-        for fd in opened:
-            os.close(fd)
 
 
 def _place_alike(scene: Scene, target: str, tree: int) -> int:

@@ -6,7 +6,7 @@ filesystem.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sampan.errors import InvalidInput, Unsupported
 from sampan.runtime import mount_options, ops
@@ -43,7 +43,7 @@ def _is_cgroup(mount: Mount) -> bool:
 def root(spec: Spec, host: Host) -> Iterator[ops.Inside]:
     """Cut the namespace off from the host's mounts, and mount what becomes `/`."""
     assert spec.root
-    user = any(n.type == "user" for n in spec.linux.namespaces)
+    user = has_user(spec)
     # Slave: what the host mounts later may still come in through a bind; nothing goes out. mount_namespaces(7).
     yield ops.SetPropagation("/", "rslave")
     found = overlay(spec, host)
@@ -86,7 +86,16 @@ def _overlay(
         one_by_one=host.overlay_lower_plus,
         detached=detached,
         inside=inside,
+        **(_container_ids(spec) if detached else {}),
     )
+
+
+def _container_ids(spec: Spec) -> dict[str, Any]:
+    """Return what maps ids on the disk to those of the container's user namespace."""
+    path = next((n.path for n in spec.linux.namespaces if n.type == "user"), "")
+    if path:
+        return {"user_namespace": path}
+    return {"uid_mappings": spec.linux.uid_mappings, "gid_mappings": spec.linux.gid_mappings}
 
 
 def _is_layered(mount: Mount) -> bool:
@@ -199,9 +208,24 @@ def _is_recursive(mount: Mount) -> bool:
 
 def opened_early(spec: Spec) -> Iterator[ops.OpenTree]:
     """Return the binds through which mounts are to reach the host: copied while the host's mounts are peers."""
-    for mount in spec.mounts:
+    for mount in () if has_user(spec) else spec.mounts:
         if is_bind(mount) and read(mount.options).propagation[-1:] in {("shared",), ("rshared",)}:
             yield ops.OpenTree(mount.source, mount.destination, _is_recursive(mount))
+
+
+def opened_outside(spec: Spec) -> Iterator[ops.OpenTree]:
+    """Return the other binds of a container with a user namespace, whose root may be barred from the way to them."""
+    taken = {op.target for op in mapped(spec)} | {op.source for op in borrowed(spec)}
+    for mount in spec.mounts if has_user(spec) else ():
+        if is_bind(mount) and mount.destination not in taken and mount.source not in taken:
+            taken.add(mount.destination)
+            bind = _bind(mount, read(mount.options))
+            yield ops.OpenTree(bind.source, bind.target, bind.recursive, bind.subpath)
+
+
+def has_user(spec: Spec) -> bool:
+    """Whether the container has a user namespace that is not the host's."""
+    return any(n.type == "user" for n in spec.linux.namespaces)
 
 
 def mapped(spec: Spec) -> Iterator[ops.MapMount]:
@@ -210,21 +234,18 @@ def mapped(spec: Spec) -> Iterator[ops.MapMount]:
         asked = IDMAPS & set(mount.options)
         if not (asked or mount.uid_mappings or mount.gid_mappings) or not is_bind(mount):
             continue
-        user = next((n.path for n in spec.linux.namespaces if n.type == "user"), "")
-        uids, gids = mount.uid_mappings, mount.gid_mappings
-        if uids or gids:
-            user = ""
-        else:
-            uids, gids = spec.linux.uid_mappings, spec.linux.gid_mappings
-        if not user and not (uids and gids):
+        own = {"uid_mappings": mount.uid_mappings, "gid_mappings": mount.gid_mappings}
+        ids = own if any(own.values()) else _container_ids(spec)
+        if not all(ids.values()):
             raise InvalidInput(
                 f"can't map the ids of {mount.destination}: neither the mount nor the container has both mappings"
             )
-        below = "ridmap" in mount.options
-        yield ops.MapMount(mount.source, mount.destination, uids, gids, user, _is_recursive(mount), below)
+        subpath = next((w.removeprefix(SUBPATH) for w in mount.options if w.startswith(SUBPATH)), "")
+        recursive, below = _is_recursive(mount), "ridmap" in mount.options
+        yield ops.MapMount(mount.source, mount.destination, **ids, recursive=recursive, below=below, subpath=subpath)
 
 
-def borrowed(spec: Spec) -> Iterator[ops.Inside]:
+def borrowed(spec: Spec) -> Iterator[ops.Borrow]:
     """Return what must be fetched out of other containers before this process has a mount namespace of its own."""
     for mount in spec.mounts:
         parts = mount.source.split("/")
@@ -278,7 +299,7 @@ def devices(spec: Spec) -> Iterator[ops.Inside]:
     """Make the standard nodes and links in a /dev of the container's own; in one that is bound they are there."""
     if any(m.destination.rstrip("/") == "/dev" and is_bind(m) for m in spec.mounts):
         return
-    user = any(n.type == "user" for n in spec.linux.namespaces)
+    user = has_user(spec)
     named = {d.path for d in spec.linux.devices}
     for path, major, minor in defaults.NODES:
         if path in named:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, assert_never
 
@@ -80,7 +81,7 @@ def outside(op: ops.Outside, scene: Scene) -> None:
         case ops.OffsetClocks():
             _offset_clocks(op)
         case ops.MountOverlay():
-            tree = mounting.mount_overlay(op)
+            tree = _mount_overlay(op)
             if op.inside:
                 scene.trees[op.target] = tree
             else:
@@ -89,6 +90,10 @@ def outside(op: ops.Outside, scene: Scene) -> None:
             from sampan.runtime import idmap
 
             scene.trees[op.target] = idmap.map_mount(op)
+        case ops.OpenTree():
+            _open_tree(op, scene)
+        case ops.OwnStreams():
+            _own_streams(op, scene)
         case ops.Clone():
             _clone(op, scene)
         case ops.MapIds():
@@ -137,7 +142,7 @@ def inside(op: ops.Inside, scene: Scene) -> None:
         case ops.AttachOverlay(inside=True):
             mounting.attach(scene.trees.pop(op.target), op.target, scene)
         case ops.AttachOverlay():
-            mounting.attach_overlay(scene, scene.overlay_fd)
+            mounting.attach_root(scene)
         case ops.BindRoot():
             mounting.bind_root(scene)
         case ops.Mount():
@@ -145,7 +150,7 @@ def inside(op: ops.Inside, scene: Scene) -> None:
         case ops.Remount():
             mounting.remount(op, scene)
         case ops.OpenTree():
-            scene.trees[op.target] = mounting.open_tree(op.source, recursive=op.recursive)
+            _open_tree(op, scene)
         case ops.Borrow():
             mounting.borrow(op, scene)
         case ops.Bind():
@@ -234,6 +239,10 @@ def flags_of(names: Iterable[str]) -> int:
     return flags
 
 
+def _open_tree(op: ops.OpenTree, scene: Scene) -> None:
+    scene.trees[op.target] = mounting.open_tree(op.source, recursive=op.recursive, subpath=op.subpath)
+
+
 def _write(path: str, text: str) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
@@ -254,6 +263,20 @@ def _meet(scene: Scene) -> None:
         scene.pid, scene.pidfd = said
     elif not isinstance(said, Mounted):
         raise Failed("its process has ended")
+
+
+def _mount_overlay(op: ops.MountOverlay) -> int:
+    if not op.mapped:
+        return mounting.mount_overlay(op)
+    from sampan.runtime import idmap
+
+    return idmap.mount_overlay(op)
+
+
+def _own_streams(op: ops.OwnStreams, scene: Scene) -> None:
+    for fd in scene.stdio or ():
+        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+            os.fchown(fd, op.uid, op.gid)
 
 
 def _delegate(op: ops.DelegateControllers) -> None:
@@ -306,12 +329,16 @@ def _offset_clocks(op: ops.OffsetClocks) -> None:
 
 def _clone(op: ops.Clone, scene: Scene) -> None:
     group = os.open(op.cgroup, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if op.cgroup else None
+    if scene.overlay_fd >= 0:
+        os.chdir(scene.root)  # where the new process attaches it
     try:
         flags = flags_of(op.namespaces) | (CLONE.PARENT if scene.sibling else 0)
         scene.pid, scene.pidfd = namespaces.clone(flags, cgroup_fd=group)
     finally:
         if group is not None:
             os.close(group)
+    if scene.pid and scene.overlay_fd >= 0:
+        os.chdir("/")
 
 
 # --------------------------------------------------------------------------------------------------------------- inside

@@ -63,7 +63,7 @@ def plan(spec: oci.Spec, host: Host, *, id: str, cgroup_parent: str = "", bundle
     assert spec.root
     assert spec.process
     own = cgroups.groups(host, spec.linux.cgroups_path or f"{cgroup_parent}/{id}", spec.linux.resources)
-    rights = _Rights(spec.process, host, other_user=_has_user(spec))
+    rights = _Rights(spec.process, host, other_user=mounts.has_user(spec))
     state = oci.ContainerState(oci_version=spec.oci_version, id=id, bundle=bundle, annotations=spec.annotations)
     hooks = _Hooks(spec, state)
     connect, describe = _agent(spec, state, "creating")
@@ -109,7 +109,8 @@ def plan_exec(
     state = oci.ContainerState(oci_version=spec.oci_version, id=id, bundle=bundle, annotations=spec.annotations)
     connect, describe = _agent(spec, state, "running")
     # A pid namespace takes in the children to come only; setns(2).
-    outside: list[ops.Outside] = [*connect, *([ops.JoinContainer(("pid",))] if "pid" in types else [])]
+    outside: list[ops.Outside] = [*connect, *_own_streams(spec)]
+    outside += [ops.JoinContainer(("pid",))] if "pid" in types else []
     groups: list[ops.Inside] = []
     if host.cgroup_mode is CgroupMode.V2 and first:  # it is not to be born in the group, but to enter it
         outside += [ops.Clone(()), ops.EnterCgroup(own[0][1])]
@@ -194,9 +195,11 @@ class _Hooks:
 def _outside(spec: oci.Spec, host: Host, own: tuple[tuple[str, str], ...]) -> list[ops.Outside]:
     new = _new(spec)
     steps: list[ops.Outside] = []
-    if _has_user(spec):
+    if mounts.has_user(spec):
         steps += mounts.overlay(spec, host, detached=True)
         steps += mounts.layered(spec, host)
+        steps += mounts.opened_outside(spec)
+        steps += _own_streams(spec)
     steps += mounts.mapped(spec)
     # From inside a new user namespace nothing of the host's can be entered any more.
     early = None if "user" in new else "pid"
@@ -236,18 +239,26 @@ def _joins(spec: oci.Spec) -> list[ops.Join]:
     return [ops.Join(n.type, n.path, n.type in changed) for n in spec.linux.namespaces if n.path]
 
 
-def _has_user(spec: oci.Spec) -> bool:
-    return any(n.type == "user" for n in spec.linux.namespaces)
+def _own_streams(spec: oci.Spec) -> Iterator[ops.OwnStreams]:
+    """Give the container's root its pipes, where the engine has said who that is."""
+    uid, gid = (_host_id(table, 0) for table in (spec.linux.uid_mappings, spec.linux.gid_mappings))
+    if uid is not None and gid is not None:
+        yield ops.OwnStreams(uid, gid)
+
+
+def _host_id(mappings: tuple[oci.IdMapping, ...], id: int) -> int | None:
+    found = (m.host_id + id - m.container_id for m in mappings if m.container_id <= id < m.container_id + m.size)
+    return next(found, None)
 
 
 def _is_born_again(spec: oci.Spec) -> bool:
     """Whether a pid namespace is to belong to a user namespace that is entered: it can be made only from within."""
-    return "pid" in _new(spec) and _has_user(spec) and "user" not in _new(spec)
+    return "pid" in _new(spec) and mounts.has_user(spec) and "user" not in _new(spec)
 
 
 def _may_move_itself(spec: oci.Spec) -> bool:
     """Whether the new process may write to the host's control groups: not as the root of another user namespace."""
-    return not _has_user(spec)
+    return not mounts.has_user(spec)
 
 
 def _clone(namespaces: tuple[str, ...], host: Host, own: tuple[tuple[str, str], ...]) -> list[ops.Outside]:
@@ -288,13 +299,9 @@ def _owner(spec: oci.Spec) -> int | None:
         m.destination == "/sys/fs/cgroup" and m.type in {"cgroup", "cgroup2"} and "ro" not in m.options
         for m in spec.mounts
     )
-    if not shown or "cgroup" not in _new(spec) or not _has_user(spec) or spec.process is None:
+    if not shown or "cgroup" not in _new(spec) or not mounts.has_user(spec) or spec.process is None:
         return None
-    inner = spec.process.user.uid
-    for m in spec.linux.uid_mappings:
-        if m.container_id <= inner < m.container_id + m.size:
-            return m.host_id + inner - m.container_id
-    return None
+    return _host_id(spec.linux.uid_mappings, spec.process.user.uid)
 
 
 def _delegate(host: Host, directory: str, asked: set[str]) -> Iterator[ops.Outside]:

@@ -44,6 +44,7 @@ from sampan.runtime.ops.namespaces import (
     JoinContainer,
     MapIds,
     OffsetClocks,
+    OwnStreams,
     Unshare,
 )
 from sampan.runtime.ops.network import MoveNetDevice
@@ -84,8 +85,8 @@ from sampan.spec.operation import Operation
 
 Outside = (
     MakeCgroup | DelegateControllers | InheritCpuset | WriteCgroup | FilterDevices | EnterCgroup
-    | Join | JoinContainer | OffsetClocks | Clone | MapIds | MountOverlay | MapMount | Await | RunHooks
-    | ConnectListener | MoveNetDevice | OwnCgroup | JoinResctrl
+    | Join | JoinContainer | OffsetClocks | Clone | MapIds | MountOverlay | MapMount | OpenTree | Await | RunHooks
+    | ConnectListener | MoveNetDevice | OwnCgroup | JoinResctrl | OwnStreams
 )  # fmt: skip
 """What the shim performs, around the birth of the process."""
 
@@ -153,6 +154,7 @@ __all__ = [
     "Operation",
     "Outside",
     "OwnCgroup",
+    "OwnStreams",
     "PivotRoot",
     "Reap",
     "Remount",

@@ -36,10 +36,19 @@ class MountOverlay(Operation, frozen=True, tag="mount-overlay"):
     one_by_one: bool = True  # each layer its own parameter (Linux 6.8), else all in one, which a page must hold
     detached: bool = False  # made by the shim, outside a user namespace, and attached by `AttachOverlay`
     inside: bool = False  # no root: `target` is a place inside the container's
+    uid_mappings: tuple[IdMapping, ...] = ()  # of the layers' files, and of those that are written
+    gid_mappings: tuple[IdMapping, ...] = ()
+    user_namespace: str = ""  # whose mappings they are, where none are given
+
+    @property
+    def mapped(self) -> bool:
+        """Whether its files have other owners than on the disk."""
+        return bool(self.user_namespace or self.uid_mappings)
 
     def say(self) -> str:
         count = f"{len(self.lowerdirs)} layer" + "s" * (len(self.lowerdirs) != 1)
-        return f"mount an overlay of {count} on {self.target}"
+        owners = ", whose files are owned by the user namespace's users" if self.mapped else ""
+        return f"mount an overlay of {count} on {self.target}{owners}"
 
     def shell(self) -> str:
         # A colon separates layers in mount(8)'s option; a backslash takes its meaning away.
@@ -163,15 +172,16 @@ class Bind(Operation, frozen=True, tag="bind"):
 
 
 class OpenTree(Operation, frozen=True, tag="open-tree"):
-    """Copy a mount of the host while mounts still travel between it and the copy, to be bound later."""
+    """Copy a mount of the host while mounts travel between both, or while its path can be walked; to be bound later."""
 
     man: ClassVar[str] = "open_tree(2)"
     source: str
     target: str  # of the `Bind` that it is for
     recursive: bool = True
+    subpath: str = ""  # below the source, without leaving it
 
     def say(self) -> str:
-        return f"copy the mount {self.source} as a peer of the host's"
+        return f"copy the mount {self.source}, to be bound at {self.target}"
 
     def shell(self) -> str:
         return f"# done by binding {quote(self.source)} before mounts are cut off from the host's"
@@ -188,6 +198,7 @@ class MapMount(Operation, frozen=True, tag="map-mount"):
     user_namespace: str = ""  # whose mappings they are, where none are given
     recursive: bool = True
     below: bool = False  # of all mounts below too
+    subpath: str = ""  # below the source, without leaving it
 
     def say(self) -> str:
         return f"map the ids of {self.source} for {self.target}"

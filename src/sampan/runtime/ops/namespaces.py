@@ -110,6 +110,20 @@ class MapIds(Operation, frozen=True, tag="map-ids"):
         return f"printf {quote(self.text())} > /proc/$pid/{self.kind}_map"
 
 
+class OwnStreams(Operation, frozen=True, tag="own-streams"):
+    """Give the program's pipes to the root of its user namespace: nobody there could open them by name otherwise."""
+
+    man: ClassVar[str] = "chown(2), user_namespaces(7)"
+    uid: int
+    gid: int
+
+    def say(self) -> str:
+        return f"give the program's pipes to user {self.uid}"
+
+    def shell(self) -> str:
+        return f"# chown {self.uid}:{self.gid} the pipes, if its streams are any"
+
+
 class Await(Operation, frozen=True, tag="await"):
     """Wait for what the other process does meanwhile."""
 
