@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.errors import SyscallError, Unsupported
-from sampan.kernel import mount, namespaces
+from sampan.kernel import credentials, mount, namespaces
 from sampan.kernel.mount import AT, AT_FDCWD, MOUNT_ATTR, MOVE_MOUNT, MS
 from sampan.kernel.namespaces import CLONE
 from sampan.runtime import mounting
@@ -52,9 +52,31 @@ def mount_overlay(op: ops.MountOverlay) -> int:
             mount.mount(None, "/", None, MS.PRIVATE | MS.REC)
             _cover(op, user)
             lower = tuple(op.target if directory == "/" else directory for directory in op.lowerdirs)
-            return mounting.mount_apart(msgspec.structs.replace(op, lowerdirs=lower))
+            with _as_owner(op.workdir):
+                return mounting.mount_apart(msgspec.structs.replace(op, lowerdirs=lower))
         finally:
             namespaces.setns(ours, CLONE.NEWNS)
+
+
+@contextmanager
+def _as_owner(workdir: str) -> Iterator[None]:
+    """Be the user whose a directory is, with all capabilities.
+
+    What overlayfs makes for itself is made as who mounted it, who must be among those that are mapped.
+    """
+    if not workdir:
+        yield
+        return
+    facts, before = os.stat(workdir), credentials.capget()
+    os.setegid(facts.st_gid)
+    os.seteuid(facts.st_uid)
+    try:
+        credentials.capset(*before)
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        credentials.capset(*before)
 
 
 def _cover(op: ops.MountOverlay, user: int) -> None:
