@@ -245,6 +245,7 @@ _RARE = (
     "memory-swappiness",
     "no-healthcheck",
     "restart",
+    "rootfs",
     "timeout",
     "tz",
     "umask",

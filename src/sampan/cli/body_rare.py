@@ -6,7 +6,7 @@ import os
 
 from sampan.cli.failure import Failure
 from sampan.errors import InvalidInput
-from sampan.spec.annotations import HEALTH_ON_FAILURE, TIMEOUT, UMASK
+from sampan.spec.annotations import HEALTH_ON_FAILURE, ROOTFS, TIMEOUT, UMASK
 from sampan.spec.cdi_names import split
 from sampan.units import parse_bytes, parse_duration
 
@@ -168,6 +168,13 @@ def _timeout(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
     host.setdefault("Annotations", {})[TIMEOUT] = str(options["timeout"])
 
 
+def _rootfs(options: Options, body: Json, host: Json) -> None:
+    if options["rootfs"]:
+        path = body["Image"].removesuffix(":O")
+        host.setdefault("Annotations", {})[ROOTFS] = os.path.abspath(path) + body["Image"][len(path) :]
+        body["Image"] = ""
+
+
 def _timezone(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
     name = options["tz"]
     path = f"{_ZONES}/{name}" if name != "local" else "/etc/localtime"
@@ -204,6 +211,7 @@ RARE = {
     "dns-option": _dns_options,
     "memory-swappiness": _swappiness,
     "restart": _restart,
+    "rootfs": _rootfs,
     "timeout": _timeout,
     "tz": _timezone,
     "umask": _umask,

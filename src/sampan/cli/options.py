@@ -84,6 +84,8 @@ CONTAINER = (
     Flag("volume", "list", "Bind a directory or volume: SOURCE:TARGET[:ro]", short="v", group=FILES),
     Flag("mount", "mount", "Attach a filesystem: type=bind|tmpfs|…,src=…,dst=…", group=FILES),
     Flag("tmpfs", "list", "Mount a tmpfs: TARGET[:OPTIONS]", group=FILES),
+    Flag("rootfs", "bool", "The image is a directory of this machine to run from: DIRECTORY[:O]; O: it is only read",
+         group=FILES),
     Flag("read-only", "bool", "Make the root filesystem read-only", group=FILES, api="HostConfig.ReadonlyRootfs"),
     Flag("shm-size", "bytes", "Size of /dev/shm", group=FILES, api="HostConfig.ShmSize"),
     Flag("device", "list", "Add a device: HOST[:CONTAINER[:rwm]], or of a CDI file: VENDOR/CLASS=NAME", group=FILES),

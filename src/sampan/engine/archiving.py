@@ -109,8 +109,8 @@ def _plan(core: Core, container: Container) -> bytes:
     spec = core.spec(container)
     assert spec.root
     inside = [op for op in mounts.filesystems(spec, core.host) if isinstance(op, ops.Bind | ops.MountOverlay)]
-    found: tuple[ops.MountOverlay | ops.Bind, ...] = (*mounts.overlay(spec, core.host), *inside)
-    steps = tuple(planning.Step("inside", op) for op in found)
+    root: tuple[ops.Inside, ...] = (*mounts.overlay(spec, core.host),) or (ops.BindRoot(spec.root.path),)
+    steps = tuple(planning.Step("inside", op) for op in (*root, *inside))
     return planning.encode(planning.Plan(id=container.id, steps=steps, root=spec.root.path))
 
 

@@ -6,8 +6,8 @@ import os
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from sampan.errors import Conflict, doing
-from sampan.spec.image import Rootfs
+from sampan.engine import translate
+from sampan.errors import Conflict, Unsupported, doing
 from sampan.spec.state import Status
 from sampan.supervise import messages
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from sampan.engine.core import Core
     from sampan.engine.registry import Container
+    from sampan.spec.image import Rootfs
 
 WORK_S = 24 * 3600
 _PIECE = 1 << 16
@@ -24,6 +25,11 @@ _PIECE = 1 << 16
 def changes(core: Core, container: Container) -> Iterator[bytes]:
     """Return what `container` has changed, as the API has it. It is in memory, and not in the server's own."""
     rootfs = rootfs_of(core, container)
+    if not rootfs.upperdir:
+        raise Unsupported(
+            f"can't tell what {container.name} has changed: it runs from {rootfs.path} itself",
+            f"run it from {rootfs.path}:O, which is then only read",
+        )
     fd = os.memfd_create("changes", os.MFD_CLOEXEC)
     try:
         with doing(f"can't tell what {container.name} has changed"), closing(core.worker()) as channel:
@@ -45,8 +51,7 @@ def check_there(container: Container) -> None:
 
 def rootfs_of(core: Core, container: Container) -> Rootfs:
     """Return what the container's root is mounted from, with all lower directories in their place."""
-    spec = core.spec(container)
-    rootfs = Rootfs.of_mount(spec.root.path if spec.root else "", spec.mounts[0].options)
+    rootfs = translate.rootfs_of(core.spec(container))
     core.snapshots.make_ready(rootfs)
     return rootfs
 
@@ -54,7 +59,7 @@ def rootfs_of(core: Core, container: Container) -> Rootfs:
 def own_mounts(core: Core, container: Container) -> tuple[str, ...]:
     """Return where the engine mounts something that nobody has asked for: /proc, /etc/hosts and so on."""
     asked = {mount.target for mount in container.mounts}
-    return tuple(mount.destination for mount in core.spec(container).mounts[1:] if mount.destination not in asked)
+    return tuple(m.destination for m in core.spec(container).mounts if m.destination not in {"/", *asked})
 
 
 def _pieces(fd: int) -> Iterator[bytes]:

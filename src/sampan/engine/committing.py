@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.build.changes import apply
-from sampan.engine import stopping
+from sampan.engine import directory_roots, stopping
 from sampan.engine.changing import WORK_S, own_mounts, rootfs_of
 from sampan.engine.core import now_ns
 from sampan.errors import Conflict, InvalidInput, Unsupported, doing
@@ -79,14 +79,17 @@ def _reference(core: Core, text: str) -> Reference | None:
 
 def _parent(core: Core, container: Container, rootfs: Rootfs, *, squash: bool) -> ImageConfig:
     """Return the configuration of the image that the container is made of, which may have no name any more."""
-    if "/" not in rootfs.lowerdirs:
+    if container.image_id and "/" not in rootfs.lowerdirs:
         return decode_config(core.images.document(container.image_id))
     if not squash:
+        where = "its image is this machine's own root" if container.image_id else "it runs from a directory"
         raise Unsupported(
-            f"can't commit {container.name}: its image is this machine's own root, which is no layer of an image",
+            f"can't commit {container.name}: {where}, which is no layer of an image",
             "`sampan diff` tells what it has changed; `sampan commit --squash` makes an image of all its files, "
             "`sampan export` a tar",
         )
+    if not container.image_id:
+        return directory_roots.image_config(core.host.architecture)
     return core.images.resolve(container.image_id).config
 
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from sampan import ids
 from sampan.engine import (
     device_requests,
+    directory_roots,
     endpoints,
     health_policy,
     image_mounts,
@@ -40,6 +41,7 @@ from sampan.spec.state import State
 
 if TYPE_CHECKING:
     from sampan.engine.core import Core
+    from sampan.engine.directory_roots import DirectoryRoot
     from sampan.spec.docker import ContainerCreate, HostConfig
     from sampan.spec.image import Image, Rootfs
     from sampan.spec.runtime import Spec
@@ -52,7 +54,8 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
     timeouts.timeout_s(body.host_config)
     restart_policy.check(body.host_config.restart_policy, auto_remove=body.host_config.auto_remove)
     network_modes.check(body)
-    image = core.images.resolve(body.image, platform)
+    directory = directory_roots.wanted(body)
+    image = directory_roots.image(core.host.architecture) if directory else core.images.resolve(body.image, platform)
     warnings = _platform_warnings(core, image, platform)
     wanted_name = ids.check_name(name) if name else core.registry.unused_name()
     full = endpoints.complete(core.networks, complete(body, image.config.execution))
@@ -71,9 +74,8 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
         core.registry.add(container)
         undo.callback(container.vanish)
         undo.callback(core.registry.remove, container)
-        core.images.resolve(image.id)  # from here on it is in use; was it removed before that?
         container.mounts = image_mounts.placed(core, container.mounts)
-        rootfs = core.snapshots.prepare(container.id, image)
+        rootfs = _rootfs(core, container.id, image, directory)
         undo.callback(core.snapshots.remove, container.id)
         given = surroundings(core, container, rootfs, joins)
         given = replace(given, block_io=block_io(full.host_config, core.host, warnings))
@@ -82,9 +84,17 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
         write_files(core, container)
         _write(core, container, container.spec, rootfs)
         undo.pop_all()
-    core.images.used(image.id)
+    if image.id:
+        core.images.used(image.id)
     core.tell(container, "create")
     return ContainerCreateResponse(id=container.id, warnings=tuple(warnings))
+
+
+def _rootfs(core: Core, id: str, image: Image, directory: DirectoryRoot | None) -> Rootfs:
+    if directory is not None:
+        return core.snapshots.prepare_directory(id, directory.path, overlaid=directory.overlaid)
+    core.images.resolve(image.id)  # from here on it is in use; was it removed before that?
+    return core.snapshots.prepare(id, image)
 
 
 def _write(core: Core, container: Container, spec: Spec, rootfs: Rootfs) -> None:

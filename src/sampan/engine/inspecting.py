@@ -8,6 +8,7 @@ import msgspec
 
 from sampan.engine.launch import log_path
 from sampan.engine.network_settings import network_settings
+from sampan.engine.translate import rootfs_of
 from sampan.spec.docker import (
     ContainerConfig,
     ContainerInspectResponse,
@@ -23,6 +24,7 @@ from sampan.units import ZERO_TIME, format_timestamp
 if TYPE_CHECKING:
     from sampan.engine.core import Core
     from sampan.engine.registry import Container
+    from sampan.spec.image import Rootfs
 
 _CONFIG_FIELDS = tuple(field.name for field in msgspec.structs.fields(ContainerConfig))
 
@@ -50,7 +52,7 @@ def inspect(core: Core, container: Container, *, size: bool) -> ContainerInspect
         app_armor_profile=spec.process.apparmor_profile if spec.process else "",
         exec_ids=tuple(id for id in tuple(container.execs) if id in core.execs and core.execs[id].running) or None,
         host_config=body.host_config,
-        graph_driver=_graph_driver(spec.mounts[0].options if spec.mounts else (), directory),
+        graph_driver=_graph_driver(rootfs_of(spec), directory),
         size_rw=core.snapshots.usage(container.id) if size else None,
         size_root_fs=_size(core, container) if size else None,
         mounts=mount_points(container),
@@ -100,10 +102,11 @@ def health_of(state: State) -> Health | None:
     return Health(status=state.health.status, failing_streak=state.health.failing_streak, log=log)
 
 
-def _graph_driver(options: tuple[str, ...], directory: str) -> GraphDriver:
-    lower = [option.partition("=")[2] for option in options if option.startswith("lowerdir+=")]
+def _graph_driver(rootfs: Rootfs, directory: str) -> GraphDriver:
+    if not rootfs.upperdir:
+        return GraphDriver(name="", data={"MergedDir": rootfs.path})
     data = {
-        "LowerDir": ":".join(lower),
+        "LowerDir": ":".join(rootfs.lowerdirs),
         "MergedDir": f"{directory}/rootfs",
         "UpperDir": f"{directory}/upper",
         "WorkDir": f"{directory}/work",

@@ -14,10 +14,9 @@ from sampan.engine.linking import with_links
 from sampan.engine.own_files import write_files
 from sampan.engine.reaching import TRIES
 from sampan.engine.restart_policy import wanted
-from sampan.engine.translate import join
+from sampan.engine.translate import join, rootfs_of
 from sampan.errors import Conflict, InvalidInput, SampanError, doing
 from sampan.runtime import plan as planning
-from sampan.spec.image import Rootfs
 from sampan.spec.state import State, Status
 from sampan.supervise import messages
 from sampan.units import parse_bytes, parse_detach_keys
@@ -55,7 +54,8 @@ def start(core: Core, container: Container, detach_keys: str | None = None) -> b
         except SampanError as e:
             launched.undo(e)
             raise
-    core.images.used(container.image_id)
+    if container.image_id:
+        core.images.used(container.image_id)
     return True
 
 
@@ -291,18 +291,6 @@ def make_sources(core: Core, container: Container) -> None:
                 if not os.path.lexists(mount.source):
                     os.makedirs(mount.source, 0o755)
     core.snapshots.make_ready(rootfs_of(core.spec(container)))
-
-
-def rootfs_of(spec: Spec) -> Rootfs:
-    """Return what the overlay is mounted from, out of the configuration."""
-    options = [option.partition("=") for option in spec.mounts[0].options]
-    assert spec.root
-    return Rootfs(
-        path=spec.root.path,
-        lowerdirs=tuple(value for name, _, value in options if name == "lowerdir+"),
-        upperdir=next(value for name, _, value in options if name == "upperdir"),
-        workdir=next(value for name, _, value in options if name == "workdir"),
-    )
 
 
 def spec_of_run(core: Core, container: Container) -> Spec:

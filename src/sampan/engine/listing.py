@@ -71,6 +71,8 @@ def summary(core: Core, container: Container, *, size: bool = False) -> Containe
 
 def _image_name(core: Core, container: Container) -> str:
     """Return the name that it was made by; the image's id if that name leads elsewhere by now."""
+    if not container.image_id:
+        return ""
     try:
         found = core.images.resolve(container.image_name).id
     except SampanError:
@@ -80,7 +82,7 @@ def _image_name(core: Core, container: Container) -> str:
 
 def _image_size(core: Core, container: Container) -> int:
     try:
-        image = core.images.resolve(container.image_id).size
+        image = core.images.resolve(container.image_id).size if container.image_id else 0
     except NotFound:
         image = 0
     return image + core.snapshots.usage(container.id)

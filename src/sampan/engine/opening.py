@@ -31,6 +31,7 @@ from sampan.engine.removing import discard
 from sampan.engine.settings import SettingsFiles
 from sampan.engine.stopping import thaw_all
 from sampan.engine.store import Store
+from sampan.engine.translate import rootfs_of
 from sampan.engine.volumes import Volumes
 from sampan.errors import SampanError, doing
 from sampan.image import unfinished
@@ -161,9 +162,7 @@ def _lowerdirs(core: Core) -> set[str]:
     """Return the lower directories that containers have in their mounts: shapes among them must stay."""
     found: set[str] = set()
     for container in core.registry:
-        mounts = core.spec(container).mounts
-        options = mounts[0].options if mounts else ()
-        found.update(option.partition("=")[2] for option in options if option.startswith("lowerdir+="))
+        found.update(rootfs_of(core.spec(container)).lowerdirs)
         found.update(path for mount in container.mounts for path in mount.layers)
     return found
 

@@ -198,7 +198,8 @@ def _kernel_name(type: str) -> str:
 def _mounts(host_config: HostConfig, given: Surroundings) -> tuple[Mount, ...]:
     """The root, the kernel's filesystems, the container's own files, then what was asked for, outermost first."""
     taken = {mount.target for mount in given.mounts}
-    result = [Mount(destination="/", type="overlay", source="overlay", options=given.rootfs.mount_options())]
+    options = given.rootfs.mount_options()
+    result = [Mount(destination="/", type="overlay", source="overlay", options=options)] if options else []
     result += [mount for mount in _kernel_mounts(host_config, given) if mount.destination not in taken]
     mode = ("ro",) if host_config.readonly_rootfs else ()
     for name in FILES:
@@ -293,6 +294,13 @@ def _check_sysctl(name: str, host_config: HostConfig) -> None:
         raise InvalidInput(f"invalid sysctl name: {name!r}")
     if mode == "host" or joined(mode):
         raise InvalidInput(f'sysctl "{name}" not allowed in host {kind.lower()} namespace')
+
+
+def rootfs_of(spec: Spec) -> Rootfs:
+    """Return what the root is mounted from, out of the configuration."""
+    assert spec.root
+    first = spec.mounts[0]
+    return Rootfs.of_mount(spec.root.path, first.options if first.destination == "/" else ())
 
 
 # ------------------------------------------------------------------------------------------------- at the start

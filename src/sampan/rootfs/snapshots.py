@@ -6,7 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from sampan.errors import Conflict, doing
+from sampan.errors import Conflict, Failed, doing
 from sampan.kernel.trees import copy_tree, remove_tree
 from sampan.rootfs import overlay
 from sampan.rootfs.host import Cover
@@ -56,6 +56,14 @@ class Snapshots:
             raise
         return rootfs
 
+    def prepare_directory(self, id: str, path: str, *, overlaid: bool) -> Rootfs:
+        """Do the same for a directory of the host: with `overlaid` over it, else it is itself what is written to."""
+        if overlaid:
+            return self._prepare(id, overlay.Chain((path,), overlay.metadata_of(path)))
+        with doing(f"can't prepare container {id[:12]}"):
+            os.mkdir(self._dirs.container(id), 0o711)
+        return Rootfs(path=path, lowerdirs=(path,))
+
     def lowerdirs(self, diff_ids: tuple[str, ...], *, host: bool = False) -> tuple[str, ...]:
         """Return the directories, topmost first, which show what these layers make, with `host` over that root.
 
@@ -100,12 +108,18 @@ class Snapshots:
 
     def make_ready(self, rootfs: Rootfs) -> None:
         """See to it that its directories are there and right, before each start of a container."""
-        self._writable.check(rootfs.upperdir)
+        if not os.path.isdir(rootfs.lowerdirs[-1]):
+            raise Failed(f"what the container runs from is gone: {rootfs.lowerdirs[-1]}")
+        if rootfs.upperdir:
+            self._writable.check(rootfs.upperdir)
         if rootfs.lowerdirs[0] == self._cover.path:
             self._cover.refresh()
 
     def root(self, rootfs: Rootfs) -> overlay.Metadata:
         """Return what `prepare` made the root directory as."""
+        (*_, lowest) = rootfs.lowerdirs
+        if not lowest.startswith((f"{self._dirs.layers}/", f"{self._dirs.shapes}/")):
+            return overlay.metadata_of(lowest)
         return overlay.root_of(rootfs.lowerdirs)
 
     def remove(self, id: str) -> None:

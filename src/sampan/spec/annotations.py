@@ -2,6 +2,8 @@
 
 HEALTH_ON_FAILURE = "sampan.health-on-failure"
 """What happens to a container that has become unhealthy: none, kill, restart or stop."""
+ROOTFS = "sampan.rootfs"
+"""A directory of the host that it runs from, in an image's place; ending in ":O" it is only read."""
 TIMEOUT = "sampan.timeout"
 """After so many seconds it is killed."""
 UMASK = "sampan.umask"

@@ -247,16 +247,18 @@ class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rootfs(msgspec.Struct, frozen=True, kw_only=True):
-    """What an overlay is mounted from."""
+    """What an overlay is mounted from. One without `upperdir` is none: the directory itself is the root."""
 
-    path: str  # the empty mount point
+    path: str  # the empty mount point, or that directory
     lowerdirs: tuple[str, ...]  # topmost first
-    upperdir: str
-    workdir: str
+    upperdir: str = ""
+    workdir: str = ""
 
     @classmethod
     def of_mount(cls, path: str, options: tuple[str, ...]) -> Rootfs:
         """Read `mount_options` again."""
+        if not options:
+            return cls(path=path, lowerdirs=(path,))
         pairs = [option.partition("=")[::2] for option in options]
         upper, work = (next((v for k, v in pairs if k == key), "") for key in ("upperdir", "workdir"))
         lower = tuple(value for key, value in pairs if key == "lowerdir+")
@@ -265,9 +267,11 @@ class Rootfs(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def layers(self) -> tuple[str, ...]:
         """All directories of it, topmost first."""
-        return (self.upperdir, *self.lowerdirs)
+        return (self.upperdir, *self.lowerdirs) if self.upperdir else self.lowerdirs
 
     def mount_options(self) -> tuple[str, ...]:
-        """Options of the plan's first mount: `lowerdir+=…` (topmost first), upperdir, workdir."""
+        """Options of the plan's first mount: `lowerdir+=…` (topmost first), upperdir, workdir; none: no mount."""
+        if not self.upperdir:
+            return ()
         lower = tuple(f"lowerdir+={path}" for path in self.lowerdirs)
         return (*lower, f"upperdir={self.upperdir}", f"workdir={self.workdir}")

@@ -46,7 +46,7 @@ def create_container(session: Session, options: Options, body: dict[str, Any]) -
         )
     _check_explain(options)
     with _IdFile(options["cidfile"]) as id_file:
-        if policy in ("always", "newer"):
+        if policy in ("always", "newer") and body["Image"]:
             _pull(session, options, body["Image"], policy)
         if options["replace"]:
             _make_room(session, options["name"])

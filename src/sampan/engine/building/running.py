@@ -20,11 +20,10 @@ from sampan import ids
 from sampan.engine import endpoints, remains, sandbox
 from sampan.engine.core import encode, now_ns
 from sampan.engine.creating import surroundings
-from sampan.engine.launch import rootfs_of
 from sampan.engine.merge import complete
 from sampan.engine.own_files import write_files
 from sampan.engine.registry import Container
-from sampan.engine.translate import translate
+from sampan.engine.translate import rootfs_of, translate
 from sampan.engine.unbuilt import refuse_unbuilt
 from sampan.errors import Failed
 from sampan.runtime import plan as planning

@@ -88,7 +88,7 @@ class BindRoot(Operation, frozen=True, tag="bind-root"):
         return f"bind {self.path} onto itself"
 
     def shell(self) -> str:
-        return 'mount --rbind "$root" "$root"'
+        return f'mount --rbind {quote(self.path)} "$root"'
 
 
 class Mount(Operation, frozen=True, tag="mount"):
