@@ -39,6 +39,7 @@ def test_rendering_puts_an_instruction_on_one_line_and_keeps_comments_and_docume
         "RUN -- --a",
         "RUN a \\\\",
         "ONBUILD ENV a=b",
+        "COPY 1<<E 0\nx\nE",
     ],
 )
 def test_an_instruction_is_written_as_it_was(line: str) -> None:

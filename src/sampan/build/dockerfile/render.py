@@ -171,7 +171,7 @@ def _files(instruction: ast.Copy | ast.Add) -> str:
     if instruction.json:
         return _json((*instruction.sources, instruction.destination))
     # They come first: a lone quote in a word before one would make it a part of that word.
-    opened = (f"<<{'-' if each.chomp else ''}{each.word}" for each in instruction.inline)
+    opened = (f"{each.file_descriptor or ''}<<{'-' if each.chomp else ''}{each.word}" for each in instruction.inline)
     return _list([*opened, *instruction.sources, instruction.destination])
 
 
