@@ -24,7 +24,7 @@ class Hangups:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._lock = threading.Lock()
-        self._then: dict[int, Callable[[], object]] = {}
+        self._watched: dict[int, tuple[int, Callable[[], object]]] = {}
         self._started = False
 
     @contextmanager
@@ -37,7 +37,7 @@ class Hangups:
         ends = _GONE if client.family == socket.AF_UNIX else _GONE | select.EPOLLRDHUP
         fd = client.fileno()
         with self._lock:
-            self._then[fd] = then
+            self._watched[fd] = ends, then
             if not self._started:
                 self._started = True
                 threading.Thread(target=self._run, name="hangups", daemon=True).start()
@@ -46,16 +46,24 @@ class Hangups:
             yield
         finally:
             with self._lock:
-                self._then.pop(fd, None)
+                self._watched.pop(fd, None)
             self._epoll.unregister(fd)
 
     def _run(self) -> None:
         while True:
             for fd, _ in self._epoll.poll():
                 with self._lock:  # held during the call, so that `then` is never called after the `with`
-                    then = self._then.pop(fd, None)
-                    if then is not None:
+                    ends, then = self._watched.get(fd, (0, None))
+                    if then is not None and _has_ended(fd, ends):
+                        del self._watched[fd]
                         try:
                             then()
                         except Exception:
                             continue
+
+
+def _has_ended(fd: int, ends: int) -> bool:
+    """Look again: the number may be another connection's by now, which was watched after the kernel had told."""
+    poll = select.poll()
+    poll.register(fd, ends)  # the numbers of poll(2) are those of epoll(7)
+    return bool(poll.poll(0))

@@ -32,6 +32,7 @@ class Loop:
         self._callbacks: dict[int, Callable[[int], None]] = {}
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
+        self._forgotten: set[int] = set()  # since the kernel was last asked
         self._stopped = False
 
     def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
@@ -51,6 +52,7 @@ class Loop:
         """Stop watching `fd`; before it is closed. One that is not watched is no error."""
         if self._callbacks.pop(fd, None):
             self._epoll.unregister(fd)
+            self._forgotten.add(fd)
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> None:
         """Call `callback` once, no earlier than in `delay_s` seconds."""
@@ -66,8 +68,10 @@ class Loop:
         while not self._stopped:
             for fd, events in self._epoll.poll(self._timeout_s(), 64):
                 callback = self._callbacks.get(fd)
-                if callback and not self._stopped:
+                # What was closed by a callback before may have its number again, and these events are not of that.
+                if callback and fd not in self._forgotten and not self._stopped:
                     self._call(callback, events)
+            self._forgotten.clear()
             self._call_timers()
 
     def close(self) -> None:
