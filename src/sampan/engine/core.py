@@ -92,7 +92,8 @@ class Core:
 
     def save(self, container: Container) -> None:
         """Write the state of a container down; nothing if it is removed meanwhile."""
-        self.store.set_state(container.id, encode(container.state))
+        with container.saving:
+            self.store.set_state(container.id, encode(container.state))
 
     def tell(self, container: Container, action: str, extra: Mapping[str, str] | None = None) -> None:
         """Record an event of a container, with its labels, image and name as Docker has them."""

@@ -92,7 +92,7 @@ def _act(core: Core, container: Container, action: str) -> None:
     by = Sender(verb="health check")
     match action:
         case "kill":
-            stopping.send_signal(container, signal.SIGKILL, by)
+            stopping.send_signal(core, container, signal.SIGKILL, by)
         case "stop":
             stopping.stop(core, container, None, None, by)
         case "restart":

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from sampan.engine.registry import Container
     from sampan.network.perform import Told
     from sampan.runtime.plan import Plan
+    from sampan.spec.docker import RestartPolicy
+    from sampan.spec.ending import Ending
     from sampan.spec.runtime import Spec
 
 _LAUNCH_S = 120
@@ -372,17 +374,36 @@ def exited(core: Core, container: Container, event: messages.Exited) -> None:
     """Take note of a container's end: memory at once, the disk soon. On the reading thread, or with the lock held."""
     if not container.running:
         return
-    state = container.state
-    ending = endings.of_exit(event, state)
+    ending = endings.of_exit(event, container.state)
     ending = endings.with_kernel_records(ending, container.id, event.oom_killed, core.kernel_log)
-    code = ending.exit_code
-    again = wanted(container.body.host_config.restart_policy, msgspec.structs.replace(state, exit_code=code))
-    container.update(
-        status=Status.RESTARTING if again else Status.EXITED,
-        restart_count=state.restart_count + again,
+    policy = container.body.host_config.restart_policy
+    state = container.change(lambda state: _after(state, event, ending, policy))
+    if networks := container.sandbox:
+        networks.over = True
+        core.janitor.later(f"give back the networks of {container.name}", networks.release)
+    container.written.clear()  # it may have changed them
+    if event.oom_killed:
+        core.tell(container, "oom", endings.oom_attributes(ending))
+    duration = max(0, event.finished_at_ns - state.started_at_ns) // 10**9
+    facts = {"exitCode": str(state.exit_code), "execDuration": str(duration), **endings.attributes(ending)}
+    core.tell(container, "die", facts)
+    remove = container.body.host_config.auto_remove
+    core.janitor.later(
+        f"record the end of {container.name}", lambda: _after_exit(core, container), 0 if remove else _SETTLE_S
+    )
+    if state.status is Status.RESTARTING:
+        from sampan.engine import restarting
+
+        restarting.after(core, container)
+
+
+def _after(state: State, event: messages.Exited, ending: Ending, policy: RestartPolicy) -> State:
+    """Return the state of a container that has ended so. Pure."""
+    state = msgspec.structs.replace(
+        state,
         pid=0,
         start_time=0,
-        exit_code=code,
+        exit_code=ending.exit_code,
         exit_unknown=ending.unknown,
         oom_killed=event.oom_killed,
         finished_at_ns=event.finished_at_ns,
@@ -391,23 +412,9 @@ def exited(core: Core, container: Container, event: messages.Exited) -> None:
         ports=(),
         ending=ending,
     )
-    if networks := container.sandbox:
-        networks.over = True
-        core.janitor.later(f"give back the networks of {container.name}", networks.release)
-    container.written.clear()  # it may have changed them
-    if event.oom_killed:
-        core.tell(container, "oom", endings.oom_attributes(ending))
-    duration = max(0, event.finished_at_ns - container.state.started_at_ns) // 10**9
-    facts = {"exitCode": str(code), "execDuration": str(duration), **endings.attributes(ending)}
-    core.tell(container, "die", facts)
-    remove = container.body.host_config.auto_remove
-    core.janitor.later(
-        f"record the end of {container.name}", lambda: _after_exit(core, container), 0 if remove else _SETTLE_S
-    )
-    if again:
-        from sampan.engine import restarting
-
-        restarting.after(core, container)
+    again = wanted(policy, state)
+    status = Status.RESTARTING if again else Status.EXITED
+    return msgspec.structs.replace(state, status=status, restart_count=state.restart_count + again)
 
 
 def _after_exit(core: Core, container: Container) -> None:

@@ -66,6 +66,8 @@ def _learn(core: Core, container: Container, status: messages.Status) -> None:
         container.shim.post(messages.Signal(number=9))
     elif status.phase in ("running", "paused") and container.running:
         paused = status.phase == "paused"
+        if paused != (container.state.status is Status.PAUSED):  # done by a shim that was killed before it could answer
+            core.tell(container, "pause" if paused else "unpause")
         container.update(
             status=Status.PAUSED if paused else Status.RUNNING,
             pid=status.pid or 0,

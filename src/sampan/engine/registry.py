@@ -40,6 +40,8 @@ class Container:
         self.lock = threading.RLock()
         self.changed = threading.Condition(threading.Lock())
         self.exits = 0  # how often it has ended since this server began: what "next-exit" waits for
+        self.rests = 0  # and how often without being about to start again: what "not-running" waits for
+        self.saving = threading.Lock()  # held while the state is written down: the latest is the last to be written
         self.removed = False
         self.doomed = False  # `rm -f` is tired of waiting: who holds `lock` gives up
         self.last_exit = (state.exit_code, state.error)
@@ -81,17 +83,25 @@ class Container:
     def become(self, state: State) -> None:
         """Replace the state and wake whoever waits for a change."""
         with self.changed:
-            if self.state.alive and not state.alive:
-                self.exits += 1
-                self.last_exit = (state.exit_code, state.error)
-            self.state = state
-            self._wake()
+            self._become(state)
+
+    def _become(self, state: State) -> None:
+        if self.state.alive and not state.alive:
+            self.exits += 1
+            self.last_exit = (state.exit_code, state.error)
+        self.rests += self.state.active and not state.active
+        self.state = state
+        self._wake()
 
     def update(self, **fields: object) -> State:
         """Replace some fields of the state and return it."""
-        state = msgspec.structs.replace(self.state, **fields)
-        self.become(state)
-        return state
+        return self.change(lambda state: msgspec.structs.replace(state, **fields))
+
+    def change(self, how: Callable[[State], State]) -> State:
+        """Replace the state by what follows from it, with no other change in between, and return it."""
+        with self.changed:
+            self._become(how(self.state))
+            return self.state
 
     def vanish(self) -> None:
         """Tell whoever waits that the container is no more."""

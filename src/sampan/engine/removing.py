@@ -34,11 +34,11 @@ _TREE_S = 0.05
 
 def remove(core: Core, container: Container, *, force: bool, volumes: bool, by: Sender | None = None) -> None:
     """Remove a container; with `force` one that runs, after SIGKILL; with `volumes` its anonymous volumes too."""
-    answers = not force or _kill(container, by)
+    answers = not force or _kill(core, container, by)
     with _locked(core, container, force=force):
         if container.removed:
             return
-        if force and not (answers and _kill(container, by)):  # also once more: somebody may have started it again
+        if force and not (answers and _kill(core, container, by)):  # also once more: somebody may have started it again
             _kill_by_force(core, container)
         if force:
             restarting.call_off(core, container)
@@ -67,16 +67,17 @@ def _locked(core: Core, container: Container, *, force: bool) -> Iterator[None]:
             container.lock.release()
 
 
-def _kill(container: Container, by: Sender | None) -> bool:
+def _kill(core: Core, container: Container, by: Sender | None) -> bool:
     """Have its shim kill it, if it runs; False where it runs on, or the shim does not answer."""
+    run = container.exits
     try:
         if container.running:
-            send_signal(container, signal.SIGKILL, by, timeout_s=_ANSWER_S)
+            send_signal(core, container, signal.SIGKILL, by, timeout_s=_ANSWER_S)
     except Conflict:
         return True
     except SampanError:
         return False
-    return wait_ended(container, _KILL_TIMEOUT_S)
+    return wait_ended(container, run, _KILL_TIMEOUT_S)
 
 
 def _kill_by_force(core: Core, container: Container) -> None:

@@ -31,43 +31,46 @@ def kill(core: Core, container: Container, signal: str | None, by: Sender | None
     """Send a signal, SIGKILL if none is named. Whoever waits for the end waits elsewhere. `by`: who wants it."""
     number = parse_signal(signal) if signal else signals.SIGKILL
     ends = number in (signals.SIGKILL, parse_signal(container.body.stop_signal or "TERM"))
+    run = container.exits
     if ends and restarting.call_off(core, container):
         core.tell(container, "kill", {"signal": str(int(number))})
         return
     if ends and container.running:
         _note_stop(core, container)
     try:
-        send_signal(container, number, by)
+        send_signal(core, container, number, by)
     except Conflict as e:
         raise Conflict(f"cannot kill container: {container.name}: {e.message}", e.hint) from None
     core.tell(container, "kill", {"signal": str(int(number))})
-    if number == signals.SIGKILL:
-        wait_ended(container, _KILL_TIMEOUT_S)
+    if number == signals.SIGKILL and wait_ended(container, run, _KILL_TIMEOUT_S):
+        restarting.call_off(core, container)  # it may have ended by itself before the wish was noted
 
 
-def send_signal(container: Container, number: int, by: Sender | None = None, *, timeout_s: float = _ANSWER_S) -> None:
+def send_signal(
+    core: Core, container: Container, number: int, by: Sender | None = None, *, timeout_s: float = _ANSWER_S
+) -> None:
     """Send a signal to the first process; a paused container is thawed for SIGKILL, which it could not take."""
-    paused = container.state.status is Status.PAUSED
     message = messages.Signal(number=number, sender=by)
     ask(container, Verb.KILL, message, messages.Done, timeout_s=timeout_s)
-    if paused and number == signals.SIGKILL:
+    if number == signals.SIGKILL and container.state.status is Status.PAUSED:
         with suppress(SampanError):  # it may have ended meanwhile
-            _freeze(container, Verb.KILL, frozen=False, timeout_s=timeout_s)
+            _freeze(core, container, Verb.KILL, frozen=False, timeout_s=timeout_s)
 
 
-def _freeze(container: Container, verb: Verb, *, frozen: bool, timeout_s: float = _ANSWER_S) -> None:
-    """Have it frozen or thawed, and noted so before any event behind the answer."""
+def _freeze(core: Core, container: Container, verb: Verb, *, frozen: bool, timeout_s: float = _ANSWER_S) -> None:
+    """Have it frozen or thawed, noted so and told before any event behind the answer, such as its end."""
     before, after = (Status.RUNNING, Status.PAUSED) if frozen else (Status.PAUSED, Status.RUNNING)
 
     def done(answer: messages.Message) -> None:
         if isinstance(answer, messages.Done) and container.state.status is before:
             container.update(status=after)
+            core.tell(container, "pause" if frozen else "unpause")
 
     was = container.state.status
     try:
         ask(container, verb, messages.Freeze(frozen=frozen), messages.Done, then=done, timeout_s=timeout_s)
     except Conflict:
-        if was is after or container.state.status is not after:  # else a killed shim had done it
+        if was is after or container.state.status is not after:  # else a killed shim, or a kill, had done it
             raise
 
 
@@ -82,18 +85,20 @@ def stop(core: Core, container: Container, timeout_s: int | None, signal: str | 
     number = parse_signal(signal or body.stop_signal or "TERM")
     if timeout_s is None:
         timeout_s = body.stop_timeout if body.stop_timeout is not None else _STOP_TIMEOUT_S
+    run = container.exits
     _note_stop(core, container)
     _signal_if_running(core, container, number, by)
     with container.lock:  # a commit has it frozen no longer than it holds this
         if container.state.status is Status.PAUSED:
             unpause(core, container)
-    if not wait_ended(container, None if timeout_s < 0 else timeout_s):
+    if not wait_ended(container, run, None if timeout_s < 0 else timeout_s):
         _signal_if_running(core, container, signals.SIGKILL, by)
-        if not wait_ended(container, _KILL_TIMEOUT_S):
+        if not wait_ended(container, run, _KILL_TIMEOUT_S):
             raise Failed(
                 f"cannot stop container: {container.name}: it has not ended {_KILL_TIMEOUT_S} seconds after SIGKILL",
                 "a process of it may hang in the kernel: look for state D in `sampan top`",
             )
+    restarting.call_off(core, container)  # it may have ended by itself before the wish was noted
     core.tell(container, "stop")
     return True
 
@@ -107,15 +112,16 @@ def _note_stop(core: Core, container: Container) -> None:
 
 def _signal_if_running(core: Core, container: Container, number: int, by: Sender | None) -> None:
     try:
-        send_signal(container, number, by)
+        send_signal(core, container, number, by)
     except Conflict:  # it ended by itself meanwhile
         return
     core.tell(container, "kill", {"signal": str(number)})
 
 
-def wait_ended(container: Container, timeout_s: float | None) -> bool:
-    """Wait until its processes are gone."""
-    return container.wait_until(lambda: container.removed or not container.running, timeout_s)
+def wait_ended(container: Container, run: int, timeout_s: float | None) -> bool:
+    """Wait until its processes are gone; `run` is how often it had ended: another client may have started it again."""
+    over = lambda: container.removed or not container.running or container.exits != run
+    return container.wait_until(over, timeout_s)
 
 
 def restart(
@@ -133,19 +139,17 @@ def pause(core: Core, container: Container) -> None:
     with container.lock:
         must_run(container, Verb.PAUSE)
         try:
-            _freeze(container, Verb.PAUSE, frozen=True)
+            _freeze(core, container, Verb.PAUSE, frozen=True)
         except SampanError as e:
             raise e.within(f"cannot pause container {container.id}") from e
         core.save(container)
-        core.tell(container, "pause")
 
 
 def unpause(core: Core, container: Container) -> None:
     """Let it run again."""
     with container.lock:
-        _freeze(container, Verb.UNPAUSE, frozen=False)
+        _freeze(core, container, Verb.UNPAUSE, frozen=False)
         core.save(container)
-        core.tell(container, "unpause")
 
 
 @contextmanager

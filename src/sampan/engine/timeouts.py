@@ -35,7 +35,7 @@ def begin(core: Core, container: Container) -> None:
     def end() -> None:
         if container.running and container.state.started_at_ns == started:
             with suppress(Conflict):  # it has just ended by itself
-                stopping.send_signal(container, signal.SIGKILL, Sender(verb="timeout"))
+                stopping.send_signal(core, container, signal.SIGKILL, Sender(verb="timeout"))
                 core.tell(container, "kill", {"signal": "9", "timeout": str(seconds)})
 
     left_s = seconds - (now_ns() - started) / 1e9

@@ -39,11 +39,12 @@ def wait_for(
         given_up = True
         container.wake()
 
-    exits = container.exits
+    exits, rests = container.exits, container.rests
     done: Callable[[], bool]
     match condition:
         case "" | "not-running":
-            done = lambda: container.removed or not container.active
+            # Also one that another client has started again before this thread could look.
+            done = lambda: container.removed or not container.active or container.rests != rests
         case "next-exit":
             done = lambda: container.removed or container.exits != exits
         case "removed":

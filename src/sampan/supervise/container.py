@@ -62,6 +62,7 @@ class Container:
         self._torn_down = False
         self._unwritten = False
         self._sent: tuple[Sent, ...] = ()
+        self._killed = False
 
     # ---------------------------------------------------------------------------------------- what is known
 
@@ -308,6 +309,7 @@ class Container:
             if e.errno != errno.ESRCH:
                 raise
             raise Conflict(f"container {self.id} is not running") from None
+        self._killed |= process is self._init and message.number == signal.SIGKILL
 
     def freeze(self, *, frozen: bool) -> None:
         """Pause or resume every process."""
@@ -315,7 +317,8 @@ class Container:
         phase = "paused" if frozen else "running"
         if self.state.phase == phase:
             raise Conflict(f"Container {self.id} is {'already' if frozen else 'not'} paused")
-        if self.state.phase not in {"running", "paused"}:
+        # In v1 a process that is frozen on its way to the end does not get there.
+        if self.state.phase not in {"running", "paused"} or (frozen and self._killed):
             raise Conflict(f"Container {self.id} is not running")
         control.freeze(cgroups, frozen)
         self.change(phase=phase)
