@@ -71,6 +71,18 @@ def test_a_second_build_comes_from_the_cache(sampan: Sampan, built: Path) -> Non
     assert again.err.count(" CACHED") == 4
 
 
+def test_of_two_builds_at_once_one_makes_a_step_and_the_other_takes_it(sampan: Sampan, context: Path) -> None:
+    dockerfile(context, "FROM busybox", "RUN cat /proc/sys/kernel/random/uuid > /made; sleep 1")
+
+    builds = [sampan.start("build", "-t", f"twin{number}", context) for number in (1, 2)]
+    for build in builds:
+        build.communicate(timeout=60)
+    assert [build.returncode for build in builds] == [0, 0]
+
+    first, second = (sampan("run", "--rm", f"twin{number}", "cat", "/made").line for number in (1, 2))
+    assert first == second
+
+
 def test_why_says_what_has_changed(sampan: Sampan, built: Path) -> None:
     sampan("build", "-q", built)
     (built / "greeting").write_text("good morning\n")

@@ -312,6 +312,12 @@ def test_the_classic_stream_is_what_dockerd_sends():
     assert {"ID": ID} in [message.aux for message in told]
 
 
+def test_the_classic_stream_shows_an_instruction_as_it_is_written():
+    told = classic(build.StepBegan(step=1, text="COPY a /b", written="COPY a $to", position=1, positions=1))
+
+    assert text_of(told) == "Step 1/1 : COPY a $to\n"
+
+
 def test_a_cached_step_says_so_but_not_from():
     told = classic(STEP, build.StepEnded(step=1, cached=True), RUN, build.StepEnded(step=2, cached=True))
 

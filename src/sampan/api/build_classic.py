@@ -151,4 +151,4 @@ class Classic:
 def _written(event: build.StepBegan) -> str:
     """Return an instruction as it stands in the Dockerfile: with the name that a FROM gives."""
     is_named = event.text.startswith("FROM ") and event.stage and not event.stage.startswith(_UNNAMED)
-    return f"{event.text} AS {event.stage}" if is_named else event.text
+    return f"{event.text} AS {event.stage}" if is_named else event.written or event.text

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sampan.build.cache import Cache
     from sampan.dirs import Dirs
     from sampan.engine.building.cache_mounts import CacheMounts
+    from sampan.engine.building.turns import Turns
     from sampan.engine.cgroup_places import CgroupPlaces
     from sampan.engine.events import Bus
     from sampan.engine.execs import Exec
@@ -68,6 +69,7 @@ class Core:
     snapshots: Snapshots
     settings: SettingsFiles
     cache_mounts: CacheMounts
+    build_turns: Turns
     cgroup_places: CgroupPlaces
     keeper: Channel | None = None
     listening: socket.socket | None = None

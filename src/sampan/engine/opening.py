@@ -15,6 +15,7 @@ from sampan.engine import endings, health, hooking, networks, reconcile, remains
 from sampan.engine.apparmor import default_profile
 from sampan.engine.building import memory
 from sampan.engine.building.cache_mounts import CacheMounts
+from sampan.engine.building.turns import Turns
 from sampan.engine.cgroup_places import CgroupPlaces
 from sampan.engine.core import Core, read_instance, read_machine
 from sampan.engine.events import Bus
@@ -87,6 +88,7 @@ def open_core(dirs: Dirs, keeper_fd: int | None, listen_fd: int | None) -> Core:
     )
     core.snapshots = Snapshots(dirs)
     core.cache_mounts = CacheMounts(dirs)
+    core.build_turns = Turns()
     core.cgroup_places = CgroupPlaces(dirs.cgroups)
     for row in core.store.containers():
         core.registry.add(_container(row))

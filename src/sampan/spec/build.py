@@ -330,6 +330,7 @@ class StepBegan(Event, frozen=True, kw_only=True):
 
     step: int
     text: str  # RUN make; FROM docker.io/library/debian:12; [internal] load build context
+    written: str = ""  # the same without its variables' values, where it has any
     stage: str = ""  # its name, or stage-0
     number: int = 0  # of `total` in its stage; 0: of no stage
     total: int = 0
@@ -365,7 +366,7 @@ class StepEnded(Event, frozen=True, kw_only=True):
     cached: bool = False
     miss: str = ""
     ns: int = 0
-    layer: str = ""  # diff id, if it has one
+    layer: str = ""  # what its stage stands on then: the last layer's diff id, or the base image's id
 
 
 class Warned(Event, frozen=True, kw_only=True):

@@ -103,7 +103,6 @@ class Performer:
         self._secrets = {secret.id: secret.value for secret in request.secrets}
         self._agents = {agent.id: agent.socket for agent in request.ssh}
         self._lock = threading.Lock()
-        self._making: dict[str, threading.Lock] = {}  # by key
         self._made: set[str] = set()  # keys
         self._running: set[StepContainer] = set()
         self._stopped = False
@@ -131,7 +130,7 @@ class Performer:
         key = self._key(doing, self._digests(op, taken))
         if key is None:
             return Made("", doing.at.created_ns)
-        with self._alone(key.id):
+        with self._core.build_turns.of(self._own(key.id) if doing.no_cache else key.id, self.check):
             hit = self._find(doing, key)
             if hit is not None:
                 made = Made(hit.diff_id, hit.created_ns, cached=True)
@@ -191,13 +190,9 @@ class Performer:
                 found.append((mount.target, digest))
         return tuple(found)
 
-    @contextmanager
-    def _alone(self, key: str) -> Iterator[None]:
-        """Let no other stage make what has this key meanwhile."""
-        with self._lock:
-            making = self._making.setdefault(key, threading.Lock())
-        with making:
-            yield
+    def _own(self, key: str) -> str:
+        """Return a key for what is made without the cache: that other builds make it as well is nothing to wait for."""
+        return f"{id(self)} {key}"
 
     def _make(self, doing: Doing, taken: tuple[jobs.Item, ...]) -> tuple[Made, str]:
         """Return what was made, and of files the digest of those that were read."""

@@ -136,8 +136,10 @@ class Stages:
             position=self._positions.get(stage.index, 0),
             positions=self._positions[-1],
         )
-        with self._telling.step(began):
-            return self._stand_on(stage, began)
+        with self._telling.step(began) as ended:
+            at = self._stand_on(stage, began)
+            ended.layer = _top(at)
+            return at
 
     def _platform(self, stage: Stage) -> str:
         return str(stage.platform) if len(self._request.platforms) > 1 else ""
@@ -165,6 +167,7 @@ class Stages:
         began = StepBegan(
             step=self._telling.number(),
             text=step.text,
+            written=step.written if step.written != step.text else "",
             stage=stage.label,
             number=step.number,
             total=resolved.total,
@@ -177,12 +180,14 @@ class Stages:
         self._performer.check()
         with self._telling.step(began) as ended:
             if step.empty_layer:
+                ended.layer = _top(at)
                 return _after(step, at, "", at.created_ns)
             with self._failing(began, step.location):
                 made = self._performer.perform(Doing(step, began.step, at, str(stage.platform), stage.no_cache))
             ended.cached, ended.miss = made.cached, made.miss
-            ended.layer = made.diff_id
-            return _after(step, at, made.diff_id, made.created_ns)
+            after = _after(step, at, made.diff_id, made.created_ns)
+            ended.layer = _top(after)
+            return after
 
     @contextmanager
     def _failing(self, began: StepBegan, location: Location) -> Iterator[None]:
@@ -206,6 +211,13 @@ def _on_image(stage: Stage, image: Image) -> At:
         created_ns=image.created_ns,
         below=f"FROM {stage.base_text}",
     )
+
+
+def _top(at: At) -> str:
+    """Return what a stage stands on: its base image's id while it has no layer of its own, then the last one's."""
+    if at.base is not None and at.diff_ids == at.base.diff_ids:
+        return at.base.id
+    return at.diff_ids[-1] if at.diff_ids else ""
 
 
 def _after(step: Step, at: At, diff_id: str, created_ns: int) -> At:
