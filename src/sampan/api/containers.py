@@ -43,6 +43,11 @@ def inspect(call: Call) -> None:
     call.answer(call.engine.inspect(call.path["id"], size=call.flag("size")))
 
 
+def why(call: Call) -> None:
+    """GET /sampan/containers/{id}/why."""
+    call.answer(call.engine.why(call.path["id"]))
+
+
 def top(call: Call) -> None:
     """GET /containers/{id}/top."""
     call.answer(call.engine.top(call.path["id"], call.text("ps_args") or None))

@@ -115,6 +115,7 @@ ROUTES = (
     Route("POST", "/sampan/commit", containers.commit_more),
     Route("GET", "/sampan/containers/{id}/logs", containers.logs_gathered),
     Route("POST", "/sampan/containers/{id}/explain", containers.explain),
+    Route("GET", "/sampan/containers/{id}/why", containers.why),
     Route("POST", "/sampan/containers/{id}/start", containers.start_explained),
     Route("POST", "/sampan/containers/{id}/ports", containers.update_ports),
     Route("POST", "/containers/{id}/update", containers.update),

@@ -46,6 +46,7 @@ VERBS = {
     "untag": "untag",
     "update": "update",
     "wait": "wait",
+    "why": "why",
 }
 """Verb to module."""
 
@@ -87,6 +88,7 @@ GROUPS = {
         "unpause": "unpause",
         "update": "update",
         "wait": "wait",
+        "why": "why",
     },
     "image": {
         "build": "build",

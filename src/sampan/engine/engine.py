@@ -44,6 +44,7 @@ from sampan.engine import (
     updating,
     volume_verbs,
     waiting,
+    why,
 )
 from sampan.engine.building.building import Building
 from sampan.engine.building.leaving import Outputs
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from sampan.spec.build import BuildRequest
     from sampan.spec.docker.audit import NetworkAudit
     from sampan.spec.docker.doctor import Finding
+    from sampan.spec.docker.why import Why
     from sampan.spec.ending import Sender
     from sampan.supervise.messages import PathFound
 
@@ -191,6 +193,10 @@ class Engine:
     def inspect(self, ref: str, *, size: bool = False) -> docker.ContainerInspectResponse:
         """Return everything about a container."""
         return inspecting.inspect(self._core, self._find(ref), size=size)
+
+    def why(self, ref: str) -> Why:
+        """Return what ended a container, or ails it, and what helps."""
+        return why.why(self._core, self._find(ref))
 
     def changes(self, ref: str) -> Iterator[bytes]:
         """Return what the container has changed in its image's files: the text of a JSON array, in pieces."""

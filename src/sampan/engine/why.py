@@ -1,0 +1,115 @@
+"""`why`: what ended a container, or ails it, out of what was recorded and what can still be looked up."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from sampan.engine import missing_program, remains
+from sampan.engine.causes import Facts, causes
+from sampan.engine.core import now_ns
+from sampan.engine.logs import read_logs
+from sampan.engine.requests import LogsQuery
+from sampan.errors import SampanError
+from sampan.runtime.counting import counts
+from sampan.spec.docker.why import Cause, Why
+from sampan.spec.state import Status
+from sampan.units import format_ago
+
+if TYPE_CHECKING:
+    from sampan.engine.core import Core
+    from sampan.engine.registry import Container
+    from sampan.spec.state import State
+
+_LINES = 10
+_LONGEST = 400
+_BY_SHELLS = (126, 127)
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+
+
+def why(core: Core, container: Container) -> Why:
+    """Return how it is, why, and its last output."""
+    state, output = container.state, _output(core, container)
+    program = None
+    if state.ending and state.ending.exit_code in _BY_SHELLS and not state.ending.error:
+        name = missing_program.named(output)
+        program = missing_program.look_up(core, container, name) if name else None
+    facts = Facts(
+        name=container.name,
+        state=state,
+        body=container.body,
+        output=output,
+        program=program,
+        now=counts(remains.cgroups(core, container.id)) if container.running else None,
+    )
+    return Why(
+        id=container.id,
+        name=container.name,
+        status=state.status.value,
+        said=f"{container.name} {_status(container, now_ns())}",
+        causes=tuple(_printable(cause) for cause in causes(facts)),
+        ending=state.ending,
+        output=output,
+    )
+
+
+def _status(container: Container, now: int) -> str:
+    state = container.state
+
+    def ago(ns: int) -> str:
+        return f"{format_ago((now - ns) / 1e9).lower()} ago"
+
+    match state.status:
+        case Status.CREATED:
+            failed = f", and failed to start {ago(state.ending.at_ns)}" if state.ending else ""
+            return f"was created {ago(container.created_ns)}{failed}"
+        case Status.RUNNING | Status.PAUSED:
+            health = f" and is {state.health.status}" if state.health else ""
+            word = "is paused" if state.status is Status.PAUSED else "runs"
+            again = state.ending if state.restart_count else None
+            before = f", after it had ended with exit code {again.exit_code} {ago(again.at_ns)}" if again else ""
+            return f"{word}{health}, started {ago(state.started_at_ns)}{before}"
+        case Status.RESTARTING:
+            return f"is restarting: it ended with exit code {state.exit_code} {ago(state.finished_at_ns)}"
+        case Status.EXITED if state.ending and state.ending.error:
+            return f"failed to start {ago(state.ending.at_ns)}"
+        case Status.EXITED:
+            return f"ended with exit code {state.exit_code} {ago(state.finished_at_ns)}{_ran(state)}"
+        case _:
+            return f"is {state.status.value}"
+
+
+def _ran(state: State) -> str:
+    if not state.started_at_ns or state.finished_at_ns < state.started_at_ns:
+        return ""
+    return f", after {format_ago((state.finished_at_ns - state.started_at_ns) / 1e9).lower()}"
+
+
+def _output(core: Core, container: Container) -> tuple[str, ...]:
+    """Return the last lines of the latest run, as they may be shown on a terminal; none where they can't be read."""
+    query = LogsQuery(tail=_LINES, since_ns=container.state.started_at_ns)
+    data = bytearray()
+    try:
+        with closing(read_logs(core, container, query)) as pieces:
+            for _, piece in pieces:
+                data += piece
+    except (SampanError, OSError):
+        return ()
+    lines = data.decode(errors="replace").split("\n")
+    return tuple(_clean(line)[:_LONGEST] for line in lines if line)[-_LINES:]
+
+
+def _clean(text: str) -> str:
+    """Take out what does something to a terminal."""
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", _ESCAPES.sub("", text.rstrip("\r")))
+
+
+def _printable(cause: Cause) -> Cause:
+    return Cause(
+        kind=cause.kind,
+        said=_clean(cause.said),
+        facts=tuple(map(_clean, cause.facts)),
+        fixes=tuple(map(_clean, cause.fixes)),
+    )
