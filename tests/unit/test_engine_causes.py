@@ -136,7 +136,7 @@ def test_a_cause_is_found_by_the_facts(facts: Facts, wanted: list[str]) -> None:
             ended(exit_code=137, signal=9, host=HostConfig(ulimits=(Ulimit(name="cpu", hard=1, soft=1),))),
             "run it with a higher --ulimit cpu=…",
         ),
-        (ended(exit_code=137, signal=9, sent=(sent(15, 4), sent(9))), "it did not end at SIGTERM"),
+        (ended(exit_code=137, signal=9, sent=(sent(15, 4), sent(9))), "run it with --init, or --stop-signal"),
     ],
 )
 def test_what_would_help_is_said(facts: Facts, fix: str) -> None:

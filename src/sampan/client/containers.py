@@ -13,6 +13,7 @@ from sampan.client.wire import ConnectionLost, query, quote
 from sampan.errors import Failed, NotFound
 from sampan.spec import docker
 from sampan.spec.docker.stats import StatsResponse
+from sampan.spec.docker.why import Why
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -400,6 +401,10 @@ class Container:
         """Give all its files as a tar, in pieces. It is whole if no error is raised."""
         with self._api.exchange("GET", f"{self._path}/export") as answer:
             yield from answer.pieces()
+
+    def why(self) -> Why:
+        """Return what ended it, or ails it: causes with their facts and what would help, and its last output."""
+        return self._api.get(Why, f"/sampan{self._path}/why")
 
     def top(self, ps_args: str | None = None) -> docker.ContainerTopResponse:
         """Return its processes."""

@@ -109,11 +109,10 @@ def _history(ending: Ending) -> Iterator[str]:
 
 
 def _deaf(body: ContainerCreate, first: Sent) -> str:
-    word = _name(first.number)
-    init = "" if body.host_config.init else ", run it with --init"
+    init = "" if body.host_config.init else "--init, or "
     return (
-        f"it did not end at {word}, which a first process takes only if it has a handler for it: give it one{init}, "
-        "or name the signal that it takes with --stop-signal, or more time with --stop-timeout"
+        f"run it with {init}--stop-signal, or --stop-timeout for more time; or have it handle {_name(first.number)}, "
+        "which a first process does not notice otherwise"
     )
 
 

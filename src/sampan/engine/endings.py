@@ -53,11 +53,11 @@ def with_kernel_records(ending: Ending, id: str, oom_killed: bool, log: KernelLo
     if not (oom_killed or number == SIGSYS or number in CRASHES):
         return ending
     records = log.records(ending.started_at_ns)
-    return msgspec.structs.replace(
+    return msgspec.structs.replace(  # what was found once may have been overwritten since
         ending,
-        out_of_memory=kernel_log.out_of_memory(records, id, ending.pid) if oom_killed else (),
-        forbidden=_forbidden(records, ending) if number == SIGSYS else (),
-        crashes=kernel_log.crashes(records, ending.pid) if number in CRASHES else (),
+        out_of_memory=ending.out_of_memory or (kernel_log.out_of_memory(records, id, ending.pid) if oom_killed else ()),
+        forbidden=ending.forbidden or (_forbidden(records, ending) if number == SIGSYS else ()),
+        crashes=ending.crashes or (kernel_log.crashes(records, ending.pid) if number in CRASHES else ()),
     )
 
 

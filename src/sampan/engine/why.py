@@ -6,7 +6,9 @@ import re
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from sampan.engine import missing_program, remains
+import msgspec
+
+from sampan.engine import endings, missing_program, remains
 from sampan.engine.causes import Facts, causes
 from sampan.engine.core import now_ns
 from sampan.engine.logs import read_logs
@@ -31,7 +33,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 def why(core: Core, container: Container) -> Why:
     """Return how it is, why, and its last output."""
-    state, output = container.state, _output(core, container)
+    state, output = _completed(core, container), _output(core, container)
     program = None
     if state.ending and state.ending.exit_code in _BY_SHELLS and not state.ending.error:
         name = missing_program.named(output)
@@ -53,6 +55,15 @@ def why(core: Core, container: Container) -> Why:
         ending=state.ending,
         output=output,
     )
+
+
+def _completed(core: Core, container: Container) -> State:
+    """Return its state; the kernel's record of an end may have come a moment behind it."""
+    state = container.state
+    if not state.ending or state.alive:
+        return state
+    ending = endings.with_kernel_records(state.ending, container.id, state.oom_killed, core.kernel_log)
+    return msgspec.structs.replace(state, ending=ending)
 
 
 def _status(container: Container, now: int) -> str:

@@ -1,0 +1,376 @@
+"""`why`: each cause provoked for real, and told with the fix that helps."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.faults import small_disk
+from support.sampan import Sampan, new_root, wait_until
+
+KILLS_MKDIR = {
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_KILL_PROCESS"}],
+}
+ILLEGAL = {"x86_64": b"\x0f\x0b", "aarch64": bytes(4)}  # ud2, udf
+MACHINES = {"x86_64": 62, "aarch64": 183}
+
+
+def why(sampan: Sampan, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(sampan("why", name, "--format", "json").out)
+    return found
+
+
+def run(sampan: Sampan, *flags: str | Path, network: str = "none") -> dict[str, Any]:
+    """Run a container `web` to its end, and return why it ended."""
+    sampan("run", "--name", "web", "--network", network, *flags, check=False)
+    wait_until(lambda: sampan.inspect("web")["State"]["Status"] == "exited")
+    return why(sampan, "web")
+
+
+def first(found: dict[str, Any]) -> tuple[str, str]:
+    """Return the first cause's kind, and all that is said of it."""
+    cause = found["Causes"][0]
+    return cause["Kind"], "\n".join((cause["Said"], *cause["Facts"], *cause["Fixes"]))
+
+
+def event(sampan: Sampan, action: str) -> dict[str, str]:
+    """Return the attributes of the last event of `web`."""
+    query = ("--since", "5m", "--until", "0s", "--filter", f"event={action}", "--filter", "container=web")
+    attributes: dict[str, str] = json.loads(sampan("events", *query, "--format", "json").lines[-1])["Actor"][
+        "Attributes"
+    ]
+    return attributes
+
+
+def elf(code: bytes, *, machine: int | None = None, loader: bytes = b"") -> bytes:
+    """Return a program of this machine that executes `code`, or one that asks for a loader."""
+    number = MACHINES[os.uname().machine] if machine is None else machine
+    headers = 64 + 56 * (2 if loader else 1)
+    base = 0x400000
+    body = loader + b"\0" if loader else code
+    segments = [struct.pack("<IIQQQQQQ", 1, 5, 0, base, base, headers + len(body), headers + len(body), 4096)]
+    if loader:
+        at = (headers, base + headers, base + headers)
+        segments.insert(0, struct.pack("<IIQQQQQQ", 3, 4, *at, len(body), len(body), 1))
+    head = (
+        b"\x7fELF\x02\x01\x01"
+        + bytes(9)
+        + struct.pack("<HHIQQQIHHHHHH", 2, number, 1, base + headers, 64, 0, 0, 64, 56, len(segments), 0, 0, 0)
+    )
+    return head + b"".join(segments) + body
+
+
+# ------------------------------------------------------------------------------------------------------------- memory
+
+
+def test_out_of_memory_names_the_process_the_limit_and_a_command_that_helps(sampan: Sampan) -> None:
+    found = run(sampan, "--memory", "12m", "busybox", "sh", "-c", "tail /dev/zero; echo it was $?; exit 4")
+
+    kind, said = first(found)
+    assert kind == "out-of-memory"
+    assert "killed its process tail (pid " in said
+    assert "since it was at its limit of 12MiB" in said
+    assert found["Said"].startswith("web ended with exit code 4 ")
+    assert found["Output"][-1] == "it was 137"
+    ending = sampan.inspect("web")["State"]["Ending"]
+    assert ending == found["Ending"]
+    assert (ending["Counts"]["MemoryLimit"], ending["OutOfMemory"][0]["Program"]) == (12 << 20, "tail")
+    told = event(sampan, "oom")
+    assert (told["oomProcess"], told["memoryLimit"]) == ("tail", str(12 << 20))
+    (fix,) = found["Causes"][0]["Fixes"]
+    sampan(*shlex.split(fix)[1:])
+    assert sampan.inspect("web")["HostConfig"]["Memory"] == 24 << 20
+
+
+def test_a_child_out_of_memory_is_told_of_a_container_that_runs_on(sampan: Sampan) -> None:
+    script = "tail /dev/zero; touch /done; sleep 100"
+    sampan("run", "-d", "--name", "web", "--network", "none", "--memory", "12m", "busybox", "sh", "-c", script)
+    wait_until(lambda: sampan("exec", "web", "ls", "/done", check=False).code == 0)
+
+    found = why(sampan, "web")
+    assert found["Said"].startswith("web runs, started ")
+    assert first(found)[0] == "out-of-memory"
+    assert "Ending" not in found
+
+
+# ------------------------------------------------------------------------------------------------------------ signals
+
+
+def test_a_stop_names_who_asked_and_what_the_program_did_not_do(sampan: Sampan) -> None:
+    sampan("run", "-d", "--name", "web", "--network", "none", "busybox", "sleep", "100")
+    client = sampan.start("stop", "-t", "0", "web")
+    client.communicate()
+
+    kind, said = first(why(sampan, "web"))
+    assert kind == "stopped"
+    assert f"`stop` was asked for by sampan (pid {client.pid}, uid {os.geteuid()}), and SIGKILL ended it" in said
+    assert "SIGTERM was sent by `stop`" in said
+    assert "run it with --init, or --stop-signal" in said
+    assert event(sampan, "die")["signalledBy"] == "stop"
+    sampan("start", "web")
+    assert why(sampan, "web")["Causes"] == []
+
+
+def test_a_kill_by_another_process_of_the_host_is_told_from_one_through_sampan(sampan: Sampan) -> None:
+    sampan("run", "-d", "--name", "web", "--network", "none", "busybox", "sleep", "100")
+    os.kill(sampan.inspect("web")["State"]["Pid"], signal.SIGKILL)
+    sampan("wait", "web")
+
+    kind, said = first(why(sampan, "web"))
+    assert kind == "signal"
+    assert "SIGKILL ended it, which was not sent through sampan" in said
+    assert "a process outside of the container" in said
+    sampan("start", "web")
+    sampan("kill", "web")
+    assert "`kill` was asked for by sampan" in first(why(sampan, "web"))[1]
+
+
+def test_a_program_that_ends_when_it_is_asked_to_is_told_so(sampan: Sampan) -> None:
+    script = "trap 'exit 7' TERM; touch /ready; while :; do sleep 0.05; done"
+    sampan("run", "-d", "--name", "web", "--network", "none", "busybox", "sh", "-c", script)
+    wait_until(lambda: sampan("exec", "web", "ls", "/ready", check=False).code == 0)
+    sampan("stop", "web")
+
+    found = why(sampan, "web")
+    assert found["Said"].startswith("web ended with exit code 7")
+    assert first(found)[0] == "stopped"
+    assert "and it then ended by itself" in first(found)[1]
+    assert found["Causes"][0]["Fixes"] == []
+
+
+def test_its_time_was_over(sampan: Sampan) -> None:
+    kind, said = first(run(sampan, "--timeout", "1", "busybox", "sleep", "100"))
+
+    assert (kind, "it may run for 1 s" in said) == ("timeout", True)
+
+
+def test_an_end_while_there_was_no_server_is_recorded_by_the_next(sampan: Sampan) -> None:
+    sampan(
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "--network",
+        "none",
+        "--memory",
+        "12m",
+        "busybox",
+        "sh",
+        "-c",
+        "sleep 0.5; exec tail /dev/zero",
+    )
+    pid, server = sampan.inspect("web")["State"]["Pid"], sampan.info("ServerPid")
+    os.kill(server, signal.SIGSTOP)
+    wait_until(
+        lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split(")")[1][:3]
+    )
+    os.kill(server, signal.SIGKILL)
+
+    assert first(why(sampan, "web"))[0] == "out-of-memory"
+    assert sampan.inspect("web")["State"]["Ending"]["OutOfMemory"][0]["Pid"] == pid
+
+
+# --------------------------------------------------------------------------------------------- what the kernel refused
+
+
+def test_a_system_call_that_the_profile_kills_for_is_named(sampan: Sampan, tmp_path: Path) -> None:
+    profile = tmp_path / "profile.json"
+    profile.write_text(json.dumps(KILLS_MKDIR))
+
+    kind, said = first(run(sampan, "--security-opt", f"seccomp={profile}", "busybox", "mkdir", "/x"))
+    assert kind == "seccomp"
+    assert "SIGSYS: mkdir (pid " in said
+    assert "made the system call mkdir" in said
+    assert "allow mkdir in that profile" in said
+    assert event(sampan, "die")["signal"] == str(int(signal.SIGSYS))
+    sampan("rm", "web")
+    kind, said = first(run(sampan, "--security-opt", f"seccomp={profile}", "busybox", "sh", "-c", "mkdir /x; exit $?"))
+    assert (kind, "made the system call mkdir" in said) == ("seccomp", True)
+
+
+@pytest.mark.skipif(os.uname().machine not in ILLEGAL, reason="kernel: no such program was written for this machine")
+def test_a_crash_is_told_in_the_kernels_words(sampan: Sampan, tmp_path: Path) -> None:
+    program = tmp_path / "illegal"
+    program.write_bytes(elf(ILLEGAL[os.uname().machine]))
+    program.chmod(0o755)
+
+    kind, said = first(run(sampan, "-v", f"{program}:/illegal", "busybox", "/illegal"))
+    assert kind == "crash"
+    assert "SIGILL: it executed an instruction that this processor does not have" in said
+    assert "the kernel's record: illegal[" in said or os.uname().machine != "x86_64"
+
+
+# ---------------------------------------------------------------------------------- programs that could not be executed
+
+FILES: dict[str, tuple[bytes, int, str, str]] = {
+    "nox": (b"#!/bin/sh\n", 0o644, "not-executable", "its mode has no x"),
+    "crlf": (b"#!/bin/sh\r\necho x\r\n", 0o755, "command-not-found", "it has Windows line endings"),
+    "bash": (b"#!/bin/bash\n", 0o755, "command-not-found", "its interpreter /bin/bash is missing in the container"),
+    "text": (b"hello\n", 0o755, "not-executable", "begin it with #!/bin/sh"),
+    "arch": (elf(b"", machine=21), 0o755, "not-executable", "it is a program for ppc64"),
+    "glibc": (elf(b"", loader=b"/lib/ld-none.so"), 0o755, "command-not-found", "its loader /lib/ld-none.so is missing"),
+}
+
+
+@pytest.fixture(scope="module")
+def programs(shared: Sampan, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sampan]:
+    """An instance with an image that has all of these programs in /p."""
+    directory = tmp_path_factory.mktemp("programs")
+    for name, (content, mode, _, _) in FILES.items():
+        (directory / name).write_bytes(content)
+        (directory / name).chmod(mode)
+    shared("create", "--name", "made", "busybox", "true")
+    shared("cp", f"{directory}/.", "made:/p")
+    shared("commit", "made", "programs")
+    shared("rm", "made")
+    yield shared
+    shared("rmi", "programs")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_program_that_can_not_be_executed_is_told_with_what_is_wrong(
+    programs: Sampan, sampan: Sampan, name: str
+) -> None:
+    _, _, kind, wanted = FILES[name]
+    programs("create", "--name", "web", "--network", "none", "programs", f"/p/{name}")
+    programs("start", "web", check=False)
+
+    found = why(programs, "web")
+    assert first(found)[0] == kind
+    assert wanted in first(found)[1]
+    assert ", and failed to start " in found["Said"]
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "wanted"),
+    [
+        ("nosuch -x", "command-not-found", "there is no program nosuch in the container's PATH"),
+        ("/no/such", "command-not-found", "there is no file /no/such in the container"),
+        ("cd /p; ./nox", "not-executable", "/p/nox is there, and its mode has no x"),
+        ("/p/crlf", "command-not-found", "its #! line ends in a carriage return"),
+        ("ln -s /p/glibc /bin/server; server", "command-not-found", "its loader /lib/ld-none.so is missing"),
+        ("cp /bin/busybox /t/busybox; /t/busybox", "not-executable", "run it with --tmpfs /t:exec"),
+    ],
+)
+def test_a_program_that_its_shell_could_not_run_is_looked_at(
+    programs: Sampan, sampan: Sampan, script: str, kind: str, wanted: str
+) -> None:
+    found = run(programs, "--tmpfs", "/t", "-w", "/p", "programs", "sh", "-c", script)
+
+    assert first(found)[0] == kind
+    assert wanted in first(found)[1]
+
+
+def test_a_link_of_the_containers_is_not_followed_on_the_host(programs: Sampan, sampan: Sampan, tmp_path: Path) -> None:
+    """What it leads to is looked for in the container, where it is not."""
+    secret = tmp_path / "secret"
+    secret.write_text("#!/host/only\n")
+    secret.chmod(0o755)
+
+    said = first(run(programs, "programs", "sh", "-c", f"ln -s ../../../..{secret} /entry; /entry"))[1]
+    assert "there is no file /entry in the container" in said
+    assert "/host/only" not in said
+
+
+# -------------------------------------------------------------------------------------------------------------- limits
+
+
+def test_a_limit_of_processes_is_named_with_a_command_that_helps(sampan: Sampan) -> None:
+    script = "for i in 1 2 3 4 5; do sleep 0.1 & done; exit 2"
+    found = run(sampan, "--pids-limit", "3", "busybox", "sh", "-c", script)
+
+    kind, said = first(found)
+    assert (kind, "its limit of 3 processes" in said) == ("pids-limit", True)
+    sampan(*shlex.split(found["Causes"][0]["Fixes"][0])[1:])
+    assert sampan.inspect("web")["HostConfig"]["PidsLimit"] == 6
+
+
+def test_a_full_shm_and_a_read_only_root_are_told_with_the_flag_that_helps(sampan: Sampan) -> None:
+    found = run(sampan, "--shm-size", "1m", "busybox", "dd", "if=/dev/zero", "of=/dev/shm/x", "bs=1M", "count=2")
+    assert found["Causes"][0]["Fixes"] == ["run it with --shm-size 2m (it has 1MiB)"]
+    sampan("rm", "web")
+
+    found = run(sampan, "--read-only", "busybox", "touch", "/etc/x")
+    assert first(found)[0] == "read-only"
+    assert found["Causes"][0]["Fixes"] == ["give it room to write there: --tmpfs /etc, or -v NAME:/etc"]
+
+
+def test_a_full_disk_is_measured_when_the_container_ends(busybox_tar: Path) -> None:
+    with small_disk(new_root() / "disk", "24m") as directory:
+        (directory / "root").mkdir()
+        small = Sampan(directory / "root")
+        try:
+            small("import", busybox_tar, "busybox")
+            found = run(small, "busybox", "sh", "-c", "cat /dev/zero >/x || exit 9")
+
+            kind, said = first(found)
+            assert kind == "disk-full"
+            assert "(its files) had 0B left of " in said
+            assert "sampan system df" in said
+        finally:
+            small.end()
+    directory.parent.rmdir()
+
+
+# ------------------------------------------------------------------------------------------------------ while it runs
+
+
+def test_an_unhealthy_container_is_told_with_what_its_check_said(sampan: Sampan) -> None:
+    check = ("--health-cmd", "echo no answer; exit 3", "--health-interval", "100ms", "--health-retries", "1")
+    sampan("run", "-d", "--name", "web", "--network", "none", *check, "busybox", "sleep", "100")
+    wait_until(lambda: sampan.inspect("web")["State"]["Health"]["Status"] == "unhealthy")
+
+    found = why(sampan, "web")
+    assert "web runs and is unhealthy" in found["Said"]
+    assert first(found)[0] == "unhealthy"
+    assert "the check said: no answer" in first(found)[1]
+    fix = found["Causes"][0]["Fixes"][0].partition(": ")[2]
+    assert sampan(*shlex.split(fix)[1:], check=False).line == "no answer"
+
+
+def test_one_that_its_policy_starts_again_is_told_why_it_ends(sampan: Sampan) -> None:
+    policy = ("--restart", "always", "--network", "none")
+    sampan("run", "-d", "--name", "web", *policy, "busybox", "sh", "-c", "echo broken; exit 4")
+    wait_until(lambda: sampan.inspect("web")["RestartCount"] >= 2 and why(sampan, "web")["Status"] == "restarting")
+
+    said = sampan("why", "web").out
+    assert "exit code 4" in said
+    assert "broken" in said
+    sampan("update", "--restart", "no", "web")
+    wait_until(lambda: sampan.inspect("web")["State"]["Status"] == "exited")
+    assert [cause["Kind"] for cause in why(sampan, "web")["Causes"]] == ["exited"]
+
+
+def test_text_shows_causes_with_facts_fixes_and_output_that_does_nothing_to_a_terminal(sampan: Sampan) -> None:
+    run(sampan, "busybox", "sh", "-c", r"printf 'a\033[31mb\033]0;title\007c\rd\n'; touch /none/x; exit 3")
+
+    lines = sampan("why", "web").lines
+    assert lines[0].startswith("web ended with exit code 3 ")
+    assert lines[1] == (
+        "  its program has ended by itself with exit code 3: what that means is its own, and in its output"
+    )
+    assert lines[2:] == [
+        "its last output:",
+        "  abc\N{REPLACEMENT CHARACTER}d",
+        "  touch: /none/x: No such file or directory",
+    ]
+
+
+def test_one_that_never_ran_and_one_that_is_not_there_are_told_so(sampan: Sampan) -> None:
+    sampan("create", "--name", "web", "busybox", "true")
+
+    assert first(why(sampan, "web")) == (
+        "never-started",
+        "it has been created, and nobody has started it\nsampan start web",
+    )
+    assert "No such container: none" in sampan.fails(1, "why", "none").err
+    assert sampan("container", "why", "web").out == sampan("why", "web").out
