@@ -74,6 +74,21 @@ def test_a_clone_that_fails_leaves_the_parent_as_it_was() -> None:
     assert in_child(os.getpid, CLONE.NEWPID) == 1
 
 
+def test_a_sibling_is_the_child_of_our_parent() -> None:
+    def between() -> tuple[int, int]:
+        reader, writer = os.pipe()
+        pid = namespaces.fork_sibling()
+        if pid == 0:
+            os.write(writer, b"%d" % os.getppid())
+            os._exit(7)
+        return pid, int(os.read(reader, 32))
+
+    pid, parent = in_child(between, 0)
+
+    assert parent == os.getpid()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+
+
 def test_unshare_and_setns_move_this_process() -> None:
     def story() -> tuple[bool, bool]:
         before = os.open("/proc/self/ns/uts", os.O_RDONLY)

@@ -463,4 +463,4 @@ def test_a_shim_that_has_not_been_asked_is_as_small_as_one_without_a_name_server
 
     smallest = min(private_kib(c.shim_pid) for c in without)
     assert max(private_kib(n.container.shim_pid) for n in idle) < smallest + 150
-    assert max(private_kib(n.container.shim_pid) for n in asked) < smallest + 600
+    assert max(private_kib(n.container.shim_pid) for n in asked) < smallest + 750

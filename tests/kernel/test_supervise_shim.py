@@ -444,11 +444,11 @@ def private_kib(pid):
 
 
 def test_a_shim_stays_small(world):
-    # With 50 of them, what they share is 250 KiB for each; together not more than 1.5 MiB.
+    # With 50 of them, what they share is 150 KiB for each.
     idle = [world.run("sleep", "1000") for _ in range(3)]
     busy = [world.run("sh", "-c", "seq 1 100000; exec sleep 1000") for _ in range(3)]
     for container in busy:
         until(lambda c=container: c.log().endswith("\n100000\n"), "the last line", timeout_s=60)
 
-    assert max(private_kib(c.shim_pid) for c in idle) < 1250
-    assert max(private_kib(c.shim_pid) for c in busy) < 1400
+    assert max(private_kib(c.shim_pid) for c in idle) < 1100
+    assert max(private_kib(c.shim_pid) for c in busy) < 1300

@@ -11,6 +11,7 @@ import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Iterator, Sequence
 
 BEGIN = b"b"
@@ -54,7 +55,7 @@ def give(sock: socket.socket, handover: Handover, descriptors: Sequence[int]) ->
         sock.sendall(data[sent:])
 
 
-def take(sock: socket.socket) -> tuple[Handover, Iterator[int]] | None:
+def take(sock: _socket.socket) -> tuple[Handover, Iterator[int]] | None:
     """Wait for it; None when the launcher has ended without a container."""
     data, ancillary, _, _ = sock.recvmsg(_READ, _ANCILLARY, _CLOEXEC)
     if not data:
@@ -67,7 +68,7 @@ def take(sock: socket.socket) -> tuple[Handover, Iterator[int]] | None:
     return Handover(*marshal.loads(data[_LENGTH.size :])), iter(fds)  # noqa: S302
 
 
-def begun(sock: socket.socket) -> bool:
+def begun(sock: _socket.socket) -> bool:
     """Wait for BEGIN, or for the launcher's end without it."""
     try:
         return sock.recv(1) == BEGIN

@@ -8,16 +8,18 @@ before it is needed. Its children are the keeper's (CLONE_PARENT): the keeper wa
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]
+import _socket
 import gc
 import os
 import resource
 import signal
 import socket
+import struct
 import sys
 from collections import deque
 from typing import TYPE_CHECKING, NoReturn
 
-from sampan.kernel.namespaces import CLONE, clone
+from sampan.kernel.namespaces import fork_sibling
 from sampan.supervise import shim
 from sampan.supervise.loop import IN
 from sampan.supervise.rehearsal import rehearse
@@ -152,28 +154,45 @@ def _lives(child: int) -> bool:
 
 
 def _serve(sock: socket.socket, shims: str) -> None:
-    rehearse()
-    close_others([sock.fileno()])
+    ready = _socket.socket(fileno=sock.detach())
+    rehearse(_rehearse_birth)
+    close_others([ready.fileno()])
     gc.freeze()
-    while _asked(sock):
-        ours, theirs = socket.socketpair()
-        pid, pidfd = clone(_PARENT)
-        if pid == 0:
-            sock.close()
-            ours.close()
-            _tell(lambda end=theirs: shim.wait(end, shims))  # type: ignore[misc]
-        os.close(pidfd)
-        try:
-            socket.send_fds(sock, [str(pid).encode()], [ours.fileno()])
-        except BrokenPipeError:  # the keeper has ended; the shim sees that as well
+    # Each object that is touched here is a page that no child shares with the next: no socket.socket, few calls.
+    while _asked(ready):
+        if not _bear(ready, lambda end: shim.wait(end, shims)):
             return
+
+
+def _bear(ready: _socket.socket, story: Callable[[socket.socket], None]) -> bool:
+    """Make one and give the keeper its socket; False where the keeper has ended. The shim sees that as well."""
+    ours, theirs = _socket.socketpair()
+    pid = fork_sibling()
+    if pid == 0:
+        ready.close()
         ours.close()
-        theirs.close()
-
-
-def _asked(sock: socket.socket) -> bool:
+        _tell(lambda: story(socket.socket(fileno=theirs.detach())))
     try:
-        return bool(sock.recv(1))
+        ready.sendmsg((b"%d" % pid,), ((_SOCKET, _RIGHTS, _DESCRIPTOR.pack(ours.fileno())),))
+    except BrokenPipeError:
+        return False
+    ours.close()
+    theirs.close()
+    return True
+
+
+def _rehearse_birth() -> None:
+    keeper, ready = _socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    keeper.send(b"s")
+    _asked(ready)
+    _bear(ready, lambda _end: None)
+    ready.close()
+    keeper.close()
+
+
+def _asked(ready: _socket.socket) -> bool:
+    try:
+        return bool(ready.recv(1))
     except ConnectionResetError:
         return False
 
@@ -182,7 +201,7 @@ def _asked(sock: socket.socket) -> bool:
 _CHLD = int(signal.SIGCHLD)
 _IGNORED = (int(signal.SIGTERM), int(signal.SIGINT), int(signal.SIGHUP))
 _DEFAULT, _IGNORE = int(signal.SIG_DFL), int(signal.SIG_IGN)
-_PARENT = int(CLONE.PARENT)
+_SOCKET, _RIGHTS, _DESCRIPTOR = int(socket.SOL_SOCKET), int(socket.SCM_RIGHTS), struct.Struct("i")
 # Where this Python was built without close_range(2), os.closerange closes one by one.
 _LAST = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 1 << 20)
 

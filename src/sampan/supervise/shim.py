@@ -7,6 +7,7 @@ too: killed, it is replaced by another shim that goes on.
 
 from __future__ import annotations
 
+import _socket
 import os
 import socket
 import struct
@@ -24,7 +25,7 @@ from sampan.supervise.process import Duplicates
 from sampan.supervise.streams import close_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sampan.supervise.process import Held
 
@@ -192,22 +193,30 @@ class Shim:
 
 def wait(keeper: socket.socket, shims: str) -> None:
     """Be a shim ahead of need: have a launcher, wait for what it makes, and be that one's. `shims` is RUN/shims."""
-    ours, theirs = socket.socketpair()
+    loop = begin(keeper, lambda sock: launcher.run(keeper, shims, sock), _LAUNCHER_ENDS_S)
+    if loop:
+        loop.run()
+
+
+def begin(keeper: socket.socket, launch: Callable[[socket.socket], None], launcher_ends_s: float) -> Loop | None:
+    """Have a child launch, and return the life of what it hands over; None in the child, or where there is nothing."""
+    ours, theirs = _socket.socketpair()
     pid = os.fork()
     if pid == 0:
         ours.close()
-        launcher.run(keeper, shims, theirs)
-        return
+        launch(socket.socket(fileno=theirs.detach()))
+        return None
     theirs.close()
     taken = handover.take(ours)
     if not taken:
-        return
+        return None
     loop = resume(keeper, *taken)
     del taken
-    if handover.begun(ours):
-        ours.close()
-        loop.call_later(_LAUNCHER_ENDS_S, lambda: _reap(pid))
-        loop.run()
+    if not handover.begun(ours):
+        return None
+    ours.close()
+    loop.call_later(launcher_ends_s, lambda: _reap(pid))
+    return loop
 
 
 def _reap(pid: int) -> None:
