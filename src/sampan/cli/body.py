@@ -91,6 +91,12 @@ def _volume(spec: str) -> tuple[str, str]:
 
 def _mounts(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
     host["Mounts"] = options["mount"]
+    for mount in options["mount"]:
+        idmap, chown = mount.pop("IDMap", ""), mount.pop("Chown", False)
+        if idmap or chown:
+            from sampan.cli.body_rare import annotate_owners
+
+            annotate_owners(host, mount["Target"], idmap, chown=chown)
 
 
 def _tmpfs(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001

@@ -6,7 +6,7 @@ import os
 
 from sampan.cli.failure import Failure
 from sampan.errors import InvalidInput
-from sampan.spec.annotations import HEALTH_ON_FAILURE, ROOTFS, TIMEOUT, UMASK
+from sampan.spec.annotations import CHOWN, HEALTH_ON_FAILURE, IDMAP, ROOTFS, TIMEOUT, UMASK
 from sampan.spec.cdi_names import split
 from sampan.units import parse_bytes, parse_duration
 
@@ -57,6 +57,15 @@ def _is_access(text: str) -> bool:
 
 def _annotations(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
     host.setdefault("Annotations", {}).update(options["annotation"])
+
+
+def annotate_owners(host: Json, target: str, idmap: str, *, chown: bool) -> None:
+    """Say of a mount what the API has no field for."""
+    annotations = host.setdefault("Annotations", {})
+    if idmap:
+        annotations[IDMAP + target] = idmap
+    if chown:
+        annotations[CHOWN + target] = "true"
 
 
 def _dns_options(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001

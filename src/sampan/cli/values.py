@@ -268,7 +268,7 @@ def _gateway_priority(text: str) -> int:
         raise ValueError(f"invalid gw-priority ({text}): {str(e).rpartition(': ')[2]}") from None
 
 
-_TRUE_ALONE = ("readonly", "ro", "volume-nocopy", "bind-nonrecursive", "bind-create-src")
+_TRUE_ALONE = ("readonly", "ro", "volume-nocopy", "bind-nonrecursive", "bind-create-src", "idmap", "u", "chown")
 _PROPAGATIONS = ("rprivate", "private", "rshared", "shared", "rslave", "slave")
 
 
@@ -308,7 +308,11 @@ def _mount_field(mount: dict[str, Any], options: dict[str, dict[str, Any]], key:
             _volume_option(options.setdefault("VolumeOptions", {}), key, value, field)
         case "image-subpath":
             options.setdefault("ImageOptions", {})["Subpath"] = value
-        case "subpath":  # Podman's word
+        case "idmap":  # as the next two are Podman's words
+            mount["IDMap"] = field if value != "true" else "idmap"
+        case "u" | "chown":
+            mount["Chown"] = _flag(key, value)
+        case "subpath":
             options["Subpath"] = {"Subpath": value}
         case _ if key.startswith("tmpfs-"):
             _tmpfs_option(options.setdefault("TmpfsOptions", {}), key, value, field)

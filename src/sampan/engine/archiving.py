@@ -110,7 +110,8 @@ def _plan(core: Core, container: Container) -> bytes:
     assert spec.root
     inside = [op for op in mounts.filesystems(spec, core.host) if isinstance(op, ops.Bind | ops.MountOverlay)]
     root: tuple[ops.Inside, ...] = (*mounts.overlay(spec, core.host),) or (ops.BindRoot(spec.root.path),)
-    steps = tuple(planning.Step("inside", op) for op in (*root, *inside))
+    mapped = (planning.Step("outside", op) for op in mounts.mapped(spec))
+    steps = (*mapped, *(planning.Step("inside", op) for op in (*root, *inside)))
     return planning.encode(planning.Plan(id=container.id, steps=steps, root=spec.root.path))
 
 

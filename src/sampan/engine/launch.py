@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.engine import device_requests, endings, hooking, lifecycle, remains, sandbox
+from sampan.engine import device_requests, endings, hooking, lifecycle, owning, remains, sandbox
 from sampan.engine.core import encode, now_ns
 from sampan.engine.lifecycle import Verb
 from sampan.engine.linking import with_links
@@ -292,6 +292,7 @@ def make_sources(core: Core, container: Container) -> None:
             with doing(f"can't make {mount.source}, to be mounted at {mount.target}"):
                 if not os.path.lexists(mount.source):
                     os.makedirs(mount.source, 0o755)
+    owning.give(core, container)
     core.snapshots.make_ready(rootfs_of(core.spec(container)))
 
 

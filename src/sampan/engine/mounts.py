@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import posixpath
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from sampan import ids
-from sampan.engine import volume_options
+from sampan.engine import idmaps, volume_options
 from sampan.errors import InvalidInput, NotFound, Unsupported, doing
 from sampan.runtime.mounts import SUBPATH
+from sampan.spec.annotations import CHOWN, IDMAP
 from sampan.spec.runtime import Mount
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
+    from sampan.engine.idmaps import Mappings
     from sampan.spec.docker import ContainerCreate, Mount as Asked
     from sampan.spec.host import Host
 
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _PROPAGATION = frozenset({"shared", "slave", "private", "rshared", "rslave", "rprivate"})
 _CONSISTENCY = frozenset({"consistent", "cached", "delegated", "default"})  # Docker Desktop's; no meaning on Linux
+_OF_MOUNT = frozenset({"dev", "nodev", "exec", "noexec", "suid", "nosuid"})  # Podman's options of binds and volumes
 _TMPFS_WORDS = frozenset({
     "rw", "ro", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "sync", "async", "dirsync", "mand", "nomand",
     "atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime",
@@ -46,11 +49,13 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     recursive: bool = True
     recursive_readonly: bool | None = None  # None: where the kernel can; True: or else fail
     propagation: str = "rprivate"
-    options: tuple[str, ...] = ()  # of a tmpfs, or of a volume's `filesystem`
+    options: tuple[str, ...] = ()  # of mount(8)
     driver_options: dict[str, str] = {}  # of a volume that is what they name: its `source` is then no directory of ours
     filesystem: str = ""  # of a volume: the type of what is mounted, where it is not a directory
     subpath: str = ""  # of a volume or image: the directory or file in it that is mounted
     layers: tuple[str, ...] = ()  # of an image: the directories that show it, topmost first, or one file
+    idmap: str = ""  # other owners for its files: `idmaps`
+    chown: bool = False  # its files become the container's user's
     mode: str = ""  # as `inspect` shows what was asked for
     shown: bool = True  # in `inspect`'s Mounts: those of --tmpfs are not
     labels: dict[str, str] = {}
@@ -65,6 +70,7 @@ def wanted(body: ContainerCreate, inherited: Iterable[Wanted] = ()) -> tuple[Wan
     asked = [mount for text in host_config.binds or () for mount in parse_binds(text)]
     asked += [_from_mount(mount) for mount in host_config.mounts or ()]
     asked += [parse_tmpfs(target, options) for target, options in (host_config.tmpfs or {}).items()]
+    asked = _annotated(asked, host_config.annotations or {})
     seen: set[str] = set()
     for mount in asked:
         if mount.target in seen:
@@ -80,6 +86,36 @@ def wanted(body: ContainerCreate, inherited: Iterable[Wanted] = ()) -> tuple[Wan
             seen.add(clean)
             asked.append(Wanted(type="volume", target=clean, anonymous=True, copy=True))
     return tuple(sorted(asked, key=lambda mount: mount.target.count("/")))
+
+
+def _annotated(asked: list[Wanted], annotations: Mapping[str, str]) -> list[Wanted]:
+    """Add to the mounts what the API has no field for."""
+    by_target = {mount.target: mount for mount in asked}
+    for name, value in annotations.items():
+        prefix = next((prefix for prefix in (IDMAP, CHOWN) if name.startswith(prefix)), "")
+        if not prefix:
+            continue
+        target = _target(name.removeprefix(prefix))
+        if target not in by_target:
+            raise InvalidInput(f"invalid annotation {name}: nothing is mounted at {target}")
+        words = [value] if prefix == IDMAP else ["U"] * (value == "true")
+        by_target[target] = _owned(by_target[target], words)
+    return [by_target[mount.target] for mount in asked]
+
+
+def _owned(mount: Wanted, words: Iterable[str]) -> Wanted:
+    """Return the mount with Podman's options about owners."""
+    for word in words:
+        if word not in ("U", "idmap") and not word.startswith("idmap="):
+            continue
+        if mount.type not in ("bind", "volume"):
+            raise InvalidInput(f"invalid mode: {word}: {mount.target} is neither a bind nor a volume")
+        if word == "U":
+            mount = msgspec.structs.replace(mount, chown=True)
+        else:
+            idmaps.check(word)
+            mount = msgspec.structs.replace(mount, idmap=word)
+    return mount
 
 
 def volumes_from(text: str) -> tuple[str, bool | None]:
@@ -147,12 +183,24 @@ def parse_bind(text: str) -> Wanted:
         check_volume_name(source)
     words = mode.split(",") if mode else []
     if not _good_mode(words, bind=bind):
-        raise InvalidInput(f"invalid mode: {mode}", "options are ro, rw, nocopy, z, Z and a propagation such as rslave")
+        raise InvalidInput(
+            f"invalid mode: {mode}", "options are ro, rw, nocopy, z, Z, U, idmap, noexec … and a propagation as rslave"
+        )
     propagation = next((word for word in words if word in _PROPAGATION), "rprivate")
-    common = {"target": target, "readonly": "ro" in words, "propagation": propagation}
+    common: dict[str, Any] = {
+        "target": target,
+        "readonly": "ro" in words,
+        "propagation": propagation,
+        "options": tuple(word for word in words if word in _OF_MOUNT),
+    }
     if bind:
-        return Wanted(type="bind", source=_clean_source(source), create_source=True, mode=mode, **common)  # type: ignore[arg-type]
-    return Wanted(type="volume", name=source, copy="nocopy" not in words, mode=mode or _SHARED_LABEL, **common)  # type: ignore[arg-type]
+        recursive = "bind" not in words
+        mount = Wanted(
+            type="bind", source=_clean_source(source), create_source=True, recursive=recursive, mode=mode, **common
+        )
+    else:
+        mount = Wanted(type="volume", name=source, copy="nocopy" not in words, mode=mode or _SHARED_LABEL, **common)
+    return _owned(mount, words)
 
 
 def _clean_source(path: str) -> str:
@@ -160,9 +208,12 @@ def _clean_source(path: str) -> str:
 
 
 def _good_mode(words: list[str], *, bind: bool) -> bool:
-    groups = ({"ro", "rw"}, {"z", "Z"}, _CONSISTENCY, _PROPAGATION if bind else {"nocopy"})
-    return all(sum(word in group for word in words) <= 1 for group in groups) and all(
-        any(word in group for group in groups) for word in words
+    own = (_PROPAGATION, {"bind", "rbind"}) if bind else ({"copy", "nocopy"},)
+    of_mount = ({"dev", "nodev"}, {"exec", "noexec"}, {"suid", "nosuid"})
+    groups = ({"ro", "rw"}, {"z", "Z"}, _CONSISTENCY, {"U"}, {"idmap"}, *of_mount, *own)
+    kinds = ["idmap" if word.startswith("idmap=") else word for word in words]
+    return all(sum(word in group for word in kinds) <= 1 for group in groups) and all(
+        any(word in group for group in groups) for word in kinds
     )
 
 
@@ -323,8 +374,8 @@ def name_volumes(mounts: Iterable[Wanted], volumes: str) -> tuple[Wanted, ...]:
     return tuple(result)
 
 
-def to_oci(mount: Wanted, host: Host) -> Mount:
-    """Return the OCI mount."""
+def to_oci(mount: Wanted, host: Host, users: tuple[Mappings, Mappings] = ((), ())) -> Mount:
+    """Return the OCI mount. `users` are the mappings of the container's user namespace."""
     if mount.type == "tmpfs":
         return Mount(destination=mount.target, type="tmpfs", source="tmpfs", options=mount.options)
     if mount.type == "image":
@@ -333,6 +384,8 @@ def to_oci(mount: Wanted, host: Host) -> Mount:
         options = tuple(f"lowerdir+={directory}" for directory in mount.layers)
         return Mount(destination=mount.target, type="overlay", source="overlay", options=options)
     if mount.filesystem:
+        if mount.idmap or mount.chown:
+            raise Unsupported(f"can't mount {mount.target} with other owners: it is a {mount.filesystem} of its own")
         options = (*mount.options, "ro" if mount.readonly else "rw")
         return Mount(destination=mount.target, type=mount.filesystem, source=mount.source, options=options)
     readonly: tuple[str, ...] = ()  # not rw: what is mounted read-only on the host stays so
@@ -344,7 +397,11 @@ def to_oci(mount: Wanted, host: Host) -> Mount:
                 "leave bind-recursive=readonly out",
             )
         readonly = ("rro" if recursive and host.mount_setattr else "ro",)
-    options = ("rbind" if mount.recursive else "bind", *readonly, mount.propagation)
+    options = ("rbind" if mount.recursive else "bind", *readonly, *mount.options, mount.propagation)
     if mount.subpath:
         options = (*options, f"{SUBPATH}{mount.subpath}")
-    return Mount(destination=mount.target, type="bind", source=mount.source, options=options)
+    made = Mount(destination=mount.target, type="bind", source=mount.source, options=options)
+    if not mount.idmap:
+        return made
+    uids, gids = idmaps.mapping(mount.idmap, mount.target, users)
+    return msgspec.structs.replace(made, options=(*options, "idmap"), uid_mappings=uids, gid_mappings=gids)

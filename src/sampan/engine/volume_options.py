@@ -56,4 +56,5 @@ def placed(mount: Wanted, options: Mapping[str, str]) -> Wanted:
     if is_bind(options):
         return msgspec.structs.replace(mount, recursive="rbind" in words, **common)
     kept = tuple(word for word in words if word not in ("ro", "rw"))
-    return msgspec.structs.replace(mount, filesystem=options["type"], options=kept, copy=False, **common)
+    options_of_all = (*mount.options, *kept)
+    return msgspec.structs.replace(mount, filesystem=options["type"], options=options_of_all, copy=False, **common)

@@ -2,6 +2,10 @@
 
 HEALTH_ON_FAILURE = "sampan.health-on-failure"
 """What happens to a container that has become unhealthy: none, kill, restart or stop."""
+CHOWN = "sampan.chown:"
+"""Before the target of a mount: with "true", its files become the container's user's."""
+IDMAP = "sampan.idmap:"
+"""Before the target of a mount: what other owners its files have, as `-v` has it."""
 ROOTFS = "sampan.rootfs"
 """A directory of the host that it runs from, in an image's place; ending in ":O" it is only read."""
 TIMEOUT = "sampan.timeout"

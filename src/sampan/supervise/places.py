@@ -49,6 +49,10 @@ def open_root(place: Place) -> int:
     for step in plan.steps:
         if isinstance(step.op, ops.MountOverlay):
             (mounting.mount_layers if step.op.inside else mounting.mount_root)(step.op, scene)
+        elif isinstance(step.op, ops.MapMount):
+            from sampan.runtime import idmap
+
+            scene.trees[step.op.target] = idmap.map_mount(step.op)
         elif isinstance(step.op, ops.BindRoot):
             mounting.bind_root(scene)
         elif isinstance(step.op, ops.Bind):
