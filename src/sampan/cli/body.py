@@ -238,6 +238,7 @@ _RARE = (
     "device-write-bps",
     "device-write-iops",
     "dns-option",
+    "gidmap",
     "gpus",
     "health-cmd",
     "health-interval",
@@ -254,6 +255,9 @@ _RARE = (
     "rootfs",
     "timeout",
     "tz",
+    "subgidname",
+    "subuidname",
+    "uidmap",
     "umask",
     "userns",
 )

@@ -6,7 +6,19 @@ import os
 
 from sampan.cli.failure import Failure
 from sampan.errors import InvalidInput
-from sampan.spec.annotations import CHOWN, HEALTH_ON_FAILURE, IDMAP, ROOTFS, TIMEOUT, UMASK
+from sampan.spec.annotations import (
+    CHOWN,
+    GIDMAP,
+    HEALTH_ON_FAILURE,
+    IDMAP,
+    OWN_IDS,
+    ROOTFS,
+    SUBGIDNAME,
+    SUBUIDNAME,
+    TIMEOUT,
+    UIDMAP,
+    UMASK,
+)
 from sampan.spec.cdi_names import split
 from sampan.units import parse_bytes, parse_duration
 
@@ -81,9 +93,22 @@ def _swappiness(options: Options, body: Json, host: Json) -> None:  # noqa: ARG0
 
 
 def _userns(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
-    if options["userns"] not in ("", "host"):
-        raise _refused("--userns: invalid USER mode", "it takes host")
+    name = options["userns"].partition(":")[0]
+    if name not in ("", "host", "remap", "nomap", "auto", "keep-id", "private", "container"):
+        raise _refused("--userns: invalid USER mode", "host, remap, nomap, auto, keep-id, private or container:NAME")
     host["UsernsMode"] = options["userns"]
+    if name == "keep-id":
+        host.setdefault("Annotations", {})[OWN_IDS] = f"{os.getuid()}:{os.getgid()}"
+
+
+def _id_maps(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    given = host.setdefault("Annotations", {})
+    for flag, name in (("uidmap", UIDMAP), ("gidmap", GIDMAP)):
+        if options[flag]:
+            given[name] = ",".join(options[flag])
+    for flag, name in (("subuidname", SUBUIDNAME), ("subgidname", SUBGIDNAME)):
+        if options[flag]:
+            given[name] = options[flag]
 
 
 def _restart(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
@@ -226,6 +251,7 @@ RARE = {
     "umask": _umask,
     **dict.fromkeys((*_THROTTLES, "blkio-weight-device"), _block_io),
     "userns": _userns,
+    **dict.fromkeys(("uidmap", "gidmap", "subuidname", "subgidname"), _id_maps),
     "log-driver": _log,
     "log-opt": _log,
     **dict.fromkeys((*_HEALTH_TIMES, "health-cmd", "health-retries", "health-on-failure", "no-healthcheck"), _health),

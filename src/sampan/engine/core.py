@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sampan.engine.registry import Container, Registry
     from sampan.engine.settings import SettingsFiles
     from sampan.engine.store import Store
+    from sampan.engine.user_modes import UserNamespace
     from sampan.engine.volumes import Volumes
     from sampan.image.store import Images
     from sampan.network.firewall import Firewall
@@ -78,6 +79,7 @@ class Core:
 
     def __init__(self) -> None:
         self.execs: dict[str, Exec] = {}
+        self.ids_of: dict[str, UserNamespace] = {}  # the ids of the host that containers have for their users
         self.keeper_there = threading.Event()
         self.closing = False
         self.first_keeper_pid = os.getppid()

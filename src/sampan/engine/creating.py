@@ -21,6 +21,7 @@ from sampan.engine import (
     restart_policy,
     security,
     timeouts,
+    user_namespaces,
 )
 from sampan.engine.block_io import block_io
 from sampan.engine.core import encode, now_ns
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 def create(core: Core, name: str | None, body: ContainerCreate, platform: str | None) -> ContainerCreateResponse:
     """Make a container that can be started."""
     refuse_unbuilt(body)
+    body = user_namespaces.asked(core, body)
     health_policy.check_action(body.host_config.annotations or {})
     timeouts.timeout_s(body.host_config)
     restart_policy.check(body.host_config.restart_policy, auto_remove=body.host_config.auto_remove)
@@ -78,7 +80,8 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
         rootfs = _rootfs(core, container.id, image, directory)
         undo.callback(core.snapshots.remove, container.id)
         given = surroundings(core, container, rootfs, joins)
-        given = replace(given, block_io=block_io(full.host_config, core.host, warnings))
+        users = user_namespaces.choose(core, container, joins)
+        given = replace(given, block_io=block_io(full.host_config, core.host, warnings), users=users)
         container.spec = translate(full, given, warnings)
         device_requests.given(core, full.host_config, container.spec)  # to refuse now what a start would
         write_files(core, container)

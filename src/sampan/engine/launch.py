@@ -9,12 +9,13 @@ import msgspec
 
 from sampan.engine import device_requests, endings, hooking, lifecycle, owning, remains, sandbox
 from sampan.engine.core import encode, now_ns
+from sampan.engine.joining import with_joined
 from sampan.engine.lifecycle import Verb
 from sampan.engine.linking import with_links
 from sampan.engine.own_files import write_files
 from sampan.engine.reaching import TRIES
 from sampan.engine.restart_policy import wanted
-from sampan.engine.translate import join, rootfs_of
+from sampan.engine.translate import rootfs_of
 from sampan.errors import Conflict, InvalidInput, SampanError, doing
 from sampan.runtime import plan as planning
 from sampan.spec.state import State, Status
@@ -298,18 +299,8 @@ def make_sources(core: Core, container: Container) -> None:
 
 def spec_of_run(core: Core, container: Container) -> Spec:
     """Return the configuration of the next run: with what is known only then, processes to join, and devices."""
-    spec = join(core.spec(container), lambda other: joined_pid(core, other))
+    spec = with_joined(core, core.spec(container))
     return device_requests.given(core, container.body.host_config, spec)
-
-
-def joined_pid(core: Core, id: str) -> int:
-    """Return the first process of a container whose namespaces are joined."""
-    other = core.registry.get(id)
-    if other is None:
-        raise Conflict(f"cannot join namespaces of a container that is gone: {id}")
-    if not other.running or not other.state.pid:
-        raise Conflict(f"cannot join namespaces of a non running container: {id}", f"start {other.name} first")
-    return other.state.pid
 
 
 def launch_message(

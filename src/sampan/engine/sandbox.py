@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.engine import endpoints, naming, ports
+from sampan.engine import endpoints, naming, ports, user_namespaces
 from sampan.engine.core import encode
 from sampan.errors import Conflict, NotPermitted, SampanError, Unsupported, doing, from_os_error
 from sampan.network import firewall_plan, host, plan
@@ -55,6 +55,7 @@ class Sandbox:
         self._core = core
         self._container = container
         self._namespace: Namespace | None = None
+        self._users: Namespace | None = None  # the one of users that owns it, if it is not the host's
         self._reserved: Reserved | None = None
         self._listening: naming.Listening | None = None
         self.over = False  # the program has ended
@@ -79,17 +80,25 @@ class Sandbox:
         self.draw_up()
         self._remember()
         start = time.perf_counter_ns()
-        self._namespace = Namespace.new()
+        namespace = self._make_namespace()
         self._say(NewNamespace(), start)
         for network, steps in self.links():
-            self._attach(network, steps, self._namespace)
+            self._attach(network, steps, namespace)
         start = time.perf_counter_ns()
-        self._listening = naming.listen(self._core, self._container, self._namespace)
+        self._listening = naming.listen(self._core, self._container, namespace)
         if self._listening.sockets:
             self._say(RedirectNames(*self._listening.numbers), start)
         self._publish()
         self._connected = True
         self._tell("connect")
+
+    def _make_namespace(self) -> Namespace:
+        core, container = self._core, self._container
+        if user_namespaces.is_asked(container.body.host_config):
+            self._namespace, self._users = user_namespaces.make(core, core.spec(container))
+        else:
+            self._namespace = Namespace.new()
+        return self._namespace
 
     def _remember(self) -> None:
         """Write down what it will have before a shim may run it: should this server be killed, the next one knows."""
@@ -118,7 +127,8 @@ class Sandbox:
         namespace = self._namespace
         assert namespace
         perform(plan.parameters(own_parameters(spec)), namespace=namespace, told=self._seen)
-        return moved(spec, f"/proc/{os.getpid()}/fd/{namespace.fd}")
+        spec = moved(spec, f"/proc/{os.getpid()}/fd/{namespace.fd}")
+        return spec if self._users is None else moved(spec, f"/proc/{os.getpid()}/fd/{self._users.fd}", "user")
 
     def give(self, channel: Channel) -> None:
         """Have the shim answer names and hold ports, before it makes the container."""
@@ -143,10 +153,10 @@ class Sandbox:
                 self._core.tell_network(network, action, {"container": self._container.id})
 
     def _close(self) -> None:
-        for held in (self._namespace, self._reserved, self._listening):
+        for held in (self._namespace, self._users, self._reserved, self._listening):
             if held:
                 held.close()
-        self._namespace = self._reserved = self._listening = None
+        self._namespace = self._users = self._reserved = self._listening = None
 
     def _publish(self) -> None:
         if self.ports and (addresses := self._addresses()):
@@ -369,11 +379,9 @@ def own_parameters(spec: Spec) -> dict[str, str]:
     return {key: value for key, value in spec.linux.sysctl.items() if key.startswith("net.")}
 
 
-def moved(spec: Spec, path: str) -> Spec:
-    """Return the configuration with the network namespace at `path`, and without its parameters."""
-    namespaces = tuple(
-        msgspec.structs.replace(n, path=path) if n.type == "network" else n for n in spec.linux.namespaces
-    )
+def moved(spec: Spec, path: str, kind: str = "network") -> Spec:
+    """Return the configuration with a namespace at `path`, and without the network's parameters."""
+    namespaces = tuple(msgspec.structs.replace(n, path=path) if n.type == kind else n for n in spec.linux.namespaces)
     own = own_parameters(spec)
     others = {key: value for key, value in spec.linux.sysctl.items() if key not in own}
     return msgspec.structs.replace(

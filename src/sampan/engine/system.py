@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import sampan
@@ -132,6 +133,8 @@ def _security_options(core: Core) -> tuple[str, ...]:
         found.append("name=seccomp,profile=builtin")
     if host.selinux:
         found.append("name=selinux")
+    with suppress(SampanError):  # what is wrong with the configuration is among the warnings
+        found += ["name=userns"] if core.settings.read().userns.default != "host" else []
     return (*found, "name=cgroupns")
 
 

@@ -16,6 +16,7 @@ import msgspec
 from sampan.engine import mounts, resources, security
 from sampan.engine.cgroup_places import place
 from sampan.engine.merge import joined
+from sampan.engine.user_modes import UserNamespace
 from sampan.errors import InvalidInput, Unsupported
 from sampan.spec import runtime
 from sampan.spec.annotations import UMASK
@@ -34,6 +35,7 @@ FILES = ("resolv.conf", "hostname", "hosts")
 """Files in /etc of every container that are its own, kept in its directory."""
 
 _JOIN = re.compile(r"/proc/container:([0-9a-f]{64})/ns/([a-z]+)")
+_TTY = 5
 _WORD = "64 bytes at most, no space, and no slash"
 _MODES = (
     ("pid", "pid_mode"),
@@ -66,6 +68,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     joins: Mapping[str, str]  # pid_mode, ipc_mode, network_mode, … → the id of the container that is joined
     devices: tuple[runtime.Device, ...] = ()  # of --device, or all of the host's for --privileged
     device_rules: tuple[runtime.DeviceRule, ...] = ()
+    users: UserNamespace | None = None
 
 
 def translate(body: ContainerCreate, given: Surroundings, warnings: list[str]) -> Spec:
@@ -84,8 +87,10 @@ def translate(body: ContainerCreate, given: Surroundings, warnings: list[str]) -
             namespaces=_namespaces(host_config, given),
             devices=given.devices,
             cgroups_path=place(host_config.cgroup_parent, given.cgroup_parent, given.id),
+            uid_mappings=given.users.uids if given.users else (),
+            gid_mappings=given.users.gids if given.users else (),
             resources=resources.resources(host_config, given.host, given.machine, rules, warnings, given.block_io),
-            sysctl=_sysctls(host_config),
+            sysctl=_sysctls(host_config, given),
             masked_paths=host_config.masked_paths or (),
             readonly_paths=host_config.readonly_paths or (),
         ),
@@ -180,6 +185,9 @@ def _namespaces(host_config: HostConfig, given: Surroundings) -> tuple[Namespace
             found.append(Namespace(type=type, path=path))  # type: ignore[arg-type]
         elif mode != "host":
             found.append(Namespace(type=type))  # type: ignore[arg-type]
+    if given.users:
+        path = f"/proc/container:{given.users.join}/ns/user" if given.users.join else ""
+        found.append(Namespace(type="user", path=path))
     missing = [ns.type for ns in found if _kernel_name(ns.type) not in given.host.namespaces]
     if given.host.namespaces and missing:
         if missing == ["cgroup"]:
@@ -201,7 +209,7 @@ def _mounts(host_config: HostConfig, given: Surroundings) -> tuple[Mount, ...]:
     options = given.rootfs.mount_options()
     result = [Mount(destination="/", type="overlay", source="overlay", options=options)] if options else []
     result += [mount for mount in _kernel_mounts(host_config, given) if mount.destination not in taken]
-    mode = ("ro",) if host_config.readonly_rootfs else ()
+    mode = (*(("ro",) if host_config.readonly_rootfs else ()), *_owners(given))
     for name in FILES:
         if f"/etc/{name}" not in taken:
             result.append(
@@ -212,7 +220,17 @@ def _mounts(host_config: HostConfig, given: Surroundings) -> tuple[Mount, ...]:
                     options=("rbind", *mode, "rprivate"),
                 )
             )
-    return (*result, *(mounts.to_oci(mount, given.host) for mount in given.mounts))
+    for mount in given.mounts:
+        made = mounts.to_oci(mount, given.host)
+        if mount.type in ("volume", "image") and made.type == "bind" and "idmap" not in made.options:
+            made = msgspec.structs.replace(made, options=(*made.options, *_owners(given)))
+        result.append(made)
+    return tuple(result)
+
+
+def _owners(given: Surroundings) -> tuple[str, ...]:
+    """Return the option with which files that are ours have the container's own users for owners."""
+    return ("idmap",) if given.users else ()
 
 
 def _kernel_mounts(host_config: HostConfig, given: Surroundings) -> list[Mount]:
@@ -230,7 +248,7 @@ def _kernel_mounts(host_config: HostConfig, given: Surroundings) -> list[Mount]:
             destination="/dev/pts",
             type="devpts",
             source="devpts",
-            options=("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
+            options=("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *_tty_group(given)),
         ),
         Mount(destination="/sys", type="sysfs", source="sysfs", options=(*restrict, sys)),
         Mount(destination="/sys/fs/cgroup", type="cgroup", source="cgroup", options=(*restrict, sys)),
@@ -246,6 +264,13 @@ def _kernel_mounts(host_config: HostConfig, given: Surroundings) -> list[Mount]:
         options = (*restrict, "mode=1777", f"size={host_config.shm_size}")
         found.append(Mount(destination="/dev/shm", type="tmpfs", source="shm", options=options))
     return found
+
+
+def _tty_group(given: Surroundings) -> tuple[str, ...]:
+    """Return the group that terminals are of, if the container has it."""
+    maps = given.users.gids if given.users else ()
+    there = not maps or any(m.container_id <= _TTY < m.container_id + m.size for m in maps)
+    return (f"gid={_TTY}",) if there else ()
 
 
 def _annotations(host_config: HostConfig, given: Surroundings) -> dict[str, str]:
@@ -264,12 +289,14 @@ def _annotations(host_config: HostConfig, given: Surroundings) -> dict[str, str]
     return found
 
 
-def _sysctls(host_config: HostConfig) -> dict[str, str]:
+def _sysctls(host_config: HostConfig, given: Surroundings) -> dict[str, str]:
     """Return the settings, and Docker's two defaults: any port and ping for everyone inside."""
     found = {}
     mode = host_config.network_mode
     if mode != "host" and not joined(mode) and not host_config.privileged:
         found = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
+        if given.users and mode == "none":  # it is set from inside, where there are fewer groups
+            del found["net.ipv4.ping_group_range"]
     for name, value in (host_config.sysctls or {}).items():
         _check_sysctl(name, host_config)
         found[name] = value

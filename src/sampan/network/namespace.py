@@ -46,7 +46,7 @@ def _in_a_thread(function: Callable[[], T]) -> T:
 
 
 class Namespace:
-    """A network namespace. It lives as long as a process is in it or a descriptor of it is open: close it."""
+    """A network namespace, or its owner. It lives as long as a process is in it or a descriptor is open: close it."""
 
     def __init__(self, fd: int) -> None:
         """Take over a descriptor of it."""

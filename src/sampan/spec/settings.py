@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -145,6 +145,13 @@ class Registries(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
         )
 
 
+class Userns(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
+    """Who the users of containers are on the host."""
+
+    default: Literal["host", "remap", "auto"] = "host"  # where --userns says nothing
+    ids_of: str = "sampan"  # whose entries of /etc/subuid and /etc/subgid they are
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All of it."""
 
@@ -153,6 +160,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limits: LayerLimits = LayerLimits()
     devices: Devices = Devices()
     registries: Registries = Registries()
+    userns: Userns = Userns()
 
 
 DEFAULT_REGISTRIES = Registries()
@@ -172,7 +180,7 @@ def parse(documents: Iterable[tuple[str, str]], certificates: tuple[str, ...] = 
         except (tomllib.TOMLDecodeError, RecursionError) as e:
             raise InvalidInput(f"can't read {name}: {str(e)[:200]}") from e
         file = _File(name)
-        tables = file.keys(document, "", ("store", "build", "limits", "devices", "registries"))
+        tables = file.keys(document, "", ("store", "build", "limits", "devices", "registries", "userns"))
         given = file.table(tables.get("registries", {}), "registries")
         hosts = {key: value for key, value in given.items() if isinstance(value, dict) and is_name(key)}
         for key, table in hosts.items():
@@ -185,6 +193,7 @@ def parse(documents: Iterable[tuple[str, str]], certificates: tuple[str, ...] = 
             limits=file.merge(settings.limits, tables.get("limits", {}), "limits"),
             devices=file.merge(settings.devices, tables.get("devices", {}), "devices"),
             registries=file.merge(settings.registries, plain, "registries"),
+            userns=file.merge(settings.userns, tables.get("userns", {}), "userns"),
         )
     registries = msgspec.structs.replace(settings.registries, known=known, certificates=certificates)
     return msgspec.structs.replace(settings, registries=registries)

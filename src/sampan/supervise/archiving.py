@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sampan.image.compression import Readable
+    from sampan.supervise.mapped_ids import Ids
 
 _PIECE = 1 << 18
 _LONGEST_FILE = 1 << 24
@@ -36,7 +37,7 @@ _KINDS = {
 
 def stat_path(job: m.StatPath) -> m.PathFound:
     """Tell what a path is."""
-    root = places.open_root(job.place)
+    root, _ = places.open_root(job.place)
     found = places.find(root, job.path)
     is_link = stat.S_ISLNK(found.status.st_mode)
     return m.PathFound(
@@ -53,10 +54,11 @@ def stat_path(job: m.StatPath) -> m.PathFound:
 
 def read_path(job: m.ReadPath, fd: int) -> m.Done:
     """Write a file, a link, or a directory with all that is in it, to `fd`."""
-    found = places.find(places.open_root(job.place), job.path)
+    root, ids = places.open_root(job.place)
+    found = places.find(root, job.path)
     try:
         with open(fd, "wb", buffering=_PIECE, closefd=False) as file:
-            file.writelines(_Writer().archive(found))
+            file.writelines(_Writer(ids).archive(found))
             file.write(tarwrite.END)
     except RecursionError:
         raise InvalidInput(f"{job.path} is nested too deeply") from None
@@ -66,7 +68,8 @@ def read_path(job: m.ReadPath, fd: int) -> m.Done:
 class _Writer:
     """Makes a tar of files that may change meanwhile: each is opened in its directory's descriptor, never by a path."""
 
-    def __init__(self) -> None:
+    def __init__(self, ids: Ids) -> None:
+        self._ids = ids
         self._names: dict[tuple[int, int], bytes] = {}
 
     def archive(self, found: places.Found) -> Iterator[bytes]:
@@ -134,7 +137,8 @@ class _Writer:
         if status.st_nlink > 1 and kind not in {tar.DIRECTORY, tar.LINK}:
             self._names.setdefault((status.st_dev, status.st_ino), path)
         mode = stat.S_IMODE(status.st_mode)
-        entry = tar.Entry(path, kind, mode, status.st_uid, status.st_gid, 0, status.st_mtime_ns)
+        uid, gid = self._ids.inside(status.st_uid, status.st_gid)
+        entry = tar.Entry(path, kind, mode, uid, gid, 0, status.st_mtime_ns)
         if fd >= 0:
             entry.xattrs = _attributes(fd)
         return entry
@@ -164,13 +168,13 @@ class _Input:
 
 def write_path(job: m.WritePath, fd: int) -> m.Done:
     """Unpack the archive that comes from `fd`, in any compression, into a directory of the container."""
-    root = places.open_root(job.place)
+    root, ids = places.open_root(job.place)
     os.close(places.open_directory(root, job.path))
     target = places.link_target(root, job.path)
     owner = _owner(root, job.user) if job.user else None
     os.umask(0)
     try:
-        _Unpacker(root, target, owner, keep_kinds=job.keep_kinds).unpack(_Input(fd))
+        _Unpacker(root, target, owner, ids, keep_kinds=job.keep_kinds).unpack(_Input(fd))
     except (OSError, SyscallError) as e:
         if e.errno == errno.EROFS:
             raise NotPermitted("container rootfs is marked read-only", "or a volume there is: copy elsewhere") from None
@@ -195,10 +199,11 @@ def _read_file(root: int, path: str) -> bytes:
 class _Unpacker:
     """Writes members below one directory of the container; links in it lead to where they lead in the container."""
 
-    def __init__(self, root: int, target: str, owner: tuple[int, int] | None, *, keep_kinds: bool) -> None:
+    def __init__(self, root: int, target: str, owner: tuple[int, int] | None, ids: Ids, *, keep_kinds: bool) -> None:
         self._root = root
         self._target = target
         self._owner = owner
+        self._ids = ids
         self._keep_kinds = keep_kinds
         self._directories: list[tuple[str, tar.Entry]] = []
 
@@ -221,6 +226,7 @@ class _Unpacker:
         inode.check(entry, os.fsencode(parts[-1]) if parts else b"")
         if self._owner is not None:
             entry.uid, entry.gid = self._owner
+        entry.uid, entry.gid = self._ids.outside(entry.uid, entry.gid)
         if not parts:
             self._directories.append((self._target, entry))
             return

@@ -591,6 +591,24 @@ class RunHooks(Message, frozen=True, kw_only=True, tag="run-hooks"):
     directory: str
 
 
+class MakeNamespaces(Message, frozen=True, kw_only=True, tag="make-namespaces"):
+    """Make a user namespace and a network namespace that it owns. Answered by `NamespacesMade`.
+
+    They last until the channel is closed. With `user_namespace` the network's owner is that one. A mapping is
+    (id in the container, id outside, how many).
+    """
+
+    uid_mappings: tuple[tuple[int, int, int], ...]
+    gid_mappings: tuple[tuple[int, int, int], ...]
+    user_namespace: str = ""
+
+
+class NamespacesMade(Message, frozen=True, kw_only=True, tag="namespaces-made"):
+    """A process is in them."""
+
+    pid: int
+
+
 class Remove(Message, frozen=True, kw_only=True, tag="remove"):
     """Remove a directory tree of a container's or a layer's, following nothing out of it. Answered by `Done`."""
 
@@ -602,12 +620,12 @@ Request = (
     | Hello | Launch | Go | Exec | Attach | Resize | Signal | Freeze | Update | AnswerNames | HoldPorts | Forget
     | Unpack | Pack | Position | Feed | Map | Remove | Changes | Compose | Settle | Squash | Export
     | SelectFiles | LayFiles | FetchFiles | FindSecrets | CompareLayers
-    | StatPath | ReadPath | WritePath | RunHooks
+    | StatPath | ReadPath | WritePath | RunHooks | MakeNamespaces
     | Keep | Hold | Release | Become
 )  # fmt: skip
 Answer = (
     Forked | Launched | Done | Refused | Status | Unpacked | Packed | Parked
-    | FilesSelected | FilesFetched | SecretsFound | LayersCompared | PathFound
+    | FilesSelected | FilesFetched | SecretsFound | LayersCompared | PathFound | NamespacesMade
 )  # fmt: skip
 Event = Reaped | Exited | ExecExited | Collected
 

@@ -19,6 +19,7 @@ from sampan.kernel.namespaces import CLONE, unshare
 from sampan.kernel.path import open_in_root
 from sampan.kernel.process import start_time
 from sampan.rootfs.union import follow, split
+from sampan.supervise.mapped_ids import Ids, become_root_of, of_process
 
 if TYPE_CHECKING:
     from sampan.supervise.messages import Place
@@ -35,10 +36,17 @@ class Found(NamedTuple):
     shown: str  # the last component as it was asked for; "/" for the root
 
 
-def open_root(place: Place) -> int:
-    """Return a descriptor of the container's root."""
+def open_root(place: Place) -> tuple[int, Ids]:
+    """Return a descriptor of the container's root, and who its users are. What is made then is its root's."""
     if place.pid:
-        return _open_running(place)
+        root, ids = _open_running(place)
+        if ids.differ:
+            become_root_of(ids)
+        return root, ids
+    return _open_mounted(place), Ids()  # as on the disk
+
+
+def _open_mounted(place: Place) -> int:
     from sampan.runtime import mounting, ops, plan as planning
     from sampan.runtime.scene import Scene
 
@@ -60,12 +68,13 @@ def open_root(place: Place) -> int:
     return scene.root_fd
 
 
-def _open_running(place: Place) -> int:
+def _open_running(place: Place) -> tuple[int, Ids]:
     """Open the root of a process, which must be the one that was meant: its number may have another by now."""
     try:
         root = os.open(f"/proc/{place.pid}/root", _DIRECTORY | os.O_CLOEXEC)
+        ids = of_process(place.pid)
         if start_time(place.pid) == place.start_time:
-            return root
+            return root, ids
         os.close(root)
     except OSError:
         pass

@@ -65,6 +65,8 @@ def _serve(sock: socket.socket, frame: m.Frame) -> bool:
     """Do a job and answer; return whether another may follow."""
     if isinstance(frame.message, m.Unpack) and frame.message.size is not None:
         another = _unpack_patiently(sock, frame.seq, frame.message, frame.fds[0])
+    elif isinstance(frame.message, m.MakeNamespaces):
+        another = _hold_namespaces(sock, frame.seq, frame.message)
     else:
         answer = _answer(lambda: _do(frame, sock))
         m.send(sock, answer, frame.seq)
@@ -203,6 +205,31 @@ def _map(job: m.Map, fd: int) -> m.Done:
     with doing("can't map"), open(fd, "wb", closefd=False) as file:
         file.write(msgspec.json.encode(report(job.layers, job.numbers, wanted)))
     return m.Done()
+
+
+def _hold_namespaces(sock: socket.socket, seq: int, job: m.MakeNamespaces) -> bool:
+    """Have a process in the namespaces until the other end is closed."""
+    _check_installed("make namespaces")
+    from sampan.kernel.namespaces import CLONE, setns
+    from sampan.runtime.idmap import closing_fd, process_in
+    from sampan.spec.runtime import IdMapping
+
+    uids, gids = (
+        tuple(IdMapping(container_id=inner, host_id=outer, size=size) for inner, outer, size in rows)
+        for rows in (job.uid_mappings, job.gid_mappings)
+    )
+    try:
+        kinds = CLONE.NEWNET | CLONE.NEWUSER
+        if job.user_namespace:
+            kinds = CLONE.NEWNET
+            with closing_fd(os.open(job.user_namespace, os.O_RDONLY | os.O_CLOEXEC)) as fd:
+                setns(fd, CLONE.NEWUSER)
+        with doing("can't make a user namespace"), process_in(kinds, uids, gids) as pid:
+            m.send(sock, m.NamespacesMade(pid=pid), seq)
+            sock.recv(1)
+    except (SampanError, OSError) as e:
+        m.send(sock, refusal(e), seq)
+    return False
 
 
 def _check_installed(verb: str) -> None:

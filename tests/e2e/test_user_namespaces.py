@@ -1,0 +1,166 @@
+"""`--userns`, `--uidmap`: containers whose users are others on the host, and their files' owners."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from support.sampan import Sampan, wait_until
+
+FIRST = 1_000_000_000  # of sampan's own range, where /etc/subuid has none
+ALONE = ("--network", "none")
+
+
+@pytest.fixture
+def web(sampan: Sampan) -> Sampan:
+    script = "echo mine > /made; chown user:user /made; echo out > /dev/stdout; exec sleep 1000"
+    flags = ("--userns", "remap", "-v", "data:/data", *ALONE)
+    sampan("run", "-d", "--name", "web", *flags, "busybox", "sh", "-c", script)
+    wait_until(lambda: sampan("logs", "web").line == "out")
+    return sampan
+
+
+def host_ids(pid: int) -> tuple[str, str]:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return tuple(line.split()[1] for line in status.splitlines() if line.startswith(("Uid:", "Gid:")))  # type: ignore[return-value]
+
+
+def first_id(sampan: Sampan, name: str) -> int:
+    return int(sampan("exec", name, "cat", "/proc/self/uid_map").line.split()[1])
+
+
+def test_its_root_is_nobody_on_the_host_and_its_files_have_its_own_owners(web: Sampan) -> None:
+    pid = web.inspect("web")["State"]["Pid"]
+    show = "id -u; stat -c %u:%g / /made /etc/hosts /data /bin/busybox; touch /etc/hosts /data/new /bin/busybox"
+
+    assert host_ids(pid) == (str(FIRST), str(FIRST))
+    assert web("exec", "web", "sh", "-c", show).lines == ["0", "0:0", "1000:1000", "0:0", "0:0", "0:0"]
+    assert web("exec", "-u", "user", "web", "sh", "-c", "echo hi > /dev/stdout; id -u; cat /made").lines == [
+        "hi",
+        "1000",
+        "mine",
+    ]
+    assert web.inspect("web")["HostConfig"]["UsernsMode"] == "remap"
+    assert {line.split()[0] for line in web("top", "web").lines[1:]} == {str(FIRST)}
+    assert "A /made" in web("diff", "web").lines
+    # What has no user namespace finds the same owners in the volume.
+    show = "stat -c %u:%g /data/new"
+    assert web("run", "--rm", *ALONE, "-v", "data:/data", "busybox", "sh", "-c", show).line == "0:0"
+
+
+def test_files_go_out_and_in_with_the_owners_that_they_have_inside(web: Sampan, tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("brought")
+    os.chown(tmp_path / "in", 5, 6)
+
+    out = tmp_path / "out.tar"
+    out.write_bytes(web("cp", "web:/made", "-").out.encode())
+    web("cp", "-a", tmp_path / "in", "web:/data/in")
+    os.chown(tmp_path / "in", 0, 0)
+    web("cp", tmp_path / "in", "web:/root/in")
+
+    with tarfile.open(out) as tar:
+        assert [(m.uid, m.gid) for m in tar] == [(1000, 1000)]
+    show = "stat -c %u:%g /data/in /root/in; rm /data/in; mkdir /data/here"
+    assert web("exec", "web", "sh", "-c", show).lines == ["5:6", "0:0"]
+    web("stop", "-t", "0", "web")
+    web("cp", "web:/made", tmp_path / "made")
+    assert (tmp_path / "made").read_text() == "mine\n"
+    web("start", "web")
+    assert web("exec", "web", "stat", "-c", "%u:%g", "/root/in").line == "0:0"
+
+
+def test_a_commit_and_an_export_know_nothing_of_the_mapping(web: Sampan, tmp_path: Path) -> None:
+    web("commit", "web", "changed")
+    web("export", "-o", tmp_path / "e.tar", "web")
+
+    assert web("run", "--rm", *ALONE, "changed", "stat", "-c", "%u:%g", "/made").line == "1000:1000"
+    with tarfile.open(tmp_path / "e.tar") as tar:
+        assert (tar.getmember("made").uid, tar.getmember("bin/busybox").uid) == (1000, 0)
+
+
+def test_it_lives_on_when_server_and_shim_are_killed(web: Sampan) -> None:
+    os.kill(web.shim_pid("web"), signal.SIGKILL)
+    os.kill(web.info("ServerPid"), signal.SIGKILL)
+
+    wait_until(lambda: web("exec", "web", "id", "-u", check=False).line == "0")
+    web("restart", "-t", "0", "web")
+    assert first_id(web, "web") == FIRST
+
+
+def test_ranges_of_their_own_have_no_id_in_common(sampan: Sampan) -> None:
+    for name in ("one", "two"):
+        sampan("run", "-d", "--name", name, "--userns", "auto:size=5000", *ALONE, "busybox", "sleep", "1000")
+    one, two = (first_id(sampan, name) for name in ("one", "two"))
+    os.kill(sampan.info("ServerPid"), signal.SIGKILL)
+    sampan("run", "-d", "--name", "three", "--userns", "auto", *ALONE, "busybox", "sleep", "1000")
+
+    assert (one, two) == (FIRST + 65536, FIRST + 65536 + 5000)
+    assert first_id(sampan, "three") == two + 5000
+    sampan("rm", "-f", "one")
+    sampan("run", "-d", "--name", "four", "--userns", "auto:size=4000", *ALONE, "busybox", "sleep", "1000")
+    assert first_id(sampan, "four") == one
+
+
+def test_users_that_are_named_one_by_one_and_what_they_may_not(sampan: Sampan, tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)  # the way to the files need not be open to them
+    files = tmp_path / "files"
+    files.mkdir(0o755)
+    for name, owner in (("mine", 1234), ("roots", 0)):
+        (files / name).write_text(name)
+        (files / name).chmod(0o600)
+        os.chown(files / name, owner, owner)
+    maps = ("--uidmap", "0:200000:1000", "--uidmap", "1000:1234")
+    script = (
+        "su user -c 'cat /x/mine; echo more >> /x/mine; stat -c %u /x/mine'; stat -c %u /x/roots; cat /x/roots; "
+        "mknod /m c 1 3; echo 1 > /proc/sys/kernel/panic; chroot /proc/1/root true; mount -t tmpfs x /mnt; echo end"
+    )
+
+    said = sampan("run", "--rm", *ALONE, *maps, "-v", f"{files}:/x", "busybox", "sh", "-c", script)
+
+    assert said.lines == ["mine1000", "65534", "end"], said
+    assert said.err.count("denied") + said.err.count("not permitted") >= 3, said.err
+    assert (files / "mine").read_text() == "minemore\n"
+
+
+def test_a_network_and_who_joins_it_are_the_user_namespaces(sampan: Sampan) -> None:
+    sampan("run", "-d", "--name", "web", "--userns", "auto", "busybox", "sh", "-c", "echo hi > /f; httpd -f -p 80 -h /")
+    address = sampan("inspect", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}", "web").line
+    fetch = ("wget", "-qO-", f"http://{address}/f")
+
+    shown = sampan("run", "--rm", "--userns", "remap", "busybox", "sh", "-c", f"{' '.join(fetch)}; ls /sys/class/net")
+
+    assert shown.lines == ["hi", "eth0", "lo"]
+    joined = ("--rm", "--userns", "remap", "--network", "container:web", "busybox")
+    assert sampan("run", *joined, "sh", "-c", f"cat /proc/self/uid_map; {' '.join(fetch)}").lines == [
+        f"{0:>10} {FIRST + 65536:>10} {65536:>10}",
+        "hi",
+    ]
+    assert sampan("run", "--rm", "--userns", "container:web", "busybox", "ls", "/sys/class/net").lines == ["eth0", "lo"]
+    assert sampan("run", "--rm", "--network", "container:web", "busybox", *fetch).line == "hi"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--userns", "remap", "--privileged"), "privileged mode is incompatible with user namespaces"),
+        (
+            ("--userns", "auto", "--network", "host"),
+            "cannot share the host's network namespace when user namespaces are",
+        ),
+        (
+            ("--userns", "remap", "--pid", "host"),
+            "cannot share the host PID namespace when user namespaces are enabled",
+        ),
+        (("--userns", "other"), "invalid userns mode: other"),
+        (("--userns", "auto:size=x"), "invalid number of a user or group: 'size=x'"),
+        (("--uidmap", "0:1:"), "invalid number of a user or group: '0:1:'"),
+        (("--subuidname", "nobody-at-all"), "/etc/subuid has none for nobody-at-all"),
+        (("--userns", "container:none"), "No such container: none"),
+    ],
+)
+def test_what_can_not_be_is_refused(sampan: Sampan, flags: tuple[str, ...], message: str) -> None:
+    assert message in sampan.fails(125, "run", "--rm", *flags, "busybox", "true").err
