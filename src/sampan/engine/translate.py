@@ -221,7 +221,7 @@ def _mounts(host_config: HostConfig, given: Surroundings) -> tuple[Mount, ...]:
                 )
             )
     for mount in given.mounts:
-        made = mounts.to_oci(mount, given.host)
+        made = mounts.to_oci(mount, given.host, given.users[:2] if given.users else ((), ()))
         if mount.type in ("volume", "image") and made.type == "bind" and "idmap" not in made.options:
             made = msgspec.structs.replace(made, options=(*made.options, *_owners(given)))
         result.append(made)
