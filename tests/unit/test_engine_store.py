@@ -83,6 +83,18 @@ def test_the_exit_of_what_removed_itself_is_remembered(store: Store) -> None:
     assert store.last_exit("b") is None
 
 
+def test_the_record_of_what_removed_itself_is_found_by_name_and_id(store: Store) -> None:
+    for id in ("abc", "abd"):
+        store.add(row(id, "web"), b"", [])
+        store.delete(id, 7, name="web", record=id.encode())
+
+    assert store.removed("web") == b"abd"
+    assert store.removed("abc") == b"abc"
+    assert store.removed("ab") == b"abd"
+    assert store.removed("we") is None
+    assert store.removed("") is None
+
+
 def test_a_state_of_a_newer_version_is_left_alone(path: str) -> None:
     with closing(sqlite3.connect(path)) as db:
         db.execute(f"PRAGMA user_version={len(MIGRATIONS) + 1}")

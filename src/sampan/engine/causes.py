@@ -40,11 +40,16 @@ class Facts(NamedTuple):
     output: tuple[str, ...] = ()
     program: tuple[str, str] | None = None
     now: Counts | None = None
+    removed: bool = False  # there is nothing any more that could be updated
 
     @property
     def ending(self) -> Ending:
         """The latest end."""
         return self.state.ending or Ending(at_ns=self.state.finished_at_ns, exit_code=self.state.exit_code)
+
+    def update(self, flags: str) -> str:
+        """Return how it gets what these flags say."""
+        return f"run it with {flags}" if self.removed else f"sampan update {flags} {self.name}"
 
     @property
     def ended(self) -> bool:
@@ -138,7 +143,7 @@ def _restarting(facts: Facts) -> Iterator[Cause]:
         yield Cause(
             kind="restarting",
             said=f"it is being started again, for the {_nth(state.restart_count)} time, by --restart {_policy(policy)}",
-            fixes=(f"sampan update --restart no {facts.name}",),
+            fixes=(facts.update("--restart no"),),
         )
     elif not state.alive and 0 < policy.maximum_retry_count <= state.restart_count:
         yield Cause(
@@ -211,7 +216,7 @@ def _memory_facts(victims: tuple[OutOfMemory, ...], counts: Counts | None) -> It
 def _more_memory(facts: Facts, limit: int) -> str:
     larger, swap = 2 * limit, facts.body.host_config.memory_swap
     more = f" --memory-swap {_flag(2 * larger)}" if 0 < swap < larger else ""
-    return f"sampan update --memory {_flag(larger)}{more} {facts.name}"
+    return facts.update(f"--memory {_flag(larger)}{more}")
 
 
 def _flag(size: int) -> str:
@@ -230,7 +235,7 @@ def _forks(facts: Facts, counts: Counts | None) -> Iterator[Cause]:
     yield Cause(
         kind="pids-limit",
         said=f"too many processes: the kernel refused it another one{times}, since it was at {limit}",
-        fixes=(f"sampan update --pids-limit {2 * counts.pids_limit} {facts.name}",) if counts.pids_limit else (),
+        fixes=(facts.update(f"--pids-limit {2 * counts.pids_limit}"),) if counts.pids_limit else (),
     )
 
 

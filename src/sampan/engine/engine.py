@@ -196,7 +196,7 @@ class Engine:
 
     def why(self, ref: str) -> Why:
         """Return what ended a container, or ails it, and what helps."""
-        return why.why(self._core, self._find(ref))
+        return why.why(self._core, ref)
 
     def changes(self, ref: str) -> Iterator[bytes]:
         """Return what the container has changed in its image's files: the text of a JSON array, in pieces."""

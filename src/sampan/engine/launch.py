@@ -417,12 +417,12 @@ def _after_exit(core: Core, container: Container) -> None:
     with container.lock:
         if container.removed or container.running:
             return
+        _look_around(core, container)
         if container.body.host_config.auto_remove:
             from sampan.engine.removing import discard
 
             discard(core, container)
         else:
-            _look_around(core, container)
             settle(core, container)
 
 

@@ -36,4 +36,5 @@ MIGRATIONS: tuple[str, ...] = (
     ) WITHOUT ROWID;
     """,
     "ALTER TABLE volumes ADD COLUMN options BLOB NOT NULL DEFAULT X'7B7D'",
+    "ALTER TABLE exits ADD COLUMN name TEXT NOT NULL DEFAULT ''; ALTER TABLE exits ADD COLUMN record BLOB",
 )

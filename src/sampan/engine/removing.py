@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sampan.engine import hooking, lifecycle, naming, remains, restarting
-from sampan.engine.core import now_ns
+from sampan.engine.core import encode, now_ns
 from sampan.engine.launch import exited, release_attaching
 from sampan.engine.lifecycle import Verb
 from sampan.engine.stopping import send_signal, wait_ended
+from sampan.engine.why import Removed
 from sampan.errors import Conflict, Failed, InvalidInput, SampanError, doing
 from sampan.kernel.trees import remove_tree
 from sampan.spec.state import Status
@@ -124,7 +125,7 @@ def discard(core: Core, container: Container, *, volumes: bool = True) -> None:
 
 def _take_away(core: Core, container: Container) -> str:
     """Move the directory and delete the record; return where the directory is now, "" if there was none."""
-    before = container.state.status
+    before, record = container.state.status, _record(container)
     container.update(status=Status.REMOVING)
     directory, trash = core.dirs.container(container.id), f"{core.dirs.tmp}/container-{container.id}"
     code = container.last_exit[0] if container.body.host_config.auto_remove else None
@@ -135,15 +136,30 @@ def _take_away(core: Core, container: Container) -> str:
             except FileNotFoundError:
                 trash = ""
         try:
-            core.store.delete(container.id, code)
+            core.store.delete(container.id, code, name=container.name, record=record)
         except Failed:  # also forgetting takes room on the disk: the files give it
             remove_tree(trash or directory)
-            core.store.delete(container.id, code)
+            core.store.delete(container.id, code, name=container.name, record=record)
     except SampanError:
         # Docker's word for what can only be removed, which can be tried again.
         container.update(status=before if os.path.isdir(directory) else Status.DEAD)
         raise
     return trash
+
+
+def _record(container: Container) -> bytes | None:
+    """Return what is remembered for a while of one that removes itself, if it did not end well: why it ended."""
+    if not container.body.host_config.auto_remove or not container.last_exit[0]:
+        return None
+    return encode(
+        Removed(
+            id=container.id,
+            name=container.name,
+            created_ns=container.created_ns,
+            body=container.body,
+            state=container.state,
+        )
+    )
 
 
 def rename(core: Core, container: Container, name: str) -> None:

@@ -152,8 +152,8 @@ class Store:
         rows = self._all("SELECT spec FROM containers WHERE id = ?", (id,))
         return rows[0][0] if rows else None  # type: ignore[return-value]
 
-    def delete(self, id: str, exit_code: int | None = None) -> None:
-        """Forget a container; with an exit code, remember that for a while: see `last_exit`."""
+    def delete(self, id: str, exit_code: int | None = None, *, name: str = "", record: bytes | None = None) -> None:
+        """Forget a container; with an exit code, remember that for a while: see `last_exit` and `removed`."""
         if exit_code is None:
             self._run("DELETE FROM containers WHERE id = ?", (id,))
             return
@@ -161,7 +161,7 @@ class Store:
         with self._transaction("can't write the state"):
             self._db.execute("DELETE FROM containers WHERE id = ?", (id,))
             self._db.execute("DELETE FROM exits WHERE removed_ns < ?", (now - _REMEMBERED_NS,))
-            self._db.execute("INSERT OR REPLACE INTO exits VALUES (?, ?, ?)", (id, exit_code, now))
+            self._db.execute("INSERT OR REPLACE INTO exits VALUES (?, ?, ?, ?, ?)", (id, exit_code, now, name, record))
 
     def last_exit(self, id: str) -> int | None:
         """Return how a container ended that removed itself some minutes ago at most.
@@ -170,6 +170,18 @@ class Store:
         """
         rows = self._all("SELECT code FROM exits WHERE id = ?", (id,))
         return rows[0][0] if rows else None  # type: ignore[return-value]
+
+    def removed(self, ref: str) -> bytes | None:
+        """Return the record of a container that removed itself some minutes ago at most, by name or an id's beginning.
+
+        Of several, the latest.
+        """
+        rows = self._all(
+            "SELECT record FROM exits WHERE record IS NOT NULL AND (name = ? OR substr(id, 1, ?) = ?) "
+            "ORDER BY removed_ns DESC LIMIT 1",
+            (ref, len(ref), ref),
+        )
+        return rows[0][0] if ref and rows else None  # type: ignore[return-value]
 
     # -- volumes
 

@@ -13,16 +13,16 @@ from sampan.engine.causes import Facts, causes
 from sampan.engine.core import now_ns
 from sampan.engine.logs import read_logs
 from sampan.engine.requests import LogsQuery
-from sampan.errors import SampanError
+from sampan.errors import NotFound, SampanError
 from sampan.runtime.counting import counts
+from sampan.spec.docker import ContainerCreate
 from sampan.spec.docker.why import Cause, Why
-from sampan.spec.state import Status
+from sampan.spec.state import State, Status
 from sampan.units import format_ago
 
 if TYPE_CHECKING:
     from sampan.engine.core import Core
     from sampan.engine.registry import Container
-    from sampan.spec.state import State
 
 _LINES = 10
 _LONGEST = 400
@@ -31,8 +31,42 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 
-def why(core: Core, container: Container) -> Why:
-    """Return how it is, why, and its last output."""
+class Removed(msgspec.Struct, frozen=True, kw_only=True):
+    """A container that has removed itself: what is remembered of it for a while."""
+
+    id: str
+    name: str
+    created_ns: int
+    body: ContainerCreate
+    state: State
+
+
+def why(core: Core, ref: str) -> Why:
+    """Return how a container is, why, and its last output; also of one that removed itself some minutes ago."""
+    try:
+        container = core.registry.find(ref)
+    except NotFound:
+        record = core.store.removed(ref.removeprefix("/"))
+        if record is None:
+            raise
+        return _why_removed(msgspec.json.decode(record, type=Removed))
+    return _why(core, container)
+
+
+def _why_removed(removed: Removed) -> Why:
+    state = removed.state
+    facts = Facts(name=removed.name, state=state, body=removed.body, removed=True)
+    return Why(
+        id=removed.id,
+        name=removed.name,
+        status="removed",
+        said=f"{removed.name} {_status(state, removed.created_ns, now_ns())}, and has been removed since: --rm",
+        causes=tuple(_printable(cause) for cause in causes(facts)),
+        ending=state.ending,
+    )
+
+
+def _why(core: Core, container: Container) -> Why:
     state, output = _completed(core, container), _output(core, container)
     program = None
     if state.ending and state.ending.exit_code in _BY_SHELLS and not state.ending.error:
@@ -50,7 +84,7 @@ def why(core: Core, container: Container) -> Why:
         id=container.id,
         name=container.name,
         status=state.status.value,
-        said=f"{container.name} {_status(container, now_ns())}",
+        said=f"{container.name} {_status(state, container.created_ns, now_ns())}",
         causes=tuple(_printable(cause) for cause in causes(facts)),
         ending=state.ending,
         output=output,
@@ -66,16 +100,14 @@ def _completed(core: Core, container: Container) -> State:
     return msgspec.structs.replace(state, ending=ending)
 
 
-def _status(container: Container, now: int) -> str:
-    state = container.state
-
+def _status(state: State, created_ns: int, now: int) -> str:
     def ago(ns: int) -> str:
         return f"{format_ago((now - ns) / 1e9).lower()} ago"
 
     match state.status:
         case Status.CREATED:
             failed = f", and failed to start {ago(state.ending.at_ns)}" if state.ending else ""
-            return f"was created {ago(container.created_ns)}{failed}"
+            return f"was created {ago(created_ns)}{failed}"
         case Status.RUNNING | Status.PAUSED:
             health = f" and is {state.health.status}" if state.health else ""
             word = "is paused" if state.status is Status.PAUSED else "runs"
