@@ -102,8 +102,11 @@ def test_a_paused_container_is_left_alone(sampan: Sampan) -> None:
     ("flags", "message"),
     [
         (("--no-healthcheck", "--health-cmd", "true"), "--no-healthcheck conflicts with --health-* options"),
-        (("--health-cmd", "true", "--health-interval", "1us"), "Interval in Healthcheck cannot be less than one milli"),
-        (("--health-cmd", "true", "--health-interval", "soon"), "invalid argument 'soon' for --health-interval"),
+        (("--health-cmd", "true", "--health-interval", "1us"), "Interval in Healthcheck cannot be less than 1ms"),
+        (
+            ("--health-cmd", "true", "--health-interval", "soon"),
+            'invalid argument "soon" for "--health-interval" flag: time: invalid',
+        ),
         (("--health-cmd", "true", "--health-on-failure", "cry"), "invalid health-on-failure action: 'cry'"),
     ],
 )

@@ -53,7 +53,7 @@ def test_what_does_not_run_is_shown_where_it_is_asked_for(web: Sampan) -> None:
 
     assert [row["Name"] for row in rows(web)] == ["web"]
     idle, running = rows(web, "-a")
-    assert (idle["Name"], idle["CPUPerc"], idle["MemUsage"]) == ("idle", "--", "-- / --")
+    assert (idle["Name"], idle["CPUPerc"], idle["MemUsage"]) == ("idle", "0.00%", "0B / 0B")
     assert running["Name"] == "web"
     assert [row["Name"] for row in rows(web, "idle")] == ["idle"]
     assert "No such container: nobody" in web.fails(1, "stats", "--no-stream", "nobody").err

@@ -81,8 +81,8 @@ def test_a_command_line_is_run_by_the_images_shell() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (HealthConfig(interval=5), "Interval in Healthcheck cannot be less than one millisecond"),
-        (HealthConfig(start_period=-1), "StartPeriod in Healthcheck cannot be less than one millisecond"),
+        (HealthConfig(interval=5), "Interval in Healthcheck cannot be less than 1ms"),
+        (HealthConfig(start_period=-1), "StartPeriod in Healthcheck cannot be less than 1ms"),
         (HealthConfig(retries=-1), "Retries in Healthcheck cannot be negative"),
         (HealthConfig(test=("CMD",)), "a health check needs a command"),
         (HealthConfig(test=("echo", "x")), "unknown type of health check 'echo'"),

@@ -53,7 +53,7 @@ def test_users_are_found_as_docker_finds_them(user: str, add: tuple[str, ...], w
         ("web:none", (), "unable to find group none: no matching entries in group file"),
         ("web", ("none",), "unable to find group none"),
         ("-1", (), "unable to find user -1"),
-        ("99999999999", (), "unable to find user"),
+        ("99999999999", (), "uids and gids must be in range"),
         ("odd", (), "unable to find user odd"),
     ],
 )

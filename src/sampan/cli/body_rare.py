@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from sampan.cli.failure import Failure
-from sampan.errors import InvalidInput
 from sampan.spec.annotations import (
     CHOWN,
     GIDMAP,
@@ -20,7 +19,6 @@ from sampan.spec.annotations import (
     UMASK,
 )
 from sampan.spec.cdi_names import split
-from sampan.units import parse_bytes, parse_duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -129,46 +127,17 @@ def restart_policy(text: str) -> Json:
 
 
 def _block_io(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
-    for flag, field in _THROTTLES.items():
-        host[field] = [_throttle(text, in_bytes=flag.endswith("bps")) for text in options[flag]]
-    host["BlkioWeightDevice"] = [_weight(text) for text in options["blkio-weight-device"]]
+    for flag, field in _BLOCK_IO.items():
+        host[field] = options[flag]
 
 
-_THROTTLES = {
+_BLOCK_IO = {
     "device-read-bps": "BlkioDeviceReadBps",
     "device-read-iops": "BlkioDeviceReadIOps",
     "device-write-bps": "BlkioDeviceWriteBps",
     "device-write-iops": "BlkioDeviceWriteIOps",
+    "blkio-weight-device": "BlkioWeightDevice",
 }
-
-
-def _throttle(text: str, *, in_bytes: bool) -> Json:
-    device, number = _of_device(text)
-    try:
-        rate = parse_bytes(number) if in_bytes else int(number)
-    except (InvalidInput, ValueError):
-        rate = -1
-    if rate < 0:
-        form = f"<device-path>:<number>{'[<unit>]' * in_bytes}. Number must be a positive integer"
-        unit = ". Unit is optional and can be kb, mb, or gb" * in_bytes
-        raise _refused(f"invalid rate for device: {text}. The correct format is {form}{unit}")
-    return {"Path": device, "Rate": rate}
-
-
-def _weight(text: str) -> Json:
-    device, number = _of_device(text)
-    if not number.isdigit() or (int(number) and not 10 <= int(number) <= 1000):
-        raise _refused(f"invalid weight for device: {text}")
-    return {"Path": device, "Weight": int(number)}
-
-
-def _of_device(text: str) -> tuple[str, str]:
-    device, colon, number = text.partition(":")
-    if not device or not colon:
-        raise _refused(f"bad format: {text}", "write it as DEVICE:VALUE")
-    if not device.startswith("/dev/"):
-        raise _refused(f"bad format for device path: {text}", "it begins with /dev/")
-    return device, number
 
 
 def _log(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
@@ -180,6 +149,8 @@ def _log(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
 
 def _health(options: Options, body: Json, host: Json) -> None:
     check: Json = {field: _health_time(options, flag) for flag, field in _HEALTH_TIMES.items() if options[flag]}
+    if (options["health-retries"] or 0) < 0:
+        raise _refused("--health-retries cannot be negative")
     if options["health-retries"]:
         check["Retries"] = options["health-retries"]
     if options["health-cmd"]:
@@ -230,10 +201,7 @@ _HEALTH_TIMES = {
 
 
 def _health_time(options: Options, flag: str) -> int:
-    try:
-        value = parse_duration(options[flag])
-    except InvalidInput as e:
-        raise _refused(f"invalid argument {options[flag]!r} for --{flag}: {e.message}", e.hint) from None
+    value: int = options[flag]
     if value < 0:
         raise _refused(f"--{flag} cannot be negative")
     return value
@@ -249,7 +217,7 @@ RARE = {
     "timeout": _timeout,
     "tz": _timezone,
     "umask": _umask,
-    **dict.fromkeys((*_THROTTLES, "blkio-weight-device"), _block_io),
+    **dict.fromkeys(_BLOCK_IO, _block_io),
     "userns": _userns,
     **dict.fromkeys(("uidmap", "gidmap", "subuidname", "subgidname"), _id_maps),
     "log-driver": _log,

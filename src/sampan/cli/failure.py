@@ -16,6 +16,11 @@ class Failure(Exception):
         self.status = status
 
 
+def not_of_run(error: Failure) -> Failure:
+    """Return what `run` ends with 125 for as another verb says it: 1, and without the program's name."""
+    return Failure(error.message.removeprefix("sampan: "), error.hint)
+
+
 class UsageError(Failure):
     """A flag is unknown or has a bad value: the message, then the verb's usage; 125 as Docker's client has it."""
 

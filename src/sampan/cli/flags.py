@@ -86,6 +86,9 @@ LISTS = (
     "domain",
     "host",
     "gpus",
+    "rate-in-bytes",
+    "rate",
+    "weight",
 )
 """Kinds that may be given again and again."""
 
@@ -221,7 +224,11 @@ def convert(flag: Flag, text: str) -> object:
     if reader is None:
         from sampan.cli.values import READERS
 
-        reader = READERS[kind]
+        reader = READERS.get(kind)
+    if reader is None:
+        from sampan.cli.values_rare import READERS as RARE
+
+        reader = RARE[kind]
     try:
         return reader(text)
     except ValueError as e:

@@ -91,7 +91,7 @@ def detach_keys(session: Session, text: str) -> tuple[str, bytes]:
     try:
         return text, parse_keys(text or "ctrl-p,ctrl-q")
     except ValueError:
-        raise Failure(f"invalid detach keys ({text}) provided", "write them as ctrl-p,ctrl-q", 125) from None
+        raise Failure(f"invalid detach keys ({text}) provided", "write them as ctrl-p,ctrl-q") from None
 
 
 def parse_keys(text: str) -> bytes:

@@ -453,13 +453,6 @@ def _bad_csv(column: int, cause: str) -> ValueError:
     return ValueError(f"parse error on line 1, column {column}: {cause}")
 
 
-def parse_gpus(text: str) -> dict[str, Any]:
-    """Read the value of --gpus."""
-    from sampan.cli import gpus
-
-    return gpus.parse_gpus(text)
-
-
 READERS: dict[str, Callable[[str], object]] = {
     "bytes": parse_bytes,
     "swap": parse_swap,
@@ -478,6 +471,5 @@ READERS: dict[str, Callable[[str], object]] = {
     "ip": parse_ip,
     "domain": parse_domain,
     "host": parse_host,
-    "gpus": parse_gpus,
 }
 """Kind of a flag to its reader; `Flag.kind`."""

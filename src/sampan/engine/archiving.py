@@ -121,4 +121,4 @@ def _worker(core: Core, container: Container) -> Iterator[Channel]:
         try:
             yield channel
         except NotFound as e:
-            raise NotFound(f"{e.message} in container {container.id}", e.hint) from None
+            raise NotFound(f"{e.message} in container {container.name}", e.hint) from None

@@ -50,7 +50,8 @@ from sampan.engine.building.building import Building
 from sampan.engine.building.leaving import Outputs
 from sampan.engine.moving import Moving
 from sampan.engine.stats import Samples
-from sampan.errors import Unsupported
+from sampan.errors import Unsupported, doing
+from sampan.units import parse_signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -155,7 +156,10 @@ class Engine:
 
     def kill(self, ref: str, signal: str | None = None, by: Sender | None = None) -> None:
         """Send a signal to the container's first process. `by` is recorded with the end that may come of it."""
-        stopping.kill(self._core, self._find(ref), signal, by)
+        if signal:
+            parse_signal(signal)  # what is none is said without the container
+        with doing(f"cannot kill container: {ref}"):
+            stopping.kill(self._core, self._find(ref), signal, by)
 
     def restart(
         self, ref: str, timeout_s: int | None = None, signal: str | None = None, by: Sender | None = None
@@ -174,7 +178,9 @@ class Engine:
     def rename(self, ref: str, name: str) -> None:
         """Give a container another name."""
         container = self._find(ref)
-        removing.rename(self._core, container, ids.check_name(name))
+        with doing("Error when allocating new name"):
+            bare = ids.check_name(f"/{name.removeprefix('/')}")
+        removing.rename(self._core, container, bare)
 
     def update(self, ref: str, body: docker.ContainerUpdate) -> docker.ContainerUpdateResponse:
         """Change its limits and its restart policy, at once if it runs; it stays so at its next starts."""

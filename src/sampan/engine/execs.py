@@ -12,7 +12,7 @@ from sampan.engine.core import encode
 from sampan.engine.lifecycle import Verb
 from sampan.engine.reaching import TRIES, ask, must_run
 from sampan.engine.translate import exec_process
-from sampan.errors import Conflict, NotFound, SampanError
+from sampan.errors import Conflict, InvalidInput, NotFound, SampanError
 from sampan.runtime import plan as planning
 from sampan.spec.docker import ExecConfig, ExecInspectResponse, ProcessConfig
 from sampan.supervise import messages
@@ -51,7 +51,7 @@ def create(core: Core, container: Container, body: ExecConfig) -> str:
     """Note what is to be run; raise now for what can't be."""
     lifecycle.check(Verb.EXEC, container.state, container.id)
     if body.detach_keys:
-        parse_detach_keys(body.detach_keys)
+        _keys(body.detach_keys)
     process = exec_process(body, _spec(core, container), core.host)
     exec = Exec(ids.new_id(), container, body, process)
     ended_ones = [id for id in tuple(container.execs) if id in core.execs and core.execs[id].code is not None]
@@ -62,6 +62,13 @@ def create(core: Core, container: Container, body: ExecConfig) -> str:
     container.execs.add(exec.id)
     core.tell(container, f"exec_create: {' '.join(process.args)}", {"execID": exec.id})
     return exec.id
+
+
+def _keys(text: str) -> bytes:
+    try:
+        return parse_detach_keys(text)
+    except InvalidInput as e:  # Docker calls them so here
+        raise InvalidInput(f"Invalid escape keys ({text}) provided", e.hint) from None
 
 
 def find(core: Core, exec_id: str) -> Exec:
@@ -168,7 +175,7 @@ class ExecSession:
             tty=config.tty,
             streams=frozenset() if fd is None else frozenset(name for name, given in wanted.items() if given),
             console_size=self._size if config.tty and self._size and all(self._size) else None,
-            detach_keys=parse_detach_keys(config.detach_keys) if config.detach_keys else b"\x10\x11",
+            detach_keys=_keys(config.detach_keys) if config.detach_keys else b"\x10\x11",
             already_read=already_read,
         )
 

@@ -51,7 +51,7 @@ def _check(config: HealthConfig) -> None:
     for name in ("interval", "timeout", "start_period", "start_interval"):
         value, word = getattr(config, name), "".join(part.capitalize() for part in name.split("_"))
         if 0 < value < _LEAST_NS or value < 0:
-            raise InvalidInput(f"{word} in Healthcheck cannot be less than one millisecond")
+            raise InvalidInput(f"{word} in Healthcheck cannot be less than 1ms")
     if config.retries < 0:
         raise InvalidInput("Retries in Healthcheck cannot be negative")
     if config.test and config.test[0] not in ("NONE", "CMD", "CMD-SHELL"):

@@ -180,7 +180,7 @@ def _test(core: Core, name: str, value: str) -> Callable[[Container], bool]:
         case "is-task":
             return lambda _: value == "false"
         case "isolation":
-            return lambda c: (c.body.host_config.isolation or "default") == (value or "default")
+            return lambda _: True  # Linux has one kind, and Docker does not look there
         case "expose":
             return lambda c: in_range(value, [(p.private_port, p.type) for p in summaries(published(c))], name)
         case _:  # publish

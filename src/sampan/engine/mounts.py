@@ -318,7 +318,9 @@ def unknown_driver(name: str) -> NotFound:
 def check_volume_name(name: str) -> str:
     """Return it. Raises InvalidInput in Docker's words."""
     if len(name) == 1:
-        raise InvalidInput("volume name is too short, names should be at least two alphanumeric characters")
+        raise InvalidInput(
+            f"create {name}: volume name is too short, names should be at least two alphanumeric characters"
+        )
     if not _VOLUME_NAME.fullmatch(name):
         raise InvalidInput(
             f'create {name}: "{name}" includes invalid characters for a local volume name, only '

@@ -168,7 +168,8 @@ def rename(core: Core, container: Container, name: str) -> None:
         lifecycle.check(Verb.RENAME, container.state, container.id)
         if name == container.name:
             raise InvalidInput("Renaming a container with the same name as its current name")
-        old = core.registry.rename(container, name)
+        with doing("Error when allocating new name"):
+            old = core.registry.rename(container, name)
         try:
             core.store.set_name(container.id, name)
         except SampanError:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _MINIMUM_MEMORY = 6 << 20
 _PERIOD_US = 100_000
+_GREATEST_SHARES = 1 << 18
 _UNLIMITED = (1 << 64) - 1
 
 _RLIMITS = {
@@ -106,6 +107,11 @@ def _memory(hc: HostConfig, host: Host, warnings: list[str]) -> Memory | None:
             "Memory limited without swap."
         )
         swap = 0
+    if hc.oom_kill_disable and not hc.memory:
+        warnings.append(
+            "OOM killer is disabled for the container, but no memory limit is set, this can result in the system "
+            "running out of resources."
+        )
     if not (hc.memory or hc.memory_reservation or hc.memory_swappiness is not None or hc.oom_kill_disable):
         return None
     return Memory(
@@ -130,6 +136,9 @@ def _cpu(hc: HostConfig, machine: Machine) -> Cpu | None:
         raise InvalidInput("CPU cfs quota can not be less than 1ms (i.e. 1000)")
     if hc.cpu_shares < 0:
         raise InvalidInput(f"invalid CPU shares ({hc.cpu_shares}): value must be a positive integer")
+    if hc.cpu_shares and not 2 <= hc.cpu_shares <= _GREATEST_SHARES:  # the kernel would take the nearest instead
+        bound = "minimum" if hc.cpu_shares < 2 else "maximum"
+        raise InvalidInput(f"the {bound} allowed cpu-shares is {2 if hc.cpu_shares < 2 else _GREATEST_SHARES}")
     _check_set(hc.cpuset_cpus, machine.cpus, "cpus", "CPUs")
     _check_set(hc.cpuset_mems, machine.nodes, "mems", "memory nodes")
     quota, period = hc.cpu_quota, hc.cpu_period

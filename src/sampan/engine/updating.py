@@ -38,14 +38,14 @@ def update(core: Core, container: Container, given: ContainerUpdate) -> Containe
     with container.lock:
         if container.removed or container.state.status in (Status.REMOVING, Status.DEAD):
             raise NotFound(f"No such container: {container.name}")
+        warnings: list[str] = []
+        host_config = merged(container.body.host_config, given)
+        restart_policy.check(host_config.restart_policy, auto_remove=host_config.auto_remove)
+        spec = core.spec(container)
+        asked = block_io.block_io(host_config, core.host, warnings)
+        devices = spec.linux.resources.devices if spec.linux.resources else ()
+        limits = resources.resources(host_config, core.host, core.machine, devices, warnings, asked)
         with doing(f"Cannot update container {container.id}"):
-            warnings: list[str] = []
-            host_config = merged(container.body.host_config, given)
-            restart_policy.check(host_config.restart_policy, auto_remove=host_config.auto_remove)
-            spec = core.spec(container)
-            asked = block_io.block_io(host_config, core.host, warnings)
-            devices = spec.linux.resources.devices if spec.linux.resources else ()
-            limits = resources.resources(host_config, core.host, core.machine, devices, warnings, asked)
             body = replace(container.body, host_config=host_config)
             if container.running:
                 pids = limits.pids or (Pids(limit=-1) if given.pids_limit is not None else None)

@@ -10,7 +10,7 @@ from sampan.engine.core import encode, now_ns
 from sampan.engine.filtering import check, has_label, search, truth
 from sampan.engine.mounts import check_volume_name, unknown_driver
 from sampan.engine.store import VolumeRow
-from sampan.errors import Conflict, InvalidInput, NotFound, Unsupported
+from sampan.errors import Conflict, InvalidInput, NotFound, Unsupported, doing
 from sampan.rootfs.snapshots import tree_bytes
 from sampan.spec import docker
 from sampan.units import format_timestamp
@@ -29,13 +29,14 @@ ANONYMOUS = "com.docker.volume.anonymous"
 
 def create(core: Core, given: docker.VolumeCreate) -> docker.Volume:
     """Make a volume; one of this name that is there already is returned as it is."""
+    name = check_volume_name(given.name) if given.name else ids.new_id()
     if given.driver not in ("", "local"):
-        raise unknown_driver(given.driver)
+        raise unknown_driver(given.driver).within(f"create {name}")
     if given.cluster_volume_spec is not None:
         raise Unsupported("unsupported: ClusterVolumeSpec", "sampan is an engine for one machine")
     options = given.driver_opts or {}
-    volume_options.check(options)
-    name = check_volume_name(given.name) if given.name else ids.new_id()
+    with doing(f"create {name}"):
+        volume_options.check(options)
     row = VolumeRow(name, now_ns(), not given.name, encode(given.labels or {}), encode(options))
     with core.volumes.lock:
         fresh = core.volumes.get(name) is None

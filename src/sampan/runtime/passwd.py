@@ -39,6 +39,8 @@ def look_up(user: str, passwd: bytes, group: bytes, *, add: tuple[str, ...] = ()
     """Find `user` (`name`, `uid`, `name:group`, …; empty is 0), and the groups named in `add`."""
     who, _, which = user.partition(":")
     found = _find_user(who or "0", passwd)
+    if found is None and who.isascii() and who.isdecimal() and not _is_number(who):
+        raise InvalidInput(f"uids and gids must be in range 0-{_GREATEST}")
     if found is None and not _is_number(who or "0"):
         raise InvalidInput(
             f"unable to find user {who}: no matching entries in passwd file",

@@ -6,7 +6,7 @@ import os
 
 from sampan.cli.command import Call, Command
 from sampan.cli.each import container
-from sampan.cli.failure import Failure, UsageError
+from sampan.cli.failure import Failure
 from sampan.cli.files import file_pieces, written
 from sampan.cli.flags import Flag
 from sampan.cli.output import warn, write_all
@@ -50,7 +50,7 @@ def cp(call: Call) -> int:
     if source[0] and target[0]:
         raise Failure("copying between containers is not supported", "copy to - and from -: cp A:/x - | cp - B:/")
     if not (source[0] or target[0]):
-        raise UsageError("must specify at least one container source")
+        raise Failure("must specify at least one container source", "write it as NAME:PATH")
     if source[0]:
         _out(call, source[0], source[1], target[1])
     else:
@@ -193,7 +193,7 @@ def _local_source(path: str, *, follow: bool) -> Info:
     try:
         info = os.stat(path) if follow or path.endswith(("/", "/.")) else os.lstat(path)
     except OSError as e:
-        raise Failure(f"lstat {path}: {(e.strerror or '').lower()}") from None
+        raise Failure(f"lstat {os.path.abspath(path)}: {(e.strerror or '').lower()}") from None
     import stat
 
     shown = os.path.realpath(path) if follow and os.path.islink(path) else path

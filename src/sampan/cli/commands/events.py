@@ -45,15 +45,19 @@ def _template(format: str) -> Any:
     try:
         template = Template("{{json .}}" if format == "json" else format.replace("\\t", "\t"))
     except TemplateError as e:
-        raise Failure(f"Error parsing format: {e}", status=64) from None
+        raise _unparsed(e) from None
 
     def execute(event: Event) -> str:
         try:
             return template.execute(event)
         except TemplateError as e:
-            raise Failure(str(e)) from None
+            raise _unparsed(e) from None
 
     return execute
+
+
+def _unparsed(cause: Exception) -> Failure:
+    return Failure(f"Error parsing format: {cause}", "--format json shows every field", 64)
 
 
 def _text(event: Event) -> str:

@@ -6,7 +6,7 @@ import time
 
 from sampan.cli.command import Call, Command
 from sampan.cli.each import container
-from sampan.cli.failure import Failure
+from sampan.cli.failure import Failure, not_of_run
 from sampan.cli.flags import Flag
 from sampan.cli.output import warn
 from sampan.cli.session import ServerError
@@ -22,7 +22,10 @@ def exec(call: Call) -> int:
     """Run it; return its exit status."""
     options, session = call.options, call.session
     tty, detach = options["tty"], options["detach"]
-    body = _body(call)
+    try:
+        body = _body(call)
+    except Failure as e:
+        raise not_of_run(e) from None
     if tty and not detach:
         from sampan.cli.terminal import check_tty, size
 

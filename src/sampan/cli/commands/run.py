@@ -60,7 +60,11 @@ def _detach_keys(call: Call) -> tuple[str, bytes]:
         return "", b""
     from sampan.cli.terminal import detach_keys
 
-    text, keys = detach_keys(call.session, call.options["detach-keys"])
+    try:
+        text, keys = detach_keys(call.session, call.options["detach-keys"])
+    except Failure as e:
+        e.status = 125
+        raise
     return text, keys if call.options["tty"] else b""
 
 

@@ -51,12 +51,12 @@ def listing_of(*, trunc: bool) -> Listing:
         "Container": lambda s: s["id"][:_SHORT] if trunc else s["id"],
         "ID": lambda s: s["id"][:_SHORT] if trunc else s["id"],
         "Name": lambda s: s["name"].removeprefix("/"),
-        "CPUPerc": lambda s: _or_dashes(s, f"{cpu_percent(s):.2f}%"),
-        "MemUsage": lambda s: _pair(s, _binary(memory(s)), _binary(s["memory_stats"].get("limit", 0))),
-        "MemPerc": lambda s: _or_dashes(s, f"{_memory_percent(s):.2f}%"),
-        "NetIO": lambda s: _pair(s, *(human_size3(_network(s, field)) for field in ("rx_bytes", "tx_bytes"))),
-        "BlockIO": lambda s: _pair(s, *(human_size3(_blocks(s, op)) for op in ("read", "write"))),
-        "PIDs": lambda s: _or_dashes(s, str(s["pids_stats"].get("current", 0))),
+        "CPUPerc": lambda s: f"{cpu_percent(s):.2f}%",
+        "MemUsage": lambda s: f"{_binary(memory(s))} / {_binary(s['memory_stats'].get('limit', 0))}",
+        "MemPerc": lambda s: f"{_memory_percent(s):.2f}%",
+        "NetIO": lambda s: " / ".join(human_size3(_network(s, field)) for field in ("rx_bytes", "tx_bytes")),
+        "BlockIO": lambda s: " / ".join(human_size3(_blocks(s, op)) for op in ("read", "write")),
+        "PIDs": lambda s: str(s["pids_stats"].get("current", 0)),
     }
     return Listing("statsContext", columns, _HEADERS, _SHOWN)
 
@@ -107,18 +107,6 @@ def _network(sample: Sample, field: str) -> int:
 def _blocks(sample: Sample, op: str) -> int:
     rows = sample["blkio_stats"].get("io_service_bytes_recursive") or ()
     return sum(row["value"] for row in rows if row["op"] == op)
-
-
-def _or_dashes(sample: Sample, text: str) -> str:
-    return text if _runs(sample) else "--"
-
-
-def _pair(sample: Sample, first: str, second: str) -> str:
-    return f"{first} / {second}" if _runs(sample) else "-- / --"
-
-
-def _runs(sample: Sample) -> bool:
-    return not str(sample["read"]).startswith("0001-")
 
 
 def _binary(size: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sampan.cli.body_rare import restart_policy
 from sampan.cli.command import Call, Command
 from sampan.cli.each import container, each
-from sampan.cli.failure import Failure
+from sampan.cli.failure import Failure, not_of_run
 from sampan.cli.flags import Flag
 from sampan.cli.output import warn
 
@@ -50,7 +50,10 @@ def _ports(options: Options) -> dict[str, Any]:
 def _limits(options: Options) -> dict[str, Any]:
     body = {flag.api: options[flag.name] for flag in _LIMITS if flag.name in options and flag.api}
     if "restart" in options:
-        body["RestartPolicy"] = restart_policy(options["restart"])
+        try:
+            body["RestartPolicy"] = restart_policy(options["restart"])
+        except Failure as e:
+            raise not_of_run(e) from None
     return body
 
 
