@@ -29,6 +29,8 @@ TABLE = [
     (["--cpu-quota", "20000", "--cpu-period", "50000"], "cpu.cfs_quota_us", "20000", "cpu.max", "20000 50000"),
     (["--cpuset-cpus", "0"], "cpuset.cpus", "0", "cpuset.cpus", "0"),
     (["--cpuset-mems", "0"], "cpuset.mems", "0", "cpuset.mems", "0"),
+    (["--cgroup-conf", "cpu.idle=1"], "cpu.idle", "1", "cpu.idle", "1"),
+    (["--cpus", "0.2", "--cgroup-conf", "cpu.max.burst=5000"], "cpu.cfs_burst_us", "5000", "cpu.max.burst", "5000"),
 ]
 
 
@@ -95,6 +97,21 @@ def test_the_limits_are_in_inspect_as_docker_has_them(sampan: Sampan) -> None:
 
     assert (host["Memory"], host["MemorySwap"], host["NanoCpus"]) == (64 << 20, 128 << 20, 1_500_000_000)
     assert (host["PidsLimit"], host["CpusetCpus"]) == (9, "0")
+
+
+def test_a_file_that_cgroup_v2_alone_has_is_set_there_and_refused_elsewhere(sampan: Sampan) -> None:
+    flags = ("--network", "none", "--cgroup-conf", "memory.high=536870912")
+    if UNIFIED:
+        assert value(sampan, "", "memory.high", *flags) == "536870912"
+        sampan("run", "-d", "--name", "web", *flags, "busybox", "sleep", "100")
+        sampan("update", "--pids-limit", "77", "web")
+        assert sampan("exec", "web", "cat", "/sys/fs/cgroup/memory.high").line == "536870912"
+    else:
+        assert (
+            "can't set memory.high: this host has cgroup v1" in sampan.fails(125, "run", *flags, "busybox", "true").err
+        )
+    for wrong in ("cgroup.procs=1", "../memory.max=1", "memory.max"):
+        assert "invalid" in sampan.fails(125, "run", "--cgroup-conf", wrong, "busybox", "true").err
 
 
 def test_a_container_can_not_lift_its_own_limits(sampan: Sampan) -> None:

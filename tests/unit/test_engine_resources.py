@@ -138,3 +138,26 @@ def test_a_cpuset_is_read_as_it_was_written(numbers: frozenset[int]) -> None:
 @pytest.mark.parametrize("text", ["", "a", "1-", "-1", "1,,2", "1-2-3", "²"])
 def test_a_bad_cpuset_is_none(text: str) -> None:
     assert parse_set(text) is None
+
+
+def named(mode: CgroupMode, **files: str):
+    host = msgspec.structs.replace(HOST, cgroup_mode=mode)
+    annotations = {f"sampan.cgroup-conf.{name.replace('_', '.', 1)}": text for name, text in files.items()}
+    return translated({"Annotations": annotations}, given={"host": host}).linux.resources
+
+
+def test_files_of_the_control_group_are_written_as_they_are_or_by_what_means_the_same() -> None:
+    asked = {"cpu_idle": "1", "memory_high": "max"}
+
+    assert named(CgroupMode.V2, **asked).unified == {"cpu.idle": "1", "memory.high": "max"}
+    assert named(CgroupMode.V1, cpu_idle="1").cpu == Cpu(idle=1)
+    with pytest.raises(Unsupported, match=r"memory\.high: this host has cgroup v1"):
+        named(CgroupMode.V1, **asked)
+    with pytest.raises(Unsupported, match="this host gives no nothing control group"):
+        named(CgroupMode.V2, nothing_max="1")
+
+
+@pytest.mark.parametrize("file", ["cgroup_procs", "cgroup_kill", "x/_y", "memory", "memory_", "_max"])
+def test_what_is_no_limit_is_no_file_to_write(file: str) -> None:
+    with pytest.raises(InvalidInput, match="invalid --cgroup-conf"):
+        named(CgroupMode.V2, **{file: "1"})

@@ -232,6 +232,7 @@ _NETWORK = ("network", "network-alias", "ip", "ip6", "link-local-ip", "mac-addre
 _RARE = (
     "annotation",
     "blkio-weight-device",
+    "cgroup-conf",
     "device",
     "device-read-bps",
     "device-read-iops",

@@ -6,6 +6,7 @@ import os
 
 from sampan.cli.failure import Failure
 from sampan.spec.annotations import (
+    CGROUP_CONF,
     CHOWN,
     GIDMAP,
     HEALTH_ON_FAILURE,
@@ -107,6 +108,15 @@ def _id_maps(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
     for flag, name in (("subuidname", SUBUIDNAME), ("subgidname", SUBGIDNAME)):
         if options[flag]:
             given[name] = options[flag]
+
+
+def _cgroup_conf(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    given = host.setdefault("Annotations", {})
+    for text in options["cgroup-conf"]:
+        file, equals, value = text.partition("=")
+        if not equals:
+            raise _refused(f"invalid argument {text!r} for --cgroup-conf", "write it as FILE=TEXT: cpu.idle=1")
+        given[f"{CGROUP_CONF}{file}"] = value
 
 
 def _restart(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
@@ -213,6 +223,7 @@ RARE = {
     "dns-option": _dns_options,
     "memory-swappiness": _swappiness,
     "restart": _restart,
+    "cgroup-conf": _cgroup_conf,
     "rootfs": _rootfs,
     "timeout": _timeout,
     "tz": _timezone,

@@ -112,6 +112,8 @@ CONTAINER = (
     Flag("cpu-rt-period", "int", "Real-time period in microseconds", group=LIMITS, api="HostConfig.CpuRealtimePeriod"),
     Flag("cpu-rt-runtime", "int", "Real-time runtime in it", group=LIMITS, api="HostConfig.CpuRealtimeRuntime"),
     Flag("pids-limit", "int", "Number of processes; -1: unlimited", group=LIMITS, api="HostConfig.PidsLimit"),
+    Flag("cgroup-conf", "list", "Write a file of its control group, by its name in cgroup v2: memory.high=500000000",
+         group=LIMITS),
     Flag("ulimit", "ulimit", "Set a resource limit: NAME=SOFT[:HARD]", group=LIMITS),
     Flag("device-cgroup-rule", "device-rule", "Allow devices: 'c 1:3 rwm'",
          group=LIMITS, api="HostConfig.DeviceCgroupRules"),

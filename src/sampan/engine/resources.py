@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from sampan.engine import cgroup_conf
 from sampan.errors import InvalidInput, Unsupported
 from sampan.spec.host import CgroupMode
 from sampan.spec.runtime import BlockIo, Cpu, DeviceRule, Memory, Pids, Resources, Rlimit
@@ -41,13 +42,14 @@ def resources(
     """Return the limits, or raise InvalidInput in Docker's words. No swap accounting: a warning."""
     _check_controllers(host_config, host)
     _check_realtime(host_config, host)
-    return Resources(
+    found = Resources(
         devices=devices,
         memory=_memory(host_config, host, warnings),
         cpu=_cpu(host_config, machine),
         pids=Pids(limit=host_config.pids_limit) if host_config.pids_limit else None,
         block_io=block_io,
     )
+    return cgroup_conf.applied(found, host_config.annotations or {}, host)
 
 
 def _check_controllers(host_config: HostConfig, host: Host) -> None:
