@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import struct
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -96,6 +97,7 @@ class AttachSession:
         core.tell(container, "attach")
         with container.lock:
             if not container.running:
+                _let_go_of_gone(container)
                 container.attaching.append((os.dup(fd), message))
                 return
         try:
@@ -126,3 +128,14 @@ class AttachSession:
 
     def abandon(self) -> None:
         """The connection broke before it was handed over: nothing was done yet."""
+
+
+def _let_go_of_gone(container: Container) -> None:
+    """Close the connections of clients that have left before the start that they waited for."""
+    poll = select.poll()
+    for fd, _ in container.attaching:
+        poll.register(fd, 0)
+    gone = {fd for fd, _ in poll.poll(0)}
+    container.attaching = [(fd, message) for fd, message in container.attaching if fd not in gone]
+    for fd in gone:
+        os.close(fd)

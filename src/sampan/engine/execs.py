@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from sampan.spec.runtime import Process, Spec
 
 _LAUNCH_S = 60
-_KEPT = 100
-"""Ended execs that a container remembers."""
+_KEPT, _KEPT_UNSTARTED = 100, 1000
+"""Execs that a container remembers: ended ones, and those that were made and are not started."""
 
 
 class Exec:
@@ -54,12 +54,9 @@ def create(core: Core, container: Container, body: ExecConfig) -> str:
         _keys(body.detach_keys)
     process = exec_process(body, _spec(core, container), core.host)
     exec = Exec(ids.new_id(), container, body, process)
-    ended_ones = [id for id in tuple(container.execs) if id in core.execs and core.execs[id].code is not None]
-    for id in ended_ones[: max(0, len(ended_ones) - _KEPT)]:
-        container.execs.discard(id)
-        core.execs.pop(id, None)
+    _forget_oldest(core, container)
     core.execs[exec.id] = exec
-    container.execs.add(exec.id)
+    container.execs[exec.id] = None
     core.tell(container, f"exec_create: {' '.join(process.args)}", {"execID": exec.id})
     return exec.id
 
@@ -69,6 +66,32 @@ def _keys(text: str) -> bytes:
         return parse_detach_keys(text)
     except InvalidInput as e:  # Docker calls them so here
         raise InvalidInput(f"Invalid escape keys ({text}) provided", e.hint) from None
+
+
+def _forget_oldest(core: Core, container: Container) -> None:
+    known = [exec for exec in map(core.execs.get, tuple(container.execs)) if exec]
+    ended_ones = [exec for exec in known if exec.code is not None]
+    unstarted = [exec for exec in known if not exec.started]
+    for exec in (*ended_ones[:-_KEPT], *unstarted[:-_KEPT_UNSTARTED]):
+        forget(core, exec)
+
+
+def forget(core: Core, exec: Exec) -> None:
+    """Know nothing of it any more."""
+    core.execs.pop(exec.id, None)
+    exec.container.execs.pop(exec.id, None)
+
+
+def run_begins(core: Core, container: Container) -> None:
+    """Let go of what was not started in the run before; what is said to run since then has ended with that.
+
+    On the reading thread, before any exec of the new run is known to be executed.
+    """
+    for exec in [exec for exec in map(core.execs.get, tuple(container.execs)) if exec]:
+        if not exec.started:
+            forget(core, exec)
+        elif exec.running:
+            exec.running, exec.code = False, 137
 
 
 def find(core: Core, exec_id: str) -> Exec:
@@ -209,7 +232,7 @@ def learn(core: Core, container: Container, status: messages.Status) -> None:
         if exec is None:
             exec = Exec(known.exec_id, container, ExecConfig(), None)
             core.execs[exec.id] = exec
-            container.execs.add(exec.id)
+            container.execs[exec.id] = None
         exec.pid = known.pid
         if known.exit_code is not None:
             exec.code = known.exit_code

@@ -28,6 +28,7 @@ from sampan.supervise import messages
 
 if TYPE_CHECKING:
     from sampan.engine.core import Core
+    from sampan.engine.execs import Exec
     from sampan.engine.health_policy import Check
     from sampan.engine.registry import Container
 
@@ -109,12 +110,12 @@ def _probe(core: Core, container: Container, check: Check) -> Probe:
     code, output = 126, b""
     ours, theirs = socket.socketpair()
     try:
-        id = execs.create(core, container, ExecConfig(cmd=check.command, attach_stdout=True, attach_stderr=True))
+        config = ExecConfig(cmd=check.command, attach_stdout=True, attach_stderr=True)
+        exec = execs.find(core, execs.create(core, container, config))
         try:
-            code, output = _run(core, id, (ours, theirs), check.timeout / 1e9)
+            code, output = _run(core, exec, (ours, theirs), check.timeout / 1e9)
         finally:
-            core.execs.pop(id, None)
-            container.execs.discard(id)
+            execs.forget(core, exec)
     except SampanError as e:
         code, output = (e.exit_status if e.exit_status in (126, 127) else 126), e.message.encode()
     finally:
@@ -124,21 +125,20 @@ def _probe(core: Core, container: Container, check: Check) -> Probe:
     return Probe(start_ns=start_ns, end_ns=now_ns(), exit_code=code, output=text)
 
 
-def _run(core: Core, id: str, pair: tuple[socket.socket, socket.socket], timeout_s: float) -> tuple[int, bytes]:
+def _run(core: Core, exec: Exec, pair: tuple[socket.socket, socket.socket], timeout_s: float) -> tuple[int, bytes]:
     """Run the exec; return its exit code, or -1 where it was killed for taking too long, and what it said."""
-    exec = execs.find(core, id)
     exec.started = True
     execs.ExecSession(core, exec, None).run(pair[1].fileno(), b"")
     pair[1].close()
     output, ended = _read(pair[0], time.monotonic() + timeout_s)
     if not ended:
         with suppress(SampanError):
-            kill = messages.Signal(number=signal.SIGKILL, exec_id=id)
+            kill = messages.Signal(number=signal.SIGKILL, exec_id=exec.id)
             ask(exec.container, Verb.KILL, kill, messages.Done)
         return _KILLED, b"Health check exceeded timeout (%gs)" % timeout_s
     end = time.monotonic() + _END_S
     while exec.code is None and time.monotonic() < end:  # its event comes right behind the end of its output
-        execs.inspect(core, id)
+        execs.inspect(core, exec.id)
     return (exec.code if exec.code is not None else _KILLED), output
 
 

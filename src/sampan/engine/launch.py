@@ -146,8 +146,9 @@ class Start:
                 )
             )
             self._core.tell(self._container, "start")
-            from sampan.engine import health, timeouts
+            from sampan.engine import execs, health, timeouts
 
+            execs.run_begins(self._core, self._container)
             health.begin(self._core, self._container)
             timeouts.begin(self._core, self._container)
 
@@ -410,7 +411,7 @@ def _after(state: State, event: messages.Exited, ending: Ending, policy: Restart
 
 
 def _after_exit(core: Core, container: Container) -> None:
-    if container.committing:
+    if container.committing or container.restarts:
         what = f"record the end of {container.name}"
         core.janitor.later(what, lambda: _after_exit(core, container), _COMMIT_S)
         return

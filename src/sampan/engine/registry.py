@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -48,8 +49,9 @@ class Container:
         self.spec: Spec | None = None  # as made at creation, until the first start has used it
         self.shim: Channel | None = None
         self.attaching: list[tuple[int, Attach]] = []  # connections (ours to close) that wait for the start
-        self.execs: set[str] = set()
+        self.execs: dict[str, None] = {}  # their ids, oldest first
         self.committing = False  # and `lock` is held as long as that takes
+        self.restarts = 0  # how many are under way: `--rm` removes nothing meanwhile
         self.written: dict[str, str] = {}  # its own files, as this server has written them
         self.mounts: tuple[Wanted, ...] = ()
         self.names: AnswerNames | None = None  # what its shim answers; None: it has no name server
@@ -102,6 +104,17 @@ class Container:
         with self.changed:
             self._become(how(self.state))
             return self.state
+
+    @contextmanager
+    def restarted(self) -> Iterator[None]:
+        """Keep what `--rm` removes at its end while the `with` lasts, in which it ends to be started again."""
+        with self.changed:
+            self.restarts += 1
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.restarts -= 1
 
     def vanish(self) -> None:
         """Tell whoever waits that the container is no more."""

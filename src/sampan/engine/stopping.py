@@ -128,8 +128,9 @@ def restart(
 ) -> None:
     """Stop it if it runs, start it."""
     lifecycle.check(Verb.RESTART, container.state, container.id)
-    stop(core, container, timeout_s, signal, by)
-    start(core, container)
+    with container.restarted():
+        stop(core, container, timeout_s, signal, by)
+        start(core, container)
     core.tell(container, "restart")
 
 

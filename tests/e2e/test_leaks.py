@@ -1,0 +1,41 @@
+"""Nothing grows with the number of containers that have come and gone. `make bench BENCH=soak` is the long form."""
+
+from __future__ import annotations
+
+from support.conflicts import ask
+from support.footprint import footprint, leaked
+from support.lives import at_once, leave, live
+from support.sampan import Sampan, wait_until
+
+
+def test_lives_that_are_over_leave_nothing(sampan: Sampan) -> None:
+    at_once(4, 8, lambda number: live(sampan, f"first-{number}"))
+    assert not sampan.leftovers()
+    before = footprint(sampan)
+
+    at_once(4, 16, lambda number: live(sampan, f"life-{number}"))
+
+    wait_until(lambda: not leaked(before, footprint(sampan)), fail=False)
+    assert not leaked(before, footprint(sampan))
+
+
+def test_clients_that_leave_before_the_start_they_wait_for_are_let_go_of(sampan: Sampan) -> None:
+    sampan("create", "--name", "web", "busybox", "true")
+    before = footprint(sampan)
+
+    for _ in range(20):
+        leave(sampan, "POST", "/containers/web/attach?stream=1&stdout=1")
+
+    wait_until(lambda: not leaked(before, footprint(sampan)), fail=False)
+    assert not leaked(before, footprint(sampan))
+
+
+def test_execs_that_nobody_starts_are_forgotten_with_the_run(sampan: Sampan) -> None:
+    sampan("run", "-d", "--name", "web", "busybox", "sleep", "1000")
+    _, said = ask(sampan, "POST", "/containers/web/exec", {"Cmd": ["true"]})
+    id = said.split('"')[3]
+    assert ask(sampan, "GET", f"/exec/{id}/json")[0] == 200
+
+    sampan("restart", "-t", "0", "web")
+
+    assert ask(sampan, "GET", f"/exec/{id}/json")[0] == 404

@@ -1,0 +1,59 @@
+"""What an instance holds of the machine: descriptors, threads, processes, mounts, control groups, links, rows, memory."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+from support.sampan import Sampan
+
+STRAY = 3
+"""How many descriptors or threads more there may be: connections that are just ending."""
+
+
+def footprint(sampan: Sampan) -> dict[str, int]:
+    """Count, and measure in KiB; to be compared with another moment in which as many containers run."""
+    server, keeper = sampan.info("ServerPid"), sampan.info("KeeperPid")
+    found = {"server fds": _count(f"/proc/{server}/fd"), "server threads": _count(f"/proc/{server}/task")}
+    found |= {"server KiB": _pss_kib(server), "keeper fds": _count(f"/proc/{keeper}/fd"), "keeper KiB": _pss_kib(keeper)}
+    found["processes"] = len([pid for pid, text in sampan.ours() if "supervise" in text or "server" in text])
+    found["mounts"] = sum(len(Path(f"/proc/{pid}/mountinfo").read_text().splitlines()) for pid in (keeper, os.getpid()))
+    found["cgroups"] = len(sampan.cgroups())
+    found["links"] = len(sampan.links())
+    found["firewall lines"] = len(_firewall(sampan).splitlines())
+    places = ("containers", "tmp", "volumes", "run", "run/shims")
+    found["entries"] = sum(_count(sampan.root / place) for place in places if (sampan.root / place).is_dir())
+    return {**found, **_rows(sampan.root)}
+
+
+def leaked(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+    """Return what has grown, but for memory."""
+    allowed = {"server fds": STRAY, "server threads": STRAY, "keeper fds": 0}
+    counted = [name for name in before if not name.endswith("KiB")]
+    return {name: (before[name], after[name]) for name in counted if after[name] > before[name] + allowed.get(name, 0)}
+
+
+def _count(directory: str | Path) -> int:
+    return len(os.listdir(directory))
+
+
+def _pss_kib(pid: int) -> int:
+    (line,) = (x for x in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines() if x.startswith("Pss:"))
+    return int(line.split()[1])
+
+
+def _firewall(sampan: Sampan) -> str:
+    command = ["nft", "list", "table", "inet", f"sampan-{sampan.instance}"]
+    return subprocess.run(command, check=False, capture_output=True, text=True).stdout
+
+
+def _rows(root: Path) -> dict[str, int]:
+    """Rows of the state, without the exits of `--rm` that are remembered for ten minutes."""
+    path = root / "state.db"
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        tables = ("containers", "volumes", "networks")
+        return {f"rows of {table}": db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
