@@ -42,13 +42,12 @@ def main(words: list[str]) -> int:
         with tempfile.TemporaryDirectory() as directory:
             sampan("import", busybox_tar(Path(directory) / "busybox.tar"), "busybox")
         curve = soak(sampan, options.lives, options.at_once)
-        said = sampan.log()
     finally:
+        print(sampan.log(), flush=True)
         sampan.end()
     if options.json:
         options.json.write_text(json.dumps(curve, indent=1) + "\n")
     faults = judge(curve)
-    print(said)
     print("\n".join(faults) or "nothing has leaked", flush=True)
     return bool(faults)
 

@@ -17,6 +17,7 @@ def test_lives_that_are_over_leave_nothing(sampan: Sampan) -> None:
 
     wait_until(lambda: not leaked(before, footprint(sampan)), fail=False)
     assert not leaked(before, footprint(sampan))
+    assert "Traceback" not in sampan.log()
 
 
 def test_clients_that_leave_before_the_start_they_wait_for_are_let_go_of(sampan: Sampan) -> None:

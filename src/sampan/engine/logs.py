@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -51,10 +52,9 @@ class LogReader:
         self._form = form
         self._query = query
         self._catch_up = catch_up
-        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._bell: _Bell | None = None
         self._woken = 0.0
         self._closed = False
-        self._done = False
 
     @property
     def tty(self) -> bool:
@@ -65,29 +65,14 @@ class LogReader:
         """End the iteration; from any thread, also before it has begun."""
         self._closed = True
         self._wake()
-        if self._done:
-            self._release()
 
     def _wake(self) -> None:
-        try:
-            os.write(self._wake_write, b"x")
-        except OSError:  # awake already, or closed
-            return
-
-    def _release(self) -> None:
-        for fd in (self._wake_read, self._wake_write):
-            if fd >= 0:
-                os.close(fd)
-        self._wake_read = self._wake_write = -1
+        if bell := self._bell:
+            bell.ring()
 
     def __iter__(self) -> Iterator[Piece]:
         """Yield ("stdout" | "stderr", whole lines)."""
-        try:
-            yield from self._read()
-        finally:
-            self._container.on_change.discard(self._wake)
-            self._done = True
-            self._release()
+        yield from self._read()
 
     def _read(self) -> Iterator[Piece]:
         """Read the files as they are, then, following, what is written."""
@@ -103,6 +88,7 @@ class LogReader:
 
     def _followed(self, decoder: Decoder, fd: int | None, position: int) -> Iterator[Piece]:
         """Go on reading, over rotations: a renamed file is read to its end before the new one."""
+        bell = self._bell = _Bell()
         self._container.on_change.add(self._wake)
         inotify = inotify_init()
         try:
@@ -121,23 +107,46 @@ class LogReader:
                 elif ended or self._catch_up:
                     return
                 else:
-                    self._wait(inotify)
+                    self._wait(inotify, bell.fd)
         finally:
+            self._container.on_change.discard(self._wake)
+            self._bell = None
+            bell.close()
             os.close(inotify)
             if fd is not None:
                 os.close(fd)
 
-    def _wait(self, inotify: int) -> None:
+    def _wait(self, inotify: int, bell: int) -> None:
         """Wait for something new. Where much comes, wait a little longer and read much at once."""
         poll = select.poll()
-        poll.register(self._wake_read, select.POLLIN)
+        poll.register(bell, select.POLLIN)
         if time.monotonic() - self._woken < _GATHER_S and poll.poll(_GATHER_S * 1000):
-            os.read(self._wake_read, _READ)
+            os.read(bell, _READ)
             return
         poll.register(inotify, select.POLLIN)
         for fd, _ in poll.poll():
             os.read(fd, _READ)
         self._woken = time.monotonic()
+
+
+class _Bell:
+    """What is polled for being woken. Any thread may ring it, also one that comes when it is closed: its number may be
+    a client's connection then.
+    """
+
+    def __init__(self) -> None:
+        self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._lock = threading.Lock()
+
+    def ring(self) -> None:
+        with self._lock:
+            if self.fd >= 0:
+                os.eventfd_write(self.fd, 1)
+
+    def close(self) -> None:
+        with self._lock:
+            os.close(self.fd)
+            self.fd = -1
 
 
 def _successor(fd: int | None, path: str) -> int | None:
