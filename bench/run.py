@@ -6,6 +6,7 @@
     python bench/run.py oci …                                      sampan-runtime on bundles: bench/oci.py
     python bench/run.py builds …                                   Dockerfiles: bench/builds.py
     python bench/run.py soak …                                     many lives, and what they leave: bench/soak.py
+    python bench/run.py crowd …                                    two hundred containers: bench/crowd.py
 
 Wall times are medians of interleaved turns and least values; CPU is the total of client, servers, shims and containers,
 from a cpuacct group around all of them (cgroup v1). Everything is private and under /dev/shm, so that no contender is
@@ -53,6 +54,10 @@ def main() -> int:
         import builds
 
         return builds.main(sys.argv[2:])
+    if sys.argv[1:2] == ["crowd"]:
+        import crowd
+
+        return crowd.main(sys.argv[2:])
     if sys.argv[1:2] == ["soak"]:
         import soak
 

@@ -9,11 +9,11 @@ from support.sampan import Sampan, wait_until
 
 
 def test_lives_that_are_over_leave_nothing(sampan: Sampan) -> None:
-    at_once(4, 8, lambda number: live(sampan, f"first-{number}"))
+    at_once(4, 4, lambda number: live(sampan, f"first-{number}"))
     assert not sampan.leftovers()
     before = footprint(sampan)
 
-    at_once(4, 16, lambda number: live(sampan, f"life-{number}"))
+    at_once(4, 8, lambda number: live(sampan, f"life-{number}"))
 
     wait_until(lambda: not leaked(before, footprint(sampan)), fail=False)
     assert not leaked(before, footprint(sampan))

@@ -1,4 +1,4 @@
-"""What an instance holds of the machine: descriptors, threads, processes, mounts, control groups, links, rows, memory."""
+"""What an instance holds of the machine: descriptors, processes, mounts, control groups, links, rows, memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ def footprint(sampan: Sampan) -> dict[str, int]:
     """Count, and measure in KiB; to be compared with another moment in which as many containers run."""
     server, keeper = sampan.info("ServerPid"), sampan.info("KeeperPid")
     found = {"server fds": _count(f"/proc/{server}/fd"), "server threads": _count(f"/proc/{server}/task")}
-    found |= {"server KiB": _pss_kib(server), "keeper fds": _count(f"/proc/{keeper}/fd"), "keeper KiB": _pss_kib(keeper)}
+    found |= {
+        "server KiB": _pss_kib(server),
+        "keeper fds": _count(f"/proc/{keeper}/fd"),
+        "keeper KiB": _pss_kib(keeper),
+    }
     found["processes"] = len([pid for pid, text in sampan.ours() if "supervise" in text or "server" in text])
     found["mounts"] = sum(len(Path(f"/proc/{pid}/mountinfo").read_text().splitlines()) for pid in (keeper, os.getpid()))
     found["cgroups"] = len(sampan.cgroups())
