@@ -111,7 +111,7 @@ def test_what_a_machine_that_boots_had_is_started_again(instance: Sampan, busybo
     (instance.root / "boot").write_text("another\n")
 
     wait_until(lambda: instance("ps", "--format", "{{.Names}}").lines == ["web"])
-    assert state(instance).startswith("running 0")
+    wait_until(lambda: state(instance).startswith("running 0"))
 
 
 def test_a_policy_that_is_none_is_refused(sampan: Sampan) -> None:
@@ -121,3 +121,13 @@ def test_a_policy_that_is_none_is_refused(sampan: Sampan) -> None:
         "cannot specify both --restart and --rm"
         in sampan.fails(125, "run", "--rm", "--restart", "always", "busybox").err
     )
+
+
+def test_a_restart_keeps_a_container_that_removes_itself_at_its_end(sampan: Sampan) -> None:
+    sampan("run", "-d", "--rm", "--name", "web", "busybox", "sleep", "1000")
+
+    sampan("restart", "-t", "0", "web")
+
+    assert sampan("ps", "--format", "{{.Names}}").line == "web"
+    sampan("kill", "web")
+    wait_until(lambda: not sampan("ps", "-aq").out)
