@@ -6,7 +6,8 @@ import os
 import pytest
 from hypothesis import given, strategies as st
 
-from sampan.supervise.logfile import PIECE_BYTES, Lines, LogFile, record, records, rfc3339
+from sampan.supervise.lines import PIECE_BYTES, Lines
+from sampan.supervise.logfile import LogFile, record, records, rfc3339
 
 
 def read(path):

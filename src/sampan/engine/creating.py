@@ -16,6 +16,7 @@ from sampan.engine import (
     endpoints,
     health_policy,
     image_mounts,
+    log_options,
     mounts,
     network_modes,
     restart_policy,
@@ -25,7 +26,6 @@ from sampan.engine import (
 )
 from sampan.engine.block_io import block_io
 from sampan.engine.core import encode, now_ns
-from sampan.engine.launch import log_config
 from sampan.engine.merge import JOINABLE, complete, joined
 from sampan.engine.own_files import shared_host_name, write_files
 from sampan.engine.port_bindings import check as check_ports
@@ -63,7 +63,7 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
     full = endpoints.complete(core.networks, complete(body, image.config.execution))
     endpoints.links(core.registry, full.host_config.links or (), must_run=False)
     warnings += check_ports(body, full)
-    log_config(full.host_config.log_config.type, full.host_config.log_config.config or {}, "")
+    log_options.check(full.host_config.log_config.type, full.host_config.log_config.config or {})
     joins = _joins(core, full.host_config)
     wanted = core.volumes.placed(
         mounts.name_volumes(mounts.wanted(full, _inherited(core, full.host_config)), core.dirs.volumes)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.engine.launch import log_path
+from sampan.engine.log_options import log_file
 from sampan.engine.network_settings import network_settings
 from sampan.engine.translate import rootfs_of
 from sampan.spec.docker import (
@@ -46,7 +46,7 @@ def inspect(core: Core, container: Container, *, size: bool) -> ContainerInspect
         resolv_conf_path=f"{directory}/resolv.conf",
         hostname_path=f"{directory}/hostname",
         hosts_path=f"{directory}/hosts",
-        log_path=log_path(core, container) if body.host_config.log_config.type != "none" else "",
+        log_path=(log_file(core, container).path or "") if body.host_config.log_config.type == "json-file" else "",
         name=f"/{container.name}",
         restart_count=container.state.restart_count,
         app_armor_profile=spec.process.apparmor_profile if spec.process else "",

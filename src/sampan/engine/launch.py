@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.engine import device_requests, endings, hooking, lifecycle, owning, remains, sandbox
+from sampan.engine import device_requests, endings, hooking, lifecycle, log_options, owning, remains, sandbox
 from sampan.engine.core import encode, now_ns
 from sampan.engine.joining import with_joined
 from sampan.engine.lifecycle import Verb
@@ -16,11 +16,11 @@ from sampan.engine.own_files import write_files
 from sampan.engine.reaching import TRIES
 from sampan.engine.restart_policy import wanted
 from sampan.engine.translate import rootfs_of
-from sampan.errors import Conflict, InvalidInput, SampanError, doing
+from sampan.errors import Conflict, SampanError, doing
 from sampan.runtime import plan as planning
 from sampan.spec.state import State, Status
 from sampan.supervise import messages
-from sampan.units import parse_bytes, parse_detach_keys
+from sampan.units import parse_detach_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -318,39 +318,10 @@ def launch_message(
         open_stdin=body.open_stdin,
         stdin_once=body.stdin_once,
         console_size=size if body.tty and all(size) else None,
-        log=log_config(
-            body.host_config.log_config.type, body.host_config.log_config.config or {}, log_path(core, container)
-        ),
+        log=log_options.configured(core, container),
         detach_keys=keys,
         gated=gated,
     )
-
-
-def log_path(core: Core, container: Container) -> str:
-    """Where the container's log is."""
-    return f"{core.dirs.container(container.id)}/{container.id}-json.log"
-
-
-def log_config(driver: str, options: dict[str, str], path: str) -> messages.LogConfig:
-    """Read `--log-driver` and `--log-opt`. Docker never rotates unless told; ours does."""
-    if driver == "none":
-        if options:
-            raise InvalidInput("log driver none takes no options")
-        return messages.LogConfig(path=None)
-    if driver != "json-file":
-        raise InvalidInput(f"logger: no log driver named '{driver}' is registered", "json-file and none are there")
-    config = messages.LogConfig(path=path)
-    for name, value in options.items():
-        if name == "max-size":
-            limit = 0 if value == "-1" else parse_bytes(value)
-            config = msgspec.structs.replace(config, max_bytes=limit or 1 << 62)
-        elif name == "max-file":
-            if not value.isascii() or not value.isdigit() or not 0 < int(value) < 1000:
-                raise InvalidInput(f"max-file must be a number from 1: {value}")
-            config = msgspec.structs.replace(config, max_files=int(value))
-        else:
-            raise InvalidInput(f"unknown log opt '{name}' for json-file log driver", "max-size and max-file are there")
-    return config
 
 
 def release_attaching(container: Container) -> None:

@@ -8,7 +8,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from sampan.engine.launch import log_path
+from sampan.engine import log_options
+from sampan.engine.journal import JournalReader
 from sampan.engine.log_files import close_parts, last_lines, open_file, open_parts
 from sampan.engine.log_forms import FORMS
 from sampan.errors import Unsupported
@@ -20,22 +21,32 @@ if TYPE_CHECKING:
     from sampan.engine.core import Core
     from sampan.engine.log_forms import Decoder, Piece
     from sampan.engine.registry import Container
-    from sampan.engine.requests import LogsQuery
+    from sampan.engine.requests import LogsQuery, LogStream
 
 _READ = 1 << 16
 _GATHER_S = 0.01
 
 
-def read_logs(core: Core, container: Container, query: LogsQuery, *, catch_up: bool = False) -> LogReader:
+def read_logs(core: Core, container: Container, query: LogsQuery, *, catch_up: bool = False) -> LogStream:
     """Return a container's log, from its beginning, its last lines, or a moment on.
 
     With `follow`, `catch_up` reads on until there is nothing new, and ends then.
     """
-    if container.body.host_config.log_config.type == "none":
-        raise Unsupported(
-            "configured logging driver does not support reading", "the container runs with --log-driver none"
-        )
-    return LogReader(container, log_path(core, container), query, catch_up=catch_up)
+    file = log_options.log_file(core, container)
+    if container.body.host_config.log_config.type == "journald":
+        program = log_options.journalctl()
+        if program and not (file.path and os.path.exists(file.path)):
+            return JournalReader(container, program, query, catch_up=catch_up)
+    if file.path is None:
+        raise Unsupported("configured logging driver does not support reading", _why_not(container))
+    return LogReader(container, file.path, query, form=file.form, catch_up=catch_up)
+
+
+def _why_not(container: Container) -> str:
+    driver = container.body.host_config.log_config.type
+    if driver == "none":
+        return "the container runs with --log-driver none"
+    return f"the container runs with --log-driver {driver} --log-opt cache-disabled=true"
 
 
 class LogReader:

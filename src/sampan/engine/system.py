@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import sampan
-from sampan.engine import build_cache, device_requests
+from sampan.engine import build_cache, device_requests, log_options
 from sampan.engine.image_listing import images, reclaimable_bytes
 from sampan.engine.listing import containers
 from sampan.engine.requests import ImagesQuery
@@ -48,7 +48,7 @@ def info(core: Core) -> docker.SystemInfo:
         images=len(core.images.list()),
         driver="overlay2",
         driver_status=(("Backing Filesystem", _filesystem(core.dirs.root)), ("Layers", "by diff id")),
-        plugins=docker.PluginsInfo(volume=("local",), network=_NETWORKS, log=("json-file", "none")),
+        plugins=docker.PluginsInfo(volume=("local",), network=_NETWORKS, log=log_options.DRIVERS),
         memory_limit="memory" in controllers,
         swap_limit=host.swap_accounting,
         cpu_cfs_period="cpu" in controllers,

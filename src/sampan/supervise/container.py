@@ -15,10 +15,9 @@ from sampan.runtime import container as runtime, control, counting
 from sampan.runtime.container import Running
 from sampan.runtime.plan import decode
 from sampan.spec.ending import Sent
-from sampan.supervise import messages as m, state as facts
+from sampan.supervise import logs, messages as m, state as facts
 from sampan.supervise.attach import Client
 from sampan.supervise.launcher import launched
-from sampan.supervise.logfile import LogFile
 from sampan.supervise.loop import IN
 from sampan.supervise.names import Names, Scope, open_again, ports, take_sockets
 from sampan.supervise.process import Process, clock_ns, ended_by, exit_code, find, inodes_of, reopen
@@ -56,7 +55,7 @@ class Container:
         self._finished: dict[str, m.ExecStatus] = {}
         self._waiting: list[tuple[Client, bytes, bytes]] = []  # with the detach keys and what was read already
         self._parting: list[Streams] = []
-        self._log: LogFile | None = None
+        self._log: logs.Log | None = None
         self._names: Names | None = None
         self._collected: dict[int, int] = {}
         self._torn_down = False
@@ -130,8 +129,8 @@ class Container:
         control.update(self.cgroups(), message.writes)
 
     def has_listeners(self) -> bool:
-        """Whether a client still has output to read, though its process has ended."""
-        return any(streams.clients for streams in self._parting)
+        """Whether a client, or who gets the log, still has output to read, though its process has ended."""
+        return any(streams.clients for streams in self._parting) or (self._log is not None and self._log.pending)
 
     # -------------------------------------------------------------------------------------------- beginnings
 
@@ -139,9 +138,7 @@ class Container:
         """Go on with what the launcher has made."""
         self._written = given.state
         self._own_pid_namespace = given.own_pid_namespace
-        path, max_bytes, max_files = given.log
-        if path:
-            self._log = LogFile(path, max_bytes, max_files)
+        self._log = logs.opened(self._loop, given.log)
         init = self._init = Process("", given.pid, next(fds), given.start_time)
         init.inodes = given.inodes
         ends = {stream: next(fds) for stream in given.streams}
@@ -456,8 +453,8 @@ class Container:
         self._own_pid_namespace = state.own_pid_namespace
         self._state = msgspec.structs.replace(state, shim_pid=os.getpid(), lost_output=lost_output)
         self._finished = {e.exec_id: e for e in state.execs if e.exit_code is not None}
-        if state.log.path and state.phase != "exited":
-            self._log = LogFile(state.log.path, state.log.max_bytes, state.log.max_files)
+        if state.phase != "exited":
+            self._log = logs.opened(self._loop, logs.plain(state.log))
         noted = {"", *(e.exec_id for e in state.execs)}
         for name, kept in held.items():
             # It was killed after the end was written, or before an exec was, whose program was not executed then.

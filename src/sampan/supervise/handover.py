@@ -36,7 +36,7 @@ class Handover(NamedTuple):
     inodes: tuple[tuple[str, int], ...]
     stdin_once: bool
     own_pid_namespace: bool
-    log: tuple[str | None, int, int]
+    log: tuple[Any, ...]  # the fields of `messages.LogConfig`, and of its receiver
     cgroups: tuple[tuple[str, str], ...]
     listens: bool  # the first channel's server said Hello
     unread: bytes  # of the first channel: read, and not answered

@@ -18,7 +18,7 @@ import msgspec
 from sampan.errors import Conflict, InvalidInput, SampanError, from_os_error
 from sampan.runtime import container as runtime
 from sampan.runtime.plan import decode
-from sampan.supervise import binding, handover, messages as m, state as facts
+from sampan.supervise import binding, handover, logs, messages as m, state as facts
 from sampan.supervise.names import Scope, ports as numbers, take_sockets
 from sampan.supervise.ports import Given
 from sampan.supervise.process import clock_ns, inodes_of
@@ -249,7 +249,7 @@ class Launcher:
             inodes=state.tasks[0].streams,
             stdin_once=state.stdin_once,
             own_pid_namespace=state.own_pid_namespace,
-            log=(log.path, log.max_bytes, log.max_files),
+            log=logs.plain(log),
             cgroups=state.cgroups,
             listens=self._listens,
             unread=unread,

@@ -2,6 +2,8 @@ r"""A container's log: one JSON object a line, as Docker's json-file driver writ
 
     {"log":"hello\n","stream":"stdout","time":"2024-05-01T12:00:00.123456789Z"}
 
+What the driver's options add stands before the time, the same in each: `"attrs":{"tag":"web"}`.
+
 A line longer than 16 KiB is cut into pieces, of which only the last has the newline. What is no UTF-8 is replaced. A
 full disk drops lines, and says how many where they are missing: the container never waits for its log, and no file ends
 in half an object.
@@ -9,14 +11,18 @@ in half an object.
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
+from typing import TYPE_CHECKING
 
 import msgspec
 
-PIECE_BYTES = 16 * 1024
-"""The most of one line that stands in one object."""
+from sampan.supervise.lines import Lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sampan.supervise.compressing import Compressor
 
 _MEND_BYTES = 4096
 _BLOCK_BYTES = 512
@@ -24,80 +30,16 @@ _LINES_AT_ONCE = 32  # more make a shim larger, not faster
 _quote = msgspec.json.Encoder().encode
 
 
-class Lines:
-    """Cuts one stream into lines and pieces, from reads of any size."""
-
-    __slots__ = ("_rest",)
-
-    def __init__(self) -> None:
-        self._rest = bytearray()
-
-    def feed(self, data: bytes | bytearray | memoryview) -> list[bytes]:
-        """Return the lines and pieces that are whole with `data`."""
-        data = bytes(data)
-        if b"\n" not in data and len(self._rest) + len(data) < PIECE_BYTES:
-            self._rest += data
-            return []
-        if self._rest:
-            data = bytes(self._rest) + data
-        lines = data.split(b"\n")
-        self._rest = bytearray(lines.pop())
-        whole = []
-        for line in lines:
-            *pieces, last = _pieces(line) if len(line) >= PIECE_BYTES else (line,)
-            whole += pieces
-            whole.append(last + b"\n")
-        if len(self._rest) >= PIECE_BYTES:
-            *pieces, rest = _pieces(bytes(self._rest))
-            self._rest = bytearray(rest)
-            whole += pieces
-        return whole
-
-    def block(self, data: bytes) -> bytes | None:
-        """Return all lines that are whole with `data` in one piece; None where only `feed` will do.
-
-        That is where a line may be too long, or a backslash stands, which would be taken for part of an escape.
-        """
-        if b"\\" in data or b"\\" in self._rest or len(self._rest) + len(data) >= PIECE_BYTES:
-            return None
-        end = data.rfind(b"\n") + 1
-        if not end:
-            self._rest += data
-            return b""
-        whole = bytes(self._rest) + data[:end]
-        self._rest = bytearray(data[end:])
-        return whole
-
-    def end(self) -> list[bytes]:
-        """Return what no newline has ended, at the stream's end."""
-        rest, self._rest = bytes(self._rest), bytearray()
-        return [rest] if rest else []
-
-
-def _pieces(line: bytes) -> list[bytes]:
-    """Cut before a character rather than inside one; the last piece is the shortest, and may be empty."""
-    pieces = []
-    start = 0
-    while len(line) - start >= PIECE_BYTES:
-        end = start + PIECE_BYTES
-        # 10xxxxxx continues a character of UTF-8, which has four bytes at most; other bytes are no text anyway.
-        cut = next((i for i in range(end, end - 4, -1) if i == len(line) or line[i] & 0xC0 != 0x80), end)
-        pieces.append(line[start:cut])
-        start = cut
-    pieces.append(line[start:])
-    return pieces
-
-
-def record(line: bytes, stream: str, now_ns: int) -> bytes:
-    """Return one object of the log, with its newline."""
+def record(line: bytes, stream: str, now_ns: int, attributes: bytes = b"") -> bytes:
+    """Return one object of the log, with its newline. `attributes` is a member of it, with a comma before."""
     text = _quote(line.decode("utf-8", "replace"))
-    return b'{"log":%b,"stream":"%b","time":"%b"}\n' % (text, stream.encode(), rfc3339(now_ns))
+    return b'{"log":%b,"stream":"%b"%b,"time":"%b"}\n' % (text, stream.encode(), attributes, rfc3339(now_ns))
 
 
-def records(block: bytes, stream: str, now_ns: int) -> bytes:
+def records(block: bytes, stream: str, now_ns: int, attributes: bytes = b"") -> bytes:
     """Return the objects of many whole lines without a backslash: as `record` of each, in a tenth of the time."""
     text = _quote(block.decode("utf-8", "replace"))
-    end = b'\\n","stream":"%b","time":"%b"}\n' % (stream.encode(), rfc3339(now_ns))
+    end = b'\\n","stream":"%b"%b,"time":"%b"}\n' % (stream.encode(), attributes, rfc3339(now_ns))
     # Its only escapes are of control characters: a newline is always the two bytes that stand for the end of a line.
     return (b'{"log":' + text[:-1]).replace(b"\\n", end + b'{"log":"')[: -len(b'{"log":"')]
 
@@ -115,17 +57,38 @@ def rfc3339(ns: int) -> bytes:
 
 
 class LogFile:
-    """The file of the present, and those of the past: PATH, PATH.1 … PATH.N-1, the greatest number the oldest."""
+    """The file of the present, and those of the past: PATH, PATH.1 … PATH.N-1, the greatest number the oldest.
 
-    def __init__(self, path: str, max_bytes: int = 10_000_000, max_files: int = 3) -> None:
+    With a compressor those of the past become PATH.N.gz soon. `max_bytes` 0 is no limit.
+    """
+
+    holds_up = False  # a file takes what comes
+    on_drained: Callable[[], None]
+
+    def __init__(
+        self,
+        path: str,
+        max_bytes: int = 10_000_000,
+        max_files: int = 3,
+        *,
+        attributes: bytes = b"",
+        compressor: Compressor | None = None,
+    ) -> None:
         self.dropped_lines = 0
         self._gap_lines = 0  # dropped since the last that was written
         self._path = path
         self._max_bytes = max_bytes
         self._max_files = max_files
+        self._attributes = attributes
+        self._compressor = compressor
         self._lines: dict[str, Lines] = {}
         self._fd = -1
         self._size = 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether something is still done for it."""
+        return self._compressor is not None and self._compressor.busy
 
     def write(self, stream: str, data: bytes | bytearray | memoryview) -> None:
         """Log what came on a stream just now."""
@@ -158,7 +121,7 @@ class LogFile:
         for at in range(0, len(lines), _LINES_AT_ONCE):
             batch = lines[at : at + _LINES_AT_ONCE]
             try:
-                self._write(b"".join([record(line, stream, now_ns) for line in batch]))
+                self._write(b"".join([record(line, stream, now_ns, self._attributes) for line in batch]))
             except OSError:
                 self._drop(len(batch))
 
@@ -168,7 +131,7 @@ class LogFile:
         while start < len(block):
             end = block.rfind(b"\n", start, start + _BLOCK_BYTES) + 1 or block.find(b"\n", start) + 1
             try:
-                self._write(records(block[start:end], stream, now_ns))
+                self._write(records(block[start:end], stream, now_ns, self._attributes))
             except OSError:
                 self._drop(block.count(b"\n", start, end))
             start = end
@@ -179,8 +142,7 @@ class LogFile:
 
     def _write(self, data: bytes) -> None:
         if self._gap_lines:
-            note = b"[sampan: %d lines are missing here: they could not be written to the log]\n" % self._gap_lines
-            data = record(note, "stderr", time.time_ns()) + data
+            data = self._note(b"[sampan: %d lines are missing here: they could not be written to the log]\n") + data
         if self._fd < 0:
             self._open()
         elif self._size and 0 < self._max_bytes < self._size + len(data):
@@ -196,6 +158,9 @@ class LogFile:
         if written < len(data):
             raise OSError
         self._gap_lines = 0
+
+    def _note(self, text: bytes) -> bytes:
+        return record(text % self._gap_lines, "stderr", time.time_ns(), self._attributes)
 
     def _open(self) -> None:
         self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
@@ -219,12 +184,16 @@ class LogFile:
 
     def _rotate(self) -> None:
         self._close()
-        names = [self._path, *(f"{self._path}.{n}" for n in range(1, self._max_files))]
-        if len(names) == 1:
+        if self._max_files == 1:
             os.truncate(self._path, 0)
-        for newer, older in reversed(list(itertools.pairwise(names))):
+        for number in range(self._max_files - 1, 0, -1):
+            newer = f"{self._path}.{number - 1}" if number > 1 else self._path
+            if self._compressor:
+                self._compressor.move(newer, f"{self._path}.{number}")
             if os.path.exists(newer):
-                os.rename(newer, older)
+                os.rename(newer, f"{self._path}.{number}")
+        if self._compressor:
+            self._compressor.rotated()
         self._open()
 
     def _close(self) -> None:

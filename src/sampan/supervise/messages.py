@@ -76,12 +76,35 @@ class Reaped(Message, frozen=True, kw_only=True, tag="reaped"):
 # ---------------------------------------------------------------------------------------- server → shim
 
 
-class LogConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the container's output is kept: Docker's json-file form, rotated. `path` None keeps nothing."""
+class LogReceiver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who gets each line as a message: syslog, as `logmessages.Syslog` says it, or with `journal` the journal.
+
+    `network` and `addresses` as in `link.Receiver`, `tls` as in `tls.Settings`. `journal` are the fields of every
+    message. `buffer_bytes` None: a slow receiver holds the container up.
+    """
+
+    network: str
+    addresses: tuple[tuple[str, int], ...]
+    tls: tuple[str, str, str, str, bool] | None = None
+    journal: bytes | None = None
+    syslog: tuple[str, int, str, str, bool] | None = None
+    buffer_bytes: int | None = None
+
+
+class LogConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where the container's output is kept, rotated: `path` None keeps nothing. `receiver` gets it too.
+
+    `form` is json (Docker's json-file) or local; `attributes` a member of each of json's objects, as JSON with a comma
+    before it. Files of the past are compressed with `compress`.
+    """
 
     path: str | None = None
     max_bytes: int = 10_000_000
     max_files: int = 3
+    form: Literal["json", "local"] = "json"
+    compress: bool = False
+    attributes: bytes = b""
+    receiver: LogReceiver | None = None
 
 
 class Hello(Message, frozen=True, kw_only=True, tag="hello", omit_defaults=False):

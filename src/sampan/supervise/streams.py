@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from sampan.supervise.attach import Client
-    from sampan.supervise.logfile import LogFile
+    from sampan.supervise.logs import Log
     from sampan.supervise.loop import Loop
 
 _READ_BYTES = 2048
@@ -69,7 +69,7 @@ class Streams:
         self,
         loop: Loop,
         ends: dict[str, int],
-        log: LogFile | None,
+        log: Log | None,
         on_close: Callable[[str], None],
         *,
         closes_stdin: bool,
@@ -77,6 +77,8 @@ class Streams:
         self._loop = loop
         self._ends = ends
         self._log = log
+        if log:
+            log.on_drained = self._flow
         self._on_close = on_close
         self._closes_stdin = closes_stdin
         self._clients: list[Client] = []
@@ -161,13 +163,18 @@ class Streams:
             self._log.write(stream, data)
         for client in tuple(self._clients):
             client.deliver(stream, data)
-        if not self._draining and not self._held_up and any(client.holds_up for client in self._clients):
+        if not self._draining and not self._held_up and self._must_wait():
             self._held_up = True
             for fd in self._outputs:
                 self._loop.forget(fd)
 
+    def _must_wait(self) -> bool:
+        if self._log and self._log.holds_up and not self._ended:
+            return True
+        return any(client.holds_up for client in self._clients)
+
     def _flow(self) -> None:
-        if self._held_up and not any(client.holds_up for client in self._clients):
+        if self._held_up and not self._must_wait():
             self._held_up = False
             for fd in self._outputs:
                 self._listen(fd)

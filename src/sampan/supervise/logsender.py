@@ -1,0 +1,120 @@
+"""Sends a container's lines to syslog or to the journal, a message each, and never stops the shim for it.
+
+What can't be sent at once is queued. A receiver that is slow holds the container's output up as a slow client does
+(`blocking`), or not: then, and while there is no receiver at all, what is too much for the queue is dropped and
+counted, and the next message that gets through says how many are missing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from sampan.supervise.lines import Lines
+from sampan.supervise.link import Link
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sampan.supervise.link import Receiver
+    from sampan.supervise.loop import Loop
+
+HIGH_WATER_BYTES = 64 * 1024
+"""A blocking sender with this much unsent holds the container's output up."""
+
+DEFAULT_BUFFER_BYTES = 1_000_000
+
+_LINES_AT_ONCE = 16  # more make a shim larger
+_PER_MESSAGE_BYTES = 64  # what a queued message costs beside its own length
+
+
+class LogSender:
+    """`message(stream, line, time in ns)` makes one; a line comes with its newline, a piece of one without.
+
+    `buffer_bytes` None is blocking. Lines that are empty are not sent, as by Docker.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        receiver: Receiver,
+        message: Callable[[str, bytes, int], bytes],
+        buffer_bytes: int | None = None,
+    ) -> None:
+        self.dropped_lines = 0
+        self.on_drained: Callable[[], None] = lambda: None
+        self._message = message
+        self._blocking = buffer_bytes is None
+        self._most_bytes = buffer_bytes or DEFAULT_BUFFER_BYTES
+        self._queue: deque[bytes] = deque()
+        self._queued_bytes = 0
+        self._gap_lines = 0
+        self._lines: dict[str, Lines] = {}
+        self._link = Link(loop, receiver, self._next, self._flowing)
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something that is not sent."""
+        return bool(self._queue) or self._link.sending
+
+    @property
+    def holds_up(self) -> bool:
+        """Whether more output must wait: for a receiver that is there, not for one that is not."""
+        return self._blocking and self._queued_bytes > HIGH_WATER_BYTES and self._link.connected
+
+    def write(self, stream: str, data: bytes | bytearray | memoryview) -> None:
+        """Send what came on a stream just now."""
+        lines = self._lines.get(stream)
+        if lines is None:
+            lines = self._lines[stream] = Lines()
+        self._send(stream, lines.feed(data))
+
+    def end(self, stream: str) -> None:
+        """Send what the stream has left without a newline."""
+        lines = self._lines.pop(stream, None)
+        if lines:
+            self._send(stream, lines.end())
+
+    def close(self) -> None:
+        """Send the rest of every stream. What is pending is sent as long as the shim's loop runs."""
+        for stream in list(self._lines):
+            self.end(stream)
+        self._link.finish()
+
+    def _send(self, stream: str, lines: list[bytes]) -> None:
+        if not lines:
+            return
+        now_ns = time.time_ns()
+        for number, line in enumerate(lines, 1):
+            if line != b"\n":
+                self._enqueue(self._message(stream, line, now_ns))
+            if number % _LINES_AT_ONCE == 0:
+                self._link.send()
+        self._link.send()
+
+    def _enqueue(self, message: bytes) -> None:
+        size = len(message) + _PER_MESSAGE_BYTES
+        if self._queued_bytes + size > self._most_bytes and not self.holds_up:
+            self.dropped_lines += 1
+            self._gap_lines += 1
+            return
+        self._queue.append(message)
+        self._queued_bytes += size
+
+    def _next(self) -> bytes | None:
+        """Give the link what it sends next; behind a gap first a word about it."""
+        if self._gap_lines and self._queued_bytes < self._most_bytes // 2:
+            note = b"[sampan: %d lines are missing here: they could not be sent]\n" % self._gap_lines
+            self._gap_lines = 0
+            return self._message("stderr", note, time.time_ns())
+        if not self._queue:
+            return None
+        message = self._queue.popleft()
+        self._queued_bytes -= len(message) + _PER_MESSAGE_BYTES
+        return message
+
+    def _flowing(self) -> None:
+        """Something was sent, or there is nobody any more to wait for."""
+        if not self.holds_up:
+            self.on_drained()
