@@ -79,6 +79,7 @@ TABLE = [
     ),
     ("a full disk by its words", ended(exit_code=1, output=("x: No space left on device",)), ["disk-full"]),
     ("the words of one that ended well", ended(output=("x: No space left on device",)), ["exited"]),
+    ("no memory by its words", ended(exit_code=1, output=("fork: Cannot allocate memory",)), ["out-of-memory"]),
     ("a read-only root", ended(exit_code=1, output=("touch: /x/y: Read-only file system",)), ["read-only"]),
     (
         "its time",
@@ -198,6 +199,13 @@ def test_a_limit_that_a_running_container_meets_is_told() -> None:
     now = Counts(memory_limit=1 << 20, oom_kills=1, pids_limit=3, pids_refused=9)
 
     assert kinds(running()._replace(now=now)) == ["out-of-memory", "pids-limit"]
+
+
+def test_one_that_waits_for_memory_is_told_to_stand_still() -> None:
+    (cause,) = causes(running()._replace(now=Counts(memory_limit=1 << 20, stalled=True)))
+
+    assert cause.said.startswith("it stands still: it is at its limit of 1MiB")
+    assert cause.fixes == ("sampan update --memory 2m web",)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,13 @@ TESTS = tuple(
     f"tests/e2e/test_{name}.py"
     for name in ("limits", "devices", "pause_and_kill", "apparmor", "oci_cgroups", "oci_checkpoint")
 )
+TESTS += tuple(
+    f"tests/e2e/test_why.py::test_{name}"
+    for name in (
+        "out_of_memory_names_the_process_the_limit_and_a_command_that_helps",
+        "a_limit_of_processes_is_named_with_a_command_that_helps",
+    )
+)
 TESTS += tuple(f"tests/kernel/test_runtime_{name}.py" for name in ("resources", "hooks", "namespaces"))
 TESTS += ("tests/kernel/test_network_macvlan.py", "tests/kernel/test_firewall_sctp.py", "tests/e2e/test_macvlan.py")
 MODULES = (

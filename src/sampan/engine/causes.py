@@ -9,7 +9,7 @@ import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
 from sampan.engine import causes_signals
-from sampan.engine.causes_said import read_only, short_of_room
+from sampan.engine.causes_said import no_memory, read_only, short_of_room
 from sampan.engine.health_policy import check_of
 from sampan.spec.docker.why import Cause
 from sampan.spec.ending import Ending
@@ -97,6 +97,7 @@ def _endings(facts: Facts) -> Iterator[Cause]:
 
 
 def _said(facts: Facts) -> Iterator[Cause]:
+    yield from _refused_memory(facts)
     yield from read_only(facts.body, facts.output)
     if facts.program and facts.ending.exit_code in _KINDS:
         said, hint = facts.program
@@ -110,6 +111,7 @@ def _ailing(facts: Facts) -> Iterator[Cause]:
     """Yield what its health check says, also of one that was ended for it, and which limits it has met."""
     if facts.now:
         yield from _memory(facts, facts.now, ())
+        yield from _stalled(facts, facts.now)
         yield from _forks(facts, facts.now)
     health = facts.state.health
     if health is None or not health.failing_streak or not health.log:
@@ -201,6 +203,16 @@ def _memory(facts: Facts, counts: Counts | None, victims: tuple[OutOfMemory, ...
     )
 
 
+def _stalled(facts: Facts, counts: Counts) -> Iterator[Cause]:
+    if counts.stalled:
+        yield Cause(
+            kind="out-of-memory",
+            said=f"it stands still: it is at its limit of {format_bytes_binary(counts.memory_limit)}, where "
+            "--oom-kill-disable has it wait for memory",
+            fixes=(_more_memory(facts, counts.memory_limit),),
+        )
+
+
 def _memory_facts(victims: tuple[OutOfMemory, ...], counts: Counts | None) -> Iterator[str]:
     if counts and counts.memory_peak:
         yield f"the most that it has used was {format_bytes_binary(counts.memory_peak)}"
@@ -217,6 +229,22 @@ def _more_memory(facts: Facts, limit: int) -> str:
     larger, swap = 2 * limit, facts.body.host_config.memory_swap
     more = f" --memory-swap {_flag(2 * larger)}" if 0 < swap < larger else ""
     return facts.update(f"--memory {_flag(larger)}{more}")
+
+
+def _refused_memory(facts: Facts) -> Iterator[Cause]:
+    """Nothing was killed, but the program was told that there is no memory, and said so."""
+    line, counts = no_memory(facts.output), facts.ending.counts
+    if not line:
+        return
+    limit = counts.memory_limit if counts and counts.memory_refused else 0
+    yield Cause(
+        kind="out-of-memory",
+        said=f"it was refused memory: it was at its limit of {format_bytes_binary(limit)}"
+        if limit
+        else "it said that it could not get memory: more than a ulimit or this machine allows",
+        facts=(f"it said: {line}",),
+        fixes=(_more_memory(facts, limit),) if limit else (),
+    )
 
 
 def _flag(size: int) -> str:

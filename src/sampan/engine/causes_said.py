@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _NO_SPACE = re.compile(r"no space left on device|ENOSPC|disk quota exceeded", re.IGNORECASE)
 _READ_ONLY = re.compile(r"read-only file system|EROFS", re.IGNORECASE)
+_NO_MEMORY = re.compile(
+    r"cannot allocate memory|\bENOMEM\b|\bMemoryError\b|OutOfMemoryError|std::bad_alloc", re.IGNORECASE
+)
 _PATH = re.compile(r"/[\w./@+-]+")
 
 
@@ -81,6 +84,11 @@ def read_only(body: ContainerCreate, output: tuple[str, ...]) -> Iterator[Cause]
     else:
         fix = "what it wanted to write is mounted read-only: leave out `ro` where that is mounted"
     yield Cause(kind="read-only", said=f"it may not write to {where}", facts=(f"it said: {line}",), fixes=(fix,))
+
+
+def no_memory(output: tuple[str, ...]) -> str:
+    """Return what it said of memory that it could not get; "" where nothing."""
+    return _line(_NO_MEMORY, output)
 
 
 def _line(wanted: re.Pattern[str], output: tuple[str, ...]) -> str:

@@ -27,6 +27,7 @@ def counts(cgroups: control.Cgroups) -> Counts:
         memory_peak=_number(_read(memory, peak)),
         memory_refused=refused,
         oom_kills=events.get("oom_kill", 0),
+        stalled=events.get("under_oom", 0) > 0,
         pids_limit=_number(_read(pids, "pids.max")),
         pids_refused=cgroupfs.flat_keyed(_read(pids, "pids.events")).get("max", 0),
     )

@@ -36,6 +36,7 @@ class Counts(Fact, frozen=True, kw_only=True):
     memory_peak: int = 0
     memory_refused: int = 0  # how often it was at its limit; most times the kernel found something to free
     oom_kills: int = 0
+    stalled: bool = False  # at its limit, where nothing is killed: who wants more waits
     pids_limit: int = 0
     pids_refused: int = 0  # forks
 
