@@ -13,9 +13,12 @@ if TYPE_CHECKING:
 
 
 class Command:
-    """A verb. `usage` is what follows the program's name; `least` and `most` count its arguments."""
+    """A verb. `usage` is what follows the program's name; `least` and `most` count its arguments.
 
-    __slots__ = ("flags", "interspersed", "least", "most", "path", "perform", "summary", "usage")
+    `choosers` are flags that stand for the first of them: cli/choosing.
+    """
+
+    __slots__ = ("choosers", "flags", "interspersed", "least", "most", "path", "perform", "summary", "usage")
 
     def __init__(
         self,
@@ -26,6 +29,7 @@ class Command:
         flags: Sequence[Flag] = (),
         arguments: tuple[int, int | None] = (0, 0),
         interspersed: bool = True,
+        choosers: tuple[str, ...] = (),
     ) -> None:
         self.usage = usage
         self.summary = summary
@@ -33,14 +37,20 @@ class Command:
         self.flags = flags
         self.least, self.most = arguments
         self.interspersed = interspersed
+        self.choosers = choosers
         self.path = usage.split(" ", 1)[0]
 
     def parse(self, words: list[str]) -> tuple[Options, list[str]]:
         """Return options and arguments, or raise UsageError or ArgumentError."""
         options, arguments = parse(self.flags, words, interspersed=self.interspersed)
-        if len(arguments) < self.least or (self.most is not None and len(arguments) > self.most):
+        least = self.least - self.chooses(options)
+        if len(arguments) < least or (self.most is not None and len(arguments) > self.most):
             raise ArgumentError(f"'sampan {self.path}' {self._expectation()}")
         return options, arguments
+
+    def chooses(self, options: Options) -> bool:
+        """Whether containers are chosen without their names."""
+        return any(options.values[name] for name in self.choosers if name in options.given)
 
     def _expectation(self) -> str:
         if self.most == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sampan.cli.failure import Failure
+from sampan.cli.flags import Flag
 from sampan.cli.output import say, warn
 from sampan.cli.session import ServerError
 from sampan.client.wire import quote
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sampan.cli.command import Call
+
+
+LATEST = Flag("latest", "bool", "The container that was made last, in place of a name", short="l")
+ALL = Flag("all", "bool", "All containers that it can be done to, in place of names", short="a")
+FILTER = Flag("filter", "filter", "Those that match, in place of names: NAME=VALUE, as for ps", short="f")
+CIDFILE = Flag("cidfile", "list", "The container whose id is in this file")
+IGNORE = Flag("ignore", "bool", "One that is not there is no error", short="i")
 
 
 def each(call: Call, perform: Callable[[str], object], *, missing_is_fine: bool = False) -> int:

@@ -140,7 +140,12 @@ def call(command: Command, words: list[str], options: dict[str, object]) -> int:
     )
     try:
         given, arguments = command.parse(words)
-        return command.perform(Call(command, session, given, arguments))
+        asked = Call(command, session, given, arguments)
+        if command.choosers and command.chooses(given):
+            from sampan.cli.choosing import chosen
+
+            asked.arguments = chosen(asked)
+        return command.perform(asked)
     except HelpAsked:
         from sampan.cli.help import print_command
 

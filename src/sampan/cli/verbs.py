@@ -61,11 +61,13 @@ GROUPS = {
     },
     "container": {
         "attach": "attach",
+        "clone": "container_clone",
         "commit": "commit",
         "cp": "cp",
         "create": "create",
         "diff": "diff",
         "exec": "exec",
+        "exists": "container_exists",
         "export": "export",
         "inspect": "container_inspect",
         "kill": "kill",
@@ -185,6 +187,8 @@ _SWARM = "sampan is an engine for one machine"
 LATER = {
     "checkpoint": _LATER,
     "compose": _LATER,
+    "container cleanup": "there is nothing to clean: an ended container holds no mount, network or cgroup",
+    "container init": "create looks at everything a start could be refused for; start does the rest at once",
     "config": _SWARM,
     "context": "name the engine with --host or --root",
     "node": _SWARM,
@@ -196,5 +200,6 @@ LATER = {
     "swarm": _SWARM,
     "trust": _LATER,
     "system dial-stdio": _LATER,
+    "volume update": _SWARM,
 }
 """Docker's verbs that are not there, with what to do instead."""

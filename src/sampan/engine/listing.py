@@ -12,7 +12,7 @@ from sampan.engine.port_bindings import in_range, summaries
 from sampan.errors import InvalidInput, NotFound, SampanError
 from sampan.spec.docker import ContainerSummary, SummaryHostConfig, SummaryNetworkSettings
 from sampan.spec.state import State, Status
-from sampan.units import format_ago
+from sampan.units import format_ago, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from sampan.engine.requests import Filters
 
 _FILTERS = frozenset({
-    "ancestor", "before", "since", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name",
-    "network", "publish", "status", "volume",
+    "ancestor", "before", "command", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name",
+    "label!", "network", "publish", "restart-policy", "since", "status", "until", "volume",
 })  # fmt: skip
 _STATUSES = frozenset(status.value for status in Status)
 
@@ -142,7 +142,7 @@ def _tests(core: Core, filters: Filters) -> list[tuple[bool, list[Callable[[Cont
     """Return for each filter whether all of its values must hold, and a test for each value."""
     result = []
     for name, values in filters.items():
-        result.append((name == "label", [_test(core, name, value) for value in values]))
+        result.append((name in ("label", "label!"), [_test(core, name, value) for value in values]))
     return result
 
 
@@ -162,6 +162,15 @@ def _test(core: Core, name: str, value: str) -> Callable[[Container], bool]:
             return lambda c: bool(search(value, c.name) or search(value, f"/{c.name}"))
         case "label":
             return lambda c: has_label(c.body.labels or {}, value)
+        case "label!":
+            return lambda c: not has_label(c.body.labels or {}, value)
+        case "command":
+            return lambda c: bool(search(value, command_line((*(c.body.entrypoint or ()), *(c.body.cmd or ())))))
+        case "restart-policy":
+            return lambda c: (c.body.host_config.restart_policy.name or "no") == value
+        case "until":
+            latest = parse_time(value, time.time_ns())
+            return lambda c: c.created_ns < latest
         case "status":
             return lambda c: c.state.status.value == value
         case "exited":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sampan.cli.command import Call, Command
-from sampan.cli.each import container
+from sampan.cli.each import LATEST, container
 from sampan.cli.failure import Failure
 from sampan.cli.flags import Flag
 from sampan.cli.stream import Conversation
@@ -62,6 +62,8 @@ COMMAND = Command(
         Flag("detach-keys", "string", "Keys that detach, as in ctrl-p,ctrl-q"),
         Flag("no-stdin", "bool", "Don't attach standard input"),
         Flag("sig-proxy", "bool", "Pass signals on to the program", default=True),
+        LATEST,
     ),
     arguments=(1, 1),
+    choosers=("latest",),
 )

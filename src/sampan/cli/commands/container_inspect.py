@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sampan.cli.command import Call, Command
 from sampan.cli.commands.inspect import FORMAT, SIZE, get_container
+from sampan.cli.each import LATEST
 from sampan.cli.inspecting import show_all
 
 
@@ -16,6 +17,11 @@ COMMAND = Command(
     "inspect [OPTIONS] CONTAINER [CONTAINER...]",
     "Display detailed information on one or more containers",
     inspect,
-    flags=(FORMAT, SIZE),
+    flags=(
+        FORMAT,
+        SIZE,
+        LATEST,
+    ),
     arguments=(1, None),
+    choosers=("latest",),
 )

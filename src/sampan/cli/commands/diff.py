@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sampan.cli.command import Call, Command
-from sampan.cli.each import container
+from sampan.cli.each import LATEST, container
 from sampan.cli.output import write
 
 _KINDS = ("C", "A", "D")
@@ -20,5 +20,7 @@ COMMAND = Command(
     "diff CONTAINER",
     "Show what a container has added, changed and deleted in its image's files",
     diff,
+    flags=(LATEST,),
     arguments=(1, 1),
+    choosers=("latest",),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from sampan.cli.command import Call, Command
-from sampan.cli.each import container
+from sampan.cli.each import LATEST, container
 from sampan.cli.failure import Failure, not_of_run
 from sampan.cli.flags import Flag
 from sampan.cli.output import warn
@@ -134,7 +134,9 @@ COMMAND = Command(
         Flag("tty", "bool", "Give it a terminal", short="t"),
         Flag("user", "string", "User and group, by name or number: USER[:GROUP]", short="u"),
         Flag("workdir", "string", "Working directory in the container", short="w"),
+        LATEST,
     ),
     arguments=(2, None),
+    choosers=("latest",),
     interspersed=False,
 )

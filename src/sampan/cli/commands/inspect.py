@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sampan.cli.command import Call, Command
-from sampan.cli.each import container, network, volume
+from sampan.cli.each import LATEST, container, network, volume
 from sampan.cli.failure import Failure, Unavailable, UsageError, quoted
 from sampan.cli.flags import Flag
 from sampan.cli.inspecting import show_all
@@ -91,6 +91,8 @@ COMMAND = Command(
         SIZE,
         *REMOTE_FLAGS,
         Flag("type", "string", "Only objects of this type: container, image, network or volume"),
+        LATEST,
     ),
     arguments=(1, None),
+    choosers=("latest",),
 )

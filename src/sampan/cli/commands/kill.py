@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sampan.cli.command import Call, Command
-from sampan.cli.each import container, each
+from sampan.cli.each import ALL, CIDFILE, LATEST, container, each
 from sampan.cli.flags import Flag
 from sampan.client.wire import query
 
@@ -18,6 +18,12 @@ COMMAND = Command(
     "kill [OPTIONS] CONTAINER [CONTAINER...]",
     "Kill one or more running containers",
     kill,
-    flags=(Flag("signal", "string", "Signal to send", short="s"),),
+    flags=(
+        Flag("signal", "string", "Signal to send", short="s"),
+        ALL,
+        CIDFILE,
+        LATEST,
+    ),
     arguments=(1, None),
+    choosers=("all", "cidfile", "latest"),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sampan.cli.command import Call, Command
-from sampan.cli.each import container
+from sampan.cli.each import LATEST, container
 from sampan.cli.flags import Flag
 from sampan.cli.moments import moment
 from sampan.cli.stream import Output
@@ -42,6 +42,8 @@ COMMAND = Command(
         Flag("tail", "string", "Number of lines from the end", short="n", default="all"),
         Flag("timestamps", "bool", "Show when each line was written", short="t"),
         Flag("until", "string", "Until a moment or a while ago"),
+        LATEST,
     ),
     arguments=(1, 1),
+    choosers=("latest",),
 )

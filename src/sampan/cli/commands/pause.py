@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sampan.cli.command import Call, Command
-from sampan.cli.each import container, each
+from sampan.cli.each import ALL, CIDFILE, FILTER, LATEST, container, each
 
 
 def pause(call: Call) -> int:
@@ -15,5 +15,7 @@ COMMAND = Command(
     "pause CONTAINER [CONTAINER...]",
     "Pause all processes within one or more containers",
     pause,
+    flags=(ALL, CIDFILE, FILTER, LATEST),
     arguments=(1, None),
+    choosers=("all", "cidfile", "filter", "latest"),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sampan.cli.command import Call, Command
-from sampan.cli.each import container
+from sampan.cli.each import LATEST, container
 from sampan.cli.failure import Failure
 from sampan.cli.output import say
 
@@ -66,5 +66,7 @@ COMMAND = Command(
     "port CONTAINER [PRIVATE_PORT[/PROTO]]",
     "List port mappings or a specific mapping for the container",
     port,
+    flags=(LATEST,),
     arguments=(1, 2),
+    choosers=("latest",),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from sampan.cli.command import Call, Command
-from sampan.cli.failure import quoted
+from sampan.cli.failure import Failure, quoted
 from sampan.cli.flags import Flag
 from sampan.cli.output import warn, write
 from sampan.cli.table import Listing, ellipsis, filters_of, local_time
@@ -27,7 +27,7 @@ def ps(call: Call) -> int:
     """Print the containers that run, or all."""
     options = call.options
     text = options["format"] or str(call.session.config().get("psFormat") or "")
-    size = options["size"] or ("size" not in options and ".Size" in text)
+    size = options["size"] or options["sort"] == "size" or ("size" not in options and ".Size" in text)
     limit = 1 if options["latest"] and options["last"] == -1 else options["last"]
     target = "/containers/json"
     if options["all"] or limit > 0 or size or options["filter"]:
@@ -48,8 +48,23 @@ def ps(call: Call) -> int:
     if not quiet and text not in ("", "table"):
         listing.prepare(text)
     containers = call.session.ask("GET", target).json()
-    write(listing.show(containers, text, quiet=quiet))
+    if options["sort"]:
+        containers = _sorted(containers, options["sort"])
+    shown = listing.show(containers, text, quiet=quiet)
+    if options["noheading"] and not quiet and (text in ("", "table") or text.startswith("table ")):
+        shown = shown.partition("\n")[2]
+    write(shown)
     return 0
+
+
+_KEYS = {"command": "Command", "created": "Created", "runningfor": "Created", "id": "Id", "image": "Image",
+         "names": "Names", "size": "SizeRw", "status": "Status"}  # fmt: skip
+
+
+def _sorted(containers: list[Summary], by: str) -> list[Summary]:
+    if by not in _KEYS:
+        raise Failure(f"sampan: can't sort by {by}", f"there are {', '.join(sorted(_KEYS))}", 125)
+    return sorted(containers, key=lambda one: (one.get(_KEYS[by]) is None, one.get(_KEYS[by])))
 
 
 _RAW = (
@@ -167,7 +182,9 @@ COMMAND = Command(
         Flag("last", "int", "Show the last N created, whatever their state", short="n", default=-1),
         Flag("latest", "bool", "Show the last one created", short="l"),
         Flag("no-trunc", "bool", "Show ids, commands and mounts whole"),
+        Flag("noheading", "bool", "Leave the line with the columns' names out"),
         Flag("quiet", "bool", "Show ids only", short="q"),
         Flag("size", "bool", "Show sizes", short="s"),
+        Flag("sort", "string", "Sort by command, created, id, image, names, runningfor, size or status"),
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sampan.cli.command import Call, Command
-from sampan.cli.each import container, each
+from sampan.cli.each import ALL, CIDFILE, FILTER, LATEST, container, each
 from sampan.cli.flags import Flag
 from sampan.client.wire import query
 
@@ -24,6 +24,12 @@ COMMAND = Command(
         Flag("signal", "string", "Signal to send", short="s"),
         Flag("timeout", "int", "Seconds to wait before killing it; -1: for ever", short="t", default=0),
         Flag("time", "int", "The same", default=0),
+        ALL,
+        CIDFILE,
+        FILTER,
+        LATEST,
+        Flag("running", "bool", "Those that run, in place of names"),
     ),
     arguments=(1, None),
+    choosers=("all", "cidfile", "filter", "latest", "running"),
 )

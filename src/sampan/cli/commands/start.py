@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sampan.cli.command import Call, Command
-from sampan.cli.each import container, each
+from sampan.cli.each import FILTER, LATEST, container, each
 from sampan.cli.failure import Failure
 from sampan.cli.flags import Flag
 
@@ -76,6 +76,10 @@ COMMAND = Command(
         Flag("detach-keys", "string", "Keys that detach, as in ctrl-p,ctrl-q"),
         Flag("interactive", "bool", "Attach input", short="i"),
         Flag("sig-proxy", "bool", "Pass signals on to the program", default=True),
+        Flag("all", "bool", "All containers, in place of names"),
+        FILTER,
+        LATEST,
     ),
     arguments=(1, None),
+    choosers=("all", "filter", "latest"),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from sampan.cli.command import Call, Command
+from sampan.cli.each import LATEST
 from sampan.cli.flags import Flag
 from sampan.cli.output import write
 from sampan.cli.table import Listing
@@ -136,6 +137,8 @@ COMMAND = Command(
         Flag("format", "string", "table, table TEMPLATE, json or a Go template"),
         Flag("no-stream", "bool", "Print it once and end"),
         Flag("no-trunc", "bool", "Show ids whole"),
+        LATEST,
     ),
     arguments=(0, None),
+    choosers=("latest",),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sampan.cli.command import Call, Command
-from sampan.cli.each import container
+from sampan.cli.each import LATEST, container
 from sampan.cli.output import write
 from sampan.client.wire import query
 
@@ -30,6 +30,8 @@ COMMAND = Command(
     "top CONTAINER [ps OPTIONS]",
     "Display the running processes of a container",
     top,
+    flags=(LATEST,),
     arguments=(1, None),
+    choosers=("latest",),
     interspersed=False,
 )

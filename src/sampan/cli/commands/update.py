@@ -47,8 +47,13 @@ def _ports(options: Options) -> dict[str, Any]:
     }
 
 
+def limits_of(options: Options) -> dict[str, Any]:
+    """Return the limits that were given, as the API has them."""
+    return {flag.api: options[flag.name] for flag in LIMITS if flag.name in options}
+
+
 def _limits(options: Options) -> dict[str, Any]:
-    body = {flag.api: options[flag.name] for flag in _LIMITS if flag.name in options and flag.api}
+    body = limits_of(options)
     if "restart" in options:
         try:
             body["RestartPolicy"] = restart_policy(options["restart"])
@@ -57,7 +62,7 @@ def _limits(options: Options) -> dict[str, Any]:
     return body
 
 
-_LIMITS = (
+LIMITS = (
     Flag("blkio-weight", "int", "Weight of block I/O, 10 to 1000", api="BlkioWeight"),
     Flag("cpu-period", "int", "The period of --cpu-quota in microseconds", api="CpuPeriod"),
     Flag("cpu-quota", "int", "Microseconds of CPU time in each period", api="CpuQuota"),
@@ -71,7 +76,11 @@ _LIMITS = (
     Flag("memory-reservation", "bytes", "Soft limit of memory", api="MemoryReservation"),
     Flag("memory-swap", "swap", "Limit of memory and swap together; -1: unlimited", api="MemorySwap"),
     Flag("pids-limit", "int", "Number of processes; -1: unlimited", api="PidsLimit"),
-    Flag("restart", "string", "Restart policy: no, always, unless-stopped, on-failure[:N]"),
+    Flag("blkio-weight-device", "weight", "Weight for one device: DEVICE:WEIGHT", api="BlkioWeightDevice"),
+    Flag("device-read-bps", "rate-in-bytes", "Limit the bytes read a second: DEVICE:10mb", api="BlkioDeviceReadBps"),
+    Flag("device-read-iops", "rate", "Limit the reads a second: DEVICE:1000", api="BlkioDeviceReadIOps"),
+    Flag("device-write-bps", "rate-in-bytes", "Limit the bytes written a second", api="BlkioDeviceWriteBps"),
+    Flag("device-write-iops", "rate", "Limit the writes a second", api="BlkioDeviceWriteIOps"),
 )
 
 COMMAND = Command(
@@ -81,7 +90,8 @@ COMMAND = Command(
     flags=(
         Flag("publish-add", "list", "Publish one more port: [[ADDRESS:][HOST]:]PORT[/PROTOCOL]; ranges too"),
         Flag("publish-rm", "list", "Publish it no longer: [ADDRESS:]HOST[/PROTOCOL]; ranges too"),
-        *_LIMITS,
+        *LIMITS,
+        Flag("restart", "string", "Restart policy: no, always, unless-stopped, on-failure[:N]"),
     ),
     arguments=(1, None),
 )
