@@ -1,4 +1,4 @@
-"""The server process: `python -m sampan.api.server --root ROOT --listen-fd N [--keeper-fd M]`.
+"""The server process: `python -m sampan.api.server --root ROOT --listen-fd N [--keeper-fd M] [--host-fd H]`.
 
 The keeper starts it behind a socket that listens already. One thread per connection; the engine does the work.
 
@@ -170,14 +170,19 @@ def main(arguments: list[str]) -> int:
     """Serve; return the process's exit status."""
     given = dict(zip(arguments[::2], arguments[1::2], strict=False))
     if "--root" not in given or "--listen-fd" not in given:
-        print("usage: python -m sampan.api.server --root ROOT --listen-fd N [--keeper-fd M]", file=sys.stderr)
+        print(
+            "usage: python -m sampan.api.server --root ROOT --listen-fd N [--keeper-fd M] [--host-fd H]",
+            file=sys.stderr,
+        )
         return 125
     use_log()
     listener = socket.socket(fileno=int(given["--listen-fd"]))
-    keeper = given.get("--keeper-fd")
+    keeper, host = (int(given[name]) if name in given else None for name in ("--keeper-fd", "--host-fd"))
+    if host is not None:
+        os.set_inheritable(host, False)
     threading.stack_size(STACK)
     try:
-        engine = Engine.open(dirs.find(given["--root"]), int(keeper) if keeper else None, listener.fileno())
+        engine = Engine.open(dirs.find(given["--root"]), keeper, listener.fileno(), host)
     except (SampanError, OSError) as e:
         return _serve_error(e if isinstance(e, SampanError) else from_os_error(e), listener)
     server = Server(engine, listener)

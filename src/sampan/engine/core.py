@@ -74,6 +74,7 @@ class Core:
     cgroup_places: CgroupPlaces
     keeper: Channel | None = None
     listening: socket.socket | None = None
+    host_fd: int | None = None  # the mount namespace that the keeper was started in: the host's
     apparmor: str = ""  # the default AppArmor profile, if this kernel has it loaded
     started_ns: int = 0
 

@@ -99,10 +99,12 @@ class Engine:
         self._idle = keeper.Idle(core, idle_s)
 
     @classmethod
-    def open(cls, dirs: Dirs, keeper_fd: int | None, listen_fd: int | None = None) -> Engine:
+    def open(
+        cls, dirs: Dirs, keeper_fd: int | None, listen_fd: int | None = None, host_fd: int | None = None
+    ) -> Engine:
         """Open the state, probe the host, talk to the keeper, repair what a crash left, reconnect the shims."""
         idle_s = os.environ.get("SAMPAN_IDLE_S", "")
-        core = opening.open_core(dirs, keeper_fd, listen_fd)
+        core = opening.open_core(dirs, keeper_fd, listen_fd, host_fd)
         return cls(core, float(idle_s) if idle_s.replace(".", "", 1).isdigit() else _IDLE_S)
 
     def close(self) -> None:

@@ -48,7 +48,7 @@ def _gone(core: Core, channel: Channel) -> None:
 def _replace(core: Core) -> None:
     while not core.closing and core.listening is not None:
         try:
-            listen_to_keeper(core, replace_keeper(core.dirs, core.listening))
+            listen_to_keeper(core, replace_keeper(core.dirs, core.listening, host_fd=core.host_fd))
             return
         except (SampanError, OSError) as e:
             print(f"sampan: can't start a keeper: {e}", file=sys.stderr, flush=True)

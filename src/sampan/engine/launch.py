@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.engine import device_requests, endings, hooking, lifecycle, log_options, owning, remains, sandbox
+from sampan.engine import (
+    device_requests,
+    endings,
+    hooking,
+    lifecycle,
+    log_options,
+    owning,
+    propagating,
+    remains,
+    sandbox,
+)
 from sampan.engine.core import encode, now_ns
 from sampan.engine.joining import with_joined
 from sampan.engine.lifecycle import Verb
@@ -291,7 +301,7 @@ def make_sources(core: Core, container: Container) -> None:
     """See to it that what is mounted is there: missing directories of -v, volumes, and the image's lower ones."""
     for mount in container.mounts:
         if mount.create_source or (mount.type == "volume" and not mount.driver_options):
-            with doing(f"can't make {mount.source}, to be mounted at {mount.target}"):
+            with doing(f"error while creating mount source path '{mount.source}'"):
                 if not os.path.lexists(mount.source):
                     os.makedirs(mount.source, 0o755)
     owning.give(core, container)
@@ -300,7 +310,7 @@ def make_sources(core: Core, container: Container) -> None:
 
 def spec_of_run(core: Core, container: Container) -> Spec:
     """Return the configuration of the next run: with what is known only then, processes to join, and devices."""
-    spec = with_joined(core, core.spec(container))
+    spec = propagating.through_host(with_joined(core, core.spec(container)), core.host_fd)
     return device_requests.given(core, container.body.host_config, spec)
 
 

@@ -50,9 +50,10 @@ if TYPE_CHECKING:
     from sampan.engine.store import ContainerRow
 
 
-def open_core(dirs: Dirs, keeper_fd: int | None, listen_fd: int | None) -> Core:
+def open_core(dirs: Dirs, keeper_fd: int | None, listen_fd: int | None, host_fd: int | None = None) -> Core:
     """Return everything open and repaired."""
     core = Core()
+    core.host_fd = host_fd
     core.dirs = dirs
     core.started_ns = time.time_ns()
     with doing(f"can't open {dirs.root}"):

@@ -19,7 +19,7 @@ from sampan.kernel.namespaces import CLONE
 from sampan.kernel.path import RESOLVE, mkdirs_in_root, open_in_root, openat2
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sampan.runtime import ops
     from sampan.runtime.scene import Scene
@@ -394,19 +394,32 @@ def _place_alike(scene: Scene, target: str, tree: int) -> int:
 
 def borrow(op: ops.Borrow, scene: Scene) -> None:
     """Copy a mount in the other namespace, whose owner may have made links of the path: they are not followed."""
-    ours = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-    theirs = os.open(op.namespace(), os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        namespaces.setns(theirs, CLONE.NEWNS)
+
+    def copy() -> int:
         at = openat2(AT_FDCWD, op.path(), os.O_PATH, resolve=RESOLVE.NO_SYMLINKS | RESOLVE.NO_MAGICLINKS)
         try:
-            scene.borrowed[op.source] = mount.open_tree(at, "", _CLONE | _EMPTY_PATH)
+            return mount.open_tree(at, "", _CLONE | _EMPTY_PATH)
         finally:
             os.close(at)
+
+    scene.borrowed[op.source] = in_namespace(op.namespace(), copy)
+
+
+def in_namespace(path: str, act: Callable[[], int]) -> int:
+    """Do something in another mount namespace."""
+    ours = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        theirs = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            namespaces.setns(theirs, CLONE.NEWNS)
+        finally:
+            os.close(theirs)
+        try:
+            return act()
+        finally:
             namespaces.setns(ours, CLONE.NEWNS)
     finally:
         os.close(ours)
-        os.close(theirs)
 
 
 def _set_propagation(tree: int, word: str) -> None:

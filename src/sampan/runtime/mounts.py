@@ -187,11 +187,21 @@ SUBPATH = "x-sampan.subpath="
 """Before the path, in a bind's source, of what is to be mounted. Options in x- are nobody else's."""
 
 
+NAMESPACE = "x-sampan.namespace="
+"""Before the mount namespace in which a bind's source is to be looked for."""
+
+
+def _foreign(mount: Mount) -> str:
+    return next((word.removeprefix(NAMESPACE) for word in mount.options if word.startswith(NAMESPACE)), "")
+
+
 def _bind(mount: Mount, options: Options) -> ops.Bind:
     if not mount.source.startswith("/"):
         raise InvalidInput(f"can't bind {mount.source!r} on {mount.destination}: it is no absolute path")
     subpath = ""
     for word in (*options.data, *({"tmpcopyup"} & options.words)):
+        if word.startswith(NAMESPACE):
+            continue
         if not word.startswith(SUBPATH):
             raise Unsupported(f"can't bind {mount.source} on {mount.destination}: {word!r} is no option of a bind")
         subpath = word.removeprefix(SUBPATH)
@@ -209,18 +219,19 @@ def _is_recursive(mount: Mount) -> bool:
 def opened_early(spec: Spec) -> Iterator[ops.OpenTree]:
     """Return the binds through which mounts are to reach the host: copied while the host's mounts are peers."""
     for mount in () if has_user(spec) else spec.mounts:
-        if is_bind(mount) and read(mount.options).propagation[-1:] in {("shared",), ("rshared",)}:
+        shared = is_bind(mount) and read(mount.options).propagation[-1:] in {("shared",), ("rshared",)}
+        if shared and not _foreign(mount):
             yield ops.OpenTree(mount.source, mount.destination, _is_recursive(mount))
 
 
 def opened_outside(spec: Spec) -> Iterator[ops.OpenTree]:
     """Return the other binds of a container with a user namespace, whose root may be barred from the way to them."""
-    taken = {op.target for op in mapped(spec)} | {op.source for op in borrowed(spec)}
+    taken = {op.target for op in mapped(spec)} | {op.source for op in borrowed(spec) if isinstance(op, ops.Borrow)}
     for mount in spec.mounts if has_user(spec) else ():
         if is_bind(mount) and mount.destination not in taken and mount.source not in taken:
             taken.add(mount.destination)
             bind = _bind(mount, read(mount.options))
-            yield ops.OpenTree(bind.source, bind.target, bind.recursive, bind.subpath)
+            yield ops.OpenTree(bind.source, bind.target, bind.recursive, bind.subpath, _foreign(mount))
 
 
 def has_user(spec: Spec) -> bool:
@@ -245,12 +256,14 @@ def mapped(spec: Spec) -> Iterator[ops.MapMount]:
         yield ops.MapMount(mount.source, mount.destination, **ids, recursive=recursive, below=below, subpath=subpath)
 
 
-def borrowed(spec: Spec) -> Iterator[ops.Borrow]:
-    """Return what must be fetched out of other containers before this process has a mount namespace of its own."""
+def borrowed(spec: Spec) -> Iterator[ops.Borrow | ops.OpenTree]:
+    """Return what must be fetched out of other mount namespaces before this process has one of its own."""
     for mount in spec.mounts:
         parts = mount.source.split("/")
         if is_bind(mount) and len(parts) > 4 and parts[1] == "proc" and parts[2].isdigit() and parts[3] == "root":
             yield ops.Borrow(mount.source)
+        elif is_bind(mount) and _foreign(mount) and not has_user(spec):
+            yield ops.OpenTree(mount.source, mount.destination, _is_recursive(mount), namespace=_foreign(mount))
 
 
 def cgroup_filesystems(spec: Spec, host: Host, own: tuple[tuple[str, str], ...]) -> Iterator[ops.Inside]:

@@ -240,7 +240,10 @@ def flags_of(names: Iterable[str]) -> int:
 
 
 def _open_tree(op: ops.OpenTree, scene: Scene) -> None:
-    scene.trees[op.target] = mounting.open_tree(op.source, recursive=op.recursive, subpath=op.subpath)
+    def copy() -> int:
+        return mounting.open_tree(op.source, recursive=op.recursive, subpath=op.subpath)
+
+    scene.trees[op.target] = mounting.in_namespace(op.namespace, copy) if op.namespace else copy()
 
 
 def _write(path: str, text: str) -> None:

@@ -160,12 +160,17 @@ class Keeper:
         program = [self._options.server] if "/" in self._options.server else ["-m", self._options.server]
         argv = [sys.executable, "-P", *program, "--root", self._dirs.root]
         argv += ["--listen-fd", str(listen_fd), "--keeper-fd", str(keeper_fd)]
-        for fd in (listen_fd, keeper_fd):
+        passed = [listen_fd, keeper_fd]
+        if self._options.host_fd is not None:  # a server of before has started this keeper
+            argv += ["--host-fd", str(self._options.host_fd)]
+            passed.append(self._options.host_fd)
+        for fd in passed:
             os.set_inheritable(fd, True)
         pid = os.posix_spawn(
             sys.executable, argv, os.environ, setsigdef=(signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
         )
-        os.set_inheritable(listen_fd, False)
+        for fd in passed:
+            os.set_inheritable(fd, False)
         theirs.close()
         self._next = self._server_died
         self._server = Server(self._server_channel(ours), pid, is_child=True)

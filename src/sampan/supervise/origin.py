@@ -60,7 +60,8 @@ class Options:
         self.server = SERVER  # the server's module, or a script's path
         self.listen_fd: int | None = None  # take these over: the listening socket,
         self.server_fd: int | None = None  # the channel to a server that runs,
-        self.lock_fd: int | None = None  # the lock
+        self.lock_fd: int | None = None  # the lock,
+        self.host_fd: int | None = None  # the mount namespace that the first keeper was started in
         rest = iter(argv)
         for name in rest:
             try:
@@ -74,7 +75,7 @@ class Options:
                 self.foreground = True
             case "--root" | "--server":
                 setattr(self, name[2:], next(rest))
-            case "--listen-fd" | "--server-fd" | "--lock-fd":
+            case "--listen-fd" | "--server-fd" | "--lock-fd" | "--host-fd":
                 setattr(self, name[2:].replace("-", "_"), int(next(rest)))
             case _:
                 raise InvalidInput(f"unknown option of the keeper: {name}")
@@ -86,14 +87,14 @@ class Options:
             argv += ["--root", self.root]
         if self.foreground:
             argv.append("--foreground")
-        for name, fd in (("--listen-fd", self.listen_fd), ("--server-fd", self.server_fd), ("--lock-fd", self.lock_fd)):
-            if fd is not None:
-                argv += [name, str(fd)]
+        for name in ("listen", "server", "lock", "host"):
+            if (fd := getattr(self, f"{name}_fd")) is not None:
+                argv += [f"--{name}-fd", str(fd)]
         return argv
 
     def fds(self) -> list[int]:
         """Return the descriptors that the next half gets."""
-        return [fd for fd in (self.listen_fd, self.server_fd, self.lock_fd) if fd is not None]
+        return [fd for fd in (self.listen_fd, self.server_fd, self.lock_fd, self.host_fd) if fd is not None]
 
 
 def main() -> int:
@@ -119,6 +120,8 @@ def _start(given: Options) -> None:
         return
     forget_other_boots(dirs)
     with doing("making a mount namespace"):
+        if given.host_fd is None:
+            given.host_fd = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         hide_interpreter()
     leave_cgroups(group_name(dirs))
     if given.listen_fd is None:  # last: who finds it waits for a server

@@ -179,6 +179,7 @@ class OpenTree(Operation, frozen=True, tag="open-tree"):
     target: str  # of the `Bind` that it is for
     recursive: bool = True
     subpath: str = ""  # below the source, without leaving it
+    namespace: str = ""  # the mount namespace to do it in, where that is another one
 
     def say(self) -> str:
         return f"copy the mount {self.source}, to be bound at {self.target}"
