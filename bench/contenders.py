@@ -20,6 +20,7 @@ class Contender(ABC):
     """What is asked of each; `groups` hold the CPU time of all its processes."""
 
     name = ""
+    program = ""  # its client
     network = "none"  # that containers are on
     runner: Runner
     environment: Mapping[str, str]  # of its client
@@ -38,8 +39,12 @@ class Contender(ABC):
         """Run `true` in the running container c0; wall milliseconds."""
 
     @abstractmethod
+    def start_command(self, name: str, *command: str, flags: Sequence[str] = ()) -> list[str]:
+        """Return the command line that starts a container in the background."""
+
     def start(self, name: str, *command: str, flags: Sequence[str] = ()) -> None:
         """Start a container in the background."""
+        self.runner(*self.start_command(name, *command, flags=flags))
 
     @abstractmethod
     def end(self) -> None:
@@ -48,6 +53,7 @@ class Contender(ABC):
 
 class Sampan(Contender):
     name = "sampan"
+    program = PROGRAM
 
     def __init__(self, base: Path, tar: Path) -> None:
         self.instance = Instance(base / "s")
@@ -73,8 +79,8 @@ class Sampan(Contender):
     def execute(self) -> float:
         return self.runner(PROGRAM, "exec", "c0", "true").wall_ms
 
-    def start(self, name: str, *command: str, flags: Sequence[str] = ()) -> None:
-        self.runner(PROGRAM, "run", "-d", "--name", name, "--network", self.network, *flags, "busybox", *command)
+    def start_command(self, name: str, *command: str, flags: Sequence[str] = ()) -> list[str]:
+        return [PROGRAM, "run", "-d", "--name", name, "--network", self.network, *flags, "busybox", *command]
 
     def ps(self) -> float:
         return self.runner(PROGRAM, "ps").wall_ms
@@ -91,7 +97,7 @@ class Sampan(Contender):
 
 
 class Docker(Contender):
-    name = "docker"
+    name = program = "docker"
 
     def __init__(self, base: Path, tar: Path, daemon: Dockerd | None = None) -> None:
         self.docker = daemon or Dockerd(base / "d", "sampan-bench-docker")
@@ -108,8 +114,8 @@ class Docker(Contender):
     def execute(self) -> float:
         return self.runner("docker", "exec", "c0", "true").wall_ms
 
-    def start(self, name: str, *command: str, flags: Sequence[str] = ()) -> None:
-        self.runner("docker", "run", "-d", "--name", name, "--network", self.network, *flags, "busybox", *command)
+    def start_command(self, name: str, *command: str, flags: Sequence[str] = ()) -> list[str]:
+        return ["docker", "run", "-d", "--name", name, "--network", self.network, *flags, "busybox", *command]
 
     def ps(self) -> float:
         return self.runner("docker", "ps").wall_ms
@@ -129,7 +135,7 @@ class Docker(Contender):
 
 
 class Podman(Contender):
-    name = "podman"
+    name = program = "podman"
 
     def __init__(self, base: Path, tar: Path) -> None:
         self.directory = base / "p"
@@ -147,8 +153,8 @@ class Podman(Contender):
     def execute(self) -> float:
         return self.runner("podman", "exec", "c0", "true").wall_ms
 
-    def start(self, name: str, *command: str, flags: Sequence[str] = ()) -> None:
-        self.runner(*self._run(), "-d", "--name", name, *flags, "busybox", *command)
+    def start_command(self, name: str, *command: str, flags: Sequence[str] = ()) -> list[str]:
+        return [*self._run(), "-d", "--name", name, *flags, "busybox", *command]
 
     def shims(self) -> list[int]:
         return [pid for pid in by_name("conmon") if str(self.directory) in command_line(pid)]
@@ -187,9 +193,9 @@ class Runtime(Contender):
     def execute(self) -> float:
         return self.runner(*self.state, "exec", "c0", "true").wall_ms
 
-    def start(self, name: str, *command: str, flags: Sequence[str] = ()) -> None:
+    def start_command(self, name: str, *command: str, flags: Sequence[str] = ()) -> list[str]:
         del command, flags
-        self.runner(*self.state, "run", "--detach", "--bundle", self.idle, name)
+        return [*self.state, "run", "--detach", "--bundle", str(self.idle), name]
 
     def end(self) -> None:
         self.runner(*self.state, "delete", "--force", "c0")

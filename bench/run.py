@@ -7,6 +7,7 @@
     python bench/run.py builds …                                   Dockerfiles: bench/builds.py
     python bench/run.py soak …                                     many lives, and what they leave: bench/soak.py
     python bench/run.py crowd …                                    two hundred containers: bench/crowd.py
+    python bench/run.py lifecycle …                                many containers, logs, lists: bench/lifecycle.py
 
 Wall times are medians of interleaved turns and least values; CPU is the total of client, servers, shims and containers,
 from a cpuacct group around all of them (cgroup v1). Everything is private and under /dev/shm, so that no contender is
@@ -62,6 +63,10 @@ def main() -> int:
         import soak
 
         return soak.main(sys.argv[2:])
+    if sys.argv[1:2] == ["lifecycle"]:
+        import lifecycle
+
+        return lifecycle.main(sys.argv[2:])
     if sys.argv[1:2] == ["oci"]:
         import oci
 

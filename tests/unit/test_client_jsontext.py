@@ -24,6 +24,11 @@ def test_what_is_written_is_read_by_json(value: object) -> None:
     assert json.loads(jsontext.dumps(value)) == value
 
 
+@given(VALUES)
+def test_what_is_indented_is_what_json_indents(value: object) -> None:
+    assert jsontext.indented(value) == json.dumps(value, indent=4, ensure_ascii=False)
+
+
 @given(st.text() | st.binary())
 def test_anything_else_is_a_value_error(text: str | bytes) -> None:
     try:

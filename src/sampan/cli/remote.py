@@ -32,7 +32,7 @@ def inspect_place(call: Call) -> int:
     if options["raw"]:
         write_all(1, answer.read())
     elif options["format"] not in ("", "json"):
-        from sampan.cli.inspecting import executed
+        from sampan.cli.inspect_template import executed
         from sampan.cli.templated import parsed
 
         write(executed(parsed(options["format"]), answer.json()) + "\n")

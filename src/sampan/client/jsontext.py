@@ -45,9 +45,23 @@ def _unknown(value: object) -> object:
     raise TypeError(f"no JSON form for {type(value).__name__}")
 
 
-_encode = _json.make_encoder(None, _unknown, _json.encode_basestring, None, ":", ",", False, False, False)
+_quote = _json.encode_basestring
+_encode = _json.make_encoder(None, _unknown, _quote, None, ":", ",", False, False, False)
 
 
 def dumps(value: Any) -> str:
     """Return the shortest JSON text of dicts, lists, strings, numbers, booleans and None."""
     return "".join(_encode(value, 0))
+
+
+def indented(value: Any, margin: str = "\n") -> str:
+    """Return the text with a line for each member, four spaces further in than `margin`, which begins lines."""
+    if isinstance(value, dict):
+        inner = f"{margin}    "
+        members = [f"{_quote(str(key))}: {indented(member, inner)}" for key, member in value.items()]
+        return f"{{{inner}{f',{inner}'.join(members)}{margin}}}" if members else "{}"
+    if isinstance(value, (list, tuple)):
+        inner = f"{margin}    "
+        members = [indented(member, inner) for member in value]
+        return f"[{inner}{f',{inner}'.join(members)}{margin}]" if members else "[]"
+    return _quote(value) if isinstance(value, str) else dumps(value)

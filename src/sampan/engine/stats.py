@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -11,7 +12,7 @@ from msgspec.structs import replace
 from sampan.engine import remains
 from sampan.engine.core import now_ns
 from sampan.errors import InvalidInput
-from sampan.runtime.statistics import statistics
+from sampan.runtime.statistics import processor, statistics
 from sampan.spec.docker.stats import (
     BlkioEntry,
     BlkioStats,
@@ -32,8 +33,7 @@ if TYPE_CHECKING:
     from sampan.engine.registry import Container
 
 _INTERVAL_S = 1.0
-_FIRST_S = 0.25
-_NS_PER_TICK = 10**9 // os.sysconf("SC_CLK_TCK")
+_FIRST_S = 0.1
 _MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 _LINK_FIELDS = ((0, "rx_bytes"), (1, "rx_packets"), (2, "rx_errors"), (3, "rx_dropped"), (8, "tx_bytes"),
                 (9, "tx_packets"), (10, "tx_errors"), (11, "tx_dropped"))  # fmt: skip
@@ -41,22 +41,32 @@ _LINK_FIELDS = ((0, "rx_bytes"), (1, "rx_packets"), (2, "rx_errors"), (3, "rx_dr
 
 def sample(core: Core, container: Container) -> StatsResponse:
     """Return what a container uses now; of one that does not run, nothing but its names."""
-    empty = StatsResponse(name=f"/{container.name}", id=container.id)
     pid = container.state.pid
     if not container.running or not pid:
-        return empty
+        return _named(container)
     counted = statistics(remains.cgroups(core, container.id))
-    read = format_timestamp(now_ns())
-    links = _links(pid) if _has_links(container) else {}
     found = replace(
-        empty,
-        read=read,
+        _named(container),
+        read=format_timestamp(now_ns()),
         cpu_stats=_cpu(counted["cpu"]),
         memory_stats=_memory(counted["memory"]),
         pids_stats=PidsStats(**counted["pids"]),
         blkio_stats=_block_io(counted["blkio"]),
     )
+    links = _links(pid) if _has_links(container) else {}
     return replace(found, networks=links) if links else found
+
+
+def glance(core: Core, container: Container) -> StatsResponse:
+    """Return what the next sample needs of one before it: when it was, and the processor time."""
+    if not container.running:
+        return _named(container)
+    cpu = _cpu(processor(remains.cgroups(core, container.id)))
+    return replace(_named(container), read=format_timestamp(now_ns()), cpu_stats=cpu)
+
+
+def _named(container: Container) -> StatsResponse:
+    return StatsResponse(name=f"/{container.name}", id=container.id)
 
 
 def _has_links(container: Container) -> bool:
@@ -86,11 +96,12 @@ def _cpu(counted: dict[str, Any]) -> CpuStats:
 
 
 def _machine() -> tuple[int, int]:
-    """Return the time that all processors had since boot, in ns, idle or not, and their number."""
-    with open("/proc/stat", "rb") as file:
-        lines = file.read().splitlines()
-    count = sum(line.startswith(b"cpu") for line in lines) - 1
-    return sum(map(int, lines[0].split()[1:8])) * _NS_PER_TICK, count
+    """Return the time that all processors had, in ns, idle or not, and their number.
+
+    Not from /proc/stat, as Docker has it: that counts in hundredths of a second, and first samples are a tenth apart.
+    """
+    count = os.cpu_count() or 1
+    return time.monotonic_ns() * count, count
 
 
 def _memory(counted: dict[str, Any]) -> MemoryStats:
@@ -167,7 +178,7 @@ class Samples:
     def once(self) -> tuple[StatsResponse, ...]:
         """Return one sample of each from which the share of processor time can be told: it takes a moment."""
         if any(container.running for container in self._containers()):
-            self.take()
+            self._before = {container.id: glance(self._core, container) for container in self._containers()}
             self._closed.wait(_FIRST_S)
         return self.take()
 

@@ -22,8 +22,14 @@ def statistics(cgroups: control.Cgroups) -> dict[str, Any]:
     return _v2(v2) if v2 is not None else _v1(cgroups)
 
 
-def _v1(cgroups: control.Cgroups) -> dict[str, Any]:
-    found: dict[str, Any] = {"cpu": {}, "memory": {}, "pids": {}, "blkio": {}, "hugetlb": {}, "intel_rdt": {}}
+def processor(cgroups: control.Cgroups) -> dict[str, Any]:
+    """Return processor time alone, as `statistics` has it under `cpu`."""
+    v2 = dict(cgroups).get("")
+    return _processor_v2(v2) if v2 is not None else _processor_v1(cgroups)
+
+
+def _processor_v1(cgroups: control.Cgroups) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     if group := control.directory(cgroups, "cpuacct"):
         stat = cgroupfs.flat_keyed(_read(group, "cpuacct.stat"))
         usage = {
@@ -32,9 +38,25 @@ def _v1(cgroups: control.Cgroups) -> dict[str, Any]:
             "kernel": stat.get("system", 0) * _NS_PER_TICK,
             "user": stat.get("user", 0) * _NS_PER_TICK,
         }
-        found["cpu"] = {"usage": usage, "throttling": {}}
+        found = {"usage": usage, "throttling": {}}
     if group := control.directory(cgroups, "cpu"):
-        found["cpu"]["throttling"] = _throttling(cgroupfs.flat_keyed(_read(group, "cpu.stat")), "throttled_time", 1)
+        found["throttling"] = _throttling(cgroupfs.flat_keyed(_read(group, "cpu.stat")), "throttled_time", 1)
+    return found
+
+
+def _processor_v2(group: str) -> dict[str, Any]:
+    cpu = cgroupfs.flat_keyed(_read(group, "cpu.stat"))
+    usage = {
+        "total": cpu.get("usage_usec", 0) * 1000,
+        "kernel": cpu.get("system_usec", 0) * 1000,
+        "user": cpu.get("user_usec", 0) * 1000,
+    }
+    return {"usage": usage, "throttling": _throttling(cpu, "throttled_usec", 1000)}
+
+
+def _v1(cgroups: control.Cgroups) -> dict[str, Any]:
+    found: dict[str, Any] = {"memory": {}, "pids": {}, "blkio": {}, "hugetlb": {}, "intel_rdt": {}}
+    found["cpu"] = _processor_v1(cgroups)
     if group := control.directory(cgroups, "memory"):
         found["memory"] = _memory_v1(group)
     if group := control.directory(cgroups, "pids"):
@@ -74,16 +96,10 @@ def _block_io_v1(text: str) -> list[dict[str, Any]]:
 
 
 def _v2(group: str) -> dict[str, Any]:
-    cpu = cgroupfs.flat_keyed(_read(group, "cpu.stat"))
-    usage = {
-        "total": cpu.get("usage_usec", 0) * 1000,
-        "kernel": cpu.get("system_usec", 0) * 1000,
-        "user": cpu.get("user_usec", 0) * 1000,
-    }
     stat = cgroupfs.flat_keyed(_read(group, "memory.stat"))
     events = cgroupfs.flat_keyed(_read(group, "memory.events"))
     return {
-        "cpu": {"usage": usage, "throttling": _throttling(cpu, "throttled_usec", 1000)},
+        "cpu": _processor_v2(group),
         "memory": {
             "cache": stat.get("file", 0),
             "usage": {
