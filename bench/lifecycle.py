@@ -147,7 +147,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("quick", nargs="?", choices=["quick"], help="fewer turns, containers and lines")
     parser.add_argument("--only", default="sampan,docker,podman", help="contenders, with commas")
     parser.add_argument("--work", default=",".join(WORK), help="what to measure, with commas")
-    parser.add_argument("--json", type=Path, default=Path(__file__).parent / "lifecycle.json")
+    parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results-lifecycle.json")
     options = parser.parse_args(arguments)
     in_own_network()
     turns, listed, lines = (4, 60, LINES // 10) if options.quick else (10, LISTED, LINES)
