@@ -44,6 +44,7 @@ _UNLIMITED = 1 << 62
 _MOST_FILES = 1000
 _TRUE = {"1", "t", "T", "true", "TRUE", "True"}  # strconv.ParseBool
 _FALSE = {"0", "f", "F", "false", "FALSE", "False"}
+_OF_EACH_LINE = {"", "MESSAGE", "PRIORITY", "SYSLOG_TIMESTAMP", "CONTAINER_PARTIAL_MESSAGE"}
 _EXAMPLE = LoggedContainer(id="0" * 64, name="x", image_id="sha256:0", image_name="x", command=("x",), hostname="x")
 
 
@@ -199,7 +200,8 @@ def _syslog(container: LoggedContainer, options: Mapping[str, str]) -> LogReceiv
             options.get("syslog-format", ""),
             syslog_address.facility(options.get("syslog-facility", "")),
             container.hostname,
-            tag(container, options, "{{.ID}}"),
+            # An image's label may be in it: a newline would begin another message.
+            "".join(c if c.isprintable() else "_" for c in tag(container, options, "{{.ID}}")),
             destination.network == "tls" and options.get("syslog-format", "").startswith("rfc5424"),
         ),
         buffer_bytes=buffer_bytes(options),
@@ -213,7 +215,9 @@ def _journal(container: LoggedContainer, options: Mapping[str, str]) -> LogRecei
             f"it listens at {JOURNAL} where it runs; --log-driver local needs nothing",
         )
     name = tag(container, options, "{{.ID}}")
+    picked = attributes(container, options, _field_name)
     fields = {
+        **{name: value for name, value in picked.items() if name not in _OF_EACH_LINE},
         "CONTAINER_ID": container.id[:12],
         "CONTAINER_ID_FULL": container.id,
         "CONTAINER_NAME": container.name,
@@ -221,12 +225,11 @@ def _journal(container: LoggedContainer, options: Mapping[str, str]) -> LogRecei
         "IMAGE_NAME": container.image_name,
         "SYSLOG_IDENTIFIER": name,
         "CONTAINER_LOG_EPOCH": f"{time.time_ns():x}",  # of this run: the container's earlier ones have others
-        **attributes(container, options, _field_name),
     }
     return LogReceiver(
         network="unixgram",
         addresses=((JOURNAL, 0),),
-        journal=b"".join(_field(name, value) for name, value in fields.items() if name),
+        journal=b"".join(_field(name, value) for name, value in fields.items()),
         buffer_bytes=buffer_bytes(options),
     )
 
