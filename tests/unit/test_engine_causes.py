@@ -153,6 +153,17 @@ def test_who_asked_is_said() -> None:
     assert cause.facts == ("SIGTERM was sent by `stop` 1.5 s before the end",)
 
 
+def test_a_record_of_another_process_than_the_first_is_called_likely() -> None:
+    (own,) = causes(ended(exit_code=139, signal=11, crashes=(Crash(pid=7, program="x", said="y"),)))
+    (child,) = causes(ended(exit_code=139, crashes=(Crash(pid=8, program="x", said="y"),)))
+
+    assert own.facts == ("the kernel's record: x[7] y",)
+    assert child.facts == (
+        "the kernel's record: x[8] y",
+        "that record is of a child of its first process, as far as can be known",
+    )
+
+
 def test_a_machine_out_of_memory_is_not_the_containers_limit() -> None:
     victim = msgspec.structs.replace(VICTIM, host=True)
     (cause,) = causes(ended(exit_code=137, signal=9, counts=MEMORY, out_of_memory=(victim,)))

@@ -23,6 +23,7 @@ _FORCED = {
 }
 _SIGABRT, _SIGKILL, _SIGPIPE, _SIGTERM, _SIGXCPU, _SIGXFSZ, _SIGSYS = 6, 9, 13, 15, 24, 25, 31
 _ASKS_TO_END = frozenset({1, 2, 3, _SIGTERM})
+_LIKELY = "that record is of a child of its first process, as far as can be known"
 _SOON_NS = 60 * 10**9
 
 
@@ -126,23 +127,22 @@ def _seccomp(body: ContainerCreate, ending: Ending) -> Cause:
     call = f"the system call {refused.syscall}" if refused else "a system call"
     who = f"{refused.program} (pid {refused.pid})" if refused else "its process"
     fix = f"allow {refused.syscall if refused else 'it'} in that profile, or run with --security-opt seccomp=unconfined"
-    likely = refused is not None and refused.pid != ending.pid
+    if refused is None:
+        facts = ["the kernel's log has no record of the call"]
+    else:
+        facts = [] if refused.pid == ending.pid else [_LIKELY]
     return Cause(
         kind="seccomp",
         said=f"SIGSYS: {who} made {call}, which {whose} kills for",
-        facts=(
-            ("the kernel's record is of a child of it, as far as can be known",)
-            if likely
-            else ()
-            if refused
-            else ("the kernel's log has no record of the call",)
-        ),
+        facts=tuple(facts),
         fixes=(fix,) if own else (),
     )
 
 
 def _crash(ending: Ending, number: int) -> Cause:
     facts = [f"the kernel's record: {c.program}[{c.pid}] {c.said}" for c in ending.crashes]
+    if any(crash.pid != ending.pid for crash in ending.crashes):
+        facts.append(_LIKELY)
     if ending.core_dumped:
         facts.append("its memory was dumped, to where kernel.core_pattern says")
     fix = "look for the fault in the program: a core dump and a debugger show the place"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sampan.engine.kernel_log import KernelLog
     from sampan.errors import SampanError
-    from sampan.spec.ending import Counts, Forbidden, OutOfMemory
+    from sampan.spec.ending import Counts, OutOfMemory
     from sampan.spec.state import State
     from sampan.supervise.messages import Exited
 
@@ -53,17 +53,14 @@ def with_kernel_records(ending: Ending, id: str, oom_killed: bool, log: KernelLo
     if not (oom_killed or number == SIGSYS or number in CRASHES):
         return ending
     records = log.records(ending.started_at_ns)
+    # Where the first process only tells of a child's end, the last record of that time is likely that child's.
+    pid = ending.pid if ending.signal else 0
     return msgspec.structs.replace(  # what was found once may have been overwritten since
         ending,
         out_of_memory=ending.out_of_memory or (kernel_log.out_of_memory(records, id, ending.pid) if oom_killed else ()),
-        forbidden=ending.forbidden or (_forbidden(records, ending) if number == SIGSYS else ()),
-        crashes=ending.crashes or (kernel_log.crashes(records, ending.pid) if number in CRASHES else ()),
+        forbidden=ending.forbidden or (kernel_log.forbidden(records, pid) if number == SIGSYS else ()),
+        crashes=ending.crashes or (kernel_log.crashes(records, pid) if number in CRASHES else ()),
     )
-
-
-def _forbidden(records: Iterable[kernel_log.Record], ending: Ending) -> tuple[Forbidden, ...]:
-    """Where the first process only tells of a child's end, the last record of its time is likely that child's."""
-    return kernel_log.forbidden(records, ending.pid if ending.signal else 0)
 
 
 def full_disks(places: Iterable[tuple[str, str]]) -> tuple[FullDisk, ...]:

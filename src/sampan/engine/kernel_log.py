@@ -133,7 +133,7 @@ def out_of_memory(records: Iterable[Record], id: str, pid: int) -> tuple[OutOfMe
     found: dict[int, OutOfMemory] = {}
     for record in records:
         match record:
-            case Victim() if id in record.group.split("/"):
+            case Victim() if id in record.group:
                 found[record.pid] = OutOfMemory(pid=record.pid, program=record.program, host=record.host)
             case Killed():
                 resident[record.pid] = record.resident
@@ -158,5 +158,5 @@ def forbidden(records: Iterable[Record], pid: int) -> tuple[Forbidden, ...]:
 
 
 def crashes(records: Iterable[Record], pid: int) -> tuple[Crash, ...]:
-    """Return the crash of the process `pid`."""
-    return tuple(record for record in records if isinstance(record, Crash) and record.pid == pid)[-1:]
+    """Return the crash of the process `pid`, or for 0 the last of all."""
+    return tuple(record for record in records if isinstance(record, Crash) and pid in (0, record.pid))[-1:]

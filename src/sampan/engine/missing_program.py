@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _HEAD = 4096
 _MOST_LINKS = 8
+_MOST_DIRECTORIES = 32
 # sh (busybox, dash), bash, env and others: "sh: x: not found", "/bin/sh: 1: x: not found", "bash: line 1: x: command
 # not found", "env: 'python3\r': No such file or directory", "/entry.sh: line 2: /x: Permission denied"
 _SAID = re.compile(
@@ -51,7 +52,7 @@ def look_up(core: Core, container: Container, program: str) -> tuple[str, str] |
             program = os.path.join(container.body.working_dir or "/", program)
         program = os.path.normpath(program)
         return _at(core, container, program)
-    except SampanError:  # it may be being removed, or its files be out of reach
+    except (SampanError, OSError):  # it may be being removed, or its files be out of reach
         return None
 
 
@@ -62,7 +63,7 @@ def _in_path(core: Core, container: Container, program: str) -> tuple[str, str] 
             "a script has Windows line endings: convert it with dos2unix, or set * text eol=lf in .gitattributes",
         )
     path = next((v for e in container.body.env or () if (v := e.removeprefix("PATH=")) != e), diagnose.DEFAULT_PATH)
-    for directory in path.split(":"):
+    for directory in path.split(":")[:_MOST_DIRECTORIES]:
         try:
             _follow(core, container, f"{directory or '.'}/{program}")
         except NotFound:
