@@ -254,6 +254,8 @@ _RARE = (
     "no-healthcheck",
     "restart",
     "rootfs",
+    "image-volume",
+    "read-only-tmpfs",
     "timeout",
     "tz",
     "subgidname",

@@ -11,6 +11,7 @@ from sampan.spec.annotations import (
     GIDMAP,
     HEALTH_ON_FAILURE,
     IDMAP,
+    IMAGE_VOLUME,
     OWN_IDS,
     ROOTFS,
     SUBGIDNAME,
@@ -183,6 +184,27 @@ def _timeout(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
     host.setdefault("Annotations", {})[TIMEOUT] = str(options["timeout"])
 
 
+def _image_volume(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    host.setdefault("Annotations", {})[IMAGE_VOLUME] = options["image-volume"]
+
+
+_TEMPORARY = ("/run", "/tmp", "/var/tmp")  # in the container
+_READ_WRITE = "rw,exec,nosuid,nodev,tmpcopyup"
+
+
+def _read_only_tmpfs(options: Options, body: Json, host: Json) -> None:
+    """Give it what Podman gives with --read-only, where nothing else is asked for."""
+    if not options["read-only-tmpfs"]:
+        return
+    if not options["read-only"]:
+        raise _refused("--read-only-tmpfs is for --read-only")
+    taken = {bind.split(":")[1] for bind in host.get("Binds", ())} | set(body.get("Volumes", ()))
+    taken |= {mount["Target"] for mount in host.get("Mounts", ())}
+    for place in _TEMPORARY:
+        if place not in taken:
+            host.setdefault("Tmpfs", {}).setdefault(place, _READ_WRITE)
+
+
 def _rootfs(options: Options, body: Json, host: Json) -> None:
     if options["rootfs"]:
         path = body["Image"].removesuffix(":O")
@@ -225,6 +247,8 @@ RARE = {
     "restart": _restart,
     "cgroup-conf": _cgroup_conf,
     "rootfs": _rootfs,
+    "image-volume": _image_volume,
+    "read-only-tmpfs": _read_only_tmpfs,
     "timeout": _timeout,
     "tz": _timezone,
     "umask": _umask,

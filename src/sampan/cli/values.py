@@ -268,7 +268,10 @@ def _gateway_priority(text: str) -> int:
         raise ValueError(f"invalid gw-priority ({text}): {str(e).rpartition(': ')[2]}") from None
 
 
-_TRUE_ALONE = ("readonly", "ro", "volume-nocopy", "bind-nonrecursive", "bind-create-src", "idmap", "u", "chown")
+_TRUE_ALONE = (
+    "readonly", "ro", "volume-nocopy", "bind-nonrecursive", "bind-create-src", "idmap", "u", "chown", "tmpcopyup",
+    "notmpcopyup",
+)  # fmt: skip
 _PROPAGATIONS = ("rprivate", "private", "rshared", "shared", "rslave", "slave")
 
 
@@ -312,6 +315,10 @@ def _mount_field(mount: dict[str, Any], options: dict[str, dict[str, Any]], key:
             mount["IDMap"] = field if value != "true" else "idmap"
         case "u" | "chown":
             mount["Chown"] = _flag(key, value)
+        case "tmpcopyup":
+            options.setdefault("TmpfsOptions", {})["Options"] = [["tmpcopyup"]]
+        case "notmpcopyup":  # it is so unless said otherwise
+            options.setdefault("TmpfsOptions", {})
         case "subpath":
             options["Subpath"] = {"Subpath": value}
         case _ if key.startswith("tmpfs-"):

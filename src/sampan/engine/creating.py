@@ -26,7 +26,7 @@ from sampan.engine import (
 )
 from sampan.engine.block_io import block_io
 from sampan.engine.core import encode, now_ns
-from sampan.engine.merge import JOINABLE, complete, joined
+from sampan.engine.merge import JOINABLE, complete, image_volume, joined
 from sampan.engine.own_files import shared_host_name, write_files
 from sampan.engine.port_bindings import check as check_ports
 from sampan.engine.registry import Container
@@ -65,9 +65,10 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
     warnings += check_ports(body, full)
     log_options.check(full.host_config.log_config.type, full.host_config.log_config.config or {})
     joins = _joins(core, full.host_config)
-    wanted = core.volumes.placed(
-        mounts.name_volumes(mounts.wanted(full, _inherited(core, full.host_config)), core.dirs.volumes)
-    )
+    mounts.check_driver(full.host_config.volume_driver)
+    in_memory = image.config.execution.volumes or () if image_volume(full.host_config) == "tmpfs" else ()
+    asked = mounts.wanted(full, _inherited(core, full.host_config), in_memory)
+    wanted = core.volumes.placed(mounts.name_volumes(asked, core.dirs.volumes))
     wanted = image_mounts.resolved(core, wanted)
     _check_sources(wanted)
     container = Container(ids.new_id(), wanted_name, now_ns(), (image.id, body.image), full, State())

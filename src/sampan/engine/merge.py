@@ -9,6 +9,7 @@ import msgspec
 from sampan.engine.health_policy import completed
 from sampan.engine.security import MASKED_PATHS, READONLY_PATHS
 from sampan.errors import InvalidInput
+from sampan.spec.annotations import IMAGE_VOLUME
 from sampan.spec.docker import ContainerCreate, HostConfig, LogConfig, RestartPolicy
 from sampan.spec.network import DEFAULT
 from sampan.units import parse_signal
@@ -50,13 +51,22 @@ def complete(body: ContainerCreate, image: ExecutionConfig) -> ContainerCreate:
         user=body.user or image.user or "",
         labels={**(image.labels or {}), **(body.labels or {})},
         exposed_ports={**(image.exposed_ports or {}), **(body.exposed_ports or {})} or None,
-        volumes={**(image.volumes or {}), **(body.volumes or {})} or None,
+        volumes={**(image.volumes or {} if image_volume(body.host_config) == "bind" else {}), **(body.volumes or {})}
+        or None,
         stop_signal=stop_signal,
         stop_timeout=body.stop_timeout if body.stop_timeout is not None else image.stop_timeout,
         shell=body.shell or image.shell,
         healthcheck=completed(body.healthcheck, image.healthcheck),
         host_config=_complete_host(body.host_config),
     )
+
+
+def image_volume(host_config: HostConfig) -> str:
+    """Return what becomes of the image's VOLUMEs: bind, tmpfs or ignore. Raises InvalidInput in Podman's words."""
+    kind = (host_config.annotations or {}).get(IMAGE_VOLUME, "bind")
+    if kind not in ("bind", "anonymous", "tmpfs", "ignore"):
+        raise InvalidInput(f'invalid image-volume type "{kind}". Pick one of bind, tmpfs, or ignore')
+    return "bind" if kind == "anonymous" else kind
 
 
 def _command(body: ContainerCreate, image: ExecutionConfig) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:

@@ -28,7 +28,7 @@ _CONSISTENCY = frozenset({"consistent", "cached", "delegated", "default"})  # Do
 _OF_MOUNT = frozenset({"dev", "nodev", "exec", "noexec", "suid", "nosuid"})  # Podman's options of binds and volumes
 _TMPFS_WORDS = frozenset({
     "rw", "ro", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "sync", "async", "dirsync", "mand", "nomand",
-    "atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime",
+    "tmpcopyup", "atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime",
 })  # fmt: skip
 _TMPFS_VALUES = frozenset({"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"})
 _SHARED_LABEL = "z"  # what Docker shows of a volume for which no mode is given
@@ -61,10 +61,13 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
 
 
-def wanted(body: ContainerCreate, inherited: Iterable[Wanted] = ()) -> tuple[Wanted, ...]:
+def wanted(
+    body: ContainerCreate, inherited: Iterable[Wanted] = (), in_memory: Iterable[str] = ()
+) -> tuple[Wanted, ...]:
     """Return every mount that a completed body asks for, outermost first. Raises InvalidInput in Docker's words.
 
-    `inherited` are those of other containers, where the body has none of its own.
+    `inherited` are those of other containers, where the body has none of its own; where that has none either, a tmpfs
+    is at each of `in_memory`.
     """
     host_config = body.host_config
     asked = [mount for text in host_config.binds or () for mount in parse_binds(text)]
@@ -80,11 +83,16 @@ def wanted(body: ContainerCreate, inherited: Iterable[Wanted] = ()) -> tuple[Wan
         if mount.target not in seen:
             seen.add(mount.target)
             asked.append(mount)
-    for target in body.volumes or {}:
+    places = [(target, "volume") for target in body.volumes or {}] + [(target, "tmpfs") for target in in_memory]
+    for target, type in places:
         clean = _target("/" + target.lstrip("/"))  # Docker takes a relative one to be of the root
-        if clean not in seen:
-            seen.add(clean)
-            asked.append(Wanted(type="volume", target=clean, anonymous=True, copy=True))
+        if clean in seen:
+            continue
+        seen.add(clean)
+        if type == "volume":
+            asked.append(Wanted(type=type, target=clean, anonymous=True, copy=True))
+        else:
+            asked.append(parse_tmpfs(clean, "exec"))
     return tuple(sorted(asked, key=lambda mount: mount.target.count("/")))
 
 
@@ -279,8 +287,8 @@ def _volume(asked: Asked, target: str) -> Wanted:
         raise _wrong(asked, f"invalid volume name {asked.source!r}")
     subpath = _subpath(asked, options.subpath if options else "")
     driver = options.driver_config if options else None
-    if driver and driver.name not in ("", "local"):
-        raise unknown_driver(driver.name)
+    if driver:
+        check_driver(driver.name)
     with doing(f'invalid mount config for type "{asked.type}"'):
         volume_options.check((driver and driver.options) or {})
     return Wanted(
@@ -308,6 +316,13 @@ def _image(asked: Asked, target: str) -> Wanted:
         raise _wrong(asked, "field Source must not be empty")
     subpath = _subpath(asked, asked.image_options.subpath if asked.image_options else "")
     return Wanted(type="image", target=target, name=asked.source, readonly=True, subpath=subpath)
+
+
+def check_driver(name: str) -> None:
+    """Raise InvalidInput for a driver that is not there: as a 404 it would have a docker client pull the image."""
+    if name not in ("", "local"):
+        error = unknown_driver(name)
+        raise InvalidInput(error.message, error.hint)
 
 
 def unknown_driver(name: str) -> NotFound:

@@ -55,8 +55,6 @@ def refuse_unbuilt(body: ContainerCreate) -> None:
     refuse_fields(body, "")
     refuse_fields(body.host_config, "HostConfig.")
     host_config = body.host_config
-    if host_config.volume_driver not in ("", "local"):
-        raise _unsupported("HostConfig.VolumeDriver", "--volume-driver", "volumes are local directories")
     if host_config.runtime not in ("", "sampan"):
         raise InvalidInput(f"unknown or invalid runtime name: {host_config.runtime}", "leave --runtime out")
     if host_config.isolation not in ("", "default"):

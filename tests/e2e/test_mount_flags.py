@@ -1,0 +1,86 @@
+"""What is mounted without being named: at the image's volumes, over a read-only root; and drivers of volumes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from support.sampan import Sampan
+
+
+@pytest.fixture(scope="module")
+def with_volume(shared: Sampan, tmp_path_factory: pytest.TempPathFactory) -> str:
+    context = tmp_path_factory.mktemp("context")
+    (context / "Dockerfile").write_text(
+        "FROM busybox\nRUN mkdir -p /data /var/tmp && touch /data/from-the-image /var/tmp/there\nVOLUME /data\n"
+    )
+    shared("build", "-q", "-t", "with-volume", context)
+    return "with-volume"
+
+
+@pytest.mark.parametrize(
+    ("kind", "type", "files"),
+    [
+        ("bind", "ext4 ", "from-the-image\nnew\n"),
+        ("anonymous", "ext4 ", "from-the-image\nnew\n"),
+        ("tmpfs", "tmpfs ", "new\n"),
+        ("ignore", "", "from-the-image\nnew\n"),
+    ],
+)
+def test_an_images_volume_is_what_was_asked_for(
+    sampan: Sampan, with_volume: str, kind: str, type: str, files: str
+) -> None:
+    script = "touch /data/new; ls /data; grep ' /data ' /proc/mounts || true"
+
+    said = sampan("run", "--rm", "--image-volume", kind, with_volume, "sh", "-c", script).out
+
+    assert said.startswith(files)
+    mounted = said[len(files) :]
+    assert bool(mounted) is bool(type)
+    assert not mounted or (" tmpfs " in mounted) is (kind == "tmpfs")
+    assert sampan("volume", "ls", "-q").out == ""
+
+
+def test_a_mount_of_the_users_comes_before_the_images_volume(sampan: Sampan, with_volume: str, tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    arguments = ("--image-volume=tmpfs", "-v", f"{tmp_path}:/data", with_volume, "ls", "/data")
+
+    assert sampan("run", "--rm", *arguments).out == "mine\n"
+
+
+def test_a_read_only_root_with_memory_where_programs_write(sampan: Sampan, with_volume: str) -> None:
+    script = "touch /run/a /tmp/a /var/tmp/a; ls /var/tmp; touch /x 2>&1; true"
+
+    said = sampan("run", "--rm", "--read-only", "--read-only-tmpfs", with_volume, "sh", "-c", script).out
+    assert said == "a\nthere\ntouch: /x: Read-only file system\n"
+    plain = sampan("run", "--rm", "--read-only", with_volume, "touch", "/tmp/a", check=False)
+    assert "Read-only file system" in plain.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--image-volume", "what"], 'invalid image-volume type "what". Pick one of bind, tmpfs, or ignore'),
+        (["--read-only-tmpfs"], "--read-only-tmpfs is for --read-only"),
+        (["--volume-driver", "nfs"], 'error looking up volume plugin nfs: plugin "nfs" not found'),
+        (["--mount", "type=volume,dst=/d,volume-driver=nfs"], 'error looking up volume plugin nfs: plugin "nfs" not'),
+    ],
+)
+def test_what_can_not_be_is_refused(sampan: Sampan, flags: list[str], message: str) -> None:
+    refused = sampan("run", "--rm", *flags, "busybox", "true", check=False)
+
+    assert refused.code == 125
+    assert message in refused.err
+    assert sampan("ps", "-aq").out == ""
+
+
+def test_memory_that_begins_with_what_is_there(sampan: Sampan, with_volume: str) -> None:
+    arguments = ("--tmpfs", "/bin:exec,tmpcopyup,size=8m", "--mount", "type=tmpfs,dst=/var/tmp,tmpcopyup", with_volume)
+
+    assert sampan("run", "--rm", *arguments, "ls", "/var/tmp").out == "there\n"
+
+
+def test_the_driver_local_is_there(sampan: Sampan) -> None:
+    assert sampan("run", "--rm", "--volume-driver", "local", "-v", "named:/d", "busybox", "true").code == 0
+    sampan("volume", "rm", "named")
