@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from sampan.engine.reconcile import (
+    UNBEGUN,
     Adopt,
     Discard,
     End,
@@ -23,6 +24,7 @@ from sampan.spec.docker import RestartPolicy
 from sampan.spec.state import State, Status
 from sampan.supervise.messages import Exited
 
+ALWAYS = RestartPolicy(name="always")
 RUNNING = State(status=Status.RUNNING, pid=5, start_time=6, started_at_ns=7)
 ALIVE = Fact(id="a", alive=True, pid=5, start_time=6, started_at_ns=7)
 ENDED = Fact(id="a", ended=True, exited=Exited(exit_code=3, finished_at_ns=9), started_at_ns=7)
@@ -64,6 +66,21 @@ def test_an_exit_that_nobody_saw_is_said_to_be_unknown() -> None:
     assert record.state.pid == 0
 
 
+@pytest.mark.parametrize("fact", [(), (Fact(id="a"),)])
+def test_one_whose_start_was_cut_off_before_its_program_ran_is_as_if_it_was_not_started(fact: tuple[Fact, ...]) -> None:
+    first, again = State(status=Status.RUNNING, started_at_ns=7), State(status=Status.RUNNING, finished_at_ns=5)
+
+    (record,) = diff([Intent(id="a", state=first)], found(*fact))
+    assert isinstance(record, Record)
+    assert msgspec.structs.replace(record.state, ending=None) == State(error=UNBEGUN, exit_code=128)
+    (record,) = diff([Intent(id="a", state=again)], found(*fact))
+    assert isinstance(record, Record)
+    assert (record.state.status, record.state.exit_code, record.state.exit_unknown) == (Status.EXITED, 128, False)
+    record, restart = diff([Intent(id="a", state=first, policy=ALWAYS)], found(*fact))
+    assert isinstance(record, Record)
+    assert (record.state.restart_count, restart) == (0, Restart("a"))
+
+
 def test_a_container_with_rm_is_removed_after_its_end() -> None:
     actions = diff([Intent(id="a", state=RUNNING, auto_remove=True)], found(ENDED))
 
@@ -101,7 +118,6 @@ def test_every_combination_has_a_plan(state: State, fact: Fact | None, directory
         assert action.id == "a"
 
 
-ALWAYS = RestartPolicy(name="always")
 STOPPED = State(status=Status.EXITED, stopped_by_user=True)
 
 

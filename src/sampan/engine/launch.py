@@ -129,6 +129,7 @@ class Start:
             pid=pid,
             start_time=start_time,
             started_at_ns=started_at_ns,
+            finished_at_ns=self._before.finished_at_ns,
             restart_count=restart_count,
             endpoints=self._sandbox.endpoints if self._sandbox else (),
             ports=self._sandbox.ports if self._sandbox else (),

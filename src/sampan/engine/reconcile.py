@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.engine.endings import of_exit
+from sampan.engine.endings import of_exit, of_failed_start
 from sampan.engine.restart_policy import wanted, wanted_at_boot
+from sampan.errors import Failed
 from sampan.spec.docker import RestartPolicy
 from sampan.spec.state import State, Status
 from sampan.supervise.messages import Exited
@@ -125,16 +126,42 @@ def _container(intent: Intent, fact: Fact | None, facts: Facts) -> list[Action]:
         return [*([End(intent.id)] if fact else []), Discard(intent.id)]
     if fact is not None and fact.alive:
         return [Adopt(intent.id, _running(state, fact))]
-    ended = _ended(state, fact, facts.now_ns)
+    if state.alive and not state.pid and not facts.booted and not (fact and fact.ended):
+        return _unbegun(intent, fact, facts)
+    ended = _ended(state, fact, facts)
     if ended is None:
         record = [Record(intent.id, state, shim=True)] if fact else []
         waits = state.status is Status.RESTARTING or (facts.booted and wanted_at_boot(intent.policy, state))
         return [*record, *([Restart(intent.id)] if waits else [])]
     if wanted(intent.policy, ended) or (facts.booted and wanted_at_boot(intent.policy, ended)):
-        ended = msgspec.structs.replace(ended, restart_count=ended.restart_count + (not facts.booted))
-        return [Record(intent.id, ended, shim=fact is not None), Restart(intent.id)]
+        count = ended.restart_count + (not facts.booted)
+        waiting = msgspec.structs.replace(ended, status=Status.RESTARTING, restart_count=count)
+        return [Record(intent.id, waiting, shim=fact is not None), Restart(intent.id)]
     last: Action = Discard(intent.id)
     return [Record(intent.id, ended, shim=fact is not None), *([last] if intent.auto_remove else [])]
+
+
+def _unbegun(intent: Intent, fact: Fact | None, facts: Facts) -> list[Action]:
+    """What was to start is as it was before: shims write down what they begin, and the record has no pid yet."""
+    first = not intent.state.finished_at_ns
+    again = intent.policy.name not in ("", "no")
+    status = Status.RESTARTING if again else Status.CREATED if first else Status.EXITED
+    before = msgspec.structs.replace(
+        intent.state,
+        status=status,
+        started_at_ns=0 if first else intent.state.started_at_ns,
+        exit_code=128,
+        error=UNBEGUN,
+        endpoints=(),
+        ports=(),
+        ending=of_failed_start(Failed(UNBEGUN), 128, facts.now_ns),
+    )
+    actions: list[Action] = [Record(intent.id, before, shim=fact is not None)]
+    if again:
+        actions.append(Restart(intent.id))
+    elif intent.auto_remove:
+        actions.append(Discard(intent.id))
+    return actions
 
 
 def _running(state: State, fact: Fact) -> State:
@@ -147,7 +174,7 @@ def _running(state: State, fact: Fact) -> State:
     )
 
 
-def _ended(state: State, fact: Fact | None, now_ns: int) -> State | None:
+def _ended(state: State, fact: Fact | None, facts: Facts) -> State | None:
     """Return the state of what is not running; None where the record is right already."""
     exited = fact.exited if fact else None
     if fact is not None and fact.ended:
@@ -156,7 +183,7 @@ def _ended(state: State, fact: Fact | None, now_ns: int) -> State | None:
         )
     elif not state.alive:
         return None
-    exited = exited or Exited(exit_code=None, finished_at_ns=now_ns)
+    exited = exited or Exited(exit_code=None, finished_at_ns=facts.now_ns)
     ending = of_exit(exited, state)
     return msgspec.structs.replace(
         state,
@@ -174,4 +201,5 @@ def _ended(state: State, fact: Fact | None, now_ns: int) -> State | None:
     )
 
 
+UNBEGUN = "it was not started: the server was killed before its program was executed"
 UNSEEN = "how it ended is not known: nobody was left to see it"
