@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from sampan.engine import networks
+from sampan.engine.reaching import TRIES
 from sampan.errors import SampanError
 from sampan.supervise import messages
 from sampan.supervise.start import replace_keeper
@@ -99,9 +100,13 @@ class Idle:
     def end(self, *, hold: bool) -> None:
         """End the server, and with it the keeper unless it is to `hold` the socket; containers run on."""
         networks.rest(self._core)
-        keeper = self._core.keeper
-        if keeper is not None:
-            keeper.post(messages.Leave(hold=hold)).wait_quietly(_ANSWER_S)
+        for _ in range(TRIES if self._core.keeper else 0):
+            keeper = self._core.the_keeper()
+            told = keeper.post(messages.Leave(hold=hold))
+            told.wait_quietly(_ANSWER_S)
+            if not told.broken:
+                break
+            self._core.the_keeper(keeper)  # killed before it had heard it: tell the next, too
         if self._leave is not None:
             self._leave()
 

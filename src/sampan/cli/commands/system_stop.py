@@ -43,10 +43,12 @@ def end_engine(session: Session, was: tuple[int, int] | None = None) -> None:
     """Have keeper and server end, and wait until they have; `was` is the socket's identity."""
     path = session.socket
     was = was or _identity(path)
+    listed = _is_listed(path)
     session.ask("POST", "/sampan/stop").read()
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:
-        if _identity(path) != was:  # to connect would be a reason for another server
+        # To connect would be a reason for another server. A keeper that was killed just now leaves the file.
+        if _identity(path) != was or (listed and not _is_listed(path)):
             return
         time.sleep(0.02)
     raise Failure(f"sampan: can't stop the engine: its socket is still there after {_PATIENCE_S} s")
@@ -59,6 +61,12 @@ def _identity(path: str) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_ino, status.st_ctime_ns
+
+
+def _is_listed(path: str) -> bool:
+    """Whether somebody has the socket open; never so from another network namespace than theirs."""
+    with open("/proc/net/unix", "rb") as file:
+        return b" %s\n" % os.fsencode(path) in file.read()
 
 
 COMMAND = Command(
