@@ -493,6 +493,7 @@ class Container:
         else:
             self._init = process
         self._supervise(process, ends, closes_stdin=self.state.stdin_once or bool(process.name))
+        process.streams.end_input()  # whoever typed was connected to the killed shim
 
     def _bury(self) -> None:
         """The init has ended while nobody looked."""

@@ -214,6 +214,10 @@ class Streams:
                 each.read_input(False)
 
     def _input_ended(self, _client: Client) -> None:
+        self.end_input()
+
+    def end_input(self) -> None:
+        """The client that typed is gone, and the process's input with it, unless others may come."""
         if self._closes_stdin and not self.is_terminal:
             self.close_stdin()
 
