@@ -6,8 +6,9 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 BENCH ?=
 SECONDS_EACH ?= 60
+EACH ?= 1
 
-.PHONY: help test check unit kernel e2e fuzz bench test-cgroup2 test-interop goldens format clean
+.PHONY: help test check unit kernel e2e faults fuzz bench test-cgroup2 test-interop goldens format clean
 
 help:  ## these lines
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -23,6 +24,10 @@ check:  ## the fast part: lint, types, import contracts, unit tests
 unit kernel e2e:  ## one kind of test; ARGS go to pytest
 	@tools/prepare test
 	@$(PYTHON) -m pytest tests/$@ $(ARGS)
+
+faults:  ## SIGKILL of server, keeper and shim at every named step of every verb, for hours; EACH=50 takes one of 50
+	@tools/prepare test
+	@EACH=$(EACH) $(PYTHON) -m pytest tests/e2e/test_faults_steps.py -q -m soak $(ARGS)
 
 fuzz:  ## inputs of strangers changed at random; SECONDS_EACH for each reader of them
 	@tools/prepare check
