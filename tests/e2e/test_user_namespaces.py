@@ -116,13 +116,14 @@ def test_users_that_are_named_one_by_one_and_what_they_may_not(sampan: Sampan, t
     maps = ("--uidmap", "0:200000:1000", "--uidmap", "1000:1234")
     script = (
         "su user -c 'cat /x/mine; echo more >> /x/mine; stat -c %u /x/mine'; stat -c %u /x/roots /y/roots; "
-        "cat /x/roots; mknod /m c 1 3; echo 1 > /proc/sys/kernel/panic; mount -t tmpfs x /mnt; echo end"
+        "head -c 3 /dev/nought | wc -c; cat /x/roots; mknod /m c 1 3; "
+        "echo 1 > /proc/sys/kernel/panic; mount -t tmpfs x /mnt; echo end"
     )
 
-    binds = ("-v", f"{files}:/x", "-v", f"{files}:/y:idmap")
+    binds = ("-v", f"{files}:/x", "-v", f"{files}:/y:idmap", "--device", "/dev/zero:/dev/nought")
     said = sampan("run", "--rm", *ALONE, *maps, *binds, "busybox", "sh", "-c", script)
 
-    assert said.lines == ["mine1000", "65534", "0", "end"], said
+    assert said.lines == ["mine1000", "65534", "0", "3", "end"], said
     assert said.err.count("denied") + said.err.count("not permitted") >= 3, said.err
     assert (files / "mine").read_text() == "minemore\n"
 
@@ -142,6 +143,34 @@ def test_a_network_and_who_joins_it_are_the_user_namespaces(sampan: Sampan) -> N
     ]
     assert sampan("run", "--rm", "--userns", "container:web", "busybox", "ls", "/sys/class/net").lines == ["eth0", "lo"]
     assert sampan("run", "--rm", "--network", "container:web", "busybox", *fetch).line == "hi"
+
+
+def test_they_can_be_the_default_for_containers_and_builds(sampan: Sampan, tmp_path: Path) -> None:
+    settings = sampan.root / "config.toml"
+    settings.write_text('[userns]\ndefault = "remap"\n')
+    try:
+        (tmp_path / "f").write_text("of the context")
+        (tmp_path / "secret").write_text("of mine")
+        (tmp_path / "Dockerfile").write_text(
+            "FROM busybox\nRUN --mount=type=cache,target=/c --mount=target=/x --mount=type=secret,id=s "
+            "cat /x/f /run/secrets/s; id -u; cat /proc/self/uid_map; touch /c/f /new; stat -c %u /c/f /new\n"
+        )
+        built = sampan("build", "--progress=plain", "-t", "new", "--secret", f"id=s,src={tmp_path}/secret", tmp_path)
+
+        assert "of the contextof mine" in built.err
+        assert f"0 {FIRST}" in " ".join(built.err.split())
+        show = "stat -c %u /new; cat /proc/self/uid_map"
+        assert sampan("run", "--rm", *ALONE, "new", "sh", "-c", show).out.split() == ["0", "0", str(FIRST), "65536"]
+        assert sampan("run", "--rm", *ALONE, "--userns=host", "new", "sh", "-c", show).out.split()[:3] == [
+            "0",
+            "0",
+            "0",
+        ]
+        assert "privileged mode is incompatible" in sampan.fails(125, "run", "--privileged", "busybox", "true").err
+        assert "name=userns" in sampan("info", "-f", "{{.SecurityOptions}}").line
+    finally:
+        settings.unlink()
+        sampan("rmi", "-f", "new", check=False)
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,8 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
         given = surroundings(core, container, rootfs, joins)
         users = user_namespaces.choose(core, container, joins)
         given = replace(given, block_io=block_io(full.host_config, core.host, warnings), users=users)
+        if users:
+            given = replace(given, device_sources=_device_sources(full.host_config))
         container.spec = translate(full, given, warnings)
         device_requests.given(core, full.host_config, container.spec)  # to refuse now what a start would
         write_files(core, container)
@@ -199,6 +201,15 @@ def surroundings(core: Core, container: Container, rootfs: Rootfs, joins: dict[s
         devices=devices,
         device_rules=rules,
     )
+
+
+def _device_sources(host_config: HostConfig) -> dict[str, str]:
+    """Return where on the host each of `--device` is, by its place in the container."""
+    found = {}
+    for mapping in host_config.devices or ():
+        source, target = os.path.realpath(mapping.path_on_host), mapping.path_in_container or mapping.path_on_host
+        found.update({d.path: source + d.path.removeprefix(target) for d in _tree(source, target)})
+    return found
 
 
 def _devices(host_config: HostConfig) -> tuple[tuple[Device, ...], tuple[DeviceRule, ...]]:

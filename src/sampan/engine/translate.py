@@ -68,6 +68,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     joins: Mapping[str, str]  # pid_mode, ipc_mode, network_mode, … → the id of the container that is joined
     devices: tuple[runtime.Device, ...] = ()  # of --device, or all of the host's for --privileged
     device_rules: tuple[runtime.DeviceRule, ...] = ()
+    device_sources: Mapping[str, str] = {}  # where on the host they are, if they are to be bound: with `users`
     users: UserNamespace | None = None
 
 
@@ -85,7 +86,7 @@ def translate(body: ContainerCreate, given: Surroundings, warnings: list[str]) -
         annotations=_annotations(host_config, given),
         linux=Linux(
             namespaces=_namespaces(host_config, given),
-            devices=given.devices,
+            devices=() if given.users else given.devices,
             cgroups_path=place(host_config.cgroup_parent, given.cgroup_parent, given.id),
             uid_mappings=given.users.uids if given.users else (),
             gid_mappings=given.users.gids if given.users else (),
@@ -225,6 +226,8 @@ def _mounts(host_config: HostConfig, given: Surroundings) -> tuple[Mount, ...]:
         if mount.type in ("volume", "image") and made.type == "bind" and "idmap" not in made.options:
             made = msgspec.structs.replace(made, options=(*made.options, *_owners(given)))
         result.append(made)
+    for device, source in given.device_sources.items():  # a user namespace's root may make no nodes
+        result.append(Mount(destination=device, type="bind", source=source, options=("bind", "rprivate")))
     return tuple(result)
 
 

@@ -33,9 +33,13 @@ _EVERY_ID = (1 << 32) - 1
 _choosing = threading.Lock()
 
 
-def asked(core: Core, body: ContainerCreate) -> ContainerCreate:
-    """Return the request with the mode that counts, and the user whom that implies. Raises InvalidInput."""
+def asked(core: Core, body: ContainerCreate, *, shared: bool = False) -> ContainerCreate:
+    """Return the request with the mode that counts, and the user whom that implies. Raises InvalidInput.
+
+    With `shared` it gets no ids of its own, where that is the default.
+    """
     default = core.settings.read().userns.default
+    default = "remap" if shared and default == "auto" else default
     mode = user_modes.parse(body.host_config, default)
     if mode.name == "host":
         return body

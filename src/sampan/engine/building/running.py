@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from sampan import ids
-from sampan.engine import endpoints, remains, sandbox
+from sampan.engine import endpoints, remains, sandbox, user_namespaces
 from sampan.engine.core import encode, now_ns
 from sampan.engine.creating import surroundings
 from sampan.engine.merge import complete
@@ -84,6 +84,8 @@ class StepContainer:
         self._gone = threading.Event()  # the shim has told the end, or was killed
         asked = _body(run, around)
         refuse_unbuilt(asked)
+        if not (asked.host_config.privileged or asked.host_config.network_mode == "host"):
+            asked = user_namespaces.asked(core, asked, shared=True)
         body = endpoints.complete(core.networks, complete(asked, ExecutionConfig()))
         self._container = Container(self.id, f"build-{self.id[:12]}", now_ns(), ("", ""), body, State())
 
@@ -156,8 +158,13 @@ class StepContainer:
             self._gone.set()
 
     def _spec(self, rootfs: Rootfs, mounts: tuple[Mount, ...], env: tuple[str, ...]) -> Spec:
-        spec = translate(self._container.body, surroundings(self._core, self._container, rootfs, {}), [])
+        core, container = self._core, self._container
+        users = user_namespaces.choose(core, container, {})
+        given = msgspec.structs.replace(surroundings(core, container, rootfs, {}), users=users)
+        spec = translate(container.body, given, [])
         assert spec.process
+        if users:  # what is mounted has its owners, as the image's files have theirs
+            mounts = tuple(_mapped(mount) for mount in mounts)
         process = msgspec.structs.replace(spec.process, env=_environment((*env, *self._run.proxy)))
         # As in BuildKit: what a step writes to /etc/hostname is the image's.
         usual = tuple(mount for mount in spec.mounts if mount.destination != "/etc/hostname")
@@ -227,6 +234,10 @@ class StepContainer:
         except FileNotFoundError:
             return
         threading.Thread(target=core.snapshots.discard, args=(id, trash), name="remove", daemon=True).start()
+
+
+def _mapped(mount: Mount) -> Mount:
+    return msgspec.structs.replace(mount, options=(*mount.options, "idmap")) if mount.type == "bind" else mount
 
 
 def _body(run: Run, around: Surrounding) -> ContainerCreate:
