@@ -145,6 +145,27 @@ def test_a_network_and_who_joins_it_are_the_user_namespaces(sampan: Sampan) -> N
     assert sampan("run", "--rm", "--network", "container:web", "busybox", *fetch).line == "hi"
 
 
+def test_the_machines_own_root_serves_as_well(sampan: Sampan) -> None:
+    script = "stat -c %u /etc/passwd; touch /etc/new; stat -c %u /etc/new; cat /proc/self/uid_map"
+
+    said = sampan("run", "--rm", *ALONE, "--userns", "remap", "host", "sh", "-c", script).out.split()
+    assert said == ["0", "0", "0", str(FIRST), "65536"]
+
+
+def test_users_of_the_host_and_lines_of_ones_own_are_in_etc_passwd(sampan: Sampan) -> None:
+    entries = ("--passwd-entry", "me:*:$UID:$GID::/home/me:/bin/sh", "--group-entry", "us:x:$GID:")
+    flags = ("--hostuser", "daemon", *entries, "-u", "4321:321", "--userns", "remap")
+    script = "grep -e daemon -e ^me: /etc/passwd; grep us: /etc/group; echo $HOME; id -un; stat -c %u /etc/passwd"
+    sampan("create", "--name", "web", *ALONE, *flags, "busybox", "sh", "-c", script)
+
+    said = sampan("start", "-a", "web").lines
+    assert said[0].startswith("daemon:*:1:1:")
+    assert said[1:] == ["me:*:4321:321::/home/me:/bin/sh", "us:x:321:", "/home/me", "me", "0"]
+    assert not any("passwd" in line for line in sampan("diff", "web").lines)
+    missing = sampan.fails(125, "run", "--hostuser", "nobody-at-all", "busybox", "true").err
+    assert "this machine has no user nobody-at-all" in missing
+
+
 def test_they_can_be_the_default_for_containers_and_builds(sampan: Sampan, tmp_path: Path) -> None:
     settings = sampan.root / "config.toml"
     settings.write_text('[userns]\ndefault = "remap"\n')

@@ -7,6 +7,7 @@ from hypothesis import given, strategies as st
 
 from sampan.engine import id_ranges, user_modes
 from sampan.engine.id_ranges import Range
+from sampan.engine.passwd_files import with_lines
 from sampan.engine.user_modes import UserMode, UserNamespace, around, parse
 from sampan.errors import Failed, InvalidInput, SampanError
 from sampan.spec.docker import HostConfig
@@ -124,3 +125,19 @@ def test_terminals_have_their_group_if_the_container_has_it() -> None:
 def test_what_leads_out_of_a_user_namespace_is_refused(host_config: dict) -> None:
     with pytest.raises(InvalidInput, match="user namespaces"):
         user_modes.check(HostConfig(**host_config))
+
+
+@pytest.mark.parametrize(
+    ("before", "lines", "after"),
+    [
+        (b"root:x:0:0", ["me:*:7:7"], "root:x:0:0\nme:*:7:7\n"),
+        (b"", ["", "me:*:7:7"], "me:*:7:7\n"),
+        (b"me:x:1:1\n", ["me:*:7:7"], "me:x:1:1\n"),
+        (b"you:x:7:1\n", ["me:*:7:7"], "you:x:7:1\n"),
+        (b"\xff:x:1:1\nbad\n", ["a:*:2:2", "b:*:2:2"], "\udcff:x:1:1\nbad\na:*:2:2\n"),
+    ],
+)
+def test_lines_are_added_whose_name_and_number_are_new(before: bytes, lines: list[str], after: str) -> None:
+    assert with_lines(before, lines) == after
+    with pytest.raises(InvalidInput):
+        with_lines(before, ["x:*:9:9\ny:*:0:0"])

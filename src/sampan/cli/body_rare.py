@@ -9,10 +9,13 @@ from sampan.spec.annotations import (
     CGROUP_CONF,
     CHOWN,
     GIDMAP,
+    GROUP_ENTRY,
     HEALTH_ON_FAILURE,
+    HOSTUSERS,
     IDMAP,
     IMAGE_VOLUME,
     OWN_IDS,
+    PASSWD_ENTRY,
     ROOTFS,
     SUBGIDNAME,
     SUBUIDNAME,
@@ -107,6 +110,15 @@ def _id_maps(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
         if options[flag]:
             given[name] = ",".join(options[flag])
     for flag, name in (("subuidname", SUBUIDNAME), ("subgidname", SUBGIDNAME)):
+        if options[flag]:
+            given[name] = options[flag]
+
+
+def _accounts(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    given = host.setdefault("Annotations", {})
+    if options["hostuser"]:
+        given[HOSTUSERS] = ",".join(options["hostuser"])
+    for flag, name in (("passwd-entry", PASSWD_ENTRY), ("group-entry", GROUP_ENTRY)):
         if options[flag]:
             given[name] = options[flag]
 
@@ -246,6 +258,7 @@ RARE = {
     "memory-swappiness": _swappiness,
     "restart": _restart,
     "cgroup-conf": _cgroup_conf,
+    **dict.fromkeys(("hostuser", "passwd-entry", "group-entry"), _accounts),
     "rootfs": _rootfs,
     "image-volume": _image_volume,
     "read-only-tmpfs": _read_only_tmpfs,

@@ -19,6 +19,7 @@ from sampan.engine import (
     log_options,
     mounts,
     network_modes,
+    passwd_files,
     restart_policy,
     security,
     timeouts,
@@ -83,6 +84,9 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
         given = surroundings(core, container, rootfs, joins)
         users = user_namespaces.choose(core, container, joins)
         given = replace(given, block_io=block_io(full.host_config, core.host, warnings), users=users)
+        if passwd_files.are_asked(full):
+            passwd_files.write(full, rootfs, core.dirs.container(container.id))
+            given = replace(given, passwd_files=passwd_files.NAMES)
         if users:
             given = replace(given, device_sources=_device_sources(full.host_config))
         container.spec = translate(full, given, warnings)
@@ -193,6 +197,7 @@ def surroundings(core: Core, container: Container, rootfs: Rootfs, joins: dict[s
         host_name=shared_host_name(core, host_config),
         rootfs=rootfs,
         mounts=container.mounts,
+        own=core.dirs.container(container.id),
         files=core.dirs.container(joins.get("network_mode", container.id)),
         cgroup_parent=core.cgroup_parent,
         seccomp=seccomp_for(core.dirs, security.seccomp_of(options, host_config), capabilities.bounding),

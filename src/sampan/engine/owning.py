@@ -43,18 +43,19 @@ def give(core: Core, container: Container) -> None:
 
 def identity(rootfs: Rootfs, user: str) -> Identity:
     """Look a user up in a container's passwd and group, without a mount of it. Raises InvalidInput."""
+    return passwd.look_up(user, image_file(rootfs, "etc/passwd"), image_file(rootfs, "etc/group"))
+
+
+def image_file(rootfs: Rootfs, path: str) -> bytes:
+    """Return a small file of a container's, without a mount of it; one that is not there is empty."""
     with Stack(rootfs.layers) as stack:
-        return passwd.look_up(user, _read(stack, "etc/passwd"), _read(stack, "etc/group"))
-
-
-def _read(stack: Stack, path: str) -> bytes:
-    real = stack.real(path, stack.all)
-    shown = stack.find(real, stack.all)
-    opened = stack.open(shown.layers[0], real) if shown and shown.kind == OTHER else None
-    if opened is None:
-        return b""
-    with open(opened[0], "rb") as file:
-        return file.read(_MOST_BYTES)
+        real = stack.real(path, stack.all)
+        shown = stack.find(real, stack.all)
+        opened = stack.open(shown.layers[0], real) if shown and shown.kind == OTHER else None
+        if opened is None:
+            return b""
+        with open(opened[0], "rb") as file:
+            return file.read(_MOST_BYTES)
 
 
 def _give(wanted: Wanted, mount: Mount, spec: Spec, user: Identity) -> None:

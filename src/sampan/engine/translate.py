@@ -61,6 +61,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     host_name: str  # the host's, or that of the container whose UTS namespace is joined
     rootfs: Rootfs
     mounts: tuple[mounts.Wanted, ...]  # with their directories
+    own: str = ""  # its directory
     files: str  # the directory of FILES; of the joined container's where the network is joined
     cgroup_parent: str  # the instance's own
     seccomp: str  # "default", "unconfined" or the path of a compiled filter
@@ -70,6 +71,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     device_rules: tuple[runtime.DeviceRule, ...] = ()
     device_sources: Mapping[str, str] = {}  # where on the host they are, if they are to be bound: with `users`
     users: UserNamespace | None = None
+    passwd_files: tuple[str, ...] = ()  # of /etc those that are its own, beside FILES
 
 
 def translate(body: ContainerCreate, given: Surroundings, warnings: list[str]) -> Spec:
@@ -211,16 +213,11 @@ def _mounts(host_config: HostConfig, given: Surroundings) -> tuple[Mount, ...]:
     result = [Mount(destination="/", type="overlay", source="overlay", options=options)] if options else []
     result += [mount for mount in _kernel_mounts(host_config, given) if mount.destination not in taken]
     mode = (*(("ro",) if host_config.readonly_rootfs else ()), *_owners(given))
-    for name in FILES:
-        if f"/etc/{name}" not in taken:
-            result.append(
-                Mount(
-                    destination=f"/etc/{name}",
-                    type="bind",
-                    source=f"{given.files}/{name}",
-                    options=("rbind", *mode, "rprivate"),
-                )
-            )
+    sources = {f"/etc/{name}": f"{given.files}/{name}" for name in FILES}
+    sources |= {f"/etc/{name}": f"{given.own}/{name}" for name in given.passwd_files}
+    for target, source in sources.items():
+        if target not in taken:
+            result.append(Mount(destination=target, type="bind", source=source, options=("rbind", *mode, "rprivate")))
     for mount in given.mounts:
         made = mounts.to_oci(mount, given.host, given.users[:2] if given.users else ((), ()))
         if mount.type in ("volume", "image") and made.type == "bind" and "idmap" not in made.options:

@@ -96,7 +96,7 @@ def _cover(op: ops.MountOverlay, user: int) -> None:
 
 def _tops(directories: Iterable[str]) -> set[str]:
     """Return the directory that all are in, if one filesystem has them, else all."""
-    found = set(directories)
+    found = {os.path.realpath(directory) for directory in directories}  # move_mount(2) follows no link
     top = os.path.commonpath(found) if found else "/"
     devices = {os.stat(directory).st_dev for directory in (*found, top)}
     return {top} if top != "/" and len(devices) == 1 else found
