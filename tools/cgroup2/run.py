@@ -28,7 +28,7 @@ from support.images import cache  # noqa: E402
 
 TESTS = tuple(
     f"tests/e2e/test_{name}.py"
-    for name in ("limits", "devices", "pause_and_kill", "apparmor", "oci_cgroups", "oci_checkpoint")
+    for name in ("cgroup_parent", "limits", "devices", "pause_and_kill", "apparmor", "oci_cgroups", "oci_checkpoint")
 )
 TESTS += tuple(
     f"tests/e2e/test_why.py::test_{name}"
