@@ -44,6 +44,8 @@ def compress(path: str) -> None:
         data = file.read()
     with gzip.open(f"{path}.gz", "wb") as packed:
         packed.write(data)
+    written = os.stat(path).st_mtime_ns
+    os.utime(f"{path}.gz", ns=(written, written))
     os.unlink(path)
 
 
@@ -202,6 +204,26 @@ def test_following_goes_on_over_a_rotation(path: str) -> None:
     until(lambda: follower.text == "2\n3\n")
     follower.reader.close()
     assert follower.ended()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_following_reads_every_file_of_several_rotations_at_once(path: str, packed: bool) -> None:
+    write(path, "1\n")
+    container = Container("a", "a", 0, ("i", "i"), completed(), State(status=Status.RUNNING))
+    pieces = iter(LogReader(container, path, LogsQuery(follow=True), form=form_of(path), catch_up=True))
+    assert next(pieces) == ("stdout", b"1\n")
+    write(path, "2\n")
+    os.rename(path, f"{path}.3")
+    for number, line in ((2, "3\n"), (1, "4\n")):
+        write(f"{path}.{number}", line)
+        os.utime(f"{path}.{number}", ns=(0, os.stat(f"{path}.3").st_mtime_ns + 1))
+        if packed:
+            compress(f"{path}.{number}")
+    if packed:
+        compress(f"{path}.3")
+    write(path, "5\n")
+
+    assert b"".join(data for _, data in pieces) == b"2\n3\n4\n5\n"
 
 
 def test_half_a_line_is_sent_when_it_is_whole(path: str) -> None:

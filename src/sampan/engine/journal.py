@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from sampan.engine.bell import Bell
 from sampan.engine.log_forms import details, timestamp
 from sampan.kernel.process import pidfd_open
 
@@ -50,9 +51,8 @@ class JournalReader:
         self._program = program
         self._query = query
         self._follow = query.follow and not catch_up
-        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._bell: Bell | None = None
         self._closed = False
-        self._done = False
         self._cursor = ""
         self._past_until = False
 
@@ -65,43 +65,34 @@ class JournalReader:
         """End the iteration; from any thread, also before it has begun."""
         self._closed = True
         self._wake()
-        if self._done:
-            self._release()
 
     def _wake(self) -> None:
-        try:
-            os.write(self._wake_write, b"x")
-        except OSError:  # awake already, or closed
-            return
-
-    def _release(self) -> None:
-        for fd in (self._wake_read, self._wake_write):
-            if fd >= 0:
-                os.close(fd)
-        self._wake_read = self._wake_write = -1
+        if bell := self._bell:
+            bell.ring()
 
     def __iter__(self) -> Iterator[Piece]:
         """Yield ("stdout" | "stderr", a line)."""
         query = self._query
+        bell = self._bell = Bell()
         try:
             self._container.on_change.add(self._wake)
             lines = "all" if query.tail is None else str(query.tail)
             if self._follow and self._container.active:
-                yield from self._run(f"--lines={lines}", "--follow")
+                yield from self._run(bell.fd, f"--lines={lines}", "--follow")
                 # What came between the last look and the container's end.
                 lines = "all" if self._cursor or query.tail is None else lines
             if not self._closed and not self._past_until:
                 os.waitpid(self._spawn(-1, "--sync"), 0)
-                yield from self._run(f"--lines={lines}", *self._after())
+                yield from self._run(bell.fd, f"--lines={lines}", *self._after())
         finally:
             self._container.on_change.discard(self._wake)
-            self._done = True
-            self._release()
+            self._bell = None
+            bell.close()
 
     def _after(self) -> list[str]:
         return [f"--after-cursor={self._cursor}"] if self._cursor else []
 
-    def _run(self, *words: str) -> Iterator[Piece]:
+    def _run(self, bell: int, *words: str) -> Iterator[Piece]:
         """Run journalctl until it ends, or, following, until the container has."""
         since, until = self._query.since_ns, self._query.until_ns
         bounds = [f"--since=@{since // 10**9}"] * bool(since) + [f"--until=@{until // 10**9 + 1}"] * bool(until)
@@ -113,7 +104,7 @@ class JournalReader:
             os.close(write)
         pidfd = pidfd_open(pid)
         try:
-            yield from self._entries(read, follow="--follow" in words)
+            yield from self._entries(read, bell, follow="--follow" in words)
         finally:
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
             os.waitpid(pid, 0)
@@ -133,15 +124,15 @@ class JournalReader:
         finally:
             os.close(null)
 
-    def _entries(self, read: int, *, follow: bool) -> Iterator[Piece]:
+    def _entries(self, read: int, bell: int, *, follow: bool) -> Iterator[Piece]:
         poll = select.poll()
         poll.register(read, select.POLLIN)
-        poll.register(self._wake_read, select.POLLIN)
+        poll.register(bell, select.POLLIN)
         rest = b""
         while not self._closed:
             ready = dict(poll.poll())
-            if self._wake_read in ready:
-                os.read(self._wake_read, _READ)
+            if bell in ready:
+                os.read(bell, _READ)
                 if follow and not self._container.active:
                     return
             if read not in ready:

@@ -119,6 +119,26 @@ def _opened(path: str) -> list[LogPart]:
     return parts
 
 
+def successors(fd: int | None, path: str) -> list[LogPart]:
+    """Open the files that came after `fd`, oldest first: it has been rotated, once or more often; else none."""
+    if fd is None:
+        return open_parts(path)
+    try:
+        if os.path.samestat(os.stat(path), os.fstat(fd)):
+            return []
+    except FileNotFoundError:  # between two names
+        return []
+    parts = open_parts(path)
+    known = [n for n, part in enumerate(parts) if not part.compressed and os.path.sameopenfile(part.fd, fd)]
+    if known:
+        newer = parts[known[0] + 1 :]
+    else:  # it is compressed, or has gone: a compressed file has the time of what it was made of
+        last_ns = os.fstat(fd).st_mtime_ns
+        newer = [part for part in parts[:-1] if os.fstat(part.fd).st_mtime_ns > last_ns] + parts[-1:]
+    close_parts([part for part in parts if part not in newer])
+    return newer
+
+
 def close_parts(parts: list[LogPart]) -> None:
     """Close them all."""
     for part in parts:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import select
-import threading
 import time
 from typing import TYPE_CHECKING
 
 from sampan.engine import log_options
+from sampan.engine.bell import Bell
 from sampan.engine.journal import JournalReader
-from sampan.engine.log_files import close_parts, last_lines, open_file, open_parts
+from sampan.engine.log_files import close_parts, last_lines, open_parts, successors
 from sampan.engine.log_forms import FORMS
 from sampan.errors import Unsupported
 from sampan.kernel.inotify import IN, inotify_add_watch, inotify_init
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sampan.engine.core import Core
+    from sampan.engine.log_files import LogPart
     from sampan.engine.log_forms import Decoder, Piece
     from sampan.engine.registry import Container
     from sampan.engine.requests import LogsQuery, LogStream
@@ -63,7 +64,7 @@ class LogReader:
         self._form = form
         self._query = query
         self._catch_up = catch_up
-        self._bell: _Bell | None = None
+        self._bell: Bell | None = None
         self._woken = 0.0
         self._closed = False
 
@@ -98,22 +99,24 @@ class LogReader:
             close_parts(parts)
 
     def _followed(self, decoder: Decoder, fd: int | None, position: int) -> Iterator[Piece]:
-        """Go on reading, over rotations: a renamed file is read to its end before the new one."""
-        bell = self._bell = _Bell()
+        """Go on reading, over rotations: a renamed file is read to its end before those that came after it."""
+        bell = self._bell = Bell()
         self._container.on_change.add(self._wake)
         inotify = inotify_init()
+        newer: list[LogPart] = []
         try:
             inotify_add_watch(inotify, os.path.dirname(self._path), IN.CREATE | IN.MOVED_TO | IN.MODIFY)
             while not self._closed:
                 ended = not self._container.active
+                newer = successors(fd, self._path)
                 while fd is not None and (data := os.pread(fd, _READ, position)):
                     position += len(data)
                     yield from decoder.feed(data)
                     if decoder.past_until:
                         return
-                fresh = _successor(fd, self._path)
-                if fresh is not None:
-                    fd, position = _replace(fd, fresh), 0
+                if newer:
+                    yield from last_lines(newer[:-1], decoder, None)
+                    fd, position = _replace(fd, newer), 0
                     decoder.begin()
                 elif ended or self._catch_up:
                     return
@@ -124,6 +127,7 @@ class LogReader:
             self._bell = None
             bell.close()
             os.close(inotify)
+            close_parts(newer)
             if fd is not None:
                 os.close(fd)
 
@@ -140,38 +144,11 @@ class LogReader:
         self._woken = time.monotonic()
 
 
-class _Bell:
-    """What is polled for being woken. Any thread may ring it, also one that comes when it is closed: its number may be
-    a client's connection then.
-    """
-
-    def __init__(self) -> None:
-        self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._lock = threading.Lock()
-
-    def ring(self) -> None:
-        with self._lock:
-            if self.fd >= 0:
-                os.eventfd_write(self.fd, 1)
-
-    def close(self) -> None:
-        with self._lock:
-            os.close(self.fd)
-            self.fd = -1
-
-
-def _successor(fd: int | None, path: str) -> int | None:
-    """Return the file at `path`, opened, if it is another than `fd`."""
-    fresh = open_file(path)
-    if fresh is None or fd is None:
-        return fresh
-    if os.path.sameopenfile(fd, fresh):
-        os.close(fresh)
-        return None
-    return fresh
-
-
-def _replace(fd: int | None, fresh: int) -> int:
+def _replace(fd: int | None, newer: list[LogPart]) -> int:
+    """Close what is read to its end; return the newest."""
     if fd is not None:
         os.close(fd)
-    return fresh
+    newest = newer.pop()
+    close_parts(newer)
+    newer.clear()
+    return newest.fd

@@ -117,6 +117,8 @@ def _compress(source: int, target: int) -> None:
         while data := os.read(source, _READ):
             _write(target, packer.compress(data))
         _write(target, packer.flush())
+        written = os.fstat(source)
+        os.utime(target, ns=(written.st_atime_ns, written.st_mtime_ns))  # by which who follows the log knows it
         status = 0
     finally:
         os._exit(status)
