@@ -10,7 +10,7 @@ from sampan.engine import lifecycle, restarting
 from sampan.engine.launch import start
 from sampan.engine.lifecycle import Verb
 from sampan.engine.reaching import ask, must_run
-from sampan.errors import Conflict, Failed, InvalidInput, SampanError
+from sampan.errors import Conflict, Failed, SampanError
 from sampan.spec.state import Status
 from sampan.supervise import messages
 from sampan.units import parse_signal
@@ -30,8 +30,6 @@ _ANSWER_S = 30
 def kill(core: Core, container: Container, signal: str | None, by: Sender | None = None) -> None:
     """Send a signal, SIGKILL if none is named. Whoever waits for the end waits elsewhere. `by`: who wants it."""
     number = parse_signal(signal) if signal else signals.SIGKILL
-    if number > signals.SIGRTMAX:
-        raise InvalidInput(f"The linux daemon does not support signal {number}", "kill -l lists them")
     ends = number in (signals.SIGKILL, parse_signal(container.body.stop_signal or "TERM"))
     run = container.exits
     if ends and restarting.call_off(core, container):
