@@ -30,7 +30,10 @@ ZERO: dict[str, Any] = {
         NilMap(),
     ),
     **dict.fromkeys(
-        ("Health", "Healthcheck", "Init", "OomKillDisable", "PidsLimit", "SizeRootFs", "SizeRw", "StopTimeout")
+        (
+            "Health", "Healthcheck", "Init", "OomKillDisable", "PidsLimit", "SizeRootFs", "SizeRw", "StopTimeout",
+            "UsageData",
+        )
     ),
     "IPRange": "",
     "StopSignal": "",

@@ -105,6 +105,17 @@ class Core:
         attributes = {**(container.body.labels or {}), "image": container.image_name, "name": container.name}
         self.bus.tell("container", action, container.id, {**attributes, **(extra or {})})
 
+    def tell_volumes(self, container: Container, action: str) -> None:
+        """Record that a container's volumes are mounted for its run, or no longer."""
+        for mount in container.mounts:
+            if mount.type != "volume":
+                continue
+            attributes = {"container": container.id, "driver": "local"}
+            if action == "mount":
+                writable = "false" if mount.readonly else "true"
+                attributes |= {"destination": mount.target, "propagation": "", "read/write": writable}
+            self.bus.tell("volume", action, mount.name, attributes)
+
     def tell_network(self, network: Network, action: str, extra: Mapping[str, str] | None = None) -> None:
         """Record an event of a network."""
         self.bus.tell("network", action, network.id, {**(extra or {}), "name": network.name, "type": network.driver})

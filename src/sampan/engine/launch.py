@@ -156,6 +156,7 @@ class Start:
                     restart_count=self._restarts,
                 )
             )
+            self._core.tell_volumes(self._container, "mount")
             self._core.tell(self._container, "start")
             from sampan.engine import execs, health, timeouts
 
@@ -362,6 +363,7 @@ def exited(core: Core, container: Container, event: messages.Exited) -> None:
     duration = max(0, event.finished_at_ns - state.started_at_ns) // 10**9
     facts = {"exitCode": str(state.exit_code), "execDuration": str(duration), **endings.attributes(ending)}
     core.tell(container, "die", facts)
+    core.tell_volumes(container, "unmount")
     remove = container.body.host_config.auto_remove
     core.janitor.later(
         f"record the end of {container.name}", lambda: _after_exit(core, container), 0 if remove else _SETTLE_S

@@ -10,6 +10,7 @@ from sampan.engine.filtering import has_label, search
 from sampan.engine.network_settings import networks, published
 from sampan.engine.port_bindings import in_range, summaries
 from sampan.errors import InvalidInput, NotFound, SampanError
+from sampan.image import lineage
 from sampan.spec.docker import ContainerSummary, SummaryHostConfig, SummaryNetworkSettings
 from sampan.spec.state import State, Status
 from sampan.units import format_ago, parse_time
@@ -206,14 +207,22 @@ def _on_network(core: Core, ref: str) -> Callable[[Container], bool]:
 
 
 def _ancestor(core: Core, name: str) -> Callable[[Container], bool]:
-    """An image by name or id; a container of an image with more layers on top descends from it as well."""
+    """An image by name or id; that of an image made of it, or with more layers on top, descends from it as well."""
     try:
         image = core.images.resolve(name)
     except (NotFound, InvalidInput):
         return lambda c: c.image_name == name
-    layers = image.diff_ids
+    layers, images = image.diff_ids, core.images.list()
+    parents = lineage.parents(images)
     descended = {image.id}
-    for other in core.images.list():
-        if layers and other.diff_ids[: len(layers)] == layers:
+    for other in images:
+        on_top = len(other.diff_ids) > len(layers) > 0 and other.diff_ids[: len(layers)] == layers
+        if on_top or _made_of(other.id, image.id, parents):
             descended.add(other.id)
     return lambda c: c.image_id in descended
+
+
+def _made_of(id: str, ancestor: str, parents: dict[str, str]) -> bool:
+    while id in parents and id != ancestor:
+        id = parents[id]
+    return id == ancestor

@@ -175,6 +175,8 @@ def _stat(call: Call, name: str, path: str) -> dict[str, Any] | None:
     try:
         answer = call.session.ask("HEAD", container(name, f"/archive{query(path=path)}"))
     except ServerError as e:
+        if e.http_status == 400:  # the answer to HEAD has no words: what is wrong is said of the copy itself
+            return None
         if e.http_status != 404:
             raise
         call.session.ask("GET", container(name, "/json")).read()  # it is there; what is not is the path

@@ -27,7 +27,7 @@ def ps(call: Call) -> int:
     """Print the containers that run, or all."""
     options = call.options
     text = options["format"] or str(call.session.config().get("psFormat") or "")
-    size = options["size"] or options["sort"] == "size" or ("size" not in options and ".Size" in text)
+    size = options["size"] or options["sort"] == "size" or ("size" not in options and _shows_size(text))
     limit = 1 if options["latest"] and options["last"] == -1 else options["last"]
     target = "/containers/json"
     if options["all"] or limit > 0 or size or options["filter"]:
@@ -65,6 +65,10 @@ def _sorted(containers: list[Summary], by: str) -> list[Summary]:
     if by not in _KEYS:
         raise Failure(f"sampan: can't sort by {by}", f"there are {', '.join(sorted(_KEYS))}", 125)
     return sorted(containers, key=lambda one: (one.get(_KEYS[by]) is None, one.get(_KEYS[by])))
+
+
+def _shows_size(template: str) -> bool:
+    return ".Size" in template or "{{json.}}" in template.replace(" ", "")
 
 
 _RAW = (
