@@ -28,8 +28,8 @@ from support.sampan import Result
 GOLDENS = Path(__file__).resolve().parents[1] / "goldens" / "docker"
 
 
-BRIDGED = ("network-containers", "networks", "published-ports")
-"""Transcripts that need a dockerd that makes networks."""
+BRIDGED = ("network-containers", "networks", "published-ports", "volumes")
+"""Transcripts that need a dockerd that makes networks, or says nothing of having none."""
 
 
 class Entry(NamedTuple):
