@@ -99,6 +99,17 @@ def test_the_limits_are_in_inspect_as_docker_has_them(sampan: Sampan) -> None:
     assert (host["PidsLimit"], host["CpusetCpus"]) == (9, "0")
 
 
+@pytest.mark.skipif(not Path("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists(), reason="kernel: no real-time groups")
+def test_real_time_is_handed_down_to_the_container_and_used_again(sampan: Sampan) -> None:
+    flags = ("--network", "none", "--cpu-rt-runtime", "400000")
+    for _ in range(3):
+        assert value(sampan, "cpu.rt_runtime_us", "", *flags) == "400000"
+    sampan("run", "-d", "--name", "one", *flags, "busybox", "sleep", "100")
+
+    said = sampan.fails(125, "run", "--rm", "--network", "none", "--cpu-rt-runtime", "900000", "busybox", "true")
+    assert "for real-time processes: others have them" in said.err
+
+
 def test_a_file_that_cgroup_v2_alone_has_is_set_there_and_refused_elsewhere(sampan: Sampan) -> None:
     flags = ("--network", "none", "--cgroup-conf", "memory.high=536870912")
     if UNIFIED:

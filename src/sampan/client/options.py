@@ -57,6 +57,8 @@ class RunOptions(TypedDict, total=False):
     cap_add: Sequence[str]
     cap_drop: Sequence[str]
     security_opt: Sequence[str]
+    userns: str
+    """`--userns`: host, remap, auto, …"""
     privileged: bool
     sysctls: Mapping[str, str]
     ulimits: Mapping[str, int | tuple[int, int]]
@@ -71,6 +73,7 @@ class RunOptions(TypedDict, total=False):
     cpuset_cpus: str
     cpuset_mems: str
     pids_limit: int
+    cgroup_parent: str
     auto_remove: bool
 
 
@@ -138,6 +141,7 @@ def _host_config(options: RunOptions) -> docker.HostConfig:
         ipc_mode=options.get("ipc", ""),
         uts_mode=options.get("uts", ""),
         cgroupns_mode=options.get("cgroupns", ""),
+        userns_mode=options.get("userns", ""),
         cap_add=_strings(options.get("cap_add")),
         cap_drop=_strings(options.get("cap_drop")),
         security_opt=_strings(options.get("security_opt")),
@@ -154,6 +158,7 @@ def _host_config(options: RunOptions) -> docker.HostConfig:
         cpuset_cpus=options.get("cpuset_cpus", ""),
         cpuset_mems=options.get("cpuset_mems", ""),
         pids_limit=options.get("pids_limit"),
+        cgroup_parent=options.get("cgroup_parent", ""),
         auto_remove=options.get("auto_remove", False),
     )
 

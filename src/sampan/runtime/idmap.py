@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.errors import SyscallError, Unsupported
+from sampan.errors import Failed, SyscallError, Unsupported
 from sampan.kernel import credentials, mount, namespaces
 from sampan.kernel.mount import AT, AT_FDCWD, MOUNT_ATTR, MOVE_MOUNT, MS
 from sampan.kernel.namespaces import CLONE
@@ -131,7 +131,17 @@ def user_namespace(uids: tuple[IdMapping, ...], gids: tuple[IdMapping, ...]) -> 
 def process_in(flags: int, uids: tuple[IdMapping, ...], gids: tuple[IdMapping, ...]) -> Iterator[int]:
     """Have a process in new namespaces in the block; the mappings are for one of users among them."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
-    pid, pidfd = namespaces.clone(flags)
+    try:
+        pid, pidfd = namespaces.clone(flags)
+    except SyscallError as e:
+        os.close(reader)
+        os.close(writer)
+        if e.errno != errno.ENOSPC:  # no disk is full: clone(2)
+            raise
+        raise Failed(
+            "can't make a user namespace: there are as many as this host allows",
+            "raise /proc/sys/user/max_user_namespaces",
+        ) from e
     if pid == 0:
         os.close(writer)
         os.read(reader, 1)  # until the other end is closed

@@ -62,6 +62,10 @@ def outside(op: ops.Outside, scene: Scene) -> None:
             _delegate(op)
         case ops.InheritCpuset():
             cgroupfs.inherit_cpuset(op.directory)
+        case ops.GrantRealtime():
+            from sampan.runtime import realtime
+
+            realtime.grant(op)
         case ops.WriteCgroup():
             control.write(op.directory, op.file, op.text)
         case ops.OwnCgroup():

@@ -277,10 +277,11 @@ def _limit(spec: oci.Spec, host: Host, own: tuple[tuple[str, str], ...]) -> Iter
     for _, directory in own:
         yield ops.MakeCgroup(directory)
     if "cpuset" in dict(own):
-        directory = dict(own)["cpuset"]
-        mount = dict(host.cgroup_mounts)["cpuset"]
-        parts = directory.removeprefix(mount).strip("/").split("/")
-        yield from (ops.InheritCpuset("/".join((mount, *parts[:n]))) for n in range(1, len(parts) + 1))
+        yield from (ops.InheritCpuset(directory) for directory in _chain(own, "cpuset", host))
+    if resources.cpu and resources.cpu.realtime_runtime:
+        chain = _chain(own, "cpu", host)[:-1]
+        share = -(-resources.cpu.realtime_runtime * _SECOND_US // (resources.cpu.realtime_period or _SECOND_US))
+        yield from [ops.GrantRealtime(chain, share)] if chain else []
     for controller, file, text in table:
         yield ops.WriteCgroup(cgroups.directory_of(own, controller, host), file, text)
     if host.cgroup_mode is CgroupMode.V2:
@@ -291,6 +292,16 @@ def _limit(spec: oci.Spec, host: Host, own: tuple[tuple[str, str], ...]) -> Iter
     elif "devices" in dict(own):
         for _, file, text in cgroups.device_writes(rules):
             yield ops.WriteCgroup(cgroups.directory_of(own, "devices", host), file, text)
+
+
+def _chain(own: tuple[tuple[str, str], ...], controller: str, host: Host) -> tuple[str, ...]:
+    """Return a v1 group and those that it is in, the outermost first, without the mount's own."""
+    directory, mount = cgroups.directory_of(own, controller, host), dict(host.cgroup_mounts)[controller]
+    parts = directory.removeprefix(mount).strip("/").split("/")
+    return tuple("/".join((mount, *parts[:n])) for n in range(1, len(parts) + 1))
+
+
+_SECOND_US = 1_000_000
 
 
 def _owner(spec: oci.Spec) -> int | None:

@@ -11,6 +11,7 @@ from sampan.runtime.ops.cgroups import (
     DelegateControllers,
     EnterCgroup,
     FilterDevices,
+    GrantRealtime,
     InheritCpuset,
     JoinResctrl,
     MakeCgroup,
@@ -84,7 +85,7 @@ from sampan.runtime.ops.scheduling import (
 from sampan.spec.operation import Operation
 
 Outside = (
-    MakeCgroup | DelegateControllers | InheritCpuset | WriteCgroup | FilterDevices | EnterCgroup
+    MakeCgroup | DelegateControllers | InheritCpuset | GrantRealtime | WriteCgroup | FilterDevices | EnterCgroup
     | Join | JoinContainer | OffsetClocks | Clone | MapIds | MountOverlay | MapMount | OpenTree | Await | RunHooks
     | ConnectListener | MoveNetDevice | OwnCgroup | JoinResctrl | OwnStreams
 )  # fmt: skip
@@ -128,6 +129,7 @@ __all__ = [
     "EnterCgroup",
     "Execute",
     "FilterDevices",
+    "GrantRealtime",
     "HookStage",
     "InheritCpuset",
     "Inside",

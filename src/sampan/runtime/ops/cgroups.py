@@ -51,6 +51,24 @@ class InheritCpuset(Operation, frozen=True, tag="inherit-cpuset"):
         return f"for f in cpus mems; do cat {d}/../cpuset.$f > {d}/cpuset.$f; done"
 
 
+class GrantRealtime(Operation, frozen=True, tag="grant-realtime"):
+    """Give v1 groups so much more of each second for real-time processes as one in the last of them is to get.
+
+    A new group has none, and gives none away: kernel, scheduler/sched-rt-group.
+    """
+
+    man: ClassVar[str] = "sched(7)"
+    directories: tuple[str, ...]  # from the outermost inward
+    share_us: int
+
+    def say(self) -> str:
+        return f"give {self.directories[-1]} {self.share_us} µs more of each second for real-time processes"
+
+    def shell(self) -> str:
+        files = " ".join(quote(f"{d}/cpu.rt_runtime_us") for d in self.directories)
+        return f"for f in {files}; do echo $(($(cat $f) + {self.share_us})) > $f; done"
+
+
 class WriteCgroup(Operation, frozen=True, tag="write-cgroup"):
     """Write a control file: set one limit."""
 
