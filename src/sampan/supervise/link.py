@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 10.0
 _CONNECT_S = 10.0
+_PART_S = 2.0
 _READ = 4096
 _BURST = 64  # messages before others have their turn
 
@@ -55,11 +56,12 @@ class Link:
         self._pause_s = 0.0  # before the next try
         self._tries = 0
         self._finishing = False
+        self._parting = False  # all is sent, and the other end has been told that it was all
 
     @property
     def sending(self) -> bool:
-        """Whether a message is on its way."""
-        return bool(self._message)
+        """Whether a message is on its way, or the other end has not said that it has them all."""
+        return bool(self._message) or self._parting
 
     def send(self) -> None:
         """Send what there is, now or as soon as it can be."""
@@ -135,8 +137,10 @@ class Link:
 
     def _break(self) -> None:
         """Drop the connection and try again soon; `flowing` is called: nobody is waited for who is not there."""
+        parted = self._parting
         self._close()
-        self._later()
+        if not parted:
+            self._later()
         self._flowing()
 
     def _close(self) -> None:
@@ -144,8 +148,28 @@ class Link:
             self._loop.forget(self._sock.fileno())
             self._sock.close()
         self._sock = self._tls = None
-        self.connected = self._waits = False
+        self.connected = self._waits = self._parting = False
         self._wire = b""
+
+    def _part(self) -> None:
+        """Say that this was all, and wait a moment for the other end to have read it.
+
+        Closed with something unread, such as a ticket of TLS's, a connection is reset, and what is on its way is lost.
+        """
+        assert self._sock
+        if self._receiver.network in {"udp", "unixgram"}:
+            self._close()
+            return
+        self._parting = True
+        try:
+            if self._tls:
+                os.write(self._sock.fileno(), self._tls.farewell())
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:  # it has gone
+            self._close()
+            return
+        sock = self._sock
+        self._loop.call_later(_PART_S, lambda: self._close() if self._sock is sock else None)
 
     def _later(self) -> None:
         self._pause_s = min(max(_FIRST_PAUSE_S, self._pause_s * 2), _LONGEST_PAUSE_S)
@@ -206,8 +230,8 @@ class Link:
             if not self._message:
                 message = self._take()
                 if message is None:
-                    if self._finishing:
-                        self._close()
+                    if self._finishing and not self._parting:
+                        self._part()
                     break
                 self._message = message
                 self._wire += self._tls.encrypted(message) if self._tls else message

@@ -69,3 +69,11 @@ class Tls:
         """Return a message as it is to be sent."""
         self._object.write(message)
         return self._out.read()
+
+    def farewell(self) -> bytes:
+        """Return what says that no more comes."""
+        try:
+            self._object.unwrap()
+        except OSError:  # it waits for the other end's, which we don't
+            pass
+        return self._out.read()

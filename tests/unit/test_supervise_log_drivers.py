@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 
 import pytest
 from hypothesis import given, strategies as st
@@ -140,3 +141,32 @@ def test_what_is_too_much_while_nobody_listens_is_counted_and_told_later(tmp_pat
 
     assert got[0] == b"line 0\n"
     assert b"[sampan: %d lines are missing here: they could not be sent]\n" % sender.dropped_lines in got
+
+
+def test_a_receiver_that_answers_while_it_reads_gets_everything():
+    loop = Loop()
+    got = []
+
+    def serve(listening):
+        with listening.accept()[0] as sock:
+            while data := sock.recv(100):
+                got.append(data)
+                sock.sendall(
+                    b"a ticket of TLS's"
+                )  # would be refused if the connection were closed behind the last line
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, args=(listening,))
+        thread.start()
+        sender = LogSender(loop, Receiver("tcp", (listening.getsockname(),)), lambda _stream, line, _now: line)
+        sender.write("stdout", b"".join(b"line %d\n" % number for number in range(1000)))
+        sender.close()
+
+        def look():
+            loop.call_later(0.01, look if sender.pending else loop.stop)
+
+        look()
+        loop.run()
+        thread.join(20)
+
+    assert b"".join(got).splitlines()[-1] == b"line 999"
