@@ -20,9 +20,9 @@ def footprint(sampan: Sampan) -> dict[str, int]:
     server, keeper = sampan.info("ServerPid"), sampan.info("KeeperPid")
     found = {"server fds": _count(f"/proc/{server}/fd"), "server threads": _count(f"/proc/{server}/task")}
     found |= {
-        "server KiB": _pss_kib(server),
+        "server KiB": _anonymous_kib(server),
         "keeper fds": _count(f"/proc/{keeper}/fd"),
-        "keeper KiB": _pss_kib(keeper),
+        "keeper KiB": _anonymous_kib(keeper),
     }
     found["processes"] = len([pid for pid, text in sampan.ours() if "supervise" in text or "server" in text])
     found["mounts"] = sum(len(Path(f"/proc/{pid}/mountinfo").read_text().splitlines()) for pid in (keeper, os.getpid()))
@@ -45,8 +45,9 @@ def _count(directory: str | Path) -> int:
     return len(os.listdir(directory))
 
 
-def _pss_kib(pid: int) -> int:
-    (line,) = (x for x in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines() if x.startswith("Pss:"))
+def _anonymous_kib(pid: int) -> int:
+    """Memory that is no file's: how much of the others it is charged with depends on who else has mapped them."""
+    (line,) = (x for x in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines() if x.startswith("Anonymous:"))
     return int(line.split()[1])
 
 
