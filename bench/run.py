@@ -8,6 +8,7 @@
     python bench/run.py soak …                                     many lives, and what they leave: bench/soak.py
     python bench/run.py crowd …                                    two hundred containers: bench/crowd.py
     python bench/run.py lifecycle …                                many containers, logs, lists: bench/lifecycle.py
+    python bench/run.py conflicts …                                conflicting verbs at once: bench/conflicts.py
 
 Wall times are medians of interleaved turns and least values; CPU is the total of client, servers, shims and containers,
 from a cpuacct group around all of them (cgroup v1). Everything is private and under /dev/shm, so that no contender is
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import compileall
+import importlib
 import json
 import os
 import subprocess
@@ -37,40 +39,15 @@ from support.images import busybox_tar  # noqa: E402
 from support.sampan import wait_until  # noqa: E402
 from turns import Series, interleave  # noqa: E402
 
+OTHERS = ("builds", "conflicts", "crowd", "images", "lifecycle", "networks", "oci", "soak")
 LOGGED_LINES = 100_000
 
 
 def main() -> int:
     # pip does this when it installs; in a working tree, under PYTHONDONTWRITEBYTECODE, each start would compile anew.
     compileall.compile_dir(TOP / "src", quiet=1)
-    if sys.argv[1:2] == ["images"]:
-        import images
-
-        return images.main(sys.argv[2:])
-    if sys.argv[1:2] == ["networks"]:
-        import networks
-
-        return networks.main(sys.argv[2:])
-    if sys.argv[1:2] == ["builds"]:
-        import builds
-
-        return builds.main(sys.argv[2:])
-    if sys.argv[1:2] == ["crowd"]:
-        import crowd
-
-        return crowd.main(sys.argv[2:])
-    if sys.argv[1:2] == ["soak"]:
-        import soak
-
-        return soak.main(sys.argv[2:])
-    if sys.argv[1:2] == ["lifecycle"]:
-        import lifecycle
-
-        return lifecycle.main(sys.argv[2:])
-    if sys.argv[1:2] == ["oci"]:
-        import oci
-
-        return oci.main(sys.argv[2:])
+    if sys.argv[1:2] and sys.argv[1] in OTHERS:
+        return int(importlib.import_module(sys.argv[1]).main(sys.argv[2:]))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("quick", nargs="?", choices=["quick"], help="few turns, ten containers instead of fifty")
     parser.add_argument("--only", default="", help="contenders, with commas")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from support.conflicts import ALONE, CONNECTED, NAMES, REMOVING, VERBS, quarrel, settled
+from support.conflicts import ALONE, CONNECTED, NAMES, REMOVING, VERBS, quarrel, settled, turmoil
 from support.sampan import Sampan
 
 SEED = os.environ.get("SAMPAN_SEED") or f"{random.SystemRandom().getrandbits(32):x}"
@@ -26,3 +26,9 @@ def test_conflicting_verbs_end_in_a_legal_state_with_true_answers(sampan: Sampan
     before = {name: settled(sampan, name) for name in NAMES}
     os.kill(sampan.info("ServerPid"), signal.SIGKILL)
     assert {name: settled(sampan, name) for name in NAMES} == before
+
+
+def test_conflicting_verbs_end_so_too_where_our_processes_are_killed_meanwhile(sampan: Sampan) -> None:
+    print(f"SAMPAN_SEED={SEED} gives the same verbs")
+
+    turmoil(sampan, SEED, REMOVING, CONNECTED, each=8)

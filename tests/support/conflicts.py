@@ -7,19 +7,22 @@ happened as often as it was answered, and the events of a container must be thos
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
+import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sampan.client.streams import Stream, gather
-from sampan.client.wire import Connection
+from sampan.client.wire import Connection, ConnectionLost, Unreachable
 from sampan.errors import SampanError
+from support.faults import roles
 from support.sampan import Sampan, wait_until
 
 NAMES = ("web", "bew")
@@ -46,7 +49,7 @@ def body(host: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Answer(NamedTuple):
-    """What a caller was told: status 0 is a verb without one."""
+    """What a caller was told; status 0: the server was killed before it could say."""
 
     verb: str
     status: int
@@ -66,6 +69,7 @@ class Caller:
         self.answers: list[Answer] = []
         self.lies: list[str] = []
         self.at = ""
+        self.loses = False  # connections: the server is being killed
         self.broken: BaseException | None = None
 
     def _run(self) -> None:
@@ -73,7 +77,13 @@ class Caller:
             for verb in self._verbs:
                 self.at = verb
                 begin = time.monotonic()
-                status, said = getattr(self, verb)(self._random.choice(NAMES))
+                try:
+                    status, said = getattr(self, verb)(self._random.choice(NAMES))
+                except (ConnectionLost, Unreachable) as e:
+                    if not self.loses:
+                        raise
+                    status, said = 0, e.message
+                    time.sleep(0.02)
                 self.answers.append(Answer(verb, status, said, time.monotonic() - begin))
             self.at = ""
         except BaseException as e:
@@ -233,17 +243,7 @@ def quarrel(
         for name in NAMES:
             status, said = ask(sampan, "POST", f"/containers/create?name={name}", body(host))
             assert status == 201, said
-        for one in everyone:
-            one.thread.start()
-        waiting = time.monotonic() + LONGEST_S + each / 2
-        for one in everyone:
-            while one.thread.is_alive() and time.monotonic() < waiting:
-                one.thread.join(1)
-                if "wait" in verbs and all(not other.thread.is_alive() or other.at == "wait" for other in everyone):
-                    for name in NAMES:  # whoever still waits is told of this
-                        ask(sampan, "DELETE", f"/containers/{name}?force=1")
-        stuck = [f"{one.thread.name}: {one.at}" for one in everyone if one.thread.is_alive()]
-        assert not stuck, f"seed {seed}: no answer after {LONGEST_S} s: {stuck}{sampan.log()}"
+        let_go(sampan, everyone, LONGEST_S + each / 2)
     answers = [answer for one in everyone for answer in one.answers]
     for one in everyone:
         assert one.broken is None, (seed, one.at, one.broken)
@@ -255,6 +255,54 @@ def quarrel(
         check_truth(sampan, name, seed)
     assert "Traceback" not in sampan.log(), sampan.log()
     return answers
+
+
+def let_go(sampan: Sampan, everyone: list[Caller], for_s: float) -> None:
+    """Let the callers do all that they have to do."""
+    for one in everyone:
+        one.thread.start()
+    end = time.monotonic() + for_s
+    for one in everyone:
+        while one.thread.is_alive() and time.monotonic() < end:
+            one.thread.join(1)
+            if all(not other.thread.is_alive() or other.at == "wait" for other in everyone):
+                for name in NAMES:  # whoever still waits is told of this
+                    with suppress(ConnectionLost, Unreachable):
+                        ask(sampan, "DELETE", f"/containers/{name}?force=1")
+    stuck = [f"{one.thread.name}: {one.at}" for one in everyone if one.thread.is_alive()]
+    assert not stuck, f"no answer after {for_s} s: {stuck}{sampan.log()}"
+
+
+def turmoil(sampan: Sampan, seed: str, verbs: Mapping[str, int], host: Mapping[str, Any], *, each: int) -> list[Answer]:
+    """The same while server, keeper and shims are killed: no answer is counted on, only what there is afterwards."""
+    everyone = [Caller(sampan, f"{seed}/{number}", verbs, host, each) for number in range(16)]
+    for name in NAMES:
+        ask(sampan, "POST", f"/containers/create?name={name}", body(host))
+    over = threading.Event()
+    killer = threading.Thread(target=_kill_about, args=(sampan, random.Random(seed), over), daemon=True)
+    killer.start()
+    for one in everyone:
+        one.loses = True
+    try:
+        let_go(sampan, everyone, LONGEST_S + each)
+    finally:
+        over.set()
+        killer.join()
+    for one in everyone:
+        assert one.broken is None, (seed, one.at, one.broken)
+    for name in NAMES:
+        check_truth(sampan, name, seed, patience_s=20)
+    assert "Traceback" not in sampan.log(), sampan.log()
+    return [answer for one in everyone for answer in one.answers]
+
+
+def _kill_about(sampan: Sampan, chance: random.Random, over: threading.Event) -> None:
+    while not over.wait(chance.uniform(0.05, 0.8)):
+        role = chance.choices(("server", "shim", "keeper"), (3, 3, 1))[0]
+        if victims := roles(sampan).get(role):
+            with suppress(ProcessLookupError):
+                os.kill(chance.choice(victims), signal.SIGKILL)
+        sampan("ps", "-q")  # where both were killed the command line starts them
 
 
 def check_answers(answers: list[Answer], note: str) -> None:
@@ -310,20 +358,37 @@ def settled(sampan: Sampan, name: str) -> Any:
     return wait_until(look)[0]
 
 
-def check_truth(sampan: Sampan, name: str, seed: str) -> None:
-    """What the state says is so: processes, shims, control groups, limits; also after the server was killed."""
-    found = settled(sampan, name)
+def check_truth(sampan: Sampan, name: str, note: str, *, patience_s: float = 0) -> None:
+    """What the state says is so: processes, control groups, limits. `patience_s`: until a killed shim is given up."""
+    lie = lambda: _lie(sampan, settled(sampan, name))
+    assert wait_until(lambda: not lie(), timeout=patience_s, fail=False), (note, name, lie(), sampan.log())
+
+
+def _lie(sampan: Sampan, found: Any) -> str:
+    """Return what is not so of what is said of a container."""
     if not found:
-        return
+        return ""
     state, id = found["State"], found["Id"]
-    assert state["Status"] in ("created", "running", "paused", "exited"), (seed, state)
-    inside = lambda: [pid for pid, _ in sampan.contained() if id in Path(f"/proc/{pid}/cgroup").read_text()]
-    if state["Running"]:
-        assert state["Pid"] in inside(), (seed, state)
-        groups = [Path(group) for group in sampan.cgroups() if group.endswith(id)]
-        for file in ("memory.limit_in_bytes", "memory.max"):
-            for group in groups:
-                if (group / file).exists():
-                    assert int((group / file).read_text()) == found["HostConfig"]["Memory"], seed
-    else:
-        wait_until(lambda: not inside(), what=f"seed {seed}: nothing runs in what has ended")
+    if state["Status"] not in ("created", "running", "paused", "exited"):
+        return f"no state of one that nobody is at: {state}"
+    if not wait_until(lambda: state["Running"] or not _inside(sampan, id), timeout=2, fail=False):
+        return f"in what has ended runs {_inside(sampan, id)}"
+    if state["Running"] and state["Pid"] not in _inside(sampan, id):
+        return f"nothing runs: {state}"
+    groups = [Path(group) for group in sampan.cgroups() if state["Running"] and group.endswith(id)]
+    limits = [group / file for group in groups for file in ("memory.limit_in_bytes", "memory.max")]
+    for file in limits:
+        if file.exists() and int(file.read_text()) != found["HostConfig"]["Memory"]:
+            return f"{file}: {file.read_text()}, not {found['HostConfig']['Memory']}"
+    return ""
+
+
+def _inside(sampan: Sampan, id: str) -> list[int]:
+    return [pid for pid, _ in sampan.contained() if id in _cgroup(pid)]
+
+
+def _cgroup(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cgroup").read_text()
+    except OSError:
+        return ""
