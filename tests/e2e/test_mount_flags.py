@@ -84,3 +84,25 @@ def test_memory_that_begins_with_what_is_there(sampan: Sampan, with_volume: str)
 def test_the_driver_local_is_there(sampan: Sampan) -> None:
     assert sampan("run", "--rm", "--volume-driver", "local", "-v", "named:/d", "busybox", "true").code == 0
     sampan("volume", "rm", "named")
+
+
+def test_memory_where_there_was_nothing_is_for_everybody_else_as_what_it_covers(sampan: Sampan) -> None:
+    script = "touch /fresh/x && stat -c %a /fresh /etc /sized"
+    mounts = ("--tmpfs", "/fresh", "--tmpfs", "/etc", "--tmpfs", "/sized:mode=700")
+
+    assert sampan("run", "--rm", "--user", "1000", *mounts, "busybox", "sh", "-c", script).out == "1777\n755\n700\n"
+
+
+def test_what_is_given_twice_counts_once(sampan: Sampan, tmp_path: Path) -> None:
+    volume = ("-v", f"{tmp_path}:/d")
+
+    assert sampan("run", "--rm", *volume, *volume, "busybox", "grep", "-c", " /d ", "/proc/mounts").out == "1\n"
+    refused = sampan("run", "--rm", *volume, "-v", f"{tmp_path}:/d/:ro", "busybox", "true", check=False)
+    assert "Duplicate mount point: /d" in refused.err
+
+
+def test_a_directory_on_a_file_is_refused_with_dockers_question(sampan: Sampan, tmp_path: Path) -> None:
+    refused = sampan("run", "--rm", "-v", f"{tmp_path}:/bin/busybox", "busybox", "true", check=False)
+
+    assert refused.code == 125
+    assert "Are you trying to mount a directory onto a file (or vice-versa)?" in refused.err

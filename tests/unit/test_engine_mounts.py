@@ -88,7 +88,7 @@ def test_tmpfs_may_be_executable() -> None:
 
 @pytest.mark.parametrize("options", ["size", "colour=red", "upperdir=/etc", "ro=1", "size="])
 def test_a_bad_tmpfs_option_is_refused(options: str) -> None:
-    with pytest.raises(InvalidInput, match="Invalid tmpfs option"):
+    with pytest.raises(InvalidInput, match="invalid tmpfs option"):
         parse_tmpfs("/t", options)
 
 

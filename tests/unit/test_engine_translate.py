@@ -306,7 +306,7 @@ def test_every_field_of_a_request_is_honoured_or_refused() -> None:
 @pytest.mark.parametrize(
     "host_config",
     [
-        {"StorageOpt": {"size": "1g"}}, {"KernelMemory": 1},
+        {"KernelMemory": 1},
     ],
 )  # fmt: skip
 def test_what_is_not_built_is_refused(host_config: dict[str, Any]) -> None:

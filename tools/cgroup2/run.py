@@ -38,6 +38,7 @@ TESTS += tuple(
     )
 )
 TESTS += tuple(f"tests/kernel/test_runtime_{name}.py" for name in ("resources", "hooks", "namespaces"))
+TESTS += ("tests/e2e/test_disk_limits.py",)
 TESTS += ("tests/kernel/test_network_macvlan.py", "tests/kernel/test_firewall_sctp.py", "tests/e2e/test_macvlan.py")
 MODULES = (
     "virtio_pci", "virtio_blk", "overlay",
@@ -45,6 +46,7 @@ MODULES = (
     "nft_ct", "nft_chain_nat", "nft_nat", "nft_masq", "nft_redir", "nft_fib_inet", "nft_reject_inet",
     "nf_conntrack_netlink", "sctp",
     "nft_compat", "xt_mark",
+    "loop", "quota_v2",
     "inet_diag", "tcp_diag", "udp_diag", "raw_diag", "unix_diag", "netlink_diag", "af_packet_diag",
 )  # fmt: skip
 LINTERS = (
@@ -88,6 +90,7 @@ PROGRAMS += [
 ]  # what --explain=sh calls
 PROGRAMS += [
     "criu",
+    "mkfs.ext4",
     "tar",
     "gzip",
     *(f"{name}-{verb}" for name in ("iptables", "ip6tables") for verb in ("save", "restore")),

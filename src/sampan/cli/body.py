@@ -65,7 +65,7 @@ def _refused(message: str, hint: str = "") -> Failure:
 
 
 def _volumes(options: Options, body: Json, host: Json) -> None:
-    for spec in options["volume"]:
+    for spec in dict.fromkeys(options["volume"]):  # one that is given twice counts once
         source, target = _volume(spec)
         if source:
             host.setdefault("Binds", []).append(f"{source}:{target}")
@@ -258,6 +258,7 @@ _RARE = (
     "restart",
     "rootfs",
     "image-volume",
+    "storage-opt",
     "read-only-tmpfs",
     "timeout",
     "tz",

@@ -196,6 +196,10 @@ def _timeout(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
     host.setdefault("Annotations", {})[TIMEOUT] = str(options["timeout"])
 
 
+def _storage(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    host["StorageOpt"] = dict(options["storage-opt"])
+
+
 def _image_volume(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
     host.setdefault("Annotations", {})[IMAGE_VOLUME] = options["image-volume"]
 
@@ -261,6 +265,7 @@ RARE = {
     **dict.fromkeys(("hostuser", "passwd-entry", "group-entry"), _accounts),
     "rootfs": _rootfs,
     "image-volume": _image_volume,
+    "storage-opt": _storage,
     "read-only-tmpfs": _read_only_tmpfs,
     "timeout": _timeout,
     "tz": _timezone,

@@ -104,7 +104,7 @@ CONTAINER = (
     Flag("volume-driver", "string", "Driver of its volumes: local", group=FILES, api="HostConfig.VolumeDriver"),
     Flag("image-volume", "string", "At the image's volumes: bind (an anonymous volume), tmpfs, or ignore",
          default="bind", group=FILES),
-    Flag("storage-opt", "list", "Options of the storage driver", group=FILES, unsupported=_LATER),
+    Flag("storage-opt", "map", "size=10g: what it may write, where the filesystem has project quotas", group=FILES),
     Flag("memory", "bytes", "Memory limit: 512m, 2g", short="m", group=LIMITS, api="HostConfig.Memory"),
     Flag("memory-swap", "swap", "Limit of memory and swap together; -1: unlimited",
          group=LIMITS, api="HostConfig.MemorySwap"),

@@ -20,6 +20,7 @@ from sampan.engine import (
     mounts,
     network_modes,
     passwd_files,
+    resources,
     restart_policy,
     security,
     timeouts,
@@ -65,6 +66,7 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
     endpoints.links(core.registry, full.host_config.links or (), must_run=False)
     warnings += check_ports(body, full)
     log_options.check(full.host_config.log_config.type, full.host_config.log_config.config or {})
+    limit_bytes = resources.writable_bytes(full.host_config)
     joins = _joins(core, full.host_config)
     mounts.check_driver(full.host_config.volume_driver)
     in_memory = image.config.execution.volumes or () if image_volume(full.host_config) == "tmpfs" else ()
@@ -81,6 +83,8 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
         container.mounts = image_mounts.placed(core, container.mounts)
         rootfs = _rootfs(core, container.id, image, directory)
         undo.callback(core.snapshots.remove, container.id)
+        if limit_bytes:
+            core.snapshots.limit(rootfs, limit_bytes)
         given = surroundings(core, container, rootfs, joins)
         users = user_namespaces.choose(core, container, joins)
         given = replace(given, block_io=block_io(full.host_config, core.host, warnings), users=users)

@@ -283,8 +283,8 @@ def _bind(asked: Asked, target: str) -> Wanted:
 
 def _volume(asked: Asked, target: str) -> Wanted:
     options = asked.volume_options
-    if asked.source and not _VOLUME_NAME.fullmatch(asked.source):
-        raise _wrong(asked, f"invalid volume name {asked.source!r}")
+    if asked.source:
+        check_volume_name(asked.source)
     subpath = _subpath(asked, options.subpath if options else "")
     driver = options.driver_config if options else None
     if driver:
@@ -368,7 +368,7 @@ def parse_tmpfs(target: str, options: str) -> Wanted:
         name, equals, value = word.partition("=")
         good = (name in _TMPFS_VALUES and value) if equals else name in _TMPFS_WORDS
         if not good:
-            raise InvalidInput(f'Invalid tmpfs option ["{word}"]', "tmpfs(5) and mount(8) name them")
+            raise InvalidInput(f'invalid tmpfs option ["{word}"]', "tmpfs(5) and mount(8) name them")
     opposite = {f"no{w}": w for w in ("exec", "suid", "dev")}
     defaults = tuple(word for word in _TMPFS_DEFAULTS if opposite[word] not in words and word not in words)
     return Wanted(

@@ -8,6 +8,7 @@ from sampan.engine import cgroup_conf
 from sampan.errors import InvalidInput, Unsupported
 from sampan.spec.host import CgroupMode
 from sampan.spec.runtime import BlockIo, Cpu, DeviceRule, Memory, Pids, Resources, Rlimit
+from sampan.units import parse_bytes
 
 if TYPE_CHECKING:
     from sampan.spec.docker import HostConfig
@@ -29,6 +30,18 @@ class Machine(NamedTuple):
 
     cpus: frozenset[int]
     nodes: frozenset[int]
+
+
+def writable_bytes(host_config: HostConfig) -> int:
+    """Return how much a container may write by its storage options; 0: any amount. Raises InvalidInput."""
+    options = host_config.storage_opt or {}
+    for name in options:
+        if name.lower() != "size":
+            raise InvalidInput(f"unknown option {name}", "there is size")
+    sizes = [parse_bytes(value) for value in options.values()]
+    if sizes and sizes[0] <= 0:
+        raise InvalidInput(f"invalid size: {next(iter(options.values()))!r}: it must be greater than 0")
+    return sizes[0] if sizes else 0
 
 
 def resources(

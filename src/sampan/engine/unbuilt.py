@@ -27,7 +27,7 @@ HONOURED = frozenset({
     "masked_paths", "memory", "memory_reservation", "memory_swap", "memory_swappiness", "mounts", "nano_cpus",
     "network_mode", "oom_kill_disable", "oom_score_adj", "pid_mode", "pids_limit", "port_bindings", "privileged",
     "publish_all_ports", "readonly_paths", "readonly_rootfs", "restart_policy", "runtime", "security_opt", "shm_size",
-    "sysctls", "tmpfs", "ulimits", "userns_mode", "uts_mode", "volume_driver", "volumes_from",
+    "storage_opt", "sysctls", "tmpfs", "ulimits", "userns_mode", "uts_mode", "volume_driver", "volumes_from",
     # the body itself
     "args_escaped", "attach_stderr", "attach_stdin", "attach_stdout", "cmd", "domainname", "entrypoint", "env",
     "exposed_ports", "healthcheck", "host_config", "hostname", "image", "labels", "mac_address", "network_disabled",
@@ -45,7 +45,6 @@ REFUSED: dict[str, tuple[str, str]] = {
     "io_maximum_iops": ("--io-maxiops", _WINDOWS),
     "kernel_memory": ("--kernel-memory", "the kernel has given this limit up; use --memory"),
     "kernel_memory_tcp": ("", "use --memory"),
-    "storage_opt": ("--storage-opt", "limits of disk space come later"),
 }
 """Field → the flag that sets it, and what to do instead."""
 

@@ -27,7 +27,9 @@ def check(options: Mapping[str, str]) -> None:
         if name in options and needed not in options:
             raise InvalidInput(f'missing required option: "{needed}"')
     if "size" in options:
-        raise Unsupported("quota size requested but no quota support", "limits of disk space are not kept yet")
+        raise Unsupported(
+            "quota size requested but no quota support", "a container's own files can be limited: --storage-opt"
+        )
     if options.get("type") == "tmpfs":
         raise Unsupported(
             "unsupported: a volume of type tmpfs",

@@ -81,6 +81,7 @@ _COMMON: dict[str, int] = {
     "openat2": 437,
     "pidfd_getfd": 438,
     "mount_setattr": 442,
+    "quotactl_fd": 443,
 }
 
 

@@ -6,9 +6,9 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from sampan.errors import Conflict, Failed, doing
+from sampan.errors import Conflict, Failed, Unsupported, doing
 from sampan.kernel.trees import copy_tree, remove_tree
-from sampan.rootfs import overlay
+from sampan.rootfs import limits, overlay
 from sampan.rootfs.host import Cover
 from sampan.rootfs.writable import Writable
 from sampan.spec.image import Image, Rootfs
@@ -106,6 +106,12 @@ class Snapshots:
                 raise
         return rootfs
 
+    def limit(self, rootfs: Rootfs, limit_bytes: int) -> None:
+        """Let a container that was just prepared write so much. Raises Unsupported where the filesystem can't count."""
+        if not rootfs.upperdir:
+            raise Unsupported(f"can't limit what is written to {rootfs.path} itself", "run from it with :O")
+        limits.set_limit((rootfs.upperdir, rootfs.workdir), limit_bytes)
+
     def make_ready(self, rootfs: Rootfs) -> None:
         """See to it that its directories are there and right, before each start of a container."""
         if not os.path.isdir(rootfs.lowerdirs[-1]):
@@ -130,7 +136,8 @@ class Snapshots:
     def discard(self, id: str, directory: str) -> None:
         """Remove a container's own directory, which may have been moved, and what it wrote elsewhere."""
         self._writable.remove(id)
-        remove_tree(directory)
+        with limits.lifted(f"{directory}/upper"):
+            remove_tree(directory)
 
     def usage(self, id: str) -> int:
         """Bytes of all files that the container has written or changed."""

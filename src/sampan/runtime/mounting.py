@@ -81,7 +81,10 @@ _RDONLY, _ATIME = int(MOUNT_ATTR.RDONLY), int(MOUNT_ATTR.ATIME)
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 _LONGEST_PARAMETER = 255  # fsconfig(2) takes no longer string
 _MAX_LINKS = 40
-_SAME_KIND = "mount a directory on a directory and a file on a file"
+_SAME_KIND = (
+    "Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is "
+    "the expected type"
+)
 
 
 # ------------------------------------------------------------------------------------------------------------- the root
@@ -276,11 +279,12 @@ def _make_file(scene: Scene, target: str) -> int:
 
 
 def mount_filesystem(op: ops.Mount, scene: Scene) -> None:
-    """Mount a filesystem at a place of the root. A tmpfs takes the mode of the directory that it covers."""
+    """Mount a filesystem at a place of the root. A tmpfs takes the mode of a directory that it covers."""
+    covers = op.type == "tmpfs" and "mode=" not in op.data and _is_there(scene, op.target)
     at = _ordinary(scene, op.target) if op.type in _KERNELS else place(scene, op.target, directory=True)
     try:
         flags, data = _flags(op.options), op.data
-        if op.type == "tmpfs" and "mode=" not in data:
+        if covers:
             data = ",".join(filter(None, (data, f"mode={stat.S_IMODE(os.fstat(at).st_mode):o}")))
         early = flags & ~MS.RDONLY if op.copy_up else flags
         mount.mount(op.source, f"/proc/self/fd/{at}", op.type, early, data or None)
@@ -292,6 +296,13 @@ def mount_filesystem(op: ops.Mount, scene: Scene) -> None:
 
 
 _KERNELS = frozenset({"proc", "sysfs"})
+
+
+def _is_there(scene: Scene, target: str) -> bool:
+    at = _open_if_there(scene, target)
+    if at is not None:
+        os.close(at)
+    return at is not None
 
 
 def _ordinary(scene: Scene, target: str) -> int:
