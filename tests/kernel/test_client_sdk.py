@@ -117,6 +117,19 @@ def test_logs_are_read_and_followed(client: Client) -> None:
         assert box.logs(since=time.time() + 10) == b""
 
 
+def test_why_one_has_ended_is_told(client: Client) -> None:
+    with client.containers.run("busybox", ["sh", "-c", "echo oh; sleep 100"], detach=True) as box:
+        assert (box.why().status, box.why().causes) == ("running", ())
+        box.kill()
+        box.wait()
+        found = box.why()
+
+        assert [cause.kind for cause in found.causes] == ["signal"]
+        assert found.ending is not None
+        assert (found.ending.signal, found.ending.sent[-1].sender.pid) == (9, os.getpid())
+        assert found.output == ("oh",)
+
+
 def test_waiting_outlives_the_server(client: Client, sampan: Sampan) -> None:
     with client.containers.run("busybox", ["sh", "-c", "sleep 1; exit 6"], detach=True) as box:
         codes: list[int] = []

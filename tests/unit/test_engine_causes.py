@@ -6,8 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, strategies as st
 
 from sampan.engine.causes import Facts, causes
+from sampan.engine.missing_program import named
 from sampan.spec.annotations import TIMEOUT
 from sampan.spec.docker import ContainerCreate, HealthConfig, HostConfig, Mount, RestartPolicy, Ulimit
 from sampan.spec.ending import Counts, Crash, Ending, Forbidden, FullDisk, OutOfMemory, Sender, Sent
@@ -266,6 +268,13 @@ def test_an_end_that_an_earlier_version_recorded_has_no_more_than_its_code() -> 
 # ------------------------------------------------------------------------------------------------------ what shells say
 
 
+@given(st.lists(st.text(max_size=200), max_size=5).map(tuple))
+def test_no_output_breaks_what_is_read_of_it(output: tuple[str, ...]) -> None:
+    assert isinstance(named(output), str)
+    for code in (0, 1, 126, 127, 137, 255):
+        assert causes(ended(exit_code=code, output=output))
+
+
 @pytest.mark.parametrize(
     ("line", "program"),
     [
@@ -282,6 +291,4 @@ def test_an_end_that_an_earlier_version_recorded_has_no_more_than_its_code() -> 
     ],
 )
 def test_the_program_that_a_shell_could_not_run_is_read(line: str, program: str) -> None:
-    from sampan.engine.missing_program import named
-
     assert named(("before", line)) == program

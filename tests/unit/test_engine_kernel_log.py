@@ -6,6 +6,7 @@ import os
 import time
 
 import pytest
+from hypothesis import example, given, strategies as st
 
 from sampan.engine.kernel_log import (
     KernelLog,
@@ -75,6 +76,14 @@ def test_a_record_is_read(text: str, wanted: Record | None) -> None:
 @pytest.mark.parametrize("raw", [b"", b"6", b"6,1", b";", b"x,1,2,-;y", b"6,1,x,-;y", b"6,1,2,-;\xff\xfe"])
 def test_what_is_no_record_is_passed_over(raw: bytes) -> None:
     assert parse(raw) is None
+
+
+@given(st.binary(max_size=300))
+@example(record(REFUSED.format(comm="61206")))
+def test_no_record_breaks_the_reader(raw: bytes) -> None:
+    parse(raw)
+    parse(b"6,1,2,-;" + raw)
+    parse(record(VICTIM.format(id=ID) + raw.decode("latin-1")))
 
 
 def test_a_line_that_a_user_wrote_into_the_log_is_not_believed() -> None:

@@ -59,7 +59,7 @@ _KILLED = re.compile(
     r"file-rss:(\d+)kB, shmem-rss:(\d+)kB"
 )
 _REFUSED = re.compile(
-    r'type=1326 audit\(.*?\): .* pid=(\d+) comm=("[^"]*"|[0-9A-F]+) .*sig=31 arch=([0-9a-f]+) syscall=(-?\d+) '
+    r'type=1326 audit\(.*?\): .* pid=(\d+) comm=("[^"]*"|(?:[0-9A-F]{2})+) .*sig=31 arch=([0-9a-f]+) syscall=(-?\d+) '
 )
 _CRASH = re.compile(r"(?:traps: )?(\S.*)\[(\d+)\]:? ((?:segfault at|trap |general protection|bad frame|unhandled ).*)$")
 
