@@ -7,8 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, strategies as st
 
 from sampan.build.dockerfile import Fault, ast, expand, parse, words
+from sampan.build.dockerfile.text import SPACES
 
 RECORDS = [json.loads(row) for row in (Path(__file__).parent / "dockerfile" / "words.jsonl").read_text().splitlines()]
 ENV = {"a": "abcabc", "x": "", "s": "one two  three", "p": "/usr/lib/x.tar.gz"}
@@ -63,3 +65,8 @@ def test_nesting_and_growth_have_an_end() -> None:
         words.expand("${a:-" * 1000 + "}" * 1000, {})
     with pytest.raises(Fault, match="more than 1 MiB"):
         words.expand("$v" * 3, {"v": "x" * 500_000})
+
+
+@given(st.text(alphabet=f"ab é={SPACES}", max_size=12))
+def test_a_text_with_nothing_to_substitute_is_what_it_is_with_quotes_around_nothing(text: str) -> None:
+    assert words.process(text, {}) == words.process(f"{text}''", {})

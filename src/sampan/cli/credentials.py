@@ -5,7 +5,6 @@ They are sent with each request in X-Registry-Auth; the engine keeps none.
 
 from __future__ import annotations
 
-import binascii
 import os
 
 from sampan.cli.failure import Failure
@@ -70,6 +69,8 @@ def headers_of(credentials: str, registry: str) -> dict[str, str]:
 
 
 def _header(document: dict[str, str]) -> dict[str, str]:
+    import binascii  # a library of its own, which most commands need not load
+
     encoded = binascii.b2a_base64(dumps(document).encode(), newline=False).decode()
     return {"X-Registry-Auth": encoded.replace("+", "-").replace("/", "_")}
 

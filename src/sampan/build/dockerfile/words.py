@@ -8,6 +8,7 @@ are wild. Words may contain variables again. These are the rules of BuildKit's f
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,6 +20,7 @@ from sampan.build.dockerfile.text import SPACES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_BLANKS = re.compile(f"[{re.escape(''.join(SPACES))}]")
 _SPECIAL = frozenset("@*#?-$!0")  # the shell's own parameters, which a Dockerfile never has a value for
 _DEEPEST = 50
 _LARGEST = 1 << 20
@@ -62,12 +64,18 @@ class Lexer(msgspec.Struct, frozen=True, kw_only=True):
 
     def process(self, text: str, env: Mapping[str, str]) -> Processed:
         """Substitute one text. Raises Fault."""
+        if self._is_plain(text):
+            return Processed(text, tuple(filter(None, _BLANKS.split(text))), frozenset(), frozenset())
         reader = _Reader(self, text, env)
         try:
             result, words = reader.until("", keep_escapes=self.keep_escapes)
         except Fault as fault:
             raise Fault(f"failed to process {quoted(text)}: {fault.cause}", text) from fault
         return Processed(result, tuple(words), frozenset(reader.matched), frozenset(reader.unmatched))
+
+    def _is_plain(self, text: str) -> bool:
+        """Tell whether nothing in a text, as in most, is to be substituted or taken away."""
+        return not ("$" in text or self.escape in text or (self.quotes and ("'" in text or '"' in text)))
 
 
 class _Words:
