@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sampan import Client
 from support.peers import client
 from support.sampan import Sampan, wait_until
 
@@ -200,6 +202,34 @@ def test_a_hook_that_fails_ends_the_start(sampan: Sampan, directory: Path) -> No
     assert sampan.leftovers() == []
 
 
+def test_poststop_hooks_run_once_also_where_a_server_was_killed_or_the_container_removed(
+    sampan: Sampan, directory: Path
+) -> None:
+    hook = {"hookName": "poststop", "path": "/bin/sh", "args": ["sh", "-c", f"echo over >> {directory}/log"]}
+    write(directory / "one/a.json", "vendor.com/thing", device("x", hooks=[hook]))
+    for name in ("stopped", "removed"):
+        sampan("run", "-d", "--name", name, "--device", "vendor.com/thing=x", "busybox", "sleep", "100")
+
+    os.kill(sampan.info("ServerPid"), signal.SIGKILL)
+    os.kill(sampan.inspect("stopped")["State"]["Pid"], signal.SIGKILL)
+    wait_until((directory / "log").is_file)
+    sampan("rm", "-f", "removed")
+    wait_until(lambda: (directory / "log").read_text() == "over\nover\n")
+    sampan("rm", "stopped")
+
+    assert (directory / "log").read_text() == "over\nover\n"
+
+
+def test_the_steps_of_a_start_tell_of_them(sampan: Sampan, directory: Path) -> None:
+    nodes = [{"path": "/dev/mine", "hostPath": "/dev/zero"}]
+    write(directory / "one/a.json", "vendor.com/thing", device("x", env=["GIVEN=yes"], deviceNodes=nodes))
+
+    script = sampan("run", "--rm", "--explain=sh", "--device", "vendor.com/thing=x", "busybox", "true").out
+
+    assert "/dev/mine c 1 5" in script
+    assert "GIVEN=yes" in script
+
+
 @pytest.mark.skipif(not shutil.which("docker"), reason="the docker client is not installed")
 def test_dockers_client_asks_for_them(sampan: Sampan, directory: Path) -> None:
     (directory / "one/nvidia.yaml").write_text(YAML)
@@ -210,3 +240,13 @@ def test_dockers_client_asks_for_them(sampan: Sampan, directory: Path) -> None:
         assert "ALL=yes" in said.lines, said
     assert "nvidia.com/gpu=0" in client(sampan.socket, sampan.root, "info").out
     assert os.path.exists("/dev/nvidia0") is False
+
+
+def test_the_python_client_asks_for_them_too(sampan: Sampan, directory: Path) -> None:
+    (directory / "one/nvidia.yaml").write_text(YAML)
+    sampan("ps")
+
+    with Client(base_url=f"unix://{sampan.socket}") as engine:
+        devices = ["nvidia.com/gpu=1", "/dev/zero:/dev/mine:r"]
+        said = engine.containers.run("busybox", ["sh", "-c", "env; ls /dev/mine"], devices=devices, gpus=1)
+    assert {b"GPU0=yes", b"GPU1=yes", b"/dev/mine"} <= set(said.stdout.splitlines())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from sampan.errors import InvalidInput
 from sampan.spec import docker
+from sampan.spec.cdi_names import split
 from sampan.units import parse_bytes, parse_cpus, parse_port
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ class RunOptions(TypedDict, total=False):
     tmpfs: Mapping[str, str]
     read_only: bool
     shm_size: int | str
+    devices: Sequence[str]
+    """Of the host, "/dev/fuse", "/dev/kmsg:/dev/log:r"; of CDI files, "vendor.com/class=name"."""
+    gpus: int | str
+    """So many, or "all"."""
     network: str
     """A network, or none, host, container:NAME."""
     networks: Mapping[str, docker.EndpointSettings | None] | Sequence[str]
@@ -127,6 +132,8 @@ def _host_config(options: RunOptions) -> docker.HostConfig:
         tmpfs=dict(options.get("tmpfs", {})) or None,
         readonly_rootfs=options.get("read_only", False),
         shm_size=_bytes(options.get("shm_size", 0)),
+        devices=tuple(_device(text) for text in options.get("devices", ()) if not split(text)) or None,
+        device_requests=_device_requests(options),
         group_add=_strings(options.get("group_add")),
         init=options.get("init"),
         network_mode=options.get("network", "") or next(iter(options.get("networks", ())), ""),
@@ -161,6 +168,21 @@ def _host_config(options: RunOptions) -> docker.HostConfig:
         cgroup_parent=options.get("cgroup_parent", ""),
         auto_remove=options.get("auto_remove", False),
     )
+
+
+def _device(text: str) -> docker.DeviceMapping:
+    host, _, rest = text.partition(":")
+    inside, _, access = rest.partition(":")
+    return docker.DeviceMapping(path_on_host=host, path_in_container=inside or host, cgroup_permissions=access or "rwm")
+
+
+def _device_requests(options: RunOptions) -> tuple[docker.DeviceRequest, ...] | None:
+    named = tuple(text for text in options.get("devices", ()) if split(text))
+    found = [docker.DeviceRequest(driver="cdi", device_ids=named)] if named else []
+    if gpus := options.get("gpus"):
+        count = -1 if gpus == "all" else int(gpus)
+        found.append(docker.DeviceRequest(count=count, capabilities=(("gpu",),)))
+    return tuple(found) or None
 
 
 def words(command: str | Sequence[str] | None) -> tuple[str, ...] | None:

@@ -57,7 +57,7 @@ def refuse_unbuilt(body: ContainerCreate) -> None:
     if host_config.runtime not in ("", "sampan"):
         raise InvalidInput(f"unknown or invalid runtime name: {host_config.runtime}", "leave --runtime out")
     if host_config.isolation not in ("", "default"):
-        raise InvalidInput(f"invalid isolation ({host_config.isolation}): linux has only default")
+        raise InvalidInput(f"invalid isolation: \"{host_config.isolation}\" - linux only supports 'default'")
 
 
 def refuse_fields(struct: msgspec.Struct, prefix: str) -> None:
