@@ -23,7 +23,7 @@ WEB = LoggedContainer(
 @pytest.mark.parametrize(
     ("driver", "options", "words"),
     [
-        ("nosuch", {}, "logger: no log driver named 'nosuch' is registered"),
+        ("nosuch", {}, 'error looking up logging plugin nosuch: plugin "nosuch" not found'),
         ("none", {"a": "b"}, "invalid logging opts for driver none"),
         ("json-file", {"a": "b"}, "unknown log opt 'a' for json-file log driver"),
         ("json-file", {"syslog-address": "udp://x"}, "unknown log opt 'syslog-address' for json-file log driver"),

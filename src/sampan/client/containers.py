@@ -332,22 +332,28 @@ class Container:
         return b"".join(
             data
             for _, data in self._logs(
-                stdout=stdout, stderr=stderr, timestamps=timestamps, tail=tail, since=since, until=until
+                f"/sampan{self._path}/logs",  # many lines at a time
+                stdout=stdout,
+                stderr=stderr,
+                timestamps=timestamps,
+                tail=tail,
+                since=since,
+                until=until,
             )
         )
 
     def follow_logs(self, *, tail: int | None = None, timestamps: bool = False) -> Iterator[tuple[str, bytes]]:
         """Give ("stdout" | "stderr", line) of what it has written and writes, until it ends."""
-        return self._logs(follow=True, stdout=True, stderr=True, tail=tail, timestamps=timestamps)
+        return self._logs(f"{self._path}/logs", follow=True, stdout=True, stderr=True, tail=tail, timestamps=timestamps)
 
-    def _logs(self, **parameters: object) -> Iterator[tuple[str, bytes]]:
+    def _logs(self, path: str, **parameters: object) -> Iterator[tuple[str, bytes]]:
         from sampan.client.sdk import seconds
 
         for name in ("since", "until"):
             moment = parameters.pop(name, None)
             parameters[name] = seconds(moment)  # type: ignore[arg-type]
         tail = parameters.pop("tail", None)
-        target = f"{self._path}/logs{query(tail=None if tail is None else str(tail), **parameters)}"
+        target = f"{path}{query(tail=None if tail is None else str(tail), **parameters)}"
         tty = self.attributes.config.tty
         with self._api.exchange("GET", target) as answer:
             if tty:

@@ -51,7 +51,9 @@ _EXAMPLE = LoggedContainer(id="0" * 64, name="x", image_id="sha256:0", image_nam
 def check(driver: str, options: Mapping[str, str]) -> None:
     """Raise InvalidInput, in Docker's words, for a driver that is not there and options that it can't have."""
     if driver not in DRIVERS:
-        raise InvalidInput(f"logger: no log driver named '{driver}' is registered", f"there are {', '.join(DRIVERS)}")
+        raise InvalidInput(
+            f'error looking up logging plugin {driver}: plugin "{driver}" not found', f"there are {', '.join(DRIVERS)}"
+        )
     if driver == "none":
         if options:
             raise InvalidInput("invalid logging opts for driver none", "it keeps nothing: leave out --log-opt")
