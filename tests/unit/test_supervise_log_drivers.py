@@ -139,8 +139,37 @@ def test_what_is_too_much_while_nobody_listens_is_counted_and_told_later(tmp_pat
         loop.run()
         sender.close()
 
-    assert got[0] == b"line 0\n"
-    assert b"[sampan: %d lines are missing here: they could not be sent]\n" % sender.dropped_lines in got
+    assert got[:-1] == [b"line %d\n" % number for number in range(100 - sender.dropped_lines)]
+    assert got[-1] == b"[sampan: %d lines are missing here: they could not be sent]\n" % sender.dropped_lines
+
+
+def test_what_was_dropped_is_told_where_it_is_missing(tmp_path):
+    loop = Loop()
+    path = f"{tmp_path}/log"
+    got = []
+    sender = LogSender(loop, Receiver("unixgram", ((path, 0),)), lambda _stream, line, _now: line, 3000)
+    for number in range(100):
+        sender.write("stdout", b"line %d\n" % number)
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(path)
+        queued = 100 - sender.dropped_lines
+
+        def read(_events):
+            got.append(receiver.recv(4096))
+            if len(got) == queued - 1:
+                sender.write("stdout", b"after\n")
+            if got[-1] == b"after\n":
+                loop.stop()
+
+        loop.watch(receiver.fileno(), IN, read)
+        loop.run()
+        sender.close()
+
+    assert [line for line in got if not line.startswith(b"line ")] == [
+        b"[sampan: %d lines are missing here: they could not be sent]\n" % sender.dropped_lines,
+        b"after\n",
+    ]
 
 
 def test_a_receiver_that_answers_while_it_reads_gets_everything():

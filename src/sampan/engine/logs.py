@@ -94,6 +94,8 @@ class LogReader:
             yield from last_lines(parts, decoder, self._query.tail)
             if self._query.follow and not decoder.past_until:
                 newest = parts.pop() if parts else None
+                close_parts(parts)  # a file that goes would else keep its place on the disk
+                parts.clear()
                 yield from self._followed(decoder, newest.fd if newest else None, newest.end if newest else 0)
         finally:
             close_parts(parts)

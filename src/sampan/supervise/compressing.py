@@ -106,7 +106,8 @@ def _compress(source: int, target: int) -> None:
     status = 1
     try:
         low, high = sorted((source, target))
-        close_range(0, low - 1)
+        if low:
+            close_range(0, low - 1)
         if low + 1 < high:
             close_range(low + 1, high - 1)
         close_range(high + 1)

@@ -94,22 +94,30 @@ class LogSender:
         self._link.send()
 
     def _enqueue(self, message: bytes) -> None:
-        size = len(message) + _PER_MESSAGE_BYTES
-        if self._queued_bytes + size > self._most_bytes and not self.holds_up:
+        """Queue it, or drop it; once some were dropped others are, until half of the queue is free again."""
+        most = self._most_bytes // 2 if self._gap_lines else self._most_bytes
+        if self._queued_bytes + len(message) + _PER_MESSAGE_BYTES > most and not self.holds_up:
             self.dropped_lines += 1
             self._gap_lines += 1
             return
+        if self._gap_lines:
+            self._add(self._note())
+        self._add(message)
+
+    def _add(self, message: bytes) -> None:
         self._queue.append(message)
-        self._queued_bytes += size
+        self._queued_bytes += len(message) + _PER_MESSAGE_BYTES
+
+    def _note(self) -> bytes:
+        """Return what stands in the place of what was dropped."""
+        text = b"[sampan: %d lines are missing here: they could not be sent]\n" % self._gap_lines
+        self._gap_lines = 0
+        return self._message("stderr", text, time.time_ns())
 
     def _next(self) -> bytes | None:
-        """Give the link what it sends next; behind a gap first a word about it."""
-        if self._gap_lines and self._queued_bytes < self._most_bytes // 2:
-            note = b"[sampan: %d lines are missing here: they could not be sent]\n" % self._gap_lines
-            self._gap_lines = 0
-            return self._message("stderr", note, time.time_ns())
+        """Give the link what it sends next."""
         if not self._queue:
-            return None
+            return self._note() if self._gap_lines else None
         message = self._queue.popleft()
         self._queued_bytes -= len(message) + _PER_MESSAGE_BYTES
         return message
