@@ -186,7 +186,7 @@ _SWARM = "sampan is an engine for one machine"
 
 LATER = {
     "checkpoint": _LATER,
-    "compose": _LATER,
+    "compose": "docker compose works with it: DOCKER_HOST=$(sampan system socket)",
     "container cleanup": "there is nothing to clean: an ended container holds no mount, network or cgroup",
     "container init": "create looks at everything a start could be refused for; start does the rest at once",
     "config": _SWARM,

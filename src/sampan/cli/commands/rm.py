@@ -35,7 +35,7 @@ COMMAND = Command(
     rm,
     flags=(
         Flag("force", "bool", "Kill it first if it runs", short="f"),
-        Flag("link", "bool", "Remove a link", short="l", unsupported="there are no links"),
+        Flag("link", "bool", "Remove a link", short="l", unsupported="a link lasts as long as the container"),
         Flag("volumes", "bool", "Remove its anonymous volumes as well", short="v"),
         ALL,
         CIDFILE,
