@@ -125,7 +125,7 @@ class Container:
         lacking = tuple(group for group in message.groups if group not in there)
         if lacking:
             self.change(cgroups=(*there, *lacking))  # first: they are removed with the others then
-            control.join(there, lacking)
+        control.join(self.cgroups(), message.groups)  # also those that a killed shim had noted, and no more
         control.update(self.cgroups(), message.writes)
 
     def has_listeners(self) -> bool:
