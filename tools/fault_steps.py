@@ -56,7 +56,7 @@ def passed(sampan: Stepped, name: str) -> list[Point]:
     client = faults.act(sampan, scenario.act)
     _, error = client.communicate()
     if scenario.act.startswith("!"):
-        sampan("ps")
+        sampan("info")  # which asks the next keeper, too
     time.sleep(_BEHIND_S + scenario.wait_s / 5)
     found = sampan.passed()
     faults.check(sampan, scenario, (client.returncode, error.decode()), "")
