@@ -65,7 +65,8 @@ def choose(core: Core, container: Container, joins: Mapping[str, str]) -> UserNa
         return _of_another(core, name)
     with _choosing:
         found = _maps(core, mode)
-        core.ids_of[container.id] = found
+        if mode.name == "auto":
+            core.ids_of[container.id] = found
     return found
 
 
