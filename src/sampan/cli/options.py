@@ -61,6 +61,8 @@ CONTAINER = (
     Flag("restart", "string", "Start it again: no, always, unless-stopped, on-failure[:N]", default="no", group=OTHER),
     Flag("replace", "bool", "Remove the container that has its name first", group=OTHER),
     Flag("timeout", "int", "Kill it when it has run for so many seconds", group=OTHER),
+    Flag("preserve-fds", "int", "Give it open files", group=OTHER, unsupported="the API passes none: use -v"),
+    Flag("sdnotify", "string", "Tell systemd of its start", group=OTHER, unsupported="use --health-cmd"),
     Flag("runtime", "string", "Runtime to use: sampan, its own", group=OTHER, api="HostConfig.Runtime"),
     Flag("log-driver", "string", "json-file (three files of 10 MB), local, syslog, journald, none", group=OTHER),
     Flag("log-opt", "map", "Option of the driver: max-size=10m, max-file=3, tag={{.Name}}", group=OTHER),

@@ -85,14 +85,8 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
         undo.callback(core.snapshots.remove, container.id)
         if limit_bytes:
             core.snapshots.limit(rootfs, limit_bytes)
-        given = surroundings(core, container, rootfs, joins)
-        users = user_namespaces.choose(core, container, joins)
-        given = replace(given, block_io=block_io(full.host_config, core.host, warnings), users=users)
-        if passwd_files.are_asked(full):
-            passwd_files.write(full, rootfs, core.dirs.container(container.id))
-            given = replace(given, passwd_files=passwd_files.NAMES)
-        if users:
-            given = replace(given, device_sources=_device_sources(full.host_config))
+        given = _with_users(core, container, surroundings(core, container, rootfs, joins))
+        given = replace(given, block_io=block_io(full.host_config, core.host, warnings))
         container.spec = translate(full, given, warnings)
         device_requests.given(core, full.host_config, container.spec)  # to refuse now what a start would
         write_files(core, container)
@@ -109,6 +103,21 @@ def _rootfs(core: Core, id: str, image: Image, directory: DirectoryRoot | None) 
         return core.snapshots.prepare_directory(id, directory.path, overlaid=directory.overlaid)
     core.images.resolve(image.id)  # from here on it is in use; was it removed before that?
     return core.snapshots.prepare(id, image)
+
+
+def _with_users(core: Core, container: Container, given: Surroundings) -> Surroundings:
+    """Add who its users are on the host, and its own lists of them."""
+    body = container.body
+    users = user_namespaces.choose(core, container, given.joins)
+    names = passwd_files.NAMES if passwd_files.are_asked(body) else ()
+    if names:
+        passwd_files.write(body, given.rootfs, given.own)
+    return replace(
+        given,
+        users=users,
+        passwd_files=names,
+        device_sources=_device_sources(body.host_config) if users else {},
+    )
 
 
 def _write(core: Core, container: Container, spec: Spec, rootfs: Rootfs) -> None:
