@@ -152,6 +152,18 @@ def test_the_machines_own_root_serves_as_well(sampan: Sampan) -> None:
     assert said == ["0", "0", "0", str(FIRST), "65536"]
 
 
+def test_a_directory_as_the_root_is_the_containers_or_shown_so(
+    sampan: Sampan, busybox_tar: Path, tmp_path: Path
+) -> None:
+    with tarfile.open(busybox_tar) as tar:
+        tar.extractall(tmp_path, filter="tar")
+    run = ("run", "--rm", *ALONE, "--userns", "remap", "--rootfs")
+    show = ("sh", "-c", "stat -c %u /bin/busybox; touch /x; stat -c %u /x")
+
+    assert "its owner 0 is nobody" in sampan.fails(125, *run, tmp_path, "true").err
+    assert sampan(*run, f"{tmp_path}:O", *show).lines == ["0", "0"]
+
+
 def test_users_of_the_host_and_lines_of_ones_own_are_in_etc_passwd(sampan: Sampan) -> None:
     entries = ("--passwd-entry", "me:*:$UID:$GID::/home/me:/bin/sh", "--group-entry", "us:x:$GID:")
     flags = ("--hostuser", "daemon", *entries, "-u", "4321:321", "--userns", "remap")

@@ -109,6 +109,8 @@ def _with_users(core: Core, container: Container, given: Surroundings) -> Surrou
     """Add who its users are on the host, and its own lists of them."""
     body = container.body
     users = user_namespaces.choose(core, container, given.joins)
+    if users and not given.rootfs.upperdir:
+        user_namespaces.check_directory(users, given.rootfs.path)
     names = passwd_files.NAMES if passwd_files.are_asked(body) else ()
     if names:
         passwd_files.write(body, given.rootfs, given.own)

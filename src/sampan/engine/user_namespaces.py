@@ -132,6 +132,16 @@ def _taken(core: Core) -> Iterable[tuple[Range, Range]]:
         yield Range(uids[0].host_id, uids[0].size), Range(gids[0].host_id, gids[0].size)
 
 
+def check_directory(users: UserNamespace, path: str) -> None:
+    """Refuse a directory as the root that none of the container's users owns: its root could not even read it."""
+    owner = os.stat(path).st_uid
+    if not any(m.host_id <= owner < m.host_id + m.size for m in users.uids):
+        raise InvalidInput(
+            f"can't use {path} as the root: its owner {owner} is nobody in the container's user namespace",
+            f"--rootfs {path}:O shows its files as the container's own",
+        )
+
+
 # ----------------------------------------------------------------------------------------------------- at a start
 
 
