@@ -66,6 +66,16 @@ def test_the_limit_goes_with_the_container(counted: Sampan) -> None:
         os.close(root)
 
 
+def test_a_volume_holds_as_much_as_it_may(counted: Sampan) -> None:
+    counted("volume", "create", "-o", "size=8m", "small")
+    write = ("busybox", "sh", "-c", "dd if=/dev/zero of=/d/file bs=1M count=20 2>/dev/null; stat -c %s /d/file")
+
+    for volume in (("-v", "small:/d"), ("--mount", "type=volume,dst=/d,src=other,volume-opt=size=8m")):
+        written = int(counted("run", "--rm", "--network", "none", *volume, *write).line)
+        assert 7 << 20 <= written <= 8 << 20
+    counted("volume", "rm", "small", "other")
+
+
 def test_where_nothing_keeps_count_it_is_refused_with_the_reason(sampan: Sampan) -> None:
     refused = sampan("run", "--rm", "--storage-opt", "size=1g", "busybox", "true", check=False)
 

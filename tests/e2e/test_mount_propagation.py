@@ -87,6 +87,29 @@ def test_what_is_on_no_shared_mount_is_refused_in_dockers_words(
     assert f"mount --make-shared {place}/private" in refused.err
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("", "there\n/x ro\n/x/private ro\n"),  # as far as the kernel can, which is all of it
+        (",bind-recursive=readonly,bind-propagation=rprivate", "there\n/x ro\n/x/private ro\n"),
+        (",bind-recursive=writable", "there\n/x ro\n/x/private rw\n"),
+        (",bind-recursive=disabled", "/x ro\n"),
+        (",bind-nonrecursive", "/x ro\n"),
+    ],
+)
+def test_read_only_reaches_what_is_mounted_below_unless_it_is_not_to(
+    sampan: Sampan, place: Path, options: str, said: str
+) -> None:
+    (place / "private/there").touch()
+    script = (
+        "ls /x/private; while read _ at _ how _; do case $at in /x*) echo $at ${how%%,*};; esac; done </proc/mounts"
+    )
+
+    mount = f"type=bind,src={place},dst=/x,readonly{options}"
+    found = sampan("run", "--rm", "--mount", mount, "busybox", "sh", "-c", script)
+    assert found.out == said
+
+
 def test_a_source_that_can_not_be_made_is_said_in_dockers_words(sampan: Sampan, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 

@@ -26,6 +26,7 @@ from sampan.engine.own_files import write_files
 from sampan.engine.reaching import TRIES
 from sampan.engine.restart_policy import wanted
 from sampan.engine.translate import rootfs_of
+from sampan.engine.volume_options import is_device
 from sampan.errors import Conflict, SampanError, doing
 from sampan.runtime import plan as planning
 from sampan.spec.state import State, Status
@@ -302,7 +303,7 @@ def listen(core: Core, container: Container, channel: Channel) -> None:
 def make_sources(core: Core, container: Container) -> None:
     """See to it that what is mounted is there: missing directories of -v, volumes, and the image's lower ones."""
     for mount in container.mounts:
-        if mount.create_source or (mount.type == "volume" and not mount.driver_options):
+        if mount.create_source or (mount.type == "volume" and not is_device(mount.driver_options)):
             with doing(f"error while creating mount source path '{mount.source}'"):
                 if not os.path.lexists(mount.source):
                     os.makedirs(mount.source, 0o755)
@@ -424,7 +425,7 @@ def _look_around(core: Core, container: Container) -> None:
 def _volumes(container: Container) -> Iterator[tuple[str, str]]:
     """Yield the volumes that are directories of ours: a server that another one's name leads to may not answer."""
     for mount in container.mounts:
-        if mount.type == "volume" and not mount.driver_options:
+        if mount.type == "volume" and not is_device(mount.driver_options):
             yield f"the volume {mount.name}", mount.source
 
 

@@ -50,7 +50,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     recursive_readonly: bool | None = None  # None: where the kernel can; True: or else fail
     propagation: str = "rprivate"
     options: tuple[str, ...] = ()  # of mount(8)
-    driver_options: dict[str, str] = {}  # of a volume that is what they name: its `source` is then no directory of ours
+    driver_options: dict[str, str] = {}  # of a volume; it may be what they name, and no directory of ours
     filesystem: str = ""  # of a volume: the type of what is mounted, where it is not a directory
     subpath: str = ""  # of a volume or image: the directory or file in it that is mounted
     layers: tuple[str, ...] = ()  # of an image: the directories that show it, topmost first, or one file

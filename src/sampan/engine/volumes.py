@@ -12,8 +12,9 @@ import msgspec
 
 from sampan.engine import volume_options
 from sampan.engine.store import VolumeRow
-from sampan.errors import InvalidInput, NotFound, doing
+from sampan.errors import InvalidInput, NotFound, Unsupported, doing
 from sampan.kernel.trees import remove_tree
+from sampan.rootfs import limits
 from sampan.spec.state import Volume
 
 if TYPE_CHECKING:
@@ -76,11 +77,21 @@ class Volumes:
 
     def add(self, row: VolumeRow) -> None:
         """Make a volume of a name that none has, empty. To be called with the lock held."""
-        with doing(f"can't make volume {row.name}"):
-            remove_tree(f"{self._dirs.volumes}/{row.name}")  # what a crash before the commit left
-            os.makedirs(self.directory(row.name), 0o755)
+        self._make(row)
         self._store.add_volume(row)
         self.learn((row,))
+
+    def _make(self, row: VolumeRow) -> None:
+        directory = self.directory(row.name)
+        with doing(f"can't make volume {row.name}"):
+            remove_tree(os.path.dirname(directory))  # what a crash before the commit left, maybe half a copy
+            os.makedirs(directory, 0o755)
+        if size := volume_options.size_bytes(msgspec.json.decode(row.options)):
+            try:
+                limits.set_limit((directory,), size)
+            except Unsupported as e:
+                remove_tree(os.path.dirname(directory))
+                raise Unsupported(f"create {row.name}: quota size requested but no quota support", e.hint) from e
 
     def missing(self, mounts: Iterable[Wanted]) -> list[VolumeRow]:
         """Return the rows of the volumes among `mounts` that do not exist yet."""
@@ -99,12 +110,11 @@ class Volumes:
 
     def make(self, rows: Sequence[VolumeRow], mounts: Iterable[Wanted], lowerdirs: Sequence[str]) -> None:
         """Make the directories, and fill empty ones from the image. The store hears of them after: see `learn`."""
-        fresh = {row.name for row in rows}
+        for row in rows:
+            self._make(row)
         for mount in mounts:
             if mount.type == "volume":
                 with doing(f"can't make volume {mount.name}"):
-                    if mount.name in fresh:  # what a crash before the commit left is half a copy
-                        remove_tree(f"{self._dirs.volumes}/{mount.name}")
                     os.makedirs(self.directory(mount.name), 0o755, exist_ok=True)
                     if mount.copy and not os.listdir(mount.source):
                         copy_up(lowerdirs, mount.target, mount.source)
@@ -145,7 +155,8 @@ class Volumes:
                 trash = ""
         self._store.delete_volume(name)
         if trash:
-            remove_tree(trash)
+            with limits.lifted(f"{trash}/_data"):
+                remove_tree(trash)
 
     def sweep(self) -> None:
         """Remove directories that no row names: what a crash between rename and commit, or before a commit, left."""
