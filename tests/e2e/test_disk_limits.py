@@ -29,7 +29,7 @@ def counted(tmp_path_factory: pytest.TempPathFactory, busybox_tar: Path) -> Iter
         pytest.skip("missing kernel feature: quotas of ext4 (CONFIG_QFMT_V2)")
     sampan = Sampan(root)
     try:
-        sampan("import", busybox_tar, "busybox")
+        sampan("import", busybox_tar, "busybox", timeout=300)
         yield sampan
     finally:
         sampan("system", "stop", check=False)
