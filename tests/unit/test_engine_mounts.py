@@ -126,6 +126,20 @@ def test_an_image_is_mounted_read_only_by_the_directories_of_its_layers() -> Non
     assert (one.type, one.source, one.options) == ("bind", "/only", ("bind", "ro"))
 
 
+@pytest.mark.parametrize(
+    ("annotation", "value", "words"),
+    [
+        ("sampan.idmap:/d", "what", "invalid mode: what"),
+        ("sampan.chown:/d", "yes", "invalid annotation sampan.chown:/d: 'yes'"),
+        ("sampan.chown:/e", "true", "nothing is mounted at /e"),
+        ("sampan.chown:/t", "true", "/t is neither a bind nor a volume"),
+    ],
+)
+def test_an_annotation_of_a_mount_is_no_word_of_its_own(annotation: str, value: str, words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        wanted(completed({"Binds": ["/a:/d"], "Tmpfs": {"/t": ""}, "Annotations": {annotation: value}}))
+
+
 @pytest.mark.parametrize("type", ["npipe", "cluster"])
 def test_mount_types_that_are_not_built_are_unsupported(type: str) -> None:
     with pytest.raises(Unsupported, match=f"unsupported: mount type {type}"):

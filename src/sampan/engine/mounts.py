@@ -106,8 +106,11 @@ def _annotated(asked: list[Wanted], annotations: Mapping[str, str]) -> list[Want
         target = _target(name.removeprefix(prefix))
         if target not in by_target:
             raise InvalidInput(f"invalid annotation {name}: nothing is mounted at {target}")
-        words = [value] if prefix == IDMAP else ["U"] * (value == "true")
-        by_target[target] = _owned(by_target[target], words)
+        if prefix == IDMAP:
+            idmaps.check(value)
+        elif value not in ("true", "false"):
+            raise InvalidInput(f"invalid annotation {name}: {value[:80]!r}", "it is true or false")
+        by_target[target] = _owned(by_target[target], ["U"] * (value == "true") if prefix == CHOWN else [value])
     return [by_target[mount.target] for mount in asked]
 
 
@@ -142,7 +145,7 @@ def inherit(mounts: Iterable[Wanted], readonly: bool | None) -> list[Wanted]:
     kept = [mount for mount in mounts if mount.type != "tmpfs"]
     if readonly is None:
         return kept
-    return [msgspec.structs.replace(mount, readonly=readonly) for mount in kept]
+    return [msgspec.structs.replace(mount, readonly=readonly or mount.type == "image") for mount in kept]
 
 
 def _target(path: str) -> str:
