@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from sampan.engine.core import encode
-from sampan.errors import SampanError
+from sampan.errors import SampanError, doing
 from sampan.spec.runtime import ContainerState, read
 from sampan.supervise import messages
 
@@ -33,9 +33,10 @@ def write_bundle(core: Core, id: str, spec: Spec) -> None:
     """Write the configuration for hooks, if there are any."""
     if spec.hooks:
         path = _path(core, id)
-        with open(f"{path}.new", "wb") as file:
-            file.write(encode(spec))
-        os.replace(f"{path}.new", path)
+        with doing("can't write the configuration for hooks"):
+            with open(f"{path}.new", "wb") as file:
+                file.write(encode(spec))
+            os.replace(f"{path}.new", path)
 
 
 def started(core: Core, id: str, pid: int) -> None:
@@ -44,7 +45,10 @@ def started(core: Core, id: str, pid: int) -> None:
 
 
 def over(core: Core, id: str) -> None:
-    """Run the poststop hooks of a run that is over, if that is not done yet; one that fails is told in the log."""
+    """Run the poststop hooks of a run that is over, if that is not done yet; one that fails is told in the log.
+
+    With the container's lock held, for a next run has its own.
+    """
     path = _path(core, id)
     if not os.path.exists(path):
         return
@@ -52,7 +56,8 @@ def over(core: Core, id: str) -> None:
         _run(core, id, "poststop", 0)
     except SampanError as e:
         print(f"sampan: {id[:12]}: {e.message}", file=sys.stderr, flush=True)
-    os.unlink(path)
+    with suppress(FileNotFoundError):  # with its directory
+        os.unlink(path)
 
 
 def _run(core: Core, id: str, stage: str, pid: int) -> None:
@@ -60,7 +65,7 @@ def _run(core: Core, id: str, stage: str, pid: int) -> None:
     path = _path(core, id)
     if not os.path.exists(path):
         return
-    with open(path, "rb") as file:
+    with doing(f"can't run the {stage} hooks"), open(path, "rb") as file:
         spec = read(file.read())
     hooks = getattr(spec.hooks, stage, ())
     if not hooks:

@@ -246,7 +246,7 @@ def _perform(core: Core, action: reconcile.Action) -> None:
             core.save(container)
             if shim:
                 remains.clear(core, id)
-                core.janitor.later("run what hooks are left", lambda: hooking.over(core, id))
+                core.janitor.later(f"run the hooks of {container.name}", lambda: _run_hooks_left(core, container))
         case reconcile.Restart(id):
             restarting.resume(core, _known(core, id))
         case reconcile.Discard(id):
@@ -262,6 +262,12 @@ def _perform(core: Core, action: reconcile.Action) -> None:
             core.snapshots.remove(id)
         case reconcile.SweepCgroup(id):
             remains.remove_cgroups(core, id)
+
+
+def _run_hooks_left(core: Core, container: Container) -> None:
+    with container.lock:
+        if not (container.removed or container.running):
+            hooking.over(core, container.id)
 
 
 def _known(core: Core, id: str) -> Container:
