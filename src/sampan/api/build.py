@@ -16,6 +16,7 @@ from sampan.api import build_query
 from sampan.api.build_classic import Classic
 from sampan.errors import InvalidInput, SampanError
 from sampan.spec import build as spec
+from sampan.spec.decoding import decode_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +36,7 @@ def build(call: Call) -> None:
     if b"\\u0000" in line:
         raise InvalidInput("invalid build request: no path, name or text has a NUL in it")
     try:
-        request = msgspec.json.decode(line, type=spec.BuildRequest)
+        request = decode_json(line, spec.BuildRequest)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as e:
         raise InvalidInput(f"invalid build request: {e}") from e
     lines, speaking = call.lines(_LINES), threading.Lock()

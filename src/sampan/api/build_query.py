@@ -9,6 +9,7 @@ import msgspec
 
 from sampan.errors import InvalidInput, Unsupported
 from sampan.spec.build import BuildRequest, CacheLocation, ContextKind, ContextSource, StepLimits
+from sampan.spec.decoding import decode_json
 from sampan.spec.distribution import Platform
 from sampan.spec.docker.container import Ulimit
 from sampan.spec.docker.image import AuthConfig
@@ -117,7 +118,7 @@ def _json(call: Call, name: str, type: type[T], doing: str = "") -> T | None:
     if not text:
         return None
     try:
-        value: T | None = msgspec.json.decode(text, type=type | None)
+        value: T | None = decode_json(text, type | None)
     except (msgspec.DecodeError, RecursionError) as e:
         raise InvalidInput(f"{doing or f'invalid value of the parameter {name}'}: {e}") from e
     return value
@@ -129,6 +130,6 @@ def _auths(header: str) -> dict[str, AuthConfig]:
         return {}
     try:
         data: Any = binascii.a2b_base64(header.replace("-", "+").replace("_", "/"))
-        return msgspec.json.decode(data, type=dict[str, AuthConfig])
+        return decode_json(data, dict[str, AuthConfig])
     except (ValueError, msgspec.DecodeError, RecursionError):
         return {}

@@ -12,6 +12,7 @@ from sampan.api.peer import sender
 from sampan.api.versions import present
 from sampan.errors import InvalidInput
 from sampan.spec import docker
+from sampan.spec.decoding import decode_json
 from sampan.spec.distribution import Platform
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Call:
         if not text:
             return {}
         try:
-            given = msgspec.json.decode(text, type=dict[str, list[str] | dict[str, bool] | None])
+            given = decode_json(text, dict[str, list[str] | dict[str, bool] | None])
         except (msgspec.DecodeError, RecursionError) as e:
             raise InvalidInput(f"invalid filter: {e}") from e
         return {
@@ -121,7 +122,7 @@ class Call:
         if not text.startswith("{"):
             return text or None
         try:
-            return str(msgspec.json.decode(text, type=Platform))
+            return str(decode_json(text, Platform))
         except msgspec.DecodeError as e:
             raise InvalidInput(f"invalid platform: {e}") from e
 

@@ -21,6 +21,7 @@ from sampan.build import selections, why
 from sampan.build.keys import Facts, parent_id
 from sampan.errors import Failed
 from sampan.image.layers import boot_id
+from sampan.spec.decoding import decode_json
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -139,7 +140,7 @@ class Cache:
                 " ORDER BY used_ns DESC LIMIT ?",
                 (key.id, key.facts.parent, key.facts.instruction, _NEAR),
             ).fetchall()
-        known = [msgspec.json.decode(facts, type=Facts) for (facts,) in rows]
+        known = [decode_json(facts, Facts) for (facts,) in rows]
         nearest = why.nearest(key.facts, known)
         if nearest is None:
             return why.NEVER
@@ -174,7 +175,7 @@ class Cache:
         """Remove the lists of files that no row's facts name any more, less those that are just being made."""
         with self._lock:
             rows = self._db.execute("SELECT facts FROM step").fetchall()
-        needed = {digest for (facts,) in rows for _, digest in msgspec.json.decode(facts, type=Facts).files}
+        needed = {digest for (facts,) in rows for _, digest in decode_json(facts, Facts).files}
         selections.keep_only(self.selections, needed)
 
     # ------------------------------------------------------------------------ what the image store asks of its keepers

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.ids import is_digest
+from sampan.spec.decoding import decode_json
 from sampan.spec.image import RootFS
 
 if TYPE_CHECKING:
@@ -59,14 +60,14 @@ def carrier(steps: Iterable[CarriedStep], platform: Platform) -> bytes:
 
 def carry(config: bytes, steps: Iterable[CarriedStep]) -> bytes:
     """Have an image's configuration tell which steps made its layers."""
-    fields = msgspec.json.decode(config, type=dict[str, msgspec.Raw])
+    fields = decode_json(config, dict[str, msgspec.Raw])
     return msgspec.json.encode({**fields, _FIELD: tuple({step.key: step for step in steps}.values())})
 
 
 def carried(config: bytes) -> dict[str, CarriedStep]:
     """Return what a configuration carries, by key; nothing where that is nonsense, or names a layer that it lacks."""
     try:
-        found = msgspec.json.decode(config, type=_Carried)
+        found = decode_json(config, _Carried)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return {}
     layers = {"", *(found.rootfs.diff_ids or ())}

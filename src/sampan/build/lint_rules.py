@@ -8,6 +8,7 @@ import msgspec
 
 from sampan.build.dockerfile.errors import quoted
 from sampan.errors import InvalidInput
+from sampan.spec.decoding import convert
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -153,7 +154,7 @@ def choice(text: str) -> Choice:
             values[key] = value in _TRUE
         else:
             raise _invalid(f"failed to parse check option {quoted(part)}: it is true or false")
-    return msgspec.convert(values, Choice)
+    return convert(values, Choice)
 
 
 def _names(words: Iterable[str]) -> Iterable[str]:

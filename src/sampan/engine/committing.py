@@ -12,6 +12,7 @@ from sampan.engine import directory_roots, stopping
 from sampan.engine.changing import WORK_S, own_mounts, rootfs_of
 from sampan.engine.core import now_ns
 from sampan.errors import Conflict, InvalidInput, Unsupported, doing
+from sampan.spec.decoding import convert
 from sampan.spec.image import ExecutionConfig, HealthCheck, HistoryEntry, ImageConfig, RootFS, decode_config
 from sampan.spec.state import Status
 from sampan.supervise import messages
@@ -160,7 +161,7 @@ def _execution(config: ContainerConfig) -> ExecutionConfig:
         env=tuple(config.env) if config.env else None,
         entrypoint=tuple(config.entrypoint) if config.entrypoint else None,
         cmd=tuple(config.cmd) if config.cmd else None,
-        healthcheck=msgspec.convert(health, HealthCheck, from_attributes=True) if health is not None else None,
+        healthcheck=convert(health, HealthCheck, from_attributes=True) if health is not None else None,
         args_escaped=config.args_escaped or None,
         volumes=config.volumes or None,
         working_dir=config.working_dir or None,

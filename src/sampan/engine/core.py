@@ -12,6 +12,7 @@ import msgspec
 from sampan import ids
 from sampan.engine.resources import Machine, parse_set
 from sampan.errors import Failed, NotFound, SampanError, doing
+from sampan.spec.decoding import decode_json
 from sampan.spec.reference import Reference
 from sampan.supervise import messages
 
@@ -133,7 +134,7 @@ class Core:
         document = self.store.spec(container.id)
         if document is None:  # it is just being made, or removed: the record is there as long as the container
             raise NotFound(f"No such container: {container.name}")
-        return msgspec.json.decode(document, type=Spec)
+        return decode_json(document, Spec)
 
     def the_keeper(self, after: Channel | None = None) -> Channel:
         """Return the channel to the keeper; one that was killed, as `after` was, is being replaced and waited for."""

@@ -10,6 +10,7 @@ from sampan.engine.image_listing import manifest_summary, surroundings
 from sampan.image import lineage
 from sampan.image.history import history as steps
 from sampan.spec import docker
+from sampan.spec.decoding import convert
 from sampan.units import ZERO_TIME, format_timestamp
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _config(execution: ExecutionConfig) -> docker.ImageConfig:
         if value is not None and field.name != "healthcheck":
             given[field.name] = value
     if execution.healthcheck is not None:
-        given["healthcheck"] = msgspec.convert(execution.healthcheck, docker.HealthConfig, from_attributes=True)
+        given["healthcheck"] = convert(execution.healthcheck, docker.HealthConfig, from_attributes=True)
     return docker.ImageConfig(**given)
 
 

@@ -15,6 +15,7 @@ from sampan.ids import short
 from sampan.image import lineage
 from sampan.rootfs.snapshots import tree_bytes
 from sampan.spec import docker
+from sampan.spec.decoding import decode_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -189,7 +190,7 @@ class _Typed(msgspec.Struct):
 
 
 def _media_type(document: bytes) -> str:
-    return msgspec.json.decode(document, type=_Typed).media_type
+    return decode_json(document, _Typed).media_type
 
 
 # -------------------------------------------------------------------------------------------------------- filters

@@ -12,6 +12,7 @@ import msgspec
 from sampan.engine.bell import Bell
 from sampan.engine.log_forms import details, timestamp
 from sampan.kernel.process import pidfd_open
+from sampan.spec.decoding import decode_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -173,7 +174,7 @@ class JournalReader:
 
 
 def _attributes(raw: bytes) -> dict[str, str]:
-    fields = msgspec.json.decode(raw, type=dict[str, str | list[int] | None])
+    fields = decode_json(raw, dict[str, str | list[int] | None])
     return {
         name: value
         for name, value in fields.items()

@@ -10,6 +10,7 @@ import msgspec
 from sampan.engine.image_listing import layer_steps, shared_bytes, shown_name, surroundings
 from sampan.errors import InvalidInput, Unsupported
 from sampan.spec import docker
+from sampan.spec.decoding import decode_json
 from sampan.supervise import messages
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _walked(core: Core, image: Image, query: MapQuery) -> docker.ImageMap:
         with open(os.memfd_create("map", os.MFD_CLOEXEC), "w+b") as file:
             channel.ask(job, messages.Done, (file.fileno(),), timeout_s=_WALK_S)
             file.seek(0)
-            return msgspec.json.decode(file.read(), type=docker.ImageMap)
+            return decode_json(file.read(), docker.ImageMap)
     finally:
         channel.close()
 

@@ -13,6 +13,7 @@ import msgspec
 from sampan.engine.store import NetworkRow
 from sampan.errors import Conflict, Failed, InvalidInput, NotFound, NotPermitted
 from sampan.network.ipam import Pool, mac_of, overlap
+from sampan.spec.decoding import convert, decode_json
 from sampan.spec.network import DEFAULT, Endpoint, Network
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 def _always_there(name: str, driver: str) -> Network:
     """Return a network that is not made but always there. Its id is the same in every instance."""
     id = hashlib.sha256(f"sampan network {name}".encode()).hexdigest()
-    return msgspec.convert({"id": id, "name": name, "created_ns": 0, "driver": driver, "ipv4": False}, Network)
+    return convert({"id": id, "name": name, "created_ns": 0, "driver": driver, "ipv4": False}, Network)
 
 
 class _Entry:
@@ -47,7 +48,7 @@ class Networks:
         self._store = store
         self._lock = threading.Lock()
         rows = store.networks()
-        known = [msgspec.json.decode(row.document, type=Network) for row in rows]
+        known = [decode_json(row.document, Network) for row in rows]
         known += [_always_there("host", "host"), _always_there("none", "null")]
         self._entries = {network.id: _Entry(network) for network in known}
 

@@ -41,6 +41,7 @@ from sampan.network.firewall import Firewall
 from sampan.rootfs import host as host_image
 from sampan.rootfs.snapshots import Snapshots
 from sampan.runtime.probe import probe
+from sampan.spec.decoding import decode_json
 from sampan.spec.docker import ContainerCreate
 from sampan.spec.state import State
 from sampan.supervise import state as shim_state
@@ -105,10 +106,10 @@ def open_core(dirs: Dirs, keeper_fd: int | None, listen_fd: int | None, host_fd:
 
 
 def _container(row: ContainerRow) -> Container:
-    body = msgspec.json.decode(row.body, type=ContainerCreate)
-    state = msgspec.json.decode(row.state, type=State)
+    body = decode_json(row.body, ContainerCreate)
+    state = decode_json(row.state, State)
     container = Container(row.id, row.name, row.created_ns, (row.image_id, row.image_name), body, state)
-    container.mounts = msgspec.json.decode(row.mounts, type=tuple[Wanted, ...])
+    container.mounts = decode_json(row.mounts, tuple[Wanted, ...])
     return container
 
 

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from sampan.engine.port_bindings import EVERY, Wanted, exposed, merged, port_range, wanted_of
 from sampan.errors import InvalidInput, NotFound
+from sampan.spec.decoding import convert
 from sampan.spec.docker import ContainerCreate, PortBinding
 from sampan.spec.network import PublishedPort
 
@@ -104,7 +105,7 @@ class _Asked:
 
 def _port(one: Wanted, address: str, number: int) -> PublishedPort:
     document = {"protocol": one.protocol, "host_port": number, "container_port": one.container_port}
-    return msgspec.convert({**document, "host_address": address}, PublishedPort)
+    return convert({**document, "host_address": address}, PublishedPort)
 
 
 def _leads_to(one: Wanted, port: PublishedPort) -> bool:

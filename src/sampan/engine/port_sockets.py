@@ -10,12 +10,12 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
-import msgspec
 from msgspec.structs import replace
 
 from sampan.engine.port_bindings import EVERY
 from sampan.engine.port_holders import holder
 from sampan.errors import Conflict, InvalidInput, doing
+from sampan.spec.decoding import convert
 from sampan.spec.network import PublishedPort
 from sampan.supervise.binding import bind
 from sampan.supervise.messages import PublishedPort as Socket
@@ -51,7 +51,7 @@ class Reserved:
         if sock:
             self.sockets[port.place] = sock
         document = {"protocol": one.protocol, "host_port": number, "container_port": one.container_port}
-        taken = [msgspec.convert({**document, "host_address": address}, PublishedPort) for address in addresses]
+        taken = [convert({**document, "host_address": address}, PublishedPort) for address in addresses]
         self.ports += tuple(taken)
         return taken
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.errors import InvalidInput, NotPermitted, Unsupported
+from sampan.spec.decoding import convert
 from sampan.spec.defaults import devices, paths
 from sampan.spec.defaults.capabilities import ALL, DEFAULT
 from sampan.spec.runtime import Capabilities, DeviceRule
@@ -57,7 +58,7 @@ def parse(options: Iterable[str]) -> Security:
             )
         else:
             raise InvalidInput(f'invalid --security-opt 2: "{option}"')
-    return msgspec.convert(found, Security)
+    return convert(found, Security)
 
 
 def seccomp_of(security: Security, host_config: HostConfig) -> str:

@@ -15,6 +15,7 @@ from sampan.engine.logs import read_logs
 from sampan.engine.requests import LogsQuery
 from sampan.errors import NotFound, SampanError
 from sampan.runtime.counting import counts
+from sampan.spec.decoding import decode_json
 from sampan.spec.docker import ContainerCreate
 from sampan.spec.docker.why import Cause, Why
 from sampan.spec.state import State, Status
@@ -49,7 +50,7 @@ def why(core: Core, ref: str) -> Why:
         record = core.store.removed(ref.removeprefix("/"))
         if record is None:
             raise
-        return _why_removed(msgspec.json.decode(record, type=Removed))
+        return _why_removed(decode_json(record, Removed))
     return _why(core, container)
 
 

@@ -20,6 +20,7 @@ from sampan.image import platforms, tar
 from sampan.image.blobs import digest_of
 from sampan.image.compression import decompressed_within, kind_of
 from sampan.image.feed import Feeder
+from sampan.spec.decoding import decode_document
 from sampan.spec.distribution import (
     CONFIGS,
     INDEXES,
@@ -33,7 +34,6 @@ from sampan.spec.distribution import (
     choose,
     decode_manifest,
 )
-from sampan.spec.document import decode_document
 from sampan.spec.image import (
     ExecutionConfig,
     HistoryEntry,

@@ -20,8 +20,8 @@ from sampan.image.compression import decompressed_within, kind_of
 from sampan.image.layout import select
 from sampan.image.manifest import Document, Format, image_manifest, layer_type
 from sampan.image.transfer import LARGEST_DOCUMENT
+from sampan.spec.decoding import decode_document
 from sampan.spec.distribution import Descriptor, Index, decode_manifest
-from sampan.spec.document import decode_document
 from sampan.spec.image import LayerLimits, SavedImage, decode_config
 from sampan.spec.location import Transport
 from sampan.spec.reference import Reference

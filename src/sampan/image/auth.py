@@ -13,6 +13,7 @@ import msgspec
 
 from sampan.errors import Failed, InvalidInput, doing, from_os_error
 from sampan.spec import credentials
+from sampan.spec.decoding import convert, decode_json
 from sampan.spec.distribution import AuthConfig
 from sampan.spec.document import UNREADABLE
 
@@ -33,7 +34,7 @@ def from_header(text: str) -> AuthConfig | None:
     try:
         text = text.rstrip("=").translate(_URL_SAFE)
         document = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-        auth = msgspec.json.decode(document, type=AuthConfig) if document.strip() else AuthConfig()
+        auth = decode_json(document, AuthConfig) if document.strip() else AuthConfig()
     except (binascii.Error, ValueError) as e:
         raise InvalidInput(f"can't read X-Registry-Auth: {e}") from e
     return with_password(auth) if auth != AuthConfig(server_address=auth.server_address) else None
@@ -52,14 +53,14 @@ def find(registry: str, repository: str = "", directory: str | None = None) -> A
         found = _ask(*helper) if helper is not None else None
         found = found or credentials.kept_for(config, registry, repository)
         if found is not None:
-            return msgspec.convert(found, AuthConfig)
+            return convert(found, AuthConfig)
     return None
 
 
 def _read(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
-            return msgspec.json.decode(file.read(), type=dict[str, Any])
+            return decode_json(file.read(), dict[str, Any])
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as e:
@@ -97,7 +98,7 @@ def _ask(helper: str, server: str) -> dict[str, str] | None:
                 return None
             raise Failed(said or f"it ended with status {done.returncode}")
         try:
-            answer = msgspec.json.decode(done.stdout, type=_HelperAnswer)
+            answer = decode_json(done.stdout, _HelperAnswer)
         except UNREADABLE as e:
             raise Failed(f"its answer can't be read: {e}") from e
     return credentials.told_by_helper(answer.username, answer.secret)

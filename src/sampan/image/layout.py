@@ -19,8 +19,8 @@ from sampan.image import files, platforms
 from sampan.image.manifest import Document, encode_index
 from sampan.image.transfer import LARGEST_DOCUMENT, Found
 from sampan.kernel.newfile import new_file
+from sampan.spec.decoding import decode_document
 from sampan.spec.distribution import Descriptor, Index, choose, decode_manifest
-from sampan.spec.document import decode_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

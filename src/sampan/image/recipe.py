@@ -21,11 +21,10 @@ import os
 import struct
 from typing import TYPE_CHECKING, Self
 
-import msgspec
-
 from sampan.errors import Failed, SampanError, doing
 from sampan.image.ahead import ahead
 from sampan.kernel.path import RESOLVE, openat2
+from sampan.spec.decoding import decode_json
 from sampan.spec.image import LayerRecord
 
 if TYPE_CHECKING:
@@ -138,7 +137,7 @@ def tar_of(layer: str) -> Iterator[bytes]:
 def diff_id_of(layer: str) -> str:
     """Read the diff id of the layer in the directory `layer`."""
     with open(f"{layer}/layer.json", "rb") as file:
-        return msgspec.json.decode(file.read(), type=LayerRecord).diff_id
+        return decode_json(file.read(), LayerRecord).diff_id
 
 
 def _records(layer: str) -> Iterator[_Record]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from sampan.errors import InvalidInput
+from sampan.spec.decoding import decode_json
 from sampan.spec.distribution import Descriptor, Index, MediaType
 from sampan.spec.document import UNREADABLE
 
@@ -68,13 +69,13 @@ def without_entry(raw: bytes, digest: str) -> bytes | None:
 def read_index(raw: bytes) -> Index:
     """Read a list of referrers."""
     try:
-        return msgspec.json.decode(raw, type=Index)
+        return decode_json(raw, Index)
     except UNREADABLE as e:
         raise InvalidInput(f"can't read the list of referrers: {e}") from e
 
 
 def _read(raw: bytes) -> _Artifact:
     try:
-        return msgspec.json.decode(raw, type=_Artifact)
+        return decode_json(raw, _Artifact)
     except UNREADABLE as e:
         raise InvalidInput(f"can't read manifest: {e}") from e

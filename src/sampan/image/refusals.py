@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.errors import Failed, InvalidInput, NotFound, NotPermitted, SampanError, Unsupported
+from sampan.spec.decoding import decode_json
 from sampan.spec.document import UNREADABLE
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class _Errors(msgspec.Struct, frozen=True):
 def errors_of(body: bytes) -> tuple[Error, ...]:
     """Read the body of a refusal; one that can't be read says nothing."""
     try:
-        told = msgspec.json.decode(body, type=_Errors)
+        told = decode_json(body, _Errors)
     except UNREADABLE:
         return ()
     return told.errors or ((Error(message=told.details),) if told.details else ())

@@ -20,6 +20,7 @@ from sampan.image.blobs import digest_of
 from sampan.image.endpoint import DELETE, PULL, PUSH, Endpoint
 from sampan.image.transport import Request
 from sampan.image.upload import Upload
+from sampan.spec.decoding import decode_json
 from sampan.spec.distribution import Descriptor, MediaType
 from sampan.spec.document import UNREADABLE
 from sampan.spec.reference import DEFAULT_REGISTRY
@@ -308,6 +309,6 @@ def _next_link(header: str) -> str | None:
 
 def _read_tags(answer: Answer) -> tuple[str, ...]:
     try:
-        return msgspec.json.decode(answer.document(_LARGEST_LIST, "the list of tags"), type=_Tags).tags or ()
+        return decode_json(answer.document(_LARGEST_LIST, "the list of tags"), _Tags).tags or ()
     except UNREADABLE as e:
         raise Failed(f"can't read the list of tags: {e}") from e

@@ -22,6 +22,7 @@ from sampan.image.address import leads_to
 from sampan.image.connections import unreachable
 from sampan.image.refusals import errors_of
 from sampan.image.transport import Request
+from sampan.spec.decoding import decode_json
 from sampan.spec.document import UNREADABLE
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def _read(answer: Answer, host: str) -> _Answer:
     if answer.status >= 300:
         raise Failed(f"can't authenticate at {host}: HTTP status {answer.status}")
     try:
-        return msgspec.json.decode(body, type=_Answer)
+        return decode_json(body, _Answer)
     except UNREADABLE as e:
         raise Failed(f"can't authenticate at {host}: {e}") from e
 

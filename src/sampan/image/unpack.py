@@ -23,6 +23,7 @@ from sampan.image.inode import show, write_all
 from sampan.image.recipe import Recorder
 from sampan.image.tar import Reader
 from sampan.kernel.trees import remove_tree
+from sampan.spec.decoding import decode_json
 from sampan.spec.image import LayerLimits, LayerRecord, LayerResult
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def unpack_layer(
 def read_record(layer: str) -> LayerRecord:
     """Read layer.json of the unpacked layer at `layer`."""
     with open(f"{layer}/{RECORD}", "rb") as file:
-        return msgspec.json.decode(file.read(), type=LayerRecord)
+        return decode_json(file.read(), LayerRecord)
 
 
 def _write(reader: Reader, target: str, recipe: Recorder, limits: LayerLimits) -> Facts:

@@ -15,6 +15,7 @@ import msgspec
 
 from sampan.errors import NotPermitted, Unsupported
 from sampan.kernel.newfile import new_file
+from sampan.spec.decoding import decode_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -120,7 +121,7 @@ def _learning() -> set[str]:
 def _read(path: str) -> dict[str, str]:
     try:
         with open(path, "rb") as file:
-            record = msgspec.json.decode(file.read(), type=_Record)
+            record = decode_json(file.read(), _Record)
     except (FileNotFoundError, msgspec.DecodeError):  # cut short by a power cut, which has reset the switches as well
         return {}
     return record.sysctls if record.host == _host() else {}

@@ -14,6 +14,7 @@ import msgspec
 
 from sampan.registry.htpasswd import Htpasswd, Login, login
 from sampan.registry.refusal import Refusal
+from sampan.spec.decoding import decode_json
 
 if TYPE_CHECKING:
     from sampan.http11.channel import Request
@@ -121,7 +122,7 @@ class KnownOrPulling:
         mark, said = data[:32], data[32:]
         if not hmac.compare_digest(mark, hmac.digest(self._key, said, "sha256")):
             return None
-        user, until = msgspec.json.decode(said, type=tuple[str, int])
+        user, until = decode_json(said, tuple[str, int])
         return user if time.time() < until else None
 
     def _challenge(self, request: Request, *, writes: bool) -> str:

@@ -26,6 +26,7 @@ from sampan.ids import is_digest
 from sampan.registry import durable
 from sampan.registry.blobs import ALGORITHMS
 from sampan.registry.store import Store, Stored
+from sampan.spec.decoding import decode_json
 from sampan.spec.distribution import Descriptor
 from sampan.spec.reference import is_repository, is_tag
 
@@ -54,7 +55,7 @@ def open_directory(root: str) -> Store:
     with open(f"{root}/{MARK}", "rb") as file, doing(f"can't read {MARK}"):
         data = file.read(4096)
         try:
-            mark = msgspec.json.decode(data, type=_Mark)
+            mark = decode_json(data, _Mark)
         except msgspec.DecodeError as e:
             raise Unsupported(str(e)) from e
     if mark.version != VERSION:
@@ -164,7 +165,7 @@ class Directory:
             return None
         try:
             with open(f"{self._path(name, '_referrers', subject)}/{digest}", "rb") as file:
-                return msgspec.json.decode(file.read(), type=Descriptor)
+                return decode_json(file.read(), Descriptor)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 

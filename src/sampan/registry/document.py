@@ -8,6 +8,7 @@ import msgspec
 
 from sampan.registry.refusal import Refusal
 from sampan.registry.routes import check_digest
+from sampan.spec.decoding import decode_json
 from sampan.spec.distribution import INDEXES, MANIFESTS, Descriptor
 
 LONGEST = 4 << 20
@@ -47,7 +48,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 def read(data: bytes, content_type: str, digest: str) -> Manifest:
     """Check what can be checked without the repository. Raises Refusal."""
     try:
-        document = msgspec.json.decode(data, type=Document)
+        document = decode_json(data, Document)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as e:
         raise invalid(f"it can't be read: {e}") from e
     media_type = _media_type(document, content_type)
@@ -85,7 +86,7 @@ def listed(document: Document, media_type: str, digest: str, size: int) -> Descr
 def references(data: bytes) -> Document | None:
     """Return what a stored manifest names, of any kind; None where it can't be read."""
     try:
-        return msgspec.json.decode(data, type=Document)
+        return decode_json(data, Document)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
 

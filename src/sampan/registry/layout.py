@@ -30,6 +30,7 @@ from sampan.ids import is_digest
 from sampan.registry import document, durable
 from sampan.registry.refusal import Refusal
 from sampan.registry.store import Store, Stored
+from sampan.spec.decoding import convert, decode_json
 from sampan.spec.distribution import Descriptor, MediaType
 from sampan.spec.reference import is_repository, is_tag
 
@@ -68,7 +69,7 @@ def open_layout(root: str, name: str) -> Store:
     """Open a layout. Raises InvalidInput, Unsupported."""
     with open(f"{root}/oci-layout", "rb") as file:
         try:
-            version = msgspec.json.decode(file.read(4096), type=_Mark).image_layout_version
+            version = decode_json(file.read(4096), _Mark).image_layout_version
         except msgspec.DecodeError as e:
             raise InvalidInput(f"its file oci-layout can't be read: {e}") from e
     if version != "1.0.0":
@@ -265,8 +266,8 @@ class Layout:
         try:
             if len(data) > _LONGEST_INDEX:
                 raise Failed("index.json is too large")
-            found: dict[str, Any] = msgspec.json.decode(data, type=dict[str, Any])
-            msgspec.convert(found.setdefault("manifests", []), list[Descriptor])
+            found: dict[str, Any] = decode_json(data, dict[str, Any])
+            convert(found.setdefault("manifests", []), list[Descriptor])
         except (msgspec.DecodeError, RecursionError) as e:
             raise Failed(f"index.json can't be read: {e}") from e
         return found
@@ -290,7 +291,7 @@ class Layout:
         view = _View()
         for entry in entries:
             name, tag = self._place(entry)
-            one = msgspec.convert(entry, Descriptor)
+            one = convert(entry, Descriptor)
             if not is_digest(one.digest):
                 view.unread.add(one.digest)
                 continue

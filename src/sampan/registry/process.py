@@ -27,6 +27,7 @@ from sampan.registry.collect import STALE_S, Settings, collect
 from sampan.registry.htpasswd import Htpasswd
 from sampan.registry.log import Log
 from sampan.registry.store import open_store
+from sampan.spec.decoding import decode_json
 from sampan.units import format_bytes
 
 if TYPE_CHECKING:
@@ -72,9 +73,9 @@ def main(arguments: list[str]) -> int:
     try:
         match arguments:
             case ["serve", text]:
-                return serve(msgspec.json.decode(text, type=Serve))
+                return serve(decode_json(text, Serve))
             case ["gc", text]:
-                return collect_garbage(msgspec.json.decode(text, type=Gc))
+                return collect_garbage(decode_json(text, Gc))
             case _:
                 raise InvalidInput("can't start a registry so: call sampan registry")
     except KeyboardInterrupt:

@@ -22,6 +22,7 @@ import msgspec
 from sampan.errors import Failed, doing
 from sampan.ids import new_id
 from sampan.kernel.trees import remove_tree
+from sampan.spec.decoding import decode_json
 from sampan.spec.image import LayerRecord
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _read(dirs: Dirs, diff_ids: Sequence[str]) -> list[_Layer]:
 
 def _record(layer: str) -> LayerRecord:
     with open(f"{layer}/{_RECORD}", "rb") as file:
-        return msgspec.json.decode(file.read(), type=LayerRecord)
+        return decode_json(file.read(), LayerRecord)
 
 
 def _shape(layers: Sequence[_Layer]) -> dict[bytes, _Shaped]:

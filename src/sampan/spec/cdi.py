@@ -12,6 +12,7 @@ import msgspec
 
 from sampan.errors import InvalidInput
 from sampan.spec.cdi_names import is_device, is_kind
+from sampan.spec.decoding import convert
 from sampan.spec.document import UNREADABLE
 from sampan.spec.runtime import Uint32
 
@@ -113,7 +114,7 @@ def read(path: str, document: bytes) -> File:
     """Read a file, YAML unless its name ends in .json. Raises InvalidInput that names it and what is wrong."""
     try:
         content = msgspec.json.decode(document) if path.endswith(".json") else _from_yaml(document)
-        file = msgspec.convert(_without_nulls(content), File)
+        file = convert(_without_nulls(content), File)
     except (*UNREADABLE, ValueError) as e:  # msgspec.ValidationError is a DecodeError
         raise InvalidInput(f"can't read {path}: {' '.join(str(e).split())[:200]}") from None
     if fault := _fault(file):

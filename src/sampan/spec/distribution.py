@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.errors import InvalidInput, Unsupported
-from sampan.spec.document import decode_document
+from sampan.spec.decoding import decode_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,8 +7,8 @@ from typing import Annotated
 import msgspec
 
 from sampan.errors import InvalidInput
+from sampan.spec.decoding import decode_document
 from sampan.spec.distribution import Platform
-from sampan.spec.document import decode_document
 from sampan.units import parse_timestamp
 
 _Positive = Annotated[int, msgspec.Meta(ge=1)]

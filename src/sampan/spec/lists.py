@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.errors import Conflict, InvalidInput, NotFound
+from sampan.spec.decoding import decode_json
 from sampan.spec.distribution import GO_ARCHITECTURES, GO_SYSTEMS, Descriptor, Platform, decode_manifest
 from sampan.spec.docker.body import Body, Given, always
 
@@ -101,7 +102,7 @@ class PlatformChange(Given, frozen=True, kw_only=True):
 
 def decode(document: bytes) -> ManifestList:
     """Read a list from the database."""
-    return msgspec.json.decode(document, type=ManifestList)
+    return decode_json(document, ManifestList)
 
 
 def check_new(exists: bool, amend: bool) -> None:

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import msgspec
 
 from sampan.errors import InvalidInput
+from sampan.spec.decoding import convert
 from sampan.spec.image import LayerLimits
 from sampan.spec.reference import DEFAULT_REGISTRY, is_name, is_registry
 from sampan.units import parse_bytes, parse_duration
@@ -218,7 +219,7 @@ class _File:
         for key, value in self.keys(table, at, fields).items():
             name, where = fields[key].name, f"{at}.{key}"
             try:
-                new[name] = msgspec.convert(_number(name, value), fields[key].type)
+                new[name] = convert(_number(name, value), fields[key].type)
             except (msgspec.ValidationError, InvalidInput) as e:
                 raise self._wrong(where, str(e)) from e
             if fault := _fault_of_names(name, new[name]):

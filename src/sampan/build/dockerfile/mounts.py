@@ -10,6 +10,7 @@ import msgspec
 
 from sampan.build.dockerfile.errors import Fault, quoted, suggest
 from sampan.errors import InvalidInput
+from sampan.spec.decoding import convert
 from sampan.units import parse_bytes
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class _Reader:
         if "sharing" in values and type_ != "cache":
             raise Fault(f"invalid cache sharing set for {type_} mount", "sharing")
         values.setdefault("readonly", type_ not in {"cache", "tmpfs"})
-        return msgspec.convert({"type": type_, **values}, Mount)
+        return convert({"type": type_, **values}, Mount)
 
 
 def _check_secret(values: dict[str, str | int | bool]) -> None:

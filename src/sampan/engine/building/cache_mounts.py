@@ -18,6 +18,7 @@ import msgspec
 from sampan.errors import doing
 from sampan.kernel.trees import remove_tree
 from sampan.rootfs.snapshots import tree_bytes
+from sampan.spec.decoding import decode_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -132,6 +133,6 @@ class CacheMounts:
     def _about(self, name: str) -> About | None:
         try:
             with open(f"{self._base}/{name}/{_ABOUT}", "rb") as file:
-                return msgspec.json.decode(file.read(), type=About)
+                return decode_json(file.read(), About)
         except (OSError, msgspec.DecodeError):
             return None

@@ -16,6 +16,7 @@ import msgspec
 from sampan.build import jobs, remotes
 from sampan.errors import Failed, InvalidInput, SampanError
 from sampan.spec.build import ContextKind
+from sampan.spec.decoding import decode_json
 from sampan.supervise import messages
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class Fetching:
             with self._lock:
                 self._channels.discard(channel)
             channel.close()
-        return msgspec.json.decode(answer.fetched, type=jobs.Fetched)
+        return decode_json(answer.fetched, jobs.Fetched)
 
     def _feed(self, channel: Channel, message: messages.FetchFiles) -> messages.FilesFetched:
         """Send the archive of the request to a worker as it comes."""

@@ -14,7 +14,7 @@ from sampan.runtime import container
 from sampan.runtime.container import Arrangement
 from sampan.runtime.plan import plan_exec
 from sampan.runtime.probe import probe
-from sampan.spec.document import decode_document
+from sampan.spec.decoding import decode_document
 from sampan.spec.runtime import Capabilities, Process, Spec, User, read
 
 TYPE_CHECKING = False

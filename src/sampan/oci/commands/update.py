@@ -11,7 +11,7 @@ from sampan.errors import Conflict, InvalidInput, Unsupported
 from sampan.oci.options import Option
 from sampan.runtime import cgroups, control
 from sampan.runtime.probe import probe
-from sampan.spec.document import decode_document
+from sampan.spec.decoding import decode_document
 from sampan.spec.host import CgroupMode
 from sampan.spec.runtime import BlockIo, Cpu, Memory, Pids, Resources
 from sampan.units import parse_bytes

@@ -34,6 +34,11 @@ Annotated, Any, ClassVar, Generic, Literal, NoReturn, Self, TypeVar, Union = map
 )
 
 
+def overload(function: object) -> object:
+    """Say how else it may be called."""
+    return function
+
+
 def get_args(hint: Hint) -> tuple[object, ...]:
     """Return what stands in a name's brackets."""
     return hint.arguments

@@ -17,6 +17,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin
 import msgspec
 
 from sampan.errors import InvalidInput, Unsupported
+from sampan.spec.decoding import convert, decode_json
 
 T = TypeVar("T")
 B = TypeVar("B", bound=msgspec.Struct)
@@ -65,7 +66,7 @@ def named(name: str, value: T) -> T:
 def decode(type: type[B], body: bytes) -> B:
     """Read what a client sent. Raises InvalidInput with the path of what is wrong, Unsupported for an unknown field."""
     try:
-        return msgspec.json.decode(body, type=type)  # our own client sends neither nulls nor unknown fields
+        return decode_json(body, type)  # our own client sends neither nulls nor unknown fields
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return _decode_as_go(type, body, unknown="refuse")
 
@@ -82,7 +83,7 @@ def _decode_as_go(type: type[B], body: bytes, unknown: str) -> B:
         document = msgspec.json.decode(body)
         if not isinstance(document, dict):
             raise InvalidInput("invalid JSON: the body must be an object")
-        return msgspec.convert(_shape(type).tidy(document, "$", unknown), type)
+        return convert(_shape(type).tidy(document, "$", unknown), type)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as e:
         raise InvalidInput(f"invalid JSON: {e}") from e
 
