@@ -117,6 +117,16 @@ def test_logs_are_read_and_followed(client: Client) -> None:
         assert box.logs(since=time.time() + 10) == b""
 
 
+def test_a_log_driver_is_chosen(client: Client) -> None:
+    command = ["sh", "-c", "printf 'a\\377\\n'; sleep 1000"]
+    with client.containers.run(
+        "busybox", command, detach=True, log_driver="local", log_options={"max-file": "2"}
+    ) as box:
+        wait_until(box.logs)
+        assert box.logs() == b"a\xff\n"
+        assert box.attributes.host_config.log_config.config == {"max-file": "2"}
+
+
 def test_why_one_has_ended_is_told(client: Client) -> None:
     with client.containers.run("busybox", ["sh", "-c", "echo oh; sleep 100"], detach=True) as box:
         assert (box.why().status, box.why().causes) == ("running", ())

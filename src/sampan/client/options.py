@@ -79,6 +79,9 @@ class RunOptions(TypedDict, total=False):
     cpuset_mems: str
     pids_limit: int
     cgroup_parent: str
+    log_driver: str
+    """json-file, local, syslog, journald or none."""
+    log_options: Mapping[str, str]
     auto_remove: bool
 
 
@@ -166,6 +169,9 @@ def _host_config(options: RunOptions) -> docker.HostConfig:
         cpuset_mems=options.get("cpuset_mems", ""),
         pids_limit=options.get("pids_limit"),
         cgroup_parent=options.get("cgroup_parent", ""),
+        log_config=docker.LogConfig(
+            type=options.get("log_driver", ""), config=dict(options.get("log_options", {})) or None
+        ),
         auto_remove=options.get("auto_remove", False),
     )
 
