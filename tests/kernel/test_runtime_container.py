@@ -732,4 +732,4 @@ def test_a_bind_of_another_kind_than_its_target_is_said(box: Box, source: str, t
 
     with pytest.raises(Failed, match=f"it {said} directory") as e:
         box.run(spec)
-    assert "a file on a file" in e.value.hint
+    assert "a directory onto a file (or vice-versa)" in e.value.hint
