@@ -101,9 +101,8 @@ def test_read_only_reaches_what_is_mounted_below_unless_it_is_not_to(
     sampan: Sampan, place: Path, options: str, said: str
 ) -> None:
     (place / "private/there").touch()
-    script = (
-        "ls /x/private; while read _ at _ how _; do case $at in /x*) echo $at ${how%%,*};; esac; done </proc/mounts"
-    )
+    show = "while read _ at _ how _; do case $at in /x*) echo $at ${how%%,*};; esac; done </proc/mounts"
+    script = f"test -e /x/private/there && echo there; {show}"
 
     mount = f"type=bind,src={place},dst=/x,readonly{options}"
     found = sampan("run", "--rm", "--mount", mount, "busybox", "sh", "-c", script)
