@@ -24,6 +24,7 @@ def prepared(sampan: Sampan, busybox_tar: Path) -> Iterator[Sampan]:
     yield sampan
     sampan.remove_everything()
     sampan("network", "prune", "-f")
+    sampan("volume", "prune", "-af")
     for id in sampan("images", "-aq", "--no-trunc", "-f", "readonly=false").lines:
         sampan("rmi", "-f", id, check=False)
     sampan("import", busybox_tar, "busybox")

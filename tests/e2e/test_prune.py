@@ -155,17 +155,6 @@ def test_a_dry_run_tells_what_the_prune_then_does(stocked: Sampan, busybox_tar: 
     assert stocked("system", "prune", "-a", "--volumes", "--dry-run").line == "Nothing would be removed."
 
 
-def test_the_question_says_what_a_yes_would_remove(stocked: Sampan) -> None:
-    stocked("create", "--name", "idle", "busybox", "true")
-
-    said = stocked("container", "prune", input="n\n").out
-
-    assert said.startswith("Would be removed:\n\nTYPE        NAME      GIVES BACK\ncontainer   idle      0B\n")
-    assert said.endswith(
-        "\nWARNING! This will remove all stopped containers.\nAre you sure you want to continue? [y/N] "
-    )
-
-
 def test_why_something_is_not_freed_is_told_with_what_would_free_it(stocked: Sampan) -> None:
     stocked("network", "create", "net")
     stocked("run", "-d", "--name", "web", "--network", "net", "-v", "kept:/a", "busybox", "sleep", "100")

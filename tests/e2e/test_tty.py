@@ -140,3 +140,16 @@ def test_output_with_a_terminal_has_carriage_returns_as_dockers(sampan: Sampan) 
     assert sampan("run", "-t", "--rm", "busybox", "echo", "hi").out == "hi\r\n"
     sampan("run", "-dt", "--name", "web", "busybox", "sh", "-c", "echo logged; sleep 100")
     wait_until(lambda: sampan("logs", "web").out == "logged\r\n")
+
+
+def test_a_prune_asks_with_what_a_yes_would_remove(terminal: Terminal, sampan: Sampan) -> None:
+    sampan("create", "--name", "idle", "busybox", "true")
+
+    terminal.enter("sampan container prune")
+    screen = terminal.shows("[y/N]")
+    assert "Would be removed:" in screen
+    assert "container   idle      0B" in screen
+    terminal.enter("y")
+
+    terminal.shows("Total reclaimed space: 0B")
+    assert sampan("ps", "-aq").lines == []

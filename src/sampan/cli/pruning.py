@@ -41,14 +41,15 @@ def filters(call: Call) -> Pairs:
 
 
 def wanted(call: Call, question: str, plan: str) -> bool:
-    """Tell whether to remove: with --force; or if somebody says yes, told what would go. Not with --dry-run.
+    """Tell whether to remove: with --force; or if somebody says yes. Not with --dry-run.
 
-    `plan` is the query of what would be removed, as `query_of` makes it.
+    `plan` is the query of what would be removed, as `query_of` makes it: who sits at a terminal is told before the
+    question, a script gets Docker's words alone.
     """
     if call.options["dry-run"]:
         write(_told(call.session.ask("GET", f"/sampan/prune{plan}").json()))
         return False
-    if not call.options["force"]:
+    if not call.options["force"] and os.isatty(0):
         try:
             question = _told(call.session.ask("GET", f"/sampan/prune{plan}").json()) + f"\n{question}"
         except ServerError as e:

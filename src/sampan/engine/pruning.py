@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def prune_containers(core: Core, filters: Filters) -> docker.ContainerPruneResponse:
     """Remove the containers that do not run, created until then and with these labels."""
     gone, reclaimed = [], 0
-    for container, stays in keeping.containers(core, filters):
+    for container, stays in list(keeping.containers(core, filters)):
         if stays:
             continue
         try:
@@ -39,7 +39,7 @@ def prune_containers(core: Core, filters: Filters) -> docker.ContainerPruneRespo
 def prune_images(core: Core, filters: Filters) -> docker.ImagePruneResponse:
     """Remove the images without a tag, with `dangling` false all, that no container uses, and no list names."""
     gone: list[Removal] = []
-    for image, stays in keeping.images(core, filters):
+    for image, stays in list(keeping.images(core, filters)):
         if not stays:
             gone += _remove_image(core, image)
     reclaimed = sum(one.size for one in gone)
@@ -64,7 +64,7 @@ def prune_volumes(core: Core, filters: Filters) -> docker.VolumePruneResponse:
     """Remove the anonymous volumes, with `all` the named ones too, that no container uses."""
     gone, reclaimed = [], 0
     with core.volumes.lock:
-        for volume, stays in keeping.volumes(core, filters):
+        for volume, stays in list(keeping.volumes(core, filters)):
             if stays:
                 continue
             reclaimed += tree_bytes(core.volumes.directory(volume.name))
@@ -79,7 +79,7 @@ def prune_volumes(core: Core, filters: Filters) -> docker.VolumePruneResponse:
 def prune_networks(core: Core, filters: Filters) -> docker.NetworkPruneResponse:
     """Remove the networks that no container is on."""
     gone = []
-    for network, stays in keeping.networks(core, filters):
+    for network, stays in list(keeping.networks(core, filters)):
         if stays:
             continue
         try:
