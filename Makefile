@@ -45,7 +45,7 @@ goldens:  ## record again what the real docker answers (tests/goldens)
 	@tools/prepare interop
 	@$(PYTHON) tools/goldens.py
 
-bench:  ## the same work by sampan, docker, podman, runc and crun; BENCH=quick takes fewer turns, BENCH=images, networks, builds or lifecycle measures those
+bench:  ## the same work by sampan, docker, podman, runc and crun; BENCH=quick takes fewer turns, BENCH=images, networks, builds or lifecycle measures those; soak, crowd and conflicts look for what breaks under load
 	@tools/prepare bench
 	@$(MAKE) --no-print-directory bench/floor
 	@$(PYTHON) bench/run.py $(BENCH)

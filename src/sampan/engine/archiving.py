@@ -122,3 +122,5 @@ def _worker(core: Core, container: Container) -> Iterator[Channel]:
             yield channel
         except NotFound as e:
             raise NotFound(f"{e.message} in container {container.name}", e.hint) from None
+        except Conflict as e:  # it has just ended
+            raise e.within(f"can't copy from or to {container.name}") from None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from sampan.engine import translate
-from sampan.errors import Conflict, Unsupported, doing
+from sampan.errors import Conflict, SampanError, Unsupported, doing
 from sampan.spec.state import Status
 from sampan.supervise import messages
 
@@ -32,15 +32,29 @@ def changes(core: Core, container: Container) -> Iterator[bytes]:
         )
     fd = os.memfd_create("changes", os.MFD_CLOEXEC)
     try:
-        with doing(f"can't tell what {container.name} has changed"), closing(core.worker()) as channel:
+        with (
+            doing(f"can't tell what {container.name} has changed"),
+            there(container),
+            closing(core.worker()) as channel,
+        ):
             root = core.snapshots.root(rootfs)
             job = messages.Changes(layers=rootfs.layers, root=root, own=own_mounts(core, container))
             channel.ask(job, messages.Done, (fd,), timeout_s=WORK_S)
-            check_there(container)
     except BaseException:
         os.close(fd)
         raise
     return _pieces(fd)
+
+
+@contextmanager
+def there(container: Container) -> Iterator[None]:
+    """Raise Conflict where a container was removed in the block: that is why not all its files could be read."""
+    try:
+        yield
+    except SampanError:
+        check_there(container)
+        raise
+    check_there(container)
 
 
 def check_there(container: Container) -> None:
@@ -52,7 +66,8 @@ def check_there(container: Container) -> None:
 def rootfs_of(core: Core, container: Container) -> Rootfs:
     """Return what the container's root is mounted from, with all lower directories in their place."""
     rootfs = translate.rootfs_of(core.spec(container))
-    core.snapshots.make_ready(rootfs)
+    with doing(f"can't read the files of {container.name}"), there(container):
+        core.snapshots.make_ready(rootfs)
     return rootfs
 
 
