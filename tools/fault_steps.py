@@ -16,9 +16,10 @@ import test_faults_steps as faults  # noqa: E402
 
 from support import network  # noqa: E402
 from support.images import busybox_tar  # noqa: E402
+from support.sampan import wait_until  # noqa: E402
 from support.steps import TABLE, WHERE, Point, Stepped, exempt, steps, table  # noqa: E402
 
-_BEHIND_S = 0.5
+_BEHIND_S = 1.0
 
 
 def main() -> None:
@@ -56,7 +57,8 @@ def passed(sampan: Stepped, name: str) -> list[Point]:
     client = faults.act(sampan, scenario.act)
     _, error = client.communicate()
     if scenario.act.startswith("!"):
-        sampan("info")  # which asks the next keeper, too
+        sampan("ps")
+        wait_until(lambda: faults.roles(sampan).get("keeper"), what="the next keeper")
     time.sleep(_BEHIND_S + scenario.wait_s / 5)
     found = sampan.passed()
     faults.check(sampan, scenario, (client.returncode, error.decode()), "")

@@ -244,7 +244,10 @@ def resume(keeper: socket.socket, given: handover.Handover, fds: Iterator[int]) 
 def take_over(id: str, directory: str, keeper: socket.socket, left: TakeOver) -> None:
     """Be the shim of a container whose own was killed."""
     loop = Loop()
-    directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:  # removed meanwhile, with whatever ran
+        return
     shim = Shim(loop, id, directory, directory_fd, facts.listen(directory_fd))
     shim.keep(keeper)
     shim.container.adopt(left.state, left.held, lost_output=left.lost_output)
