@@ -145,6 +145,7 @@ def cut_off(busybox_tar: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     finally:
         sampan.end()
     (copy / "instance").write_text("0badcafe\n")
+    (copy / "boot").write_text("another\n")
     (copy / "run/boot_id").write_text("another\n")
     return copy
 
