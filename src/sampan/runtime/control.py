@@ -61,8 +61,11 @@ def join(cgroups: Cgroups, more: Cgroups) -> None:
         deadline = time.monotonic() + _MOVE_WITHIN_S
         while left := set(processes(cgroups)) - set(_below(group)):
             for pid in left:
-                with suppress(ProcessLookupError):
+                try:
                     cgroupfs.add_process(group, pid)
+                except SyscallError as e:
+                    if e.errno != errno.ESRCH:  # it has ended meanwhile
+                        raise
             if time.monotonic() > deadline:
                 raise Failed(f"can't limit {controller}: its processes fork faster than they can be moved")
 
