@@ -53,6 +53,7 @@ def both(sampan: Stepped, name: str) -> list[Point]:
 def passed(sampan: Stepped, name: str) -> list[Point]:
     scenario = faults.SCENARIOS[name]
     faults.prepare(sampan, scenario)
+    time.sleep(_BEHIND_S)
     sampan.forget()
     client = faults.act(sampan, scenario.act)
     _, error = client.communicate()

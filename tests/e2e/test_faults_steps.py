@@ -238,7 +238,7 @@ def kill(*pids: int) -> None:
 def victims(sampan: Stepped, role: str) -> list[int]:
     """Return whom to kill. A shim is the container's own; before it is that, those that wait to become one.
 
-    A launcher is a shim's child: what makes the container, or is about to execute its program.
+    A launcher is a shim's child which makes the container, or an exec, and is not in it.
     """
     found = roles(sampan)
     if role not in {"shim", "launcher"}:
@@ -246,10 +246,11 @@ def victims(sampan: Stepped, role: str) -> list[int]:
     shims = found.get("shim", [])
     own = [pid for pid in shims if has_open(pid, "/run/shims/")]
     parents = {pid: int(status(pid).partition("PPid:\t")[2].split()[0]) for pid in own}
-    launchers = [pid for pid, parent in parents.items() if parent in shims]
+    children = [pid for pid, parent in parents.items() if parent in shims]
+    launchers = [pid for pid in children if len(status(pid).partition("NSpid:\t")[2].partition("\n")[0].split()) == 1]
     if role == "launcher":
         return launchers
-    return [*{pid for pid in own if pid not in launchers} | {parents[pid] for pid in launchers}] or shims
+    return [*{pid for pid in own if pid not in children} | {parents[pid] for pid in children}] or shims
 
 
 def has_open(pid: int, part: str) -> bool:
@@ -430,6 +431,8 @@ def check(sampan: Stepped, scenario: Scenario, answer: tuple[int, str], role: st
     """Answered well, it is so. Refused, it is so the next time."""
     code, error = answer
     assert "Traceback" not in error
+    if role == "launcher" and ended_with(137)(sampan):  # what was written down, and not executed yet, counts as killed
+        return
     cut_off = scenario.act.startswith("!")
     if code != scenario.code and not cut_off:
         assert error, code
