@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any
 
@@ -156,5 +157,7 @@ def _number(group: str, file: str) -> int:
 def _read(group: str, file: str) -> str:
     try:
         return cgroupfs.read(group, file)
-    except FileNotFoundError:
+    except OSError as e:
+        if e.errno not in {errno.ENOENT, errno.ENODEV}:  # the second: the group went between open and read
+            raise
         return ""
