@@ -431,8 +431,8 @@ def check(sampan: Stepped, scenario: Scenario, answer: tuple[int, str], role: st
     """Answered well, it is so. Refused, it is so the next time."""
     code, error = answer
     assert "Traceback" not in error
-    if role == "launcher" and ended_with(137)(sampan):  # what was written down, and not executed yet, counts as killed
-        return
+    if role == "launcher" and wait_until(lambda: ended_with(137)(sampan), timeout=0.5, fail=False):
+        return  # what was written down, and not executed yet, counts as killed
     cut_off = scenario.act.startswith("!")
     if code != scenario.code and not cut_off:
         assert error, code
