@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,27 @@ def test_the_edits_of_a_file_are_made_once(tmp_path: Path) -> None:
 
     edits = cdi.edits_of(cdi.find([str(tmp_path)]), ["v.com/cl=b", "v.com/cl=a", "v.com/cl=b"])
     assert edits.env == ("ALL=1", "b=1", "a=1")
+
+
+@pytest.mark.parametrize("again", ["a{n}: &a{n} [*a{m}, *a{m}]", "a{n}: &a{n} {{<<: [*a{m}, *a{m}]}}"])
+def test_a_few_lines_of_yaml_do_not_fill_the_memory(again: str) -> None:
+    lines = ["cdiVersion: 1.0.0", "kind: v.com/cl", "a0: &a0 {x: y}"]
+    lines += [again.format(n=n, m=n - 1) for n in range(1, 100)]
+
+    with pytest.raises(InvalidInput, match="aliases"):
+        files.read("x.yaml", "\n".join(lines).encode())
+
+
+def test_a_fifo_among_the_files_is_waited_for_by_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.yaml")
+
+    assert cdi.find([str(tmp_path)]).faults == (f"can't read {tmp_path}/x.yaml: it is no file",)
+
+
+def test_names_and_users_of_thousands_of_digits_are_no_numbers(tmp_path: Path) -> None:
+    long = "9" * 5000
+    (tmp_path / "x.json").write_bytes(document(devices=[{"name": long}, {"name": "10"}, {"name": "9"}]))
+    edits = files.Edits(device_nodes=(files.DeviceNode(path="/dev/x", type="c", major=1),))
+
+    assert cdi.find([str(tmp_path)]).of_kind("v.com/cl") == ["9", "10", long]
+    assert cdi.edited(translated(user=long), edits).linux.devices[-1].uid == 0

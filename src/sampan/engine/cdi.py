@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _LARGEST = 8 << 20
+_DIGITS = 10  # of the largest id
 _SUFFIXES = (".json", ".yaml")
 _STAGES = {
     "prestart": "prestart",
@@ -40,7 +41,7 @@ class Found(NamedTuple):
     def of_kind(self, kind: str) -> list[str]:
         """Return the devices of a kind, without it, numbers by their size."""
         names = [name.partition("=")[2] for name in self.devices if name.startswith(f"{kind}=")]
-        return sorted(names, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
+        return sorted(names, key=lambda name: (not name.isdecimal(), len(name) if name.isdecimal() else 0, name))
 
 
 def find(directories: Iterable[str]) -> Found:
@@ -78,7 +79,8 @@ def _files(directory: str, faults: list[str]) -> list[str]:
 
 
 def _content(path: str) -> bytes:
-    with open(path, "rb") as file:
+    # Without waiting: of a FIFO nobody may ever open the other end.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise InvalidInput(f"can't read {path}: it is no file")
         return file.read(_LARGEST)
@@ -192,7 +194,11 @@ def _node(node: cdi.DeviceNode, user: runtime.User, look: Callable[[str], tuple[
 def _numbers(user: str) -> tuple[int, int]:
     """Return the ids of a user that is given by number: such a device is that user's, where nothing else is said."""
     uid, _, gid = user.partition(":")
-    return (int(uid) if uid.isdecimal() else 0, int(gid) if gid.isdecimal() else 0)
+    return _number(uid), _number(gid)
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _DIGITS else 0
 
 
 def _rules(nodes: list[runtime.Device], asked: tuple[cdi.DeviceNode, ...]) -> list[runtime.DeviceRule]:
