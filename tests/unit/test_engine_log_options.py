@@ -135,3 +135,25 @@ def test_addresses_of_syslog(address: str, network: str, host: str, port: int) -
 
     assert found[:3] == (network, host, port)
     assert bool(found.tls) == (network == "tls")
+
+
+@pytest.mark.parametrize("template", ["{{" + " " * 100_000, "{{" * 100_000, "{{ -" * 100_000])
+def test_a_tag_of_any_form_is_read_in_no_time(template: str) -> None:
+    with pytest.raises(InvalidInput, match="unclosed action"):
+        tag(WEB, {"tag": template}, "")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"syslog-address": "tcp://.example:514"},
+        {"syslog-address": "tcp+tls://a..b:514"},
+        {"syslog-address": f"udp://{'a' * 70}.example:514"},
+        {"syslog-address": f"tcp://localhost:{'9' * 5000}"},
+        {"syslog-facility": "9" * 5000},
+        {"cache-max-file": "9" * 5000},
+    ],
+)
+def test_what_python_has_an_error_of_its_own_for_is_the_clients_mistake(options: dict[str, str]) -> None:
+    with pytest.raises(InvalidInput):
+        log_options.check("syslog", options)

@@ -115,8 +115,8 @@ def _limits(
     size, files, packed = given
     count = defaults[1]
     if files is not None:
-        if not files.isascii() or not files.isdigit() or int(files) >= _MOST_FILES:
-            raise InvalidInput(f'strconv.Atoi: parsing "{files}": invalid syntax', "max-file is a number from 1")
+        if not files.isascii() or not files.isdigit() or len(files) > 9 or int(files) >= _MOST_FILES:
+            raise InvalidInput(f'strconv.Atoi: parsing "{files[:80]}": invalid syntax', "max-file is a number from 1")
         count = int(files)
         if count < 1:
             raise InvalidInput("max-file cannot be less than 1")

@@ -1,7 +1,8 @@
 """What a log says of its container: `--log-opt tag=…`, and the labels and variables that are picked.
 
 A tag is a template, `{{.ImageName}}/{{.Name}}`. Of Go's language it has the fields of Docker's logging information,
-entries of its maps (`.ContainerLabels.app`, `index .ContainerLabels "app"`) and `(.ExtraAttributes nil).KEY`.
+entries of its maps (`.ContainerLabels.app`, `index .ContainerLabels "app"`) and `(.ExtraAttributes nil).KEY`. It is
+not the language of `--format` (cli.template): a loop in a tag would be one in the server, written by a client.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _SHORT = 12
-_ACTION = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}", re.DOTALL)
 _FIELDS = re.compile(r"(?:\(\.(ExtraAttributes) nil\)|\.(\w+))((?:\.\w+)*)")
 _INDEX = re.compile(r'index\s+(?:\(\.(ExtraAttributes) nil\)|\.(\w+))\s+(?:"([^"\\]*)"|`([^`]*)`)')
 
@@ -60,9 +60,12 @@ def tag(container: LoggedContainer, options: Mapping[str, str], default: str) ->
     """Return the tag that `options` ask for. Raises InvalidInput in Go's words."""
     template = options.get("tag") or default
     fields = container.fields(options)
-    text = _ACTION.sub(lambda found: _value(found[1], fields), template)
-    if "{{" in _ACTION.sub("", template):
-        raise InvalidInput("template: log-tag:1: unclosed action", f"the tag is {template}")
+    text, *actions = template.split("{{")
+    for each in actions:
+        action, closed, rest = each.partition("}}")
+        if not closed:
+            raise InvalidInput("template: log-tag:1: unclosed action", f"the tag is {template[:80]}")
+        text += _value(action.removeprefix("-").removesuffix("-").strip(), fields) + rest
     return text
 
 
@@ -71,7 +74,7 @@ def _value(action: str, fields: Mapping[str, str | Mapping[str, str]]) -> str:
     found = indexed or _FIELDS.fullmatch(action)
     if not found:
         raise InvalidInput(
-            f"can't understand {{{{{action}}}}} in the log's tag",
+            f"can't understand {{{{{action[:80]}}}}} in the log's tag",
             'a tag may have {{.Name}}, {{.ImageName}}, {{.ID}} and their like, and {{index .ContainerLabels "KEY"}}',
         )
     name = found[1] or found[2]

@@ -59,7 +59,7 @@ def facility(text: str) -> int:
         return _DAEMON
     if text in _FACILITIES:
         return _FACILITIES.index(text)
-    if text.isascii() and text.isdigit() and int(text) < len(_FACILITIES):
+    if text.isascii() and text.isdigit() and len(text) < 3 and int(text) < len(_FACILITIES):
         return int(text)
     raise InvalidInput("invalid syslog facility", f"there are 0 to 23, {', '.join(filter(None, _FACILITIES))}")
 
@@ -88,9 +88,14 @@ def parse(options: Mapping[str, str]) -> Destination:
 def _split(address: str, text: str) -> tuple[str, int]:
     text = text.partition("/")[0]
     host, _, port = text.rpartition(":") if ":" in text.rpartition("]")[2] else (text, "", str(_PORT))
-    if not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise InvalidInput(f'parse "{address}": invalid port ":{port}" after host')
-    return host.strip("[]") or "localhost", int(port)
+    if not port.isascii() or not port.isdigit() or len(port) > 5 or int(port) > 65535:
+        raise InvalidInput(f'parse "{address[:255]}": invalid port ":{port[:80]}" after host')
+    host = host.strip("[]") or "localhost"
+    try:
+        host.encode("idna")
+    except UnicodeError:  # an empty or too long part of a name
+        raise InvalidInput(f'parse "{address[:255]}": invalid host name') from None
+    return host, int(port)
 
 
 def reachable(destination: Destination) -> tuple[tuple[str, int], ...]:

@@ -129,7 +129,7 @@ def _from_yaml(document: bytes) -> Any:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         if b"*" in document and any(isinstance(token, yaml.AliasToken) for token in yaml.scan(document, loader)):
-            raise ValueError("it has aliases (*name), by which a few lines fill a memory: write out what they stand for")
+            raise ValueError("it has aliases (*x), of which a few fill a memory: write out what they mean")
         return yaml.load(document, loader)  # noqa: S506
     except yaml.YAMLError as e:
         raise ValueError(str(e)) from None

@@ -234,13 +234,23 @@ class Link:
                         self._part()
                     break
                 self._message = message
-                self._wire += self._tls.encrypted(message) if self._tls else message
+                if not self._encode(message):
+                    return
             if not self._flush_wire():
                 return
             self._message = b""
         else:
             self._wait()
         self._flowing()
+
+    def _encode(self, message: bytes) -> bool:
+        """Add a message to what is sent; False where TLS has ended, and the connection with it."""
+        try:
+            self._wire += self._tls.encrypted(message) if self._tls else message
+        except OSError:  # the other end has said that it is wrong
+            self._break()
+            return False
+        return True
 
     def _flush_wire(self) -> bool:
         """Send what is encoded; False where something is left of it."""

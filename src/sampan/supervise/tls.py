@@ -22,6 +22,7 @@ class Settings(NamedTuple):
         """Read the files. Raises OSError (ssl.SSLError too) naming none."""
         context = ssl.create_default_context(cafile=self.ca or None)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.options |= ssl.OP_NO_RENEGOTIATION  # during one nothing can be written
         if self.skip_verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
