@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -174,7 +174,8 @@ class JournalReader:
 
 
 def _attributes(raw: bytes) -> dict[str, str]:
-    fields = decode_json(raw, dict[str, str | list[int] | None])
+    # A field may be a list: of bytes, or of several values, which whoever writes to the journal may have given it.
+    fields: dict[str, object] = decode_json(raw, dict[str, Any])
     return {
         name: value
         for name, value in fields.items()

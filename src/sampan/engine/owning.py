@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sampan.spec.runtime import Mount, Spec
 
 _MOST_BYTES = 1 << 20  # of passwd and group
+_DEEPEST = 256
 _KEPT = frozenset((
     "/", "/bin", "/boot", "/dev", "/etc", "/etc/passwd", "/etc/pki", "/etc/shadow", "/home", "/lib", "/lib64", "/media",
     "/mnt", "/opt", "/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/var", "/var/lib", "/var/log",
@@ -81,14 +82,14 @@ def chown_tree(path: str, uid: int, gid: int) -> None:
     if not os.path.isdir(path):
         return
     device = os.stat(path).st_dev
-    try:
-        for _, directories, files, fd in os.fwalk(path, follow_symlinks=False):
-            for name in (*directories, *files):
-                with suppress(FileNotFoundError):
-                    _chown(name, uid, gid, fd)
-            directories[:] = [name for name in directories if _device(name, fd) == device]
-    except RecursionError:
-        raise InvalidInput(f"{path} is nested too deeply") from None
+    for directory, directories, files, fd in os.fwalk(path, follow_symlinks=False):
+        # A descriptor is open for each level; a hostile tree has thousands, and this server's are all clients'.
+        if directory.count("/") - path.count("/") > _DEEPEST:
+            raise InvalidInput(f"{path} is nested too deeply")
+        for name in (*directories, *files):
+            with suppress(FileNotFoundError):
+                _chown(name, uid, gid, fd)
+        directories[:] = [name for name in directories if _device(name, fd) == device]
 
 
 def _chown(name: str, uid: int, gid: int, dir_fd: int | None) -> None:
