@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import TYPE_CHECKING
 
+from sampan.engine import expressions
 from sampan.errors import InvalidInput
 from sampan.units import parse_duration, parse_time
 
@@ -42,10 +42,10 @@ def has_label(labels: Mapping[str, str], wanted: str) -> bool:
 
 
 def search(pattern: str, text: str) -> bool:
-    """Tell whether a regular expression, or what is none, is found in a text."""
+    """Tell whether a regular expression, or what is none, is found in a text. Raises InvalidInput if it takes long."""
     try:
-        return re.search(pattern, text) is not None
-    except re.error:
+        return expressions.found(pattern, text)
+    except expressions.Malformed:
         return pattern in text
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from sampan.engine import expressions
 from sampan.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def attributes(
 def _picked(kind: str, values: Mapping[str, str], options: Mapping[str, str]) -> list[str]:
     names = [name for name in options.get(kind, "").split(",") if name in values]
     if expression := options.get(f"{kind}-regex"):
-        names += [name for name in values if re.search(expression, name)]
+        names += [name for name in values if expressions.found(expression, name)]
     return names
 
 
@@ -116,6 +117,7 @@ def check_expressions(options: Mapping[str, str]) -> None:
     """Raise InvalidInput, in Go's words, for an expression that is none."""
     for name in ("labels-regex", "env-regex"):
         try:
-            re.compile(options.get(name, ""))
-        except re.error as e:
-            raise InvalidInput(f"error parsing regexp: {e.msg}: `{options[name]}`", f"it is --log-opt {name}") from None
+            expressions.check(options.get(name, ""))
+        except expressions.Malformed as e:
+            text = options[name][:80]
+            raise InvalidInput(f"error parsing regexp: {e}: `{text}`", f"it is --log-opt {name}") from None
