@@ -101,6 +101,13 @@ def test_a_child_out_of_memory_is_told_of_a_container_that_runs_on(sampan: Sampa
     assert found["Said"].startswith("web runs, started ")
     assert first(found)[0] == "out-of-memory"
     assert "Ending" not in found
+    query = ("--since", "5m", "--until", "0s", "--filter", "event=oom", "--filter", f"container={found['Id']}")
+    wait_until(lambda: sampan("events", *query).lines)
+    told = event(sampan, "oom")
+    assert (told["oomProcess"], told["memoryLimit"]) == ("tail", str(12 << 20))
+    sampan("kill", "web")
+    sampan("wait", "web")
+    assert len(sampan("events", *query).lines) == 1
 
 
 @pytest.mark.skipif(UNIFIED, reason="kernel: cgroup v2 can't keep the kernel from killing")
@@ -284,6 +291,9 @@ def test_a_program_that_can_not_be_executed_is_told_with_what_is_wrong(
         ("/no/such", "command-not-found", "there is no file /no/such in the container"),
         ("cd /p; ./nox", "not-executable", "/p/nox is there, and its mode has no x"),
         ("/p/crlf", "command-not-found", "its #! line ends in a carriage return"),
+        ("/p/arch", "command-not-found", "/p/arch is there, but it is a program for ppc64"),
+        ("exec /p/nox", "not-executable", "/p/nox is there, and its mode has no x"),
+        ("mknod /pipe p; chmod +x /pipe; /pipe", "not-executable", "/pipe is no regular file"),
         ("ln -s /p/glibc /bin/server; server", "command-not-found", "its loader /lib/ld-none.so is missing"),
         ("cp /bin/busybox /t/busybox; /t/busybox", "not-executable", "run it with --tmpfs /t:exec"),
     ],

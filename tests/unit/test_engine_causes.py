@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 from sampan.engine.causes import Facts, causes
 from sampan.engine.missing_program import named
 from sampan.spec.annotations import TIMEOUT
-from sampan.spec.docker import ContainerCreate, HealthConfig, HostConfig, Mount, RestartPolicy, Ulimit
+from sampan.spec.docker import ContainerCreate, HealthConfig, HostConfig, LogConfig, Mount, RestartPolicy, Ulimit
 from sampan.spec.ending import Counts, Crash, Ending, Forbidden, FullDisk, OutOfMemory, Sender, Sent
 from sampan.spec.state import Health, Probe, State, Status
 
@@ -188,6 +188,13 @@ def test_a_kill_in_a_private_pid_namespace_came_from_outside() -> None:
     assert "of the container" in shared.facts[0]
 
 
+def test_output_that_was_not_kept_is_not_referred_to() -> None:
+    (cause,) = causes(ended(exit_code=3, host=HostConfig(log_config=LogConfig(type="none"))))
+
+    assert cause.said == "its program has ended by itself with exit code 3, and its output was not kept"
+    assert cause.fixes == ("run it without --log-driver none, to see what it says",)
+
+
 # ---------------------------------------------------------------------------------------------- not ended, or again
 
 
@@ -239,6 +246,15 @@ def test_a_failing_health_check_is_told(probe: Probe, said: str, fix: str) -> No
     assert cause.fixes[0].startswith(fix)
 
 
+def test_the_check_of_one_that_was_ended_for_it_can_be_run_only_when_it_is_started() -> None:
+    facts = ended(exit_code=137, signal=9, sent=(sent(9, by=Sender(verb="health check")),))
+    health = Health(status="unhealthy", failing_streak=3, log=(Probe(exit_code=1),))
+    body = ContainerCreate(host_config=HostConfig(), healthcheck=HealthConfig(test=("CMD", "check")))
+    first, _ = causes(facts._replace(body=body, state=msgspec.structs.replace(facts.state, health=health)))
+
+    assert first.fixes == ("run the check by hand: sampan start web, then sampan exec web check",)
+
+
 def test_one_that_is_being_started_again_says_why_and_how_to_stop_that() -> None:
     facts = ended(exit_code=3, host=HostConfig(restart_policy=RestartPolicy(name="always")))
     state = msgspec.structs.replace(facts.state, status=Status.RESTARTING, restart_count=22)
@@ -270,7 +286,7 @@ def test_an_end_that_an_earlier_version_recorded_has_no_more_than_its_code() -> 
 
 @given(st.lists(st.text(max_size=200), max_size=5).map(tuple))
 def test_no_output_breaks_what_is_read_of_it(output: tuple[str, ...]) -> None:
-    assert isinstance(named(output), str)
+    assert isinstance(named(output, 127), str)
     for code in (0, 1, 126, 127, 137, 255):
         assert causes(ended(exit_code=code, output=output))
 
@@ -286,9 +302,17 @@ def test_no_output_breaks_what_is_read_of_it(output: tuple[str, ...]) -> None:
         ("env: \u2018python3\u2019: No such file or directory", "python3"),
         ("bash: /x: /bin/foo: bad interpreter: No such file or directory", "/x"),
         ("sh: exec: /x: cannot execute: required file not found", "/x"),
+        ("sh: exec: line 0: /x: Permission denied", "/x"),
+        ("/x: line 1: \N{REPLACEMENT CHARACTER}ELF\N{REPLACEMENT CHARACTER}: not found", "/x"),
         ("all went well", ""),
         ("", ""),
     ],
 )
 def test_the_program_that_a_shell_could_not_run_is_read(line: str, program: str) -> None:
-    assert named(("before", line)) == program
+    assert named(("before", line), 127) == program
+
+
+def test_words_that_are_a_shells_only_with_its_exit_codes_are_not_believed_with_others() -> None:
+    assert named(("grep: /x: No such file or directory",), 2) == ""
+    assert named(('/x: 1: Syntax error: "(" unexpected',), 2) == "/x"
+    assert named(("/x: 7: Syntax error: newline unexpected",), 2) == ""

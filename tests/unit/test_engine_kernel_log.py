@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 
 import pytest
 from hypothesis import example, given, strategies as st
 
+from sampan.engine.endings import with_kernel_records
 from sampan.engine.kernel_log import (
     KernelLog,
     Killed,
@@ -19,7 +21,7 @@ from sampan.engine.kernel_log import (
     out_of_memory,
     parse,
 )
-from sampan.spec.ending import Crash, OutOfMemory
+from sampan.spec.ending import Counts, Crash, Ending, OutOfMemory
 
 ID = "9c77303b3a902746250734222628980197426c3f67dfc2c07be199915ba48099"
 VICTIM = (
@@ -105,6 +107,21 @@ def test_a_first_process_is_known_by_its_pid_where_the_kernel_said_only_that() -
     assert out_of_memory([Killed(7, "x", 4096, True)], ID, 7) == (
         OutOfMemory(pid=7, program="x", resident=4096, host=True),
     )
+
+
+def test_the_victims_of_earlier_runs_are_not_the_last_ones() -> None:
+    kernel, reader = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    reader.setblocking(False)
+    log = KernelLog(reader.detach)
+    for pid in (1, 2, 3):
+        text = VICTIM.format(id=ID).replace("pid=7896", f"pid={pid}")
+        kernel.send(record(text, at_us=time.monotonic_ns() // 1000))
+    ending = Ending(at_ns=time.time_ns(), started_at_ns=time.time_ns(), exit_code=137, counts=Counts(oom_kills=1))
+
+    found = with_kernel_records(ending, ID, True, log)
+    assert [victim.pid for victim in found.out_of_memory] == [3]
+    kernel.close()
+    log.close()
 
 
 def test_the_refused_call_and_the_crash_are_those_of_the_process() -> None:

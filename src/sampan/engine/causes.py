@@ -99,9 +99,10 @@ def _endings(facts: Facts) -> Iterator[Cause]:
 def _said(facts: Facts) -> Iterator[Cause]:
     yield from _refused_memory(facts)
     yield from read_only(facts.body, facts.output)
-    if facts.program and facts.ending.exit_code in _KINDS:
+    if facts.program:
         said, hint = facts.program
-        yield Cause(kind=_KINDS[facts.ending.exit_code], said=said, fixes=(hint,) if hint else ())
+        kind = _KINDS.get(facts.ending.exit_code, "not-executable")  # a shell has tried to read it as its script
+        yield Cause(kind=kind, said=said, fixes=(hint,) if hint else ())
 
 
 # ------------------------------------------------------------------------------------------------------- while it runs
@@ -123,7 +124,7 @@ def _ailing(facts: Facts) -> Iterator[Cause]:
         kind="unhealthy",
         said=f"its health check has failed {times}: `{command}` {_probe_ended(last)}",
         facts=tuple(f"the check said: {line}" for line in last.output.splitlines()[-5:]),
-        fixes=(_probe_fix(facts.name, command, last),),
+        fixes=(_probe_fix(facts, command, last),),
     )
 
 
@@ -131,12 +132,15 @@ def _probe_ended(probe: Probe) -> str:
     return "took too long" if probe.exit_code < 0 else f"ended with exit code {probe.exit_code}"
 
 
-def _probe_fix(name: str, command: str, probe: Probe) -> str:
+def _probe_fix(facts: Facts, command: str, probe: Probe) -> str:
+    by_hand = f"sampan exec {facts.name} {command}"
+    if not facts.state.alive:
+        by_hand = f"sampan start {facts.name}, then {by_hand}"
     if probe.exit_code < 0:
-        return "give it more time with --health-timeout, or find what it waits for: " + f"sampan exec {name} {command}"
+        return f"give it more time with --health-timeout, or find what it waits for: {by_hand}"
     if probe.exit_code in _KINDS:
         return "what the check runs is not in the image: change --health-cmd, or install it"
-    return f"run the check by hand: sampan exec {name} {command}"
+    return f"run the check by hand: {by_hand}"
 
 
 def _restarting(facts: Facts) -> Iterator[Cause]:
@@ -277,6 +281,12 @@ def _left(facts: Facts) -> Cause:
     fixes: tuple[str, ...] = ()
     if code == 0 and shell and not facts.body.open_stdin:
         fixes = ("it is a shell without input, which ends at once: give it a terminal with -it, or a program to run",)
+    if code and facts.body.host_config.log_config.type == "none":
+        return Cause(
+            kind="exited",
+            said=f"its program has ended by itself with exit code {code}, and its output was not kept",
+            fixes=("run it without --log-driver none, to see what it says",),
+        )
     return Cause(kind="exited", said=_exited(code), fixes=fixes)
 
 

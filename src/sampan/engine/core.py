@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sampan.engine.kernel_log import KernelLog
     from sampan.engine.links import Channel, Links
     from sampan.engine.network_registry import Networks
+    from sampan.engine.oom_watch import OomWatch
     from sampan.engine.registry import Container, Registry
     from sampan.engine.settings import SettingsFiles
     from sampan.engine.store import Store
@@ -66,6 +67,7 @@ class Core:
     links: Links
     janitor: Janitor
     kernel_log: KernelLog
+    oom_watch: OomWatch
     images: Images
     cache: Cache
     snapshots: Snapshots

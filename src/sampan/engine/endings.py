@@ -55,9 +55,12 @@ def with_kernel_records(ending: Ending, id: str, oom_killed: bool, log: KernelLo
     records = log.records(ending.started_at_ns)
     # Where the first process only tells of a child's end, the last record of that time is likely that child's.
     pid = ending.pid if ending.signal else 0
+    victims = kernel_log.out_of_memory(records, id, ending.pid) if oom_killed else ()
+    if ending.counts:  # its earlier runs had groups of the same name
+        victims = victims[-max(1, ending.counts.oom_kills) :]
     return msgspec.structs.replace(  # what was found once may have been overwritten since
         ending,
-        out_of_memory=ending.out_of_memory or (kernel_log.out_of_memory(records, id, ending.pid) if oom_killed else ()),
+        out_of_memory=ending.out_of_memory or victims,
         forbidden=ending.forbidden or (kernel_log.forbidden(records, pid) if number == SIGSYS else ()),
         crashes=ending.crashes or (kernel_log.crashes(records, pid) if number in CRASHES else ()),
     )
@@ -95,10 +98,10 @@ def attributes(ending: Ending) -> dict[str, str]:
     return found
 
 
-def oom_attributes(ending: Ending) -> dict[str, str]:
+def oom_attributes(counts: Counts | None, victim: OutOfMemory | None) -> dict[str, str]:
     """Return the facts as attributes of the event `oom`."""
-    found = _counted(ending.counts) if ending.counts else {}
-    return found | (_victim(ending.out_of_memory[-1]) if ending.out_of_memory else {})
+    found = _counted(counts) if counts else {}
+    return found | (_victim(victim) if victim else {})
 
 
 def _counted(counts: Counts) -> dict[str, str]:

@@ -359,8 +359,7 @@ def exited(core: Core, container: Container, event: messages.Exited) -> None:
         networks.over = True
         core.janitor.later(f"give back the networks of {container.name}", networks.release)
     container.written.clear()  # it may have changed them
-    if event.oom_killed:
-        core.tell(container, "oom", endings.oom_attributes(ending))
+    core.oom_watch.ended(container, ending, oom_killed=event.oom_killed)
     duration = max(0, event.finished_at_ns - state.started_at_ns) // 10**9
     facts = {"exitCode": str(state.exit_code), "execDuration": str(duration), **endings.attributes(ending)}
     core.tell(container, "die", facts)
@@ -415,11 +414,17 @@ def _after_exit(core: Core, container: Container) -> None:
 def _look_around(core: Core, container: Container) -> None:
     """Add to a container's end, if it was no good one, what need not be known at once, or was not yet."""
     state = container.state
-    if state.ending is None or not state.exit_code or state.ending.at_ns != state.finished_at_ns:
-        return
-    ending = endings.with_kernel_records(state.ending, container.id, state.oom_killed, core.kernel_log)
+    if state.ending and state.exit_code and state.ending.at_ns == state.finished_at_ns:
+        container.update(ending=looked_around(core, container, state.ending))
+
+
+def looked_around(core: Core, container: Container, ending: Ending) -> Ending:
+    """Complete an end of just now by what the kernel's log has of it, and by which disks are full."""
+    ending = endings.with_kernel_records(ending, container.id, container.state.oom_killed, core.kernel_log)
+    if ending.full_disks or not ending.exit_code:
+        return ending
     disks = endings.full_disks([("its files", core.dirs.container(container.id)), *_volumes(container)])
-    container.update(ending=msgspec.structs.replace(ending, full_disks=disks))
+    return msgspec.structs.replace(ending, full_disks=disks)
 
 
 def _volumes(container: Container) -> Iterator[tuple[str, str]]:

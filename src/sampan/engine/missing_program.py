@@ -17,11 +17,15 @@ from sampan.errors import NotFound, SampanError
 from sampan.runtime import diagnose
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
     from sampan.engine.core import Core
     from sampan.engine.registry import Container
+    from sampan.spec.docker import HostConfig
     from sampan.supervise.messages import PathFound
+
+BY_SHELLS = frozenset({126, 127})
+"""What a shell ends with where it could not run a program."""
 
 _HEAD = 4096
 _MOST_LINKS = 8
@@ -29,16 +33,19 @@ _MOST_DIRECTORIES = 32
 # sh (busybox, dash), bash, env and others: "sh: x: not found", "/bin/sh: 1: x: not found", "bash: line 1: x: command
 # not found", "env: 'python3\r': No such file or directory", "/entry.sh: line 2: /x: Permission denied"
 _SAID = re.compile(
-    r"^[^:\s]+: (?:(?:line )?\d+: )?(?:exec: )?['\u2018]?(?P<program>[^:'\u2019]+?)['\u2019]?: "
+    r"^[^:\s]+: (?:exec: )?(?:(?:line )?\d+: )?(?:exec: )?['\u2018]?(?P<program>[^:'\u2019]+?)['\u2019]?: "
     r"(?:command )?(?P<why>not found|\S+: bad interpreter|[Nn]o such file or directory|[Pp]ermission denied|"
     r"[Ee]xec format error|cannot execute)"
 )
+# A shell reads what the kernel does not take as its own script: another machine's program, of which it says
+# "/x: line 1: \x7fELF...: not found", or "/x: 1: Syntax error: "(" unexpected", where it ends with 2.
+_READ_AS_SCRIPT = re.compile(r"^(?P<program>/[^:]+): (?:line )?1: (?:\W?ELF|[Ss]yntax error)")
 
 
-def named(output: tuple[str, ...]) -> str:
+def named(output: tuple[str, ...], exit_code: int) -> str:
     """Return the program that a shell has said it could not run, in its last lines; "" where none."""
     for line in reversed(output):
-        if found := _SAID.match(line):
+        if found := _READ_AS_SCRIPT.match(line) or (_SAID.match(line) if exit_code in BY_SHELLS else None):
             return found["program"].strip().replace("\\r", "\r")
     return ""
 
@@ -76,8 +83,10 @@ def _in_path(core: Core, container: Container, program: str) -> tuple[str, str] 
 
 
 def _at(core: Core, container: Container, path: str) -> tuple[str, str] | None:
-    for target, options in (container.body.host_config.tmpfs or {}).items():  # gone with the container
-        if path.startswith(f"{target.rstrip('/')}/") and "exec" not in options.split(","):
+    for target, options in _tmpfs(container.body.host_config):  # gone with the container
+        if path.startswith(f"{target.rstrip('/')}/"):
+            if "exec" in options:
+                return None
             return f"{path} was on a tmpfs that is mounted noexec", f"run it with --tmpfs {target}:exec"
     try:
         real, found = _follow(core, container, path)
@@ -85,6 +94,8 @@ def _at(core: Core, container: Container, path: str) -> tuple[str, str] | None:
         return f"there is no file {path} in the container", "see what is there with sampan export"
     if stat.S_ISDIR(found.mode):
         return f"{path} is a directory", "name a program"
+    if not stat.S_ISREG(found.mode):
+        return f"{path} is no regular file", "name a program"
     if not found.mode & 0o111:
         return f"{path} is there, and its mode has no x", f"chmod +x {path} in the image"
 
@@ -97,6 +108,16 @@ def _at(core: Core, container: Container, path: str) -> tuple[str, str] | None:
 
     said, hint = diagnose.describe(_head(core, container, real), os.uname().machine, exists)
     return (f"{path} is there, but {said}", hint) if said else None
+
+
+def _tmpfs(config: HostConfig) -> Iterator[tuple[str, set[str]]]:
+    """Yield where they are mounted, with their options."""
+    for target, options in (config.tmpfs or {}).items():
+        yield target, set(options.split(","))
+    for mount in config.mounts or ():
+        if mount.type == "tmpfs":
+            given = mount.tmpfs_options.options if mount.tmpfs_options else None
+            yield mount.target, {"=".join(words) for words in given or ()}
 
 
 def _follow(core: Core, container: Container, path: str) -> tuple[str, PathFound]:

@@ -26,6 +26,7 @@ from sampan.engine.kernel_log import KernelLog
 from sampan.engine.links import Links
 from sampan.engine.mounts import Wanted
 from sampan.engine.network_registry import Networks
+from sampan.engine.oom_watch import OomWatch
 from sampan.engine.reconnect import connect
 from sampan.engine.registry import Container, Registry
 from sampan.engine.removing import discard
@@ -97,6 +98,7 @@ def open_core(dirs: Dirs, keeper_fd: int | None, listen_fd: int | None, host_fd:
     core.links = Links()
     core.janitor = Janitor()
     core.kernel_log = KernelLog()
+    core.oom_watch = OomWatch(core)
     if listen_fd is not None:
         core.listening = socket.socket(fileno=os.dup(listen_fd))
     if keeper_fd is not None:
@@ -121,6 +123,7 @@ def close_core(core: Core) -> None:
     core.janitor.close()
     networks.put_away(core)
     core.links.close()
+    core.oom_watch.close()
     core.kernel_log.close()
     # What lies outside of the root goes too, unless a container uses it; if it can't, the next start does it.
     with contextlib.suppress(SampanError, OSError):

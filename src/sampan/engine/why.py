@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import msgspec
 from sampan.engine import endings, missing_program, remains
 from sampan.engine.causes import Facts, causes
 from sampan.engine.core import now_ns
+from sampan.engine.launch import looked_around
 from sampan.engine.logs import read_logs
 from sampan.engine.requests import LogsQuery
 from sampan.errors import NotFound, SampanError
@@ -25,11 +27,11 @@ if TYPE_CHECKING:
     from sampan.engine.core import Core
     from sampan.engine.registry import Container
 
+_FRESH_NS = 5 * 10**9
 _LINES = 10
 _LONGEST = 400
-_BY_SHELLS = (126, 127)
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
-_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 class Removed(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,8 +72,8 @@ def _why_removed(removed: Removed) -> Why:
 def _why(core: Core, container: Container) -> Why:
     state, output = _completed(core, container), _output(core, container)
     program = None
-    if state.ending and state.ending.exit_code in _BY_SHELLS and not state.ending.error:
-        name = missing_program.named(output)
+    if state.ending and state.ending.exit_code and not state.ending.error:
+        name = missing_program.named(output, state.ending.exit_code)
         program = missing_program.look_up(core, container, name) if name else None
     facts = Facts(
         name=container.name,
@@ -93,10 +95,12 @@ def _why(core: Core, container: Container) -> Why:
 
 
 def _completed(core: Core, container: Container) -> State:
-    """Return its state; the kernel's record of an end may have come a moment behind it."""
+    """Return its state; what the kernel records and the disks had to say may have come a moment behind its end."""
     state = container.state
     if not state.ending or state.alive:
         return state
+    if time.time_ns() - state.finished_at_ns < _FRESH_NS:
+        return msgspec.structs.replace(state, ending=looked_around(core, container, state.ending))
     ending = endings.with_kernel_records(state.ending, container.id, state.oom_killed, core.kernel_log)
     return msgspec.structs.replace(state, ending=ending)
 
@@ -154,6 +158,6 @@ def _printable(cause: Cause) -> Cause:
     return Cause(
         kind=cause.kind,
         said=_clean(cause.said),
-        facts=tuple(map(_clean, cause.facts)),
+        facts=tuple(_clean(fact)[:_LONGEST] for fact in cause.facts),
         fixes=tuple(map(_clean, cause.fixes)),
     )

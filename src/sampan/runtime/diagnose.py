@@ -69,7 +69,7 @@ def _why(path: str, error: OSError, machine: str) -> SampanError:
     except OSError as e:
         if os.path.islink(path) and e.errno == errno.ENOENT:
             return _plain(path, e, f"it is a link to {os.readlink(path)}, which is missing")
-        return _plain(path, e)
+        return _plain(path, e, hint="name a program that the image has")
     if stat.S_ISDIR(mode):
         return NotExecutable(
             f'exec: "{path}": is a directory: permission denied', "give a program's path, not a directory's"
