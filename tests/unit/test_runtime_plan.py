@@ -438,6 +438,16 @@ def test_a_user_namespace_has_its_ids_mapped_before_anything_else_and_its_overla
     assert "MakeNode" not in kinds(inside(whole))
 
 
+def test_the_score_is_set_while_the_process_is_the_hosts_root() -> None:
+    linux = {"uid_mappings": MAPPING, "gid_mappings": MAPPING}
+    made_one, entered = Namespace(type="user"), Namespace(type="user", path="/u")
+    for user, before in ((made_one, [ops.Await("maps")]), (entered, [])):
+        namespaces = (Namespace(type="mount"), Namespace(type="pid"), user)
+        whole = made(spec(linux={"namespaces": namespaces, **linux}, process={"oom_score_adj": 5}))
+
+        assert inside(whole)[: len(before) + 1] == [*before, ops.SetOomScoreAdj(5)]
+
+
 def test_what_is_there_already_is_entered_before_a_new_user_namespace_is_made() -> None:
     namespaces = (Namespace(type="mount"), Namespace(type="user"), Namespace(type="network", path="/n"))
     whole = made(spec(linux={"namespaces": namespaces, "uid_mappings": MAPPING, "gid_mappings": MAPPING}))

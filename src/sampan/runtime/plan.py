@@ -70,8 +70,8 @@ def plan(spec: oci.Spec, host: Host, *, id: str, cgroup_parent: str = "", bundle
     rdt = attributes.resctrl(spec.linux, host, id)
     outside = [*connect, *_outside(spec, host, own), *([rdt] if rdt else []), *hooks.outside()]
     inside = [
-        *_enter_namespaces(spec),
-        *_before_the_root_changes(spec.process, id),
+        *_enter_namespaces(spec, spec.process),
+        ops.NewKeyring(f"_ses.{id}"),
         *mounts.opened_early(spec),
         *mounts.root(spec, host),
         *mounts.filesystems(spec, host),
@@ -120,7 +120,8 @@ def plan_exec(
         groups += () if host.cgroup_mode is CgroupMode.V2 else (ops.MoveIntoCgroup(directory) for _, directory in own)
     inside: list[ops.Inside] = [
         *([first] if first else []),
-        *_before_the_root_changes(process, id),
+        *_oom_score(process),
+        ops.NewKeyring(f"_ses.{id}"),
         *groups,
         *attributes.steps(process, spec.linux),
         *([last] if last else []),
@@ -339,12 +340,14 @@ def _new(spec: oci.Spec) -> tuple[str, ...]:
     return tuple(n.type for n in spec.linux.namespaces if not n.path)
 
 
-def _enter_namespaces(spec: oci.Spec) -> Iterator[ops.Inside]:
+def _enter_namespaces(spec: oci.Spec, process: oci.Process) -> Iterator[ops.Inside]:
     if "user" in _new(spec):
         yield ops.Await("maps")
+        yield from _oom_score(process)
         yield ops.BecomeMappedRoot()
         yield from mounts.borrowed(spec)
     else:
+        yield from _oom_score(process)
         joins = {join.namespace: join for join in _joins(spec)}
         yield from (join for namespace, join in joins.items() if namespace not in {"pid", "user"})
         yield from mounts.borrowed(spec)
@@ -357,11 +360,13 @@ def _enter_namespaces(spec: oci.Spec) -> Iterator[ops.Inside]:
     yield ops.Unshare(tuple(t for t in _new(spec) if t not in {"user", "pid", "time", "cgroup"}))
 
 
-def _before_the_root_changes(process: oci.Process, id: str) -> Iterator[ops.Inside]:
-    """Do what is done through the host's own /proc, which can be trusted. CVE-2019-16884."""
+def _oom_score(process: oci.Process) -> Iterator[ops.Inside]:
+    """Set it through the host's own /proc, which can be trusted (CVE-2019-16884), and as the host's root.
+
+    The file of a process that is not dumpable belongs to root of the namespace that it was executed in: proc(5).
+    """
     if process.oom_score_adj is not None:
         yield ops.SetOomScoreAdj(process.oom_score_adj)
-    yield ops.NewKeyring(f"_ses.{id}")
 
 
 def _labels(process: oci.Process) -> Iterator[ops.Inside]:
