@@ -54,6 +54,7 @@ def test_variables_of_the_shell_and_those_that_the_image_is_to_lose(sampan: Samp
     assert "C=3" in shown
     assert "OF_THE_SHELL=yes" in shown
     assert not [line for line in shown if line.startswith("A=")]
+    assert not [line for line in run(sampan, "--unsetenv-all", "vars", "env") if line.startswith(("A=", "B="))]
 
 
 @pytest.mark.parametrize("seconds", ["-1", "x"])

@@ -44,7 +44,9 @@ def test_its_root_is_nobody_on_the_host_and_its_files_have_its_own_owners(web: S
         "1000",
         "mine",
     ]
-    assert web.inspect("web")["HostConfig"]["UsernsMode"] == "remap"
+    host_config = web.inspect("web")["HostConfig"]
+    assert host_config["UsernsMode"] == "remap"
+    assert host_config["IDMappings"] == {"UidMap": [f"0:{FIRST}:65536"], "GidMap": [f"0:{FIRST}:65536"]}
     assert {line.split()[0] for line in web("top", "web").lines[1:]} == {str(FIRST)}
     assert "A /made" in web("diff", "web").lines
     # What has no user namespace finds the same owners in the volume.
@@ -204,6 +206,13 @@ def test_they_can_be_the_default_for_containers_and_builds(sampan: Sampan, tmp_p
     finally:
         settings.unlink()
         sampan("rmi", "-f", "new", check=False)
+
+
+def test_what_the_host_must_set_for_it_is_set(sampan: Sampan) -> None:
+    flags = ("--userns", "auto", "--oom-score-adj", "500", "--ipc", "host", "--tmpfs", "/t:uid=5", *ALONE)
+    said = sampan("run", "--rm", *flags, "busybox", "sh", "-c", "cat /proc/self/oom_score_adj; stat -c %u /t")
+
+    assert (said.lines, said.err) == (["500", "5"], "")
 
 
 @pytest.mark.parametrize(

@@ -266,6 +266,7 @@ _RARE = (
     "subuidname",
     "uidmap",
     "umask",
+    "unsetenv-all",
     "userns",
 )
 _FILLERS = (

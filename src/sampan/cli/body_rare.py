@@ -22,6 +22,7 @@ from sampan.spec.annotations import (
     TIMEOUT,
     UIDMAP,
     UMASK,
+    UNSETENV_ALL,
 )
 from sampan.spec.cdi_names import split
 
@@ -192,6 +193,10 @@ def _umask(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
     host.setdefault("Annotations", {})[UMASK] = options["umask"]
 
 
+def _unsetenv_all(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    host.setdefault("Annotations", {})[UNSETENV_ALL] = "true" if options["unsetenv-all"] else "false"
+
+
 def _timeout(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
     host.setdefault("Annotations", {})[TIMEOUT] = str(options["timeout"])
 
@@ -270,6 +275,7 @@ RARE = {
     "timeout": _timeout,
     "tz": _timezone,
     "umask": _umask,
+    "unsetenv-all": _unsetenv_all,
     **dict.fromkeys(_BLOCK_IO, _block_io),
     "userns": _userns,
     **dict.fromkeys(("uidmap", "gidmap", "subuidname", "subgidname"), _id_maps),

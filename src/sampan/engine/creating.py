@@ -14,7 +14,6 @@ from sampan.engine import (
     device_requests,
     directory_roots,
     endpoints,
-    health_policy,
     image_mounts,
     log_options,
     mounts,
@@ -24,7 +23,9 @@ from sampan.engine import (
     restart_policy,
     security,
     timeouts,
+    user_modes,
     user_namespaces,
+    without_effect,
 )
 from sampan.engine.block_io import block_io
 from sampan.engine.core import encode, now_ns
@@ -54,7 +55,6 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
     """Make a container that can be started."""
     refuse_unbuilt(body)
     body = user_namespaces.asked(core, body)
-    health_policy.check_action(body.host_config.annotations or {})
     timeouts.timeout_s(body.host_config)
     restart_policy.check(body.host_config.restart_policy, auto_remove=body.host_config.auto_remove)
     network_modes.check(body)
@@ -65,6 +65,7 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
     full = endpoints.complete(core.networks, complete(body, image.config.execution))
     endpoints.links(core.registry, full.host_config.links or (), must_run=False)
     warnings += check_ports(body, full)
+    warnings += without_effect.words(body, full, core.host, _own_oom_score())
     log_options.check(full.host_config.log_config.type, full.host_config.log_config.config or {})
     limit_bytes = resources.writable_bytes(full.host_config)
     joins = _joins(core, full.host_config)
@@ -109,6 +110,8 @@ def _with_users(core: Core, container: Container, given: Surroundings) -> Surrou
     """Add who its users are on the host, and its own lists of them."""
     body = container.body
     users = user_namespaces.choose(core, container, given.joins)
+    if users:
+        user_modes.check_user(users, body.user)
     if users and not given.rootfs.upperdir:
         user_namespaces.check_directory(users, given.rootfs.path)
     names = passwd_files.NAMES if passwd_files.are_asked(body) else ()
@@ -143,6 +146,11 @@ def _write(core: Core, container: Container, spec: Spec, rootfs: Rootfs) -> None
         undo.pop_all()
     for volume in volumes:
         core.bus.tell("volume", "create", volume.name, {"driver": "local"})
+
+
+def _own_oom_score() -> int:
+    with open("/proc/self/oom_score_adj") as file:
+        return int(file.read())
 
 
 def _platform_warnings(core: Core, image: Image, platform: str | None) -> list[str]:

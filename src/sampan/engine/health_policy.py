@@ -95,8 +95,9 @@ def after(check: Check, health: Health, probe: Probe, started_at_ns: int) -> Hea
     return Health(status="unhealthy" if streak >= check.retries else health.status, failing_streak=streak, log=log)
 
 
-def check_action(annotations: Mapping[str, str]) -> None:
-    """Raise InvalidInput where what is asked for can't be done to an unhealthy container."""
+def action(annotations: Mapping[str, str]) -> str:
+    """Return what is to be done to an unhealthy container. Raises InvalidInput."""
     text = annotations.get(HEALTH_ON_FAILURE, "none")
     if text not in ACTIONS:
         raise InvalidInput(f"invalid health-on-failure action: {text!r}", f"there are {', '.join(ACTIONS)}")
+    return text

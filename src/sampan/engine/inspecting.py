@@ -16,6 +16,8 @@ from sampan.spec.docker import (
     GraphDriver,
     Health,
     HealthcheckResult,
+    IdMappings,
+    MappedHostConfig,
     MountPoint,
 )
 from sampan.spec.state import State, Status
@@ -24,7 +26,9 @@ from sampan.units import ZERO_TIME, format_timestamp
 if TYPE_CHECKING:
     from sampan.engine.core import Core
     from sampan.engine.registry import Container
+    from sampan.spec.docker import HostConfig
     from sampan.spec.image import Rootfs
+    from sampan.spec.runtime import Spec
 
 _CONFIG_FIELDS = tuple(field.name for field in msgspec.structs.fields(ContainerConfig))
 
@@ -51,7 +55,7 @@ def inspect(core: Core, container: Container, *, size: bool) -> ContainerInspect
         restart_count=container.state.restart_count,
         app_armor_profile=spec.process.apparmor_profile if spec.process else "",
         exec_ids=tuple(id for id in tuple(container.execs) if id in core.execs and core.execs[id].running) or None,
-        host_config=body.host_config,
+        host_config=_mapped(body.host_config, spec) if spec.linux.uid_mappings else body.host_config,
         graph_driver=_graph_driver(rootfs_of(spec), directory),
         size_rw=core.snapshots.usage(container.id) if size else None,
         size_root_fs=_size(core, container) if size else None,
@@ -59,6 +63,15 @@ def inspect(core: Core, container: Container, *, size: bool) -> ContainerInspect
         config=msgspec.structs.replace(config, hostname=spec.hostname, image=container.image_name),
         network_settings=network_settings(core, container),
     )
+
+
+def _mapped(host_config: HostConfig, spec: Spec) -> MappedHostConfig:
+    uids, gids = (
+        tuple(f"{row.container_id}:{row.host_id}:{row.size}" for row in rows)
+        for rows in (spec.linux.uid_mappings, spec.linux.gid_mappings)
+    )
+    fields = {name: getattr(host_config, name) for name in host_config.__struct_fields__}
+    return MappedHostConfig(**fields, id_mappings=IdMappings(uid_map=uids, gid_map=gids))
 
 
 def _size(core: Core, container: Container) -> int:

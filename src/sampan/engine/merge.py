@@ -9,7 +9,7 @@ import msgspec
 from sampan.engine.health_policy import completed
 from sampan.engine.security import MASKED_PATHS, READONLY_PATHS
 from sampan.errors import InvalidInput
-from sampan.spec.annotations import IMAGE_VOLUME
+from sampan.spec.annotations import IMAGE_VOLUME, UNSETENV_ALL
 from sampan.spec.docker import ContainerCreate, HostConfig, LogConfig, RestartPolicy
 from sampan.spec.network import DEFAULT
 from sampan.units import parse_signal
@@ -46,7 +46,7 @@ def complete(body: ContainerCreate, image: ExecutionConfig) -> ContainerCreate:
         body,
         entrypoint=entrypoint,
         cmd=cmd,
-        env=_environment(body.env, image.env),
+        env=_environment(body, image.env),
         working_dir=working_dir,
         user=body.user or image.user or "",
         labels={**(image.labels or {}), **(body.labels or {})},
@@ -80,7 +80,12 @@ def _command(body: ContainerCreate, image: ExecutionConfig) -> tuple[tuple[str, 
     return entrypoint or None, cmd or None
 
 
-def _environment(given: tuple[str, ...] | None, image: tuple[str, ...] | None) -> tuple[str, ...]:
+def _environment(body: ContainerCreate, image: tuple[str, ...] | None) -> tuple[str, ...]:
+    given, unset = body.env, (body.host_config.annotations or {}).get(UNSETENV_ALL, "false")
+    if unset not in ("true", "false"):
+        raise InvalidInput(f"invalid annotation {UNSETENV_ALL}: {unset[:80]!r}", "it is true or false")
+    if unset == "true":
+        return given or ()
     names = {text.partition("=")[0] for text in given or ()}
     return (*(given or ()), *(text for text in image or () if text.partition("=")[0] not in names))
 

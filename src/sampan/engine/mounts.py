@@ -193,6 +193,8 @@ def parse_bind(text: str) -> Wanted:
     if not bind:
         check_volume_name(source)
     words = mode.split(",") if mode else []
+    if "O" in words:
+        raise Unsupported(f"unsupported: option O of {text}: an overlay over it", "use :ro, or copy it into a volume")
     if not _good_mode(words, bind=bind):
         raise InvalidInput(
             f"invalid mode: {mode}", "options are ro, rw, nocopy, z, Z, U, idmap, noexec … and a propagation as rslave"

@@ -95,6 +95,8 @@ def _check_realtime(hc: HostConfig, host: Host) -> None:
         raise Unsupported(
             "unsupported: --cpu-rt-runtime: cgroup v2 has no real-time scheduling", "leave it out, or use chrt(1)"
         )
+    if hc.cpu_realtime_period < 0 or hc.cpu_realtime_runtime < -1:
+        raise InvalidInput("cpu real-time period and runtime can't be negative")
     if hc.cpu_realtime_period and hc.cpu_realtime_runtime > hc.cpu_realtime_period:
         raise InvalidInput("cpu real-time runtime cannot be higher than cpu real-time period")
 
@@ -103,6 +105,8 @@ def _memory(hc: HostConfig, host: Host, warnings: list[str]) -> Memory | None:
     swap = hc.memory_swap
     if 0 < hc.memory < _MINIMUM_MEMORY or hc.memory < 0:
         raise InvalidInput("Minimum memory limit allowed is 6MB")
+    if swap < -1:
+        raise InvalidInput(f"invalid memory and swap limit: {swap}", "-1 is without a limit")
     if hc.memory and swap > 0 and swap < hc.memory:
         raise InvalidInput("Minimum memoryswap limit should be larger than memory limit, see usage")
     if not hc.memory and swap > 0:
@@ -225,7 +229,8 @@ def rlimits(host_config: HostConfig, host: Host, warnings: list[str]) -> tuple[R
         ours = hard_limits.get(name, _UNLIMITED)
         ours = _UNLIMITED if ours < 0 else ours
         if hard > ours and not host.may_raise_rlimits:
-            warnings.append(f"--ulimit {ulimit.name}: {hard} is above this host's hard limit and was lowered to {ours}")
+            word = "unlimited" if hard == _UNLIMITED else hard
+            warnings.append(f"--ulimit {ulimit.name}: {word} is above this host's hard limit and was lowered to {ours}")
             soft, hard = min(soft, ours), ours
         result.append(Rlimit(type=name, soft=soft, hard=hard))
     return tuple(result)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MASKED_PATHS = paths.MASKED
 READONLY_PATHS = paths.READONLY
+_LABELS = ("user:", "role:", "type:", "level:", "filetype:", "nested")
 _ALL_DEVICES = DeviceRule(allow=True, type="a", access="rwm")
 _DEVICE_RULES = tuple(
     DeviceRule(allow=rule.allow, type=rule.type, major=rule.major, minor=rule.minor, access=rule.access)
@@ -33,12 +34,17 @@ class Security(msgspec.Struct, frozen=True, kw_only=True):
     seccomp: str = "default"
     no_new_privileges: bool = False
     apparmor: str = ""
-    label_disabled: bool = False
+    labels: tuple[str, ...] = ()  # of SELinux
+
+    @property
+    def label_disabled(self) -> bool:
+        """Whether the user gives the label up."""
+        return "disable" in self.labels
 
 
 def parse(options: Iterable[str]) -> Security:
     """Read `--security-opt` values as the client sends them: a seccomp profile's content is in the value."""
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     for option in options:
         # "name:value" is the older form; a profile's JSON has colons of its own
         name, separator, value = option.partition("=") if "=" in option else option.partition(":")
@@ -48,10 +54,8 @@ def parse(options: Iterable[str]) -> Security:
             found["no_new_privileges"] = value != "false"
         elif name == "apparmor" and value:
             found["apparmor"] = value
-        elif name == "label" and value == "disable":
-            found["label_disabled"] = True
-        elif name == "label" and value:
-            raise Unsupported(f"unsupported: --security-opt {option}: SELinux labels", "label=disable is accepted")
+        elif name == "label" and (value == "disable" or value.startswith(_LABELS)):
+            found["labels"] = (*found.get("labels", ()), value)
         elif name == "systempaths":
             raise InvalidInput(
                 "invalid --security-opt: systempaths is for the client", "send empty MaskedPaths and ReadonlyPaths"

@@ -117,6 +117,8 @@ def hostname(body: ContainerCreate, given: Surroundings) -> str:
 
 def domainname(body: ContainerCreate) -> str:
     """Return the domain, which /etc/hosts has behind the host name."""
+    if body.domainname and _shares_uts(body.host_config):
+        raise InvalidInput("conflicting options: domainname and the UTS mode")
     if body.domainname and not _one_word(body.domainname):
         raise InvalidInput(f"invalid domainname: {body.domainname[:80]!r}", _WORD)
     return body.domainname
@@ -253,7 +255,9 @@ def _kernel_mounts(host_config: HostConfig, given: Surroundings) -> list[Mount]:
         Mount(destination="/sys", type="sysfs", source="sysfs", options=(*restrict, sys)),
         Mount(destination="/sys/fs/cgroup", type="cgroup", source="cgroup", options=(*restrict, sys)),
     ]
-    if given.host.mqueue:  # it shows the queues of the IPC namespace that it is mounted in, whosever that is
+    # It shows the queues of the IPC namespace that it is mounted in, whosever that is. The host's can't be mounted from
+    # a user namespace; mq_open(3) finds a queue without the mount.
+    if given.host.mqueue and not (given.users and host_config.ipc_mode == "host"):
         found.append(Mount(destination="/dev/mqueue", type="mqueue", source="mqueue", options=restrict))
     if host_config.ipc_mode == "host":
         found.append(Mount(destination="/dev/shm", type="bind", source="/dev/shm", options=("rbind", "rprivate")))

@@ -101,6 +101,11 @@ def _private(annotations: dict[str, str]) -> UserMode:
         raise InvalidInput("conflicting options: --uidmap or --gidmap, and --subuidname or --subgidname")
     if not (uids or gids or user or group):
         raise InvalidInput("can't make a user namespace: no ids are mapped", "--uidmap, or --userns=auto")
+    if any(maps and not is_mapped(maps, 0) for maps in (uids, gids)):
+        raise InvalidInput(
+            "can't make a user namespace: its root is nobody on the host: user and group 0 are not mapped",
+            "--uidmap 0:HOST:COUNT",
+        )
     return UserMode("private", maps=(uids or gids, gids or uids), names=(user or group, group or user))
 
 
@@ -119,6 +124,22 @@ def _maps(text: str) -> Maps:
         raise InvalidInput(f"invalid id mapping: it has {len(found)} rows, and the kernel takes {_MOST_LINES}")
     _refuse_overlap(found)
     return tuple(found)
+
+
+def is_mapped(maps: Maps, id: int) -> bool:
+    """Tell whether a container's `id` is somebody on the host."""
+    return any(row.container_id <= id < row.container_id + row.size for row in maps)
+
+
+def check_user(users: UserNamespace, user: str) -> None:
+    """Refuse a user or group, given by number, that the user namespace has not: only a start would notice."""
+    name, _, group = user.partition(":")
+    for kind, maps, text in (("user", users.uids, name), ("group", users.gids, group)):
+        if text.isascii() and text.isdigit() and not is_mapped(maps, int(text)):
+            raise InvalidInput(
+                f"can't run as {kind} {text}: it is not mapped in the container's user namespace",
+                "map more: --uidmap, --userns=auto:size=N",
+            )
 
 
 def _refuse_overlap(maps: list[IdMapping]) -> None:

@@ -242,6 +242,19 @@ class HostConfig(Resources, frozen=True, kw_only=True):
     init: bool | None = None
 
 
+class IdMappings(Body, frozen=True, kw_only=True):
+    """Which ids of the host a container's users and groups are: each CONTAINER:HOST:COUNT. Of Podman's `inspect`."""
+
+    uid_map: tuple[str, ...] = always(())
+    gid_map: tuple[str, ...] = always(())
+
+
+class MappedHostConfig(HostConfig, frozen=True, kw_only=True):
+    """HostConfig as `inspect` has it of a container with a user namespace."""
+
+    id_mappings: IdMappings = always(IdMappings(), "IDMappings")
+
+
 class ContainerCreate(ContainerConfig, frozen=True, kw_only=True):
     """The body of `POST /containers/create`: the config, and beside its fields two more objects."""
 
