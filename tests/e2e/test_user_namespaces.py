@@ -71,8 +71,35 @@ def test_files_go_out_and_in_with_the_owners_that_they_have_inside(web: Sampan, 
     web("stop", "-t", "0", "web")
     web("cp", "web:/made", tmp_path / "made")
     assert (tmp_path / "made").read_text() == "mine\n"
+    os.chown(tmp_path / "in", 5, 6)
+    web("cp", tmp_path / "in", "web:/data/here/late")  # also while it does not run
+    web("cp", tmp_path / "in", "web:/late")
     web("start", "web")
-    assert web("exec", "web", "stat", "-c", "%u:%g", "/root/in").line == "0:0"
+    show = ("stat", "-c", "%u:%g", "/root/in", "/data/here/late", "/late")
+    assert web("exec", "web", *show).lines == ["0:0", "5:6", "5:6"]
+
+
+def test_files_of_what_does_not_run_are_reached_though_it_joins_others(web: Sampan, tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("brought")
+    image = ("--mount", "type=image,source=busybox,target=/image")
+    web("run", "-d", "--name", "shares", "--ipc", "shareable", "--userns", "remap", *ALONE, "busybox", "sleep", "1000")
+    joins = ("--userns", "container:shares", "--ipc", "container:shares", "-v", "data:/data", *image)
+    web("create", "--name", "joins", *ALONE, *joins, "busybox", "cat", "/data/in", "/new")
+
+    web("cp", tmp_path / "in", "joins:/data/in")
+    web("cp", tmp_path / "in", "joins:/new")
+    web("cp", "joins:/image/etc/passwd", tmp_path / "passwd")
+
+    assert web("start", "-a", "joins").out == "broughtbrought"
+    assert (tmp_path / "passwd").read_text().startswith("root:")
+
+
+def test_more_rows_than_the_kernel_takes_are_refused_with_the_reason(sampan: Sampan) -> None:
+    rows = [f"--uidmap={n}:{100_000 + n}:1" for n in range(340)]
+
+    refused = sampan.fails(125, "run", "--rm", *ALONE, *rows, "busybox", "true")
+
+    assert "there are too many rows: the kernel takes 4095 bytes of them" in refused.err
 
 
 def test_a_commit_and_an_export_know_nothing_of_the_mapping(web: Sampan, tmp_path: Path) -> None:

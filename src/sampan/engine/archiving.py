@@ -7,6 +7,8 @@ from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from sampan.engine.changing import WORK_S, rootfs_of
+from sampan.engine.joining import without_joined
+from sampan.engine.user_namespaces import rows
 from sampan.errors import Conflict, InvalidInput, NotFound, NotPermitted
 from sampan.runtime import mounts, ops, plan as planning
 from sampan.spec.state import Status
@@ -97,22 +99,32 @@ def _place(core: Core, container: Container) -> Iterator[messages.Place]:
             held = False
             yield messages.Place(pid=state.pid, start_time=state.start_time)
             return
-        yield messages.Place(plan=_plan(core, container))
+        yield _mounted(core, container)
     finally:
         if held:
             container.lock.release()
 
 
-def _plan(core: Core, container: Container) -> bytes:
-    """Return the steps that mount the root with what is bound there."""
+def _mounted(core: Core, container: Container) -> messages.Place:
+    """Return the steps that mount the root with what is mounted there, owned by whom it is owned by in a run."""
     rootfs_of(core, container)
-    spec = core.spec(container)
+    spec = without_joined(core.spec(container))
     assert spec.root
-    inside = [op for op in mounts.filesystems(spec, core.host) if isinstance(op, ops.Bind | ops.MountOverlay)]
-    root: tuple[ops.Inside, ...] = (*mounts.overlay(spec, core.host),) or (ops.BindRoot(spec.root.path),)
-    mapped = (planning.Step("outside", op) for op in mounts.mapped(spec))
-    steps = (*mapped, *(planning.Step("inside", op) for op in (*root, *inside)))
-    return planning.encode(planning.Plan(id=container.id, steps=steps, root=spec.root.path))
+    user = mounts.has_user(spec)
+    root = mounts.overlay(spec, core.host, detached=user)
+    outside = (*(root if user else ()), *(mounts.layered(spec, core.host) if user else ()), *mounts.mapped(spec))
+    shown = (op for op in mounts.filesystems(spec, core.host) if isinstance(op, _SHOWN))
+    first = () if user and root else root or (ops.BindRoot(spec.root.path),)
+    inside: tuple[ops.Inside, ...] = (*first, *shown)
+    steps = (*(planning.Step("outside", op) for op in outside), *(planning.Step("inside", op) for op in inside))
+    return messages.Place(
+        plan=planning.encode(planning.Plan(id=container.id, steps=steps, root=spec.root.path)),
+        uid_mappings=rows(spec.linux.uid_mappings),
+        gid_mappings=rows(spec.linux.gid_mappings),
+    )
+
+
+_SHOWN = ops.Bind | ops.MountOverlay | ops.AttachOverlay
 
 
 @contextmanager

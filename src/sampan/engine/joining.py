@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sampan.engine.translate import join
+from msgspec.structs import replace
+
+from sampan.engine.translate import JOINED, join
 from sampan.errors import Conflict
 
 if TYPE_CHECKING:
@@ -15,6 +17,16 @@ if TYPE_CHECKING:
 def with_joined(core: Core, spec: Spec) -> Spec:
     """Return the configuration with the first processes of the containers that are joined. They have to run."""
     return join(spec, lambda other: _first_process(core, other))
+
+
+def without_joined(spec: Spec) -> Spec:
+    """Return the configuration without what is there only while other containers run. Pure.
+
+    Of a user namespace that is joined it has the mappings as well.
+    """
+    mounts = tuple(mount for mount in spec.mounts if not mount.source.startswith(JOINED))
+    named = tuple(replace(each, path="") if each.path.startswith(JOINED) else each for each in spec.linux.namespaces)
+    return replace(spec, mounts=mounts, linux=replace(spec.linux, namespaces=named))
 
 
 def _first_process(core: Core, id: str) -> int:

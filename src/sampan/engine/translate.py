@@ -34,6 +34,9 @@ OCI_VERSION = "1.2.0"
 FILES = ("resolv.conf", "hostname", "hosts")
 """Files in /etc of every container that are its own, kept in its directory."""
 
+JOINED = "/proc/container:"
+"""Before the id of a container that is joined, in the place of its first process's number: known at a start."""
+
 _JOIN = re.compile(r"/proc/container:([0-9a-f]{64})/ns/([a-z]+)")
 _TTY = 5
 _WORD = "64 bytes at most, no space, and no slash"
@@ -186,12 +189,12 @@ def _namespaces(host_config: HostConfig, given: Surroundings) -> tuple[Namespace
     for type, field in _MODES:
         mode: str = getattr(host_config, field)
         if field in given.joins:
-            path = f"/proc/container:{given.joins[field]}/ns/{_NS_FILES[type]}"
+            path = f"{JOINED}{given.joins[field]}/ns/{_NS_FILES[type]}"
             found.append(Namespace(type=type, path=path))  # type: ignore[arg-type]
         elif mode != "host":
             found.append(Namespace(type=type))  # type: ignore[arg-type]
     if given.users:
-        path = f"/proc/container:{given.users.join}/ns/user" if given.users.join else ""
+        path = f"{JOINED}{given.users.join}/ns/user" if given.users.join else ""
         found.append(Namespace(type="user", path=path))
     missing = [ns.type for ns in found if _kernel_name(ns.type) not in given.host.namespaces]
     if given.host.namespaces and missing:
@@ -262,7 +265,7 @@ def _kernel_mounts(host_config: HostConfig, given: Surroundings) -> list[Mount]:
     if host_config.ipc_mode == "host":
         found.append(Mount(destination="/dev/shm", type="bind", source="/dev/shm", options=("rbind", "rprivate")))
     elif "ipc_mode" in given.joins:
-        source = f"/proc/container:{given.joins['ipc_mode']}/root/dev/shm"
+        source = f"{JOINED}{given.joins['ipc_mode']}/root/dev/shm"
         found.append(Mount(destination="/dev/shm", type="bind", source=source, options=("rbind", "rprivate")))
     elif host_config.ipc_mode != "none":
         options = (*restrict, "mode=1777", f"size={host_config.shm_size}")
@@ -341,13 +344,13 @@ def join(spec: Spec, pid_of: Callable[[str], int]) -> Spec:
     """Return the configuration with the ids of joined containers replaced by the pids of their first processes."""
 
     def resolved(path: str) -> str:
-        start = "/proc/container:"
+        start = JOINED
         if not path.startswith(start):
             return path
         id, _, rest = path[len(start) :].partition("/")
         return f"/proc/{pid_of(id)}/{rest}"
 
-    if not any(ns.path.startswith("/proc/container:") for ns in spec.linux.namespaces):
+    if not any(ns.path.startswith(JOINED) for ns in spec.linux.namespaces):
         return spec
     replace = msgspec.structs.replace
     namespaces = tuple(replace(ns, path=resolved(ns.path)) for ns in spec.linux.namespaces)

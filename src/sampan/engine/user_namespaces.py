@@ -159,7 +159,7 @@ def make(core: Core, spec: Spec) -> Made:
     """
     path = next(n.path for n in with_joined(core, spec).linux.namespaces if n.type == "user")
     job = messages.MakeNamespaces(
-        uid_mappings=_rows(spec.linux.uid_mappings), gid_mappings=_rows(spec.linux.gid_mappings), user_namespace=path
+        uid_mappings=rows(spec.linux.uid_mappings), gid_mappings=rows(spec.linux.gid_mappings), user_namespace=path
     )
     with closing(core.worker()) as channel:
         pid = channel.ask(job, messages.NamespacesMade).pid
@@ -171,5 +171,6 @@ def make(core: Core, spec: Spec) -> Made:
     return Made(network, users)
 
 
-def _rows(maps: Maps) -> tuple[tuple[int, int, int], ...]:
+def rows(maps: Maps) -> tuple[tuple[int, int, int], ...]:
+    """Return mappings as messages have them."""
     return tuple((m.container_id, m.host_id, m.size) for m in maps)

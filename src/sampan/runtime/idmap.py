@@ -7,13 +7,14 @@ an overlay take Linux 5.19.
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.errors import Failed, SyscallError, Unsupported
+from sampan.errors import Failed, InvalidInput, SyscallError, Unsupported
 from sampan.kernel import credentials, mount, namespaces
 from sampan.kernel.mount import AT, AT_FDCWD, MOUNT_ATTR, MOVE_MOUNT, MS
 from sampan.kernel.namespaces import CLONE
@@ -149,6 +150,8 @@ def process_in(flags: int, uids: tuple[IdMapping, ...], gids: tuple[IdMapping, .
     try:
         for kind, mappings in (("uid", uids), ("gid", gids)) if flags & CLONE.NEWUSER else ():
             text = "".join(f"{m.container_id} {m.host_id} {m.size}\n" for m in mappings)
+            if len(text) >= mmap.PAGESIZE:  # user_namespaces(7)
+                raise InvalidInput(f"there are too many rows: the kernel takes {mmap.PAGESIZE - 1} bytes of them")
             with closing_fd(os.open(f"/proc/{pid}/{kind}_map", os.O_WRONLY | os.O_CLOEXEC)) as fd:
                 os.write(fd, text.encode())
         yield pid

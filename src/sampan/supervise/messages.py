@@ -566,7 +566,9 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
     pid: int = 0  # 0: it does not run
     start_time: int = 0
-    plan: bytes = b""  # encoded by `runtime.plan.encode`; only its overlay and its binds are performed
+    plan: bytes = b""  # encoded by `runtime.plan.encode`; only its overlays and its binds are performed
+    uid_mappings: tuple[tuple[int, int, int], ...] = ()  # of its user namespace, as in MakeNamespaces
+    gid_mappings: tuple[tuple[int, int, int], ...] = ()
 
 
 class StatPath(Message, frozen=True, kw_only=True, tag="stat-path"):

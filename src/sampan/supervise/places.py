@@ -22,6 +22,8 @@ from sampan.rootfs.union import follow, split
 from sampan.supervise.mapped_ids import Ids, become_root_of, of_process
 
 if TYPE_CHECKING:
+    from sampan.runtime import ops
+    from sampan.runtime.scene import Scene
     from sampan.supervise.messages import Place
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
@@ -43,10 +45,11 @@ def open_root(place: Place) -> tuple[int, Ids]:
         if ids.differ:
             become_root_of(ids)
         return root, ids
-    return _open_mounted(place), Ids()  # as on the disk
+    ids = Ids(place.uid_mappings, place.gid_mappings) if place.uid_mappings else Ids()
+    return _open_mounted(place, ids), ids
 
 
-def _open_mounted(place: Place) -> int:
+def _open_mounted(place: Place, ids: Ids) -> int:
     from sampan.runtime import mounting, ops, plan as planning
     from sampan.runtime.scene import Scene
 
@@ -55,17 +58,34 @@ def _open_mounted(place: Place) -> int:
     mount.mount(None, "/", None, MS.PRIVATE | MS.REC)
     scene = Scene(plan.root, None)  # type: ignore[arg-type]  # nobody is at the other end
     for step in plan.steps:
-        if isinstance(step.op, ops.MountOverlay):
-            (mounting.mount_layers if step.op.inside else mounting.mount_root)(step.op, scene)
-        elif isinstance(step.op, ops.MapMount):
-            from sampan.runtime import idmap
-
-            scene.trees[step.op.target] = idmap.map_mount(step.op)
-        elif isinstance(step.op, ops.BindRoot):
+        if step.who == "outside":
+            _map(step.op, scene)
+    if ids.differ:
+        become_root_of(ids)
+    for op in [step.op for step in plan.steps if step.who == "inside"]:
+        if isinstance(op, ops.MountOverlay):
+            (mounting.mount_layers if op.inside else mounting.mount_root)(op, scene)
+        elif isinstance(op, ops.AttachOverlay):
+            mounting.attach(scene.trees.pop(op.target), op.target, scene)
+        elif isinstance(op, ops.BindRoot):
             mounting.bind_root(scene)
-        elif isinstance(step.op, ops.Bind):
-            mounting.bind(step.op, scene)
+        elif isinstance(op, ops.Bind):
+            mounting.bind(op, scene)
     return scene.root_fd
+
+
+def _map(op: ops.Outside | ops.Inside, scene: Scene) -> None:
+    """Mount what has other owners than on the disk; the root is attached at once, the rest is kept."""
+    from sampan.runtime import idmap, mounting, ops
+
+    if isinstance(op, ops.MapMount):
+        scene.trees[op.target] = idmap.map_mount(op)
+    elif isinstance(op, ops.MountOverlay):
+        tree = idmap.mount_overlay(op)
+        if op.inside:
+            scene.trees[op.target] = tree
+        else:
+            mounting.attach_overlay(scene, tree)
 
 
 def _open_running(place: Place) -> tuple[int, Ids]:
