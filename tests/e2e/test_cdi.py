@@ -113,6 +113,16 @@ def test_all_that_a_file_says_is_in_the_container(sampan: Sampan, directory: Pat
     wait_until(lambda: not list((sampan.root / "containers").glob("*/config.json")))
 
 
+def test_who_has_a_user_namespace_has_them_too(sampan: Sampan, directory: Path) -> None:
+    nodes = [{"path": "/dev/deep/nothing", "hostPath": "/dev/null"}]
+    mount = {"hostPath": f"{directory}/library", "containerPath": "/usr/lib/library", "options": ["ro", "bind"]}
+    write(directory / "one/a.json", "vendor.com/thing", device("first", deviceNodes=nodes, mounts=[mount]))
+    flags = ("--userns", "auto", "--network", "none", "--device", "vendor.com/thing=first")
+
+    script = "echo x > /dev/deep/nothing && stat -c %t:%T /dev/deep/nothing && cat /usr/lib/library"
+    assert sampan("run", "--rm", *flags, "busybox", "sh", "-c", script).lines == ["1:3", "a library"]
+
+
 def test_a_program_that_is_added_has_what_the_container_has(sampan: Sampan, directory: Path) -> None:
     write(directory / "one/a.json", "vendor.com/thing", device("x", env=["X=y"], additionalGids=[4242]))
     sampan("run", "-d", "--name", "web", "--device", "vendor.com/thing=x", "busybox", "sleep", "100")

@@ -259,6 +259,8 @@ def test_what_the_host_must_set_for_it_is_set(sampan: Sampan) -> None:
         (("--uidmap", "0:1:"), "invalid number of a user or group: '0:1:'"),
         (("--subuidname", "nobody-at-all"), "/etc/subuid has none for nobody-at-all"),
         (("--userns", "container:none"), "No such container: none"),
+        (("--uidmap", "5:100000:9"), "its root is nobody on the host"),
+        (("--uidmap", "0:100000:9", "--user", "9"), "can't run as user 9: it is not mapped"),
     ],
 )
 def test_what_can_not_be_is_refused(sampan: Sampan, flags: tuple[str, ...], message: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from sampan.engine import cdi
 from sampan.engine.device_requests import names
+from sampan.engine.user_modes import UserNamespace
 from sampan.errors import InvalidInput
 from sampan.spec import cdi as files, runtime
 from sampan.spec.cdi_names import split
@@ -88,6 +89,16 @@ def test_a_device_file_is_looked_at_unless_its_numbers_are_given() -> None:
     assert spec.linux.resources
     rules = [(r.type, r.major, r.minor, r.access) for r in spec.linux.resources.devices if r.minor in (1, 6, 9)]
     assert rules[-3:] == [("c", 10, 6, "rwm"), ("c", 10, 9, "rwm"), ("b", 7, 1, "r")]
+
+
+def test_in_a_user_namespace_a_device_file_is_bound() -> None:
+    rows = (runtime.IdMapping(container_id=0, host_id=7000, size=9),)
+    before = translated(given={"users": UserNamespace(rows, rows)})
+    spec = edited(before, deviceNodes=[{"path": "/dev/here", "hostPath": "/dev/there"}, {"path": "/dev/same"}])
+
+    assert spec.linux.devices == ()
+    assert [(m.destination, m.source) for m in spec.mounts[-2:]] == [("/dev/here", "/dev/there"), ("/dev/same",) * 2]
+    assert len(spec.linux.resources.devices) == len(before.linux.resources.devices) + 2  # type: ignore[union-attr]
 
 
 def test_a_mount_takes_the_place_of_one_that_is_there_and_hides_none() -> None:

@@ -7,12 +7,13 @@ from hypothesis import given, strategies as st
 
 from sampan.engine import id_ranges, user_modes
 from sampan.engine.id_ranges import Range
+from sampan.engine.mounts import Wanted, to_oci
 from sampan.engine.passwd_files import with_lines
 from sampan.engine.user_modes import UserMode, UserNamespace, around, parse
-from sampan.errors import Failed, InvalidInput, SampanError
+from sampan.errors import Failed, InvalidInput, SampanError, Unsupported
 from sampan.spec.docker import HostConfig
 from sampan.spec.runtime import IdMapping
-from support.engine import translated
+from support.engine import HOST, translated
 
 
 def asked(mode: str = "", default: str = "host", **annotations: str) -> UserMode:
@@ -110,6 +111,22 @@ def test_a_configuration_has_the_mappings_and_files_of_ours_the_containers_owner
     mapped = {mount.destination for mount in spec.mounts if "idmap" in mount.options}
     assert mapped == {"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/data"}
     assert "net.ipv4.ping_group_range" not in spec.linux.sysctl
+
+
+def test_a_filesystem_of_its_own_is_not_mounted_in_a_user_namespace() -> None:
+    mount = Wanted(type="volume", target="/x", name="disk", source="/dev/sdb1", filesystem="ext4")
+
+    assert to_oci(mount, HOST).type == "ext4"
+    with pytest.raises(Unsupported, match="can't mount /x in a user namespace: it is of type ext4"):
+        to_oci(mount, HOST, USERS[:2])
+
+
+def test_who_is_not_mapped_can_not_be_who_runs() -> None:
+    for user in ("0", "8:8", "app", ""):
+        user_modes.check_user(USERS, user)
+    for user in ("9", "9:0", "0:9"):
+        with pytest.raises(InvalidInput, match="9: it is not mapped in the container's user namespace"):
+            user_modes.check_user(USERS, user)
 
 
 def test_terminals_have_their_group_if_the_container_has_it() -> None:

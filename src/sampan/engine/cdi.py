@@ -136,7 +136,12 @@ def edited(spec: runtime.Spec, edits: cdi.Edits, look: Callable[[str], tuple[str
     assert spec.process
     nodes = [_node(node, spec.process.user, look) for node in edits.device_nodes]
     ours = {node.path for node in nodes}
-    devices = (*(device for device in spec.linux.devices if device.path not in ours), *nodes)
+    devices = tuple(device for device in spec.linux.devices if device.path not in ours)
+    mounts = _mounts(spec.mounts, edits.mounts)
+    if spec.linux.uid_mappings:  # a user namespace's root may make no nodes
+        mounts = (*mounts, *map(_bound, edits.device_nodes))
+    else:
+        devices = (*devices, *nodes)
     resources = spec.linux.resources or runtime.Resources()
     rules = (*resources.devices, *_rules(nodes, edits.device_nodes))
     moved = {device.host_interface_name: runtime.NetDevice(name=device.name) for device in edits.net_devices}
@@ -151,11 +156,16 @@ def edited(spec: runtime.Spec, edits: cdi.Edits, look: Callable[[str], tuple[str
     return replace(
         spec,
         process=process,
-        mounts=_mounts(spec.mounts, edits.mounts),
+        mounts=mounts,
         hooks=_hooks(spec.hooks or runtime.Hooks(), edits.hooks) if edits.hooks else spec.hooks,
         annotations=_with_groups(spec.annotations, edits.additional_gids),
         linux=linux,
     )
+
+
+def _bound(node: cdi.DeviceNode) -> runtime.Mount:
+    source = node.host_path or node.path
+    return runtime.Mount(destination=node.path, type="bind", source=source, options=("bind", "rprivate"))
 
 
 def _environment(given: tuple[str, ...], added: tuple[str, ...]) -> tuple[str, ...]:

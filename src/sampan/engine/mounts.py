@@ -407,7 +407,12 @@ def to_oci(mount: Wanted, host: Host, users: tuple[Mappings, Mappings] = ((), ()
         return Mount(destination=mount.target, type="overlay", source="overlay", options=options)
     if mount.filesystem:
         if mount.idmap or mount.chown:
-            raise Unsupported(f"can't mount {mount.target} with other owners: it is a {mount.filesystem} of its own")
+            raise Unsupported(f"can't mount {mount.target} with other owners: it is of type {mount.filesystem}")
+        if users != ((), ()):
+            raise Unsupported(
+                f"can't mount {mount.target} in a user namespace: it is of type {mount.filesystem}",
+                f"mount {mount.source} on this host and bind that: --opt type=none --opt o=bind --opt device=DIRECTORY",
+            )
         options = (*mount.options, "ro" if mount.readonly else "rw")
         return Mount(destination=mount.target, type=mount.filesystem, source=mount.source, options=options)
     readonly: tuple[str, ...] = ()  # not rw: what is mounted read-only on the host stays so

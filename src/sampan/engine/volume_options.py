@@ -35,6 +35,8 @@ def check(options: Mapping[str, str]) -> None:
             "unsupported: a volume of type tmpfs",
             "a container has its own with --tmpfs PATH; to share one: type=none,o=bind,device=/dev/shm/NAME",
         )
+    if any(word.partition("=")[0] == "loop" for word in _words(options)):
+        raise Unsupported("unsupported: option loop of a volume", "make the device before: losetup --find --show FILE")
     if is_bind(options) and not options["device"].startswith("/"):
         raise InvalidInput(f"invalid device {options['device']!r}: a bind needs an absolute path")
 
