@@ -164,12 +164,18 @@ def test_why_something_is_not_freed_is_told_with_what_would_free_it(stocked: Sam
     told = stocked("system", "df", "--why", "--format", format).lines
 
     assert told == [
-        "image busybox:latest: container web uses it; sampan rm -f web",
+        "image busybox:latest: container web uses it; sampan rm -f web && sampan rmi busybox:latest",
         "container web: it is running; sampan rm -f web",
-        "volume kept: container web uses it; sampan rm -f web",
+        "volume kept: container web uses it; sampan rm -f web && sampan volume rm kept",
         "volume mine: it has a name; sampan volume rm mine",
-        "network net: container web uses it; sampan rm -f web",
+        "network net: container web uses it; sampan rm -f web && sampan network rm net",
     ]
+    stocked("create", "--name", "idle", "-v", "/anonymous", "busybox", "true")
+    listed = stocked("system", "df", "--why", "--format", format).lines
+    (told,) = [line for line in listed if line.startswith("volume ") and "idle" in line]
+    assert told.endswith(": container idle uses it; sampan rm -v idle")
+    stocked(*told.rpartition("; sampan ")[2].split())
+    assert "idle" not in stocked("system", "df", "--why").out
 
 
 def test_the_client_tells_a_plan_of_one_kind(stocked: Sampan) -> None:

@@ -419,4 +419,6 @@ def test_one_that_never_ran_and_one_that_is_not_there_are_told_so(sampan: Sampan
         "it has been created, and nobody has started it\nsampan start web",
     )
     assert "No such container: none" in sampan.fails(1, "why", "none").err
+    assert sampan("why", "web", "--format", "{{range .Causes}}{{.Kind}}{{end}}").line == "never-started"
+    assert "template parsing error" in sampan.fails(64, "why", "web", "--format", "{{").err
     assert sampan("container", "why", "web").lines[1:] == sampan("why", "web").lines[1:]

@@ -65,7 +65,7 @@ def networks(core: Core, filters: Filters, gone: Collection[str] = ()) -> Iterat
         if network.predefined:
             continue
         if used := users.get(network.id):
-            yield network, _used(used)
+            yield network, _used(used, f"sampan network rm {network.name}")
         elif _is_late(until, network.created_ns) or not labels_pass(filters, network.labels):
             yield network, FILTERED
         else:
@@ -79,7 +79,7 @@ def volumes(core: Core, filters: Filters, gone: Collection[str] = ()) -> Iterato
     users = _users(core, gone, lambda container: container.volumes)
     for volume in core.volumes.all():
         if used := users.get(volume.name):
-            yield volume, _used(used)
+            yield volume, _used(used, "" if volume.anonymous else f"sampan volume rm {volume.name}")
         elif not (volume.anonymous or everything):
             yield volume, Stays("it has a name", f"sampan volume rm {volume.name}")
         elif not labels_pass(filters, volume.labels):
@@ -113,7 +113,8 @@ def images(core: Core, filters: Filters, gone: Collection[str] = ()) -> Iterator
 
 def _needed(core: Core, image: Image, around: Surroundings) -> Stays | None:
     if users := around.users.get(image.id):
-        return _used([container for id in users if (container := core.registry.get(id)) is not None])
+        there = [container for id in users if (container := core.registry.get(id)) is not None]
+        return _used(there, f"sampan rmi {shown_name(image)}")
     if image.id in around.intermediate:
         children = [id for id, parent in around.parents.items() if parent == image.id]
         name = shown_name(core.images.resolve(children[0]))
@@ -134,8 +135,10 @@ def _users(core: Core, gone: Collection[str], used: Callable[[Container], Iterab
     return found
 
 
-def _used(containers: list[Container]) -> Stays:
+def _used(containers: list[Container], then: str) -> Stays:
+    """Say so. `then` is the command that removes it when they have gone; "": it goes with them."""
     names = [container.name for container in containers]
     force = "-f " if any(container.active for container in containers) else ""
     who = f"container {names[0]} uses" if len(names) == 1 else f"containers {', '.join(names)} use"
-    return Stays(f"{who} it", f"sampan rm {force}{' '.join(names)}")
+    flags = force if then else f"{force}-v "
+    return Stays(f"{who} it", f"sampan rm {flags}{' '.join(names)}" + (f" && {then}" if then else ""))

@@ -77,9 +77,10 @@ def _why(call: Call) -> int:
         ("Type", "Name", "Size", "Frees", "Why", "FreedBy"),
     )
     listing.parse_error = listing.execute_error = "template parsing error"
-    items = call.session.ask("GET", "/sampan/prune").json()["Items"]
-    kinds = list(_PRUNES)
-    items.sort(key=lambda item: (kinds.index(item["Kind"]), -item["Size"]))
+    items = []
+    for kind in _PRUNES:  # each alone: what goes only when the containers have gone is not free to go
+        plan = call.session.ask("GET", f"/sampan/prune?kind={kind}").json()
+        items += sorted(plan["Items"], key=lambda item: -item["Size"])
     write(listing.show(items, call.options["format"]))
     return 0
 

@@ -6,7 +6,8 @@ import os
 
 from sampan.cli.command import Call, Command
 from sampan.cli.flags import Flag
-from sampan.cli.output import say, write
+from sampan.cli.output import write
+from sampan.cli.templated import parsed, show_one
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,11 +19,10 @@ _COLOURS = {"ok": "32", "warning": "33", "failed": "31"}
 
 def doctor(call: Call) -> int:
     """Print each check, with its fix under it; 1 if one has failed."""
+    template = parsed(call.options["format"]) if call.options["format"] else None
     found = call.session.ask("GET", "/sampan/doctor").json()
-    if call.options["format"] == "json":
-        from sampan.client.jsontext import dumps
-
-        say(dumps(found))
+    if template:
+        show_one(found, template)
     else:
         width = max(len(finding["Check"]) for finding in found)
         write("".join(_line(finding, width) for finding in found))
@@ -41,5 +41,5 @@ COMMAND = Command(
     "doctor [OPTIONS]",
     "Check what containers need of this host: kernel, control groups, firewall, disk",
     doctor,
-    flags=(Flag("format", "string", "json, or nothing for a table"),),
+    flags=(Flag("format", "string", "json or a Go template"),),
 )

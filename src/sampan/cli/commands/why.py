@@ -6,7 +6,8 @@ import os
 
 from sampan.cli.command import Call, Command
 from sampan.cli.flags import Flag
-from sampan.cli.output import say, write
+from sampan.cli.output import write
+from sampan.cli.templated import parsed, show_one
 from sampan.client.wire import quote
 
 TYPE_CHECKING = False
@@ -17,11 +18,10 @@ if TYPE_CHECKING:
 def why(call: Call) -> int:
     """Print how the container is, each cause with its facts and fixes, and its last output."""
     (name,) = call.arguments
+    template = parsed(call.options["format"]) if call.options["format"] else None
     answer = call.session.ask("GET", f"/sampan/containers/{quote(name)}/why").json()
-    if call.options["format"] == "json":
-        from sampan.client.jsontext import dumps
-
-        say(dumps(answer))
+    if template:
+        show_one(answer, template)
     else:
         write(_text(answer))
     return 0
@@ -49,5 +49,5 @@ COMMAND = Command(
     "Say what ended a container, or ails it, and what helps",
     why,
     arguments=(1, 1),
-    flags=(Flag("format", "string", "json, or nothing for text"),),
+    flags=(Flag("format", "string", "json or a Go template"),),
 )
