@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given, strategies as st
 
-from sampan.engine.mounts import Wanted, name_volumes, parse_bind, parse_tmpfs, to_oci, wanted
+from sampan.engine.mounts import Wanted, inherit, name_volumes, parse_bind, parse_tmpfs, to_oci, volumes_from, wanted
 from sampan.errors import InvalidInput, SampanError, Unsupported
 from support.engine import HOST, completed
 
@@ -187,3 +187,13 @@ def test_only_tmpfs_that_are_mounts_show_in_inspect() -> None:
 
 def test_a_volume_at_a_relative_path_is_of_the_root() -> None:
     assert [mount.target for mount in wanted(completed(Volumes={"data": {}}))] == ["/data"]
+
+
+def test_what_is_had_from_several_containers_is_the_last_ones_and_stays_read_only() -> None:
+    ro, rw = (Wanted(type="bind", source=source, target="/a", readonly=source == "/ro") for source in ("/ro", "/rw"))
+
+    assert volumes_from("web:rw") == ("web", False)
+    assert inherit([ro], readonly=volumes_from("web:rw")[1]) == [ro]
+    assert wanted(completed(), [ro, rw]) == (rw,)
+    assert wanted(completed(), [rw, *inherit([rw], readonly=True)])[0].readonly
+    assert wanted(completed({"Binds": ["/own:/a"]}), [ro, rw])[0].source == "/own"

@@ -193,7 +193,7 @@ def _inherited(core: Core, host_config: HostConfig) -> list[mounts.Wanted]:
             other = core.registry.find(name)
         except NotFound as e:  # as a 404 it would have a docker client pull the image
             raise InvalidInput(e.message, e.hint) from None
-        found += mounts.inherit(other.mounts, readonly)
+        found += mounts.inherit(other.mounts, readonly=readonly)
     return found
 
 

@@ -79,7 +79,7 @@ def wanted(
         if mount.target in seen:
             raise InvalidInput(f"Duplicate mount point: {mount.target}")
         seen.add(mount.target)
-    for mount in inherited:
+    for mount in {mount.target: mount for mount in inherited}.values():  # the last one counts, as with Docker
         if mount.target not in seen:
             seen.add(mount.target)
             asked.append(mount)
@@ -129,23 +129,24 @@ def _owned(mount: Wanted, words: Iterable[str]) -> Wanted:
     return mount
 
 
-def volumes_from(text: str) -> tuple[str, bool | None]:
-    """Read one of VolumesFrom, "CONTAINER[:ro|rw|z|Z]": the container, and whether it is to be read-only, if said."""
+def volumes_from(text: str) -> tuple[str, bool]:
+    """Read one of VolumesFrom, "CONTAINER[:ro|rw|z|Z]": the container, and whether it is to be read-only."""
     name, colon, mode = text.partition(":")
     words = mode.split(",") if colon else []
     if not name:
         raise InvalidInput(f"malformed volumes-from specification: {text!r}", "name a container: NAME[:ro]")
     if any(word not in ("ro", "rw", "z", "Z") for word in words):
         raise InvalidInput(f"invalid mode: {mode}", "it is ro or rw")
-    return name, "ro" in words if {"ro", "rw"} & set(words) else None
+    return name, "ro" in words
 
 
-def inherit(mounts: Iterable[Wanted], readonly: bool | None) -> list[Wanted]:
-    """Return the mounts of a container as another one has them: not its tmpfs, which are its own."""
+def inherit(mounts: Iterable[Wanted], *, readonly: bool) -> list[Wanted]:
+    """Return the mounts of a container as another one has them: not its tmpfs, which are its own.
+
+    What is read-only there stays so, also where `rw` is said.
+    """
     kept = [mount for mount in mounts if mount.type != "tmpfs"]
-    if readonly is None:
-        return kept
-    return [msgspec.structs.replace(mount, readonly=readonly or mount.type == "image") for mount in kept]
+    return [msgspec.structs.replace(mount, readonly=mount.readonly or readonly) for mount in kept]
 
 
 def _target(path: str) -> str:
