@@ -109,5 +109,11 @@ def test_a_rate_of_a_block_device_is_kept(sampan: Sampan) -> None:
     assert "invalid rate for device" in sampan.fails(125, "run", "--device-read-bps", f"{device}:x", "busybox").err
 
 
+def test_an_update_warns_of_nothing_that_it_was_not_asked_for(sampan: Sampan) -> None:
+    sampan("create", "--name", "web", "--network", "none", "--blkio-weight", "300", "busybox", "true")
+
+    assert sampan("update", "--pids-limit", "9", "web").err == ""
+
+
 def _disks() -> list[str]:
     return sorted(name for name in os.listdir("/sys/block") if not name.startswith(("loop", "ram")))

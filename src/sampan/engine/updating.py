@@ -42,7 +42,7 @@ def update(core: Core, container: Container, given: ContainerUpdate) -> Containe
         host_config = merged(container.body.host_config, given)
         restart_policy.check(host_config.restart_policy, auto_remove=host_config.auto_remove)
         spec = core.spec(container)
-        asked = block_io.block_io(host_config, core.host, warnings)
+        asked = block_io.block_io(host_config, core.host, warnings if given.blkio_weight else [])
         devices = spec.linux.resources.devices if spec.linux.resources else ()
         limits = resources.resources(host_config, core.host, core.machine, devices, warnings, asked)
         with doing(f"Cannot update container {container.id}"):
