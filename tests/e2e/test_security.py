@@ -152,6 +152,27 @@ def test_a_setuid_program_in_a_layer_can_not_be_reached_from_the_host(sampan: Sa
     assert subprocess.run([*nobody, "ls", sampan.root / "layers"], capture_output=True, check=False).returncode != 0
 
 
+def test_a_root_that_others_may_pass_shows_them_nothing(sampan: Sampan) -> None:
+    sampan("run", "--rm", "-v", "data:/data", "busybox", "sh", "-c", "cp /bin/busybox /data/su; chmod 4755 /data/su")
+    # By a shell: setpriv itself has root's capabilities until it executes something.
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "sh", "-c", '"$0" "$@"']
+    outside = sampan.root.stat().st_mode & 0o7777
+    sampan.root.chmod(0o755)
+    try:
+        layer = next((sampan.root / "layers/sha256").iterdir()).name
+        for command in (
+            [sampan.root / "volumes/data/_data/su", "id"],
+            [sampan.root / f"layers/sha256/{layer}/diff/bin/busybox", "id"],
+            ["head", "-c1", sampan.root / "state.db"],
+            ["head", "-c1", sampan.root / "state.db-wal"],
+            ["ls", sampan.root / "build"],
+        ):
+            said = subprocess.run([*nobody, *command], capture_output=True, check=False, text=True)
+            assert "ermission denied" in said.stderr, (command, said)
+    finally:
+        sampan.root.chmod(outside)
+
+
 def test_the_socket_is_roots(sampan: Sampan) -> None:
     status = sampan.socket.stat()
 

@@ -71,6 +71,7 @@ def open_core(dirs: Dirs, keeper_fd: int | None, listen_fd: int | None, host_fd:
             dirs.cgroups,
         ):
             os.makedirs(directory, 0o710 if directory == dirs.root else 0o711, exist_ok=True)
+        _close_to_others(dirs)
     core.settings = SettingsFiles(dirs)
     core.instance = read_instance(dirs)
     core.host = probe()
@@ -105,6 +106,20 @@ def open_core(dirs: Dirs, keeper_fd: int | None, listen_fd: int | None, host_fd:
         listen_to_keeper(core, socket.socket(fileno=keeper_fd))
     repair(core)
     return core
+
+
+def _close_to_others(dirs: Dirs) -> None:
+    """Let the host's users neither run setuid programs of images and containers nor read what containers are told.
+
+    The root itself may be a directory that others have to pass, and have been made by anybody. CVE-2021-41091.
+    """
+    for directory in (dirs.containers, dirs.volumes, dirs.layers, dirs.shapes, dirs.tmp, dirs.build):
+        os.makedirs(directory, 0o710, exist_ok=True)
+        os.chmod(directory, 0o710)
+    os.close(os.open(dirs.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    for suffix in ("", "-wal", "-shm"):  # those that SQLite makes have the mode of the first
+        with contextlib.suppress(FileNotFoundError):
+            os.chmod(f"{dirs.database}{suffix}", 0o600)
 
 
 def _container(row: ContainerRow) -> Container:

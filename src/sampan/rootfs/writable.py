@@ -78,7 +78,7 @@ class Writable:
 
 def make_base(base: str) -> None:
     """Make the directory, which must be nobody else's: anyone may make one in /dev/shm."""
-    os.makedirs(base, mode=0o711, exist_ok=True)
+    os.makedirs(base, mode=0o710, exist_ok=True)
     status = os.lstat(base)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
         raise Unsupported(f"{base} is somebody else's", f"remove it: rm -r {base}")

@@ -147,8 +147,8 @@ def become(dirs: Dirs, given: Options) -> NoReturn:
 
 
 def make_directories(dirs: Dirs) -> None:
-    """Make ROOT and RUN; what is in them is for root alone."""
-    for directory, mode in ((dirs.root, 0o711), (dirs.run, 0o711), (dirs.shims, 0o700)):
+    """Make ROOT and RUN."""
+    for directory, mode in ((dirs.root, 0o710), (dirs.run, 0o711), (dirs.shims, 0o700)):
         os.makedirs(directory, mode, exist_ok=True)
 
 
