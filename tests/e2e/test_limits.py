@@ -125,6 +125,16 @@ def test_a_file_that_cgroup_v2_alone_has_is_set_there_and_refused_elsewhere(samp
         assert "invalid" in sampan.fails(125, "run", "--cgroup-conf", wrong, "busybox", "true").err
 
 
+def test_more_open_files_than_the_kernel_has_are_spoken_of(sampan: Sampan) -> None:
+    flags = ("--network", "none", "--ulimit", "nofile=2000000000")
+    said = sampan("run", "--rm", *flags, "busybox", "true", check=False)
+
+    if said.code:  # sampan may raise limits here, up to fs.nr_open
+        assert "can't set RLIMIT_NOFILE to 2000000000: " in said.err
+    else:
+        assert "is above this host's hard limit and was lowered to" in said.err
+
+
 def test_a_container_can_not_lift_its_own_limits(sampan: Sampan) -> None:
     name = "/sys/fs/cgroup/pids.max" if UNIFIED else "/sys/fs/cgroup/pids/pids.max"
     said = sampan("run", "--rm", "--pids-limit", "50", "busybox", "sh", "-c", f"echo max > {name}", check=False)

@@ -62,6 +62,9 @@ def test_a_host_that_can_do_it_is_not_spoken_of() -> None:
     host = msgspec.structs.replace(HOST, may_raise_rlimits=True, selinux=True)
 
     assert words({"OomScoreAdj": -5, "SecurityOpt": ["label=type:x_t"]}, host=host) == []
+    assert words({"OomScoreAdj": -5, "UsernsMode": "auto"}, host=host) == [
+        "--oom-score-adj -5 has no effect: in a user namespace it can't be below 0"
+    ]
 
 
 def test_times_of_a_health_check_that_is_not_there() -> None:

@@ -1,4 +1,4 @@
-"""What was asked for that something else asked for, or this host, makes void: each is said, none refused. Pure.
+"""What was asked for that something else asked for, or this host, makes void: each is said. Pure.
 
 Docker takes all of these without a word. A script that has them goes on working; whoever reads its output learns it.
 """
@@ -55,7 +55,11 @@ def _labels(hc: HostConfig, host: Host) -> Iterator[str]:
 
 
 def _oom_score(hc: HostConfig, host: Host, own: int) -> Iterator[str]:
-    if hc.oom_score_adj and hc.oom_score_adj < own and not host.may_raise_rlimits:
+    if not hc.oom_score_adj or hc.oom_score_adj >= own:
+        return
+    if hc.userns_mode not in ("", "host"):  # whatever it may there, it is nothing on the host
+        yield f"--oom-score-adj {hc.oom_score_adj} has no effect: in a user namespace it can't be below {own}"
+    elif not host.may_raise_rlimits:
         yield f"--oom-score-adj {hc.oom_score_adj} has no effect: below {own} sampan would need CAP_SYS_RESOURCE"
 
 

@@ -425,4 +425,9 @@ def _new_keyring(op: ops.NewKeyring) -> None:
 def _set_rlimit(op: ops.SetRlimit) -> None:
     number = getattr(resource, op.resource)
     soft, hard = (resource.RLIM_INFINITY if n is None else n for n in (op.soft, op.hard))
-    resource.setrlimit(number, (soft, hard))
+    try:
+        resource.setrlimit(number, (soft, hard))
+    except ValueError as e:  # EPERM and EINVAL in Python's words; also the superuser's files end at fs.nr_open
+        limits = f"{op.resource} to {'unlimited' if op.hard is None else op.hard}"
+        hint = "the most is in /proc/sys/fs/nr_open" if op.resource == "RLIMIT_NOFILE" else ""
+        raise InvalidInput(f"can't set {limits}: {e}", hint) from e
