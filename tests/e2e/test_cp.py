@@ -154,7 +154,9 @@ def test_volumes_and_binds_are_seen_and_read_only_ones_kept(sampan: Sampan, tmp_
     (tmp_path / "bound").mkdir()
     (tmp_path / "bound/x").write_text("bound")
     (tmp_path / "new").write_text("new")
-    flags = ("-v", "data:/data", "-v", f"{tmp_path}/bound:/ro:ro", "--network", "none")
+    (tmp_path / "file").write_text("bound")
+    binds = ("-v", f"{tmp_path}/bound:/ro:ro", "-v", f"{tmp_path}/file:/file")
+    flags = ("-v", "data:/data", *binds, "--network", "none")
     sampan("create", "--name", "web", *flags, "busybox", "sleep", "1000")
 
     for _ in ("created", "running"):
@@ -165,7 +167,13 @@ def test_volumes_and_binds_are_seen_and_read_only_ones_kept(sampan: Sampan, tmp_
         assert (tmp_path / "back").read_text() == "bound"
         refused = sampan("cp", tmp_path / "new", "web:/ro/y", check=False)
         assert "read-only" in refused.err
+        sampan("cp", tmp_path / "new", "web:/file")
+        assert (tmp_path / "file").read_text() == "new"
+        (tmp_path / "file").write_text("bound")
         sampan("start", "web")
+    assert sampan("exec", "web", "cat", "/file").out == "bound"  # the mount is still there
+    sampan("cp", tmp_path / "new", "web:/etc/hostname")
+    assert "/etc/hostname" in sampan("exec", "web", "cat", "/proc/mounts").out
     assert not (tmp_path / "bound/y").exists()
     sampan("rm", "-f", "web")
     sampan("volume", "rm", "data")

@@ -56,6 +56,17 @@ def open_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
     return openat2(root_fd, path, flags, mode=mode, resolve=_IN_ROOT)
 
 
+def is_mount_point(dirfd: int, name: str) -> bool:
+    """Tell whether something is mounted at `name` in the directory, in whichever mount namespace that is."""
+    try:
+        os.close(openat2(dirfd, name, os.O_PATH | os.O_NOFOLLOW, resolve=int(RESOLVE.NO_XDEV)))
+    except SyscallError as e:
+        if e.errno == errno.EXDEV:
+            return True
+        raise
+    return False
+
+
 def mkdirs_in_root(root_fd: int, path: str, mode: int = 0o755) -> int:
     """Make the directories of `path` that are missing inside `root_fd`; return the last one, opened with O_PATH.
 

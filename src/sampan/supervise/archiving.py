@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sampan.errors import Conflict, InvalidInput, NotPermitted, SyscallError
 from sampan.image import inode, tar, tarwrite
 from sampan.image.compression import decompressed
-from sampan.kernel.path import mkdirs_in_root, open_in_root
+from sampan.kernel.path import is_mount_point, mkdirs_in_root, open_in_root
 from sampan.kernel.trees import remove_tree
 from sampan.runtime.passwd import look_up
 from sampan.supervise import messages as m, places
@@ -270,15 +270,15 @@ class _Unpacker:
         if self._keep_kinds and was != becomes:
             kinds = ("directory", "non-directory") if was else ("non-directory", "directory")
             raise Conflict(f'cannot overwrite {kinds[0]} "{name}" with {kinds[1]} "{inode.show(entry.name)}"')
+        # Not left to EBUSY: what is mounted in another namespace than this process's is taken away with its name. rename(2)
+        if is_mount_point(parent, name):
+            if stat.S_ISREG(status.st_mode) and entry.kind == tar.REGULAR:
+                return True
+            raise Conflict(f'cannot overwrite "{name}": device or resource busy', "something is mounted there")
         if was:
             remove_tree(f"/proc/self/fd/{parent}/{name}")
-            return False
-        try:
+        else:
             os.unlink(name, dir_fd=parent)
-        except OSError as e:
-            if e.errno == errno.EBUSY and stat.S_ISREG(status.st_mode) and entry.kind == tar.REGULAR:
-                return True
-            raise
         return False
 
     def _file(self, reader: tar.Reader, entry: tar.Entry, parent: int, name: bytes, *, in_place: bool) -> None:
