@@ -84,6 +84,7 @@ OTHERS = [
     (["ps", "--filter", "nosuch=1"], 1, "invalid filter 'nosuch'"),
     (["images", "--format", "{{.Nosuch}}"], 1, "Nosuch"),
     (["ps", "--format", "{{"], 1, "template"),
+    (["events", "--since", "2030-01-01", "--until", "2020-01-01"], 1, "cannot be after `until` time (1577836800.0"),
     (["kill", "nosuch"], 1, "No such container: nosuch"),
     (["nosuchverb"], 1, "nosuchverb"),
 ]
@@ -94,6 +95,17 @@ def test_a_mistake_in_another_verb(sampan: Sampan, words: list[str], code: int, 
     said = sampan.fails(code, *words)
 
     assert message in said.err
+
+
+def test_when_nobody_reads_any_more_a_command_ends_as_by_sigpipe(sampan: Sampan) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [PROGRAM, "images"], env=sampan.env, stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False
+    )
+    os.close(writing)
+
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_a_name_in_use(sampan: Sampan) -> None:

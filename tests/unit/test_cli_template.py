@@ -15,6 +15,8 @@ DATA = {
     "Nested": {"Inner": {"Deep": "d"}},
     "Nothing": None,
     "Yes": True,
+    "Log": {"Type": "local", "Config": {"tag": "x"}},
+    "Config": {"Cmd": "sh"},
 }
 
 
@@ -24,7 +26,8 @@ DATA = {
         ("", ""),
         ("plain", "plain"),
         ("{{.Name}}", "web"),
-        ("{{.}}", "{web 7 map[a:1 b:2] [x y z] {{d}} <nil> true}"),
+        ("{{.}}", "{web 7 map[a:1 b:2] [x y z] {{d}} <nil> true {local map[tag:x]} {sh}}"),
+        ("{{.Log}} {{.Log.Config}} {{.Log.Config.tag}} {{.Config}}", "{local map[tag:x]} map[tag:x] x {sh}"),
         ("{{.Nested.Inner.Deep}}", "d"),
         ("{{(.Nested).Inner.Deep}}", "d"),
         ("{{with .Nested}}{{.Inner.Deep}} {{$.Name}}{{end}}", "d web"),

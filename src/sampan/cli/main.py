@@ -194,7 +194,7 @@ def _complain(error: Failure, usage: str = "") -> int:
     if text:
         try:
             warn(text)
-        except Failure:
+        except SystemExit:  # nobody reads
             pass
     return error.status
 

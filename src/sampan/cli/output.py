@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from sampan.cli.failure import Failure
+_SIGPIPE = 13
 
 
 def say(text: str) -> None:
@@ -30,7 +30,7 @@ def write(text: str) -> None:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write everything, or end with 1 as Docker's client does when nobody reads any more."""
+    """Write everything, or end without a word when nobody reads any more, as a program that SIGPIPE ends."""
     view = memoryview(data)
     while view:
         try:
@@ -42,5 +42,4 @@ def write_all(descriptor: int, data: bytes) -> None:
             waiter.register(descriptor, select.POLLOUT)
             waiter.poll()
         except BrokenPipeError:
-            name = "stdout" if descriptor == 1 else "stderr"
-            raise Failure(f"write /dev/{name}: broken pipe") from None
+            raise SystemExit(128 + _SIGPIPE) from None

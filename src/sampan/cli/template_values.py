@@ -280,7 +280,7 @@ class Evaluation:
                 found = self.zero[name]
             if found is MISSING and not (isinstance(value, GoMap) or before in MAPS):
                 raise self._error(operand, f'map has no entry for key "{name}"')
-            return GoMap(found) if isinstance(found, dict) and name in MAPS else found
+            return GoMap(found) if isinstance(found, dict) and _is_map(name, value) else found
         if value is None or value is MISSING:
             raise self._error(operand, f"nil pointer evaluating interface {{}}.{name}")
         raise self._error(operand, f"can't evaluate field {name} in type {type_name(value)}")
@@ -320,7 +320,7 @@ def type_name(value: Any) -> str:
     return names.get(type(value), "map[string]interface {}")
 
 
-def show(value: Any, *, top: bool = False, name: str = "") -> str:
+def show(value: Any, *, top: bool = False) -> str:
     """Return a value as Go's %v."""
     if isinstance(value, str):
         return value
@@ -333,12 +333,18 @@ def show(value: Any, *, top: bool = False, name: str = "") -> str:
     if isinstance(value, list):
         return "[" + " ".join(show(item) for item in value) + "]"
     if isinstance(value, dict):
-        if isinstance(value, GoMap) or name in MAPS:
+        if isinstance(value, GoMap):
             return "map[" + " ".join(f"{key}:{show(value[key])}" for key in sorted(value)) + "]"
-        return "{" + " ".join(show(item, name=key) for key, item in value.items()) + "}"
+        shown = (show(GoMap(v) if isinstance(v, dict) and _is_map(k, value) else v) for k, v in value.items())
+        return "{" + " ".join(shown) + "}"
     if isinstance(value, Row):
         return show(value.as_json())
     return str(value)
+
+
+def _is_map(name: str, struct: dict[str, Any]) -> bool:
+    """Tell whether a field of Docker's is a map: `Config` is one beside the `Type` of a log driver."""
+    return name in MAPS or (name == "Config" and "Type" in struct)
 
 
 def go_float(value: float) -> str:

@@ -47,6 +47,9 @@ class Bus:
         for name in query.filters:
             if name not in _FILTERS:
                 raise InvalidInput(f"invalid filter '{name}'")
+        if query.until_ns is not None and (query.since_ns or 0) > query.until_ns:
+            since, until = (f"{at // 10**9}.{at % 10**9:09}" for at in (query.since_ns or 0, query.until_ns))
+            raise InvalidInput(f"`since` time ({since}) cannot be after `until` time ({until})")
         with self._changed:
             listener = Listener(self, self._changed, query, self._past if query.since_ns is not None else ())
             self._listeners.add(listener)

@@ -270,7 +270,7 @@ class _Unpacker:
         if self._keep_kinds and was != becomes:
             kinds = ("directory", "non-directory") if was else ("non-directory", "directory")
             raise Conflict(f'cannot overwrite {kinds[0]} "{name}" with {kinds[1]} "{inode.show(entry.name)}"')
-        # Not left to EBUSY: what is mounted in another namespace than this process's is taken away with its name. rename(2)
+        # Not left to EBUSY: what is mounted in a namespace that is not this process's goes with its name. unlink(2)
         if is_mount_point(parent, name):
             if stat.S_ISREG(status.st_mode) and entry.kind == tar.REGULAR:
                 return True

@@ -35,7 +35,7 @@ def wait(call: Call) -> int:
             code = Waiting(call.session, container(name), ends[0]).exit_status() if ends else _until(call, name, wanted)
             say(str(code))
         except ServerError as e:
-            warn(e.message)
+            warn(e.message + (f"\n  hint: {e.hint}" if e.hint else ""))
             status = 1
     return status
 
