@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -106,6 +108,25 @@ def test_when_nobody_reads_any_more_a_command_ends_as_by_sigpipe(sampan: Sampan)
     os.close(writing)
 
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize(("words", "code"), [(("ps",), 1), (("export", "web"), 1), (("run", "busybox"), 125)])
+def test_an_answer_that_breaks_off_is_an_error_of_the_verb(tmp_path: Path, words: tuple[str, ...], code: int) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{tmp_path}/socket")
+        listening.listen()
+        called = [PROGRAM, "-H", f"unix://{tmp_path}/socket", *words]
+        client = subprocess.Popen(called, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        while client.poll() is None:
+            if select.select([listening], [], [], 0.1)[0]:
+                connection, _ = listening.accept()
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nApi-Version: 1.50\r\nContent-Length: 9\r\n\r\n[")
+                connection.close()
+        _, err = client.communicate(timeout=10)
+
+    assert b"lost the connection" in err
+    assert client.returncode == code
 
 
 def test_a_name_in_use(sampan: Sampan) -> None:

@@ -52,7 +52,7 @@ def main() -> int:
 
 def perform(words: list[str]) -> int:
     """Do what the words ask; return the exit status. Messages go to standard error, never a traceback."""
-    debug = False
+    debug, rest = False, list[str]()
     try:
         options, rest = parse(GLOBAL, words, interspersed=False)
         debug = options["debug"]
@@ -72,7 +72,7 @@ def perform(words: list[str]) -> int:
     except BrokenPipeError:
         return 1
     except Exception as e:
-        return _unforeseen(e, debug=debug)
+        return _unforeseen(e, debug=debug, runs="run" in rest[:2])
 
 
 def _dispatch(options: dict[str, object], rest: list[str]) -> int:
@@ -199,8 +199,11 @@ def _complain(error: Failure, usage: str = "") -> int:
     return error.status
 
 
-def _unforeseen(error: Exception, *, debug: bool) -> int:
-    """The client's own errors, and what nobody thought of: one line, and where it came from under --debug."""
+def _unforeseen(error: Exception, *, debug: bool, runs: bool) -> int:
+    """The client's own errors, and what nobody thought of: one line, and where it came from under --debug.
+
+    `runs`: 1 would be the program's own, so it is 125.
+    """
     from sampan.errors import SampanError, from_os_error
 
     if debug:
@@ -210,7 +213,8 @@ def _unforeseen(error: Exception, *, debug: bool) -> int:
     if isinstance(error, OSError):
         error = from_os_error(error)
     if isinstance(error, SampanError):
-        return _complain(Failure(f"sampan: {error.message}", error.hint, error.exit_status))
+        status = error.exit_status if runs else 1
+        return _complain(Failure(f"sampan: {error.message}", error.hint, status))
     return _complain(
         Failure(
             f"sampan: this should not have happened: {type(error).__name__}: {error}",
