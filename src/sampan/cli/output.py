@@ -42,4 +42,4 @@ def write_all(descriptor: int, data: bytes) -> None:
             waiter.register(descriptor, select.POLLOUT)
             waiter.poll()
         except BrokenPipeError:
-            raise SystemExit(128 + _SIGPIPE) from None
+            raise SystemExit(128 + _SIGPIPE) from None  # no Exit: what has failed is shown where none is caught
