@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 import tarfile
 from contextlib import closing
@@ -97,7 +98,7 @@ def _at(core: Core, container: Container, path: str) -> tuple[str, str] | None:
     if not stat.S_ISREG(found.mode):
         return f"{path} is no regular file", "name a program"
     if not found.mode & 0o111:
-        return f"{path} is there, and its mode has no x", f"chmod +x {path} in the image"
+        return f"{path} is there, and its mode has no x", f"chmod +x {shlex.quote(path)} in the image"
 
     def exists(other: str) -> bool:
         try:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sampan.engine.registry import Container
     from sampan.spec.ending import Ending
 
+_REMEMBERED = 1024  # victims of one container: it may go on for months, making new ones
 _ID = re.compile(r"[0-9a-f]{64}")
 
 
@@ -34,7 +35,7 @@ class OomWatch:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._lock = threading.Lock()
-        self._told: dict[str, set[int]] = {}
+        self._told: dict[str, dict[int, None]] = {}  # by container, pids, oldest first
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="oom-watch", daemon=True)
         self._thread.start()
@@ -48,7 +49,7 @@ class OomWatch:
     def ended(self, container: Container, ending: Ending, *, oom_killed: bool) -> None:
         """Tell what has not been told of a container that has ended; its state says so already."""
         with self._lock:
-            told = self._told.pop(container.id, set())
+            told = self._told.pop(container.id, {})
             untold = [victim for victim in ending.out_of_memory if victim.pid not in told]
             for victim in untold:
                 self._core.tell(container, "oom", endings.oom_attributes(ending.counts, victim))
@@ -80,7 +81,9 @@ class OomWatch:
     def _tell(self, container: Container, victim: OutOfMemory) -> None:
         counted = counts(remains.cgroups(self._core, container.id))
         with self._lock:
-            told = self._told.setdefault(container.id, set()) if container.running else {victim.pid}
+            told = self._told.setdefault(container.id, {}) if container.running else {victim.pid: None}
             if victim.pid not in told:
-                told.add(victim.pid)
+                told[victim.pid] = None
+                if len(told) > _REMEMBERED:
+                    del told[next(iter(told))]
                 self._core.tell(container, "oom", endings.oom_attributes(counted, victim))
