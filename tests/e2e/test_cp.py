@@ -166,7 +166,7 @@ def test_volumes_and_binds_are_seen_and_read_only_ones_kept(sampan: Sampan, tmp_
         sampan("cp", "web:/ro/x", tmp_path / "back")
         assert (tmp_path / "back").read_text() == "bound"
         refused = sampan("cp", tmp_path / "new", "web:/ro/y", check=False)
-        assert "read-only" in refused.err
+        assert "mounted volume is marked read-only" in refused.err
         sampan("cp", tmp_path / "new", "web:/file")
         assert (tmp_path / "file").read_text() == "new"
         (tmp_path / "file").write_text("bound")

@@ -57,6 +57,7 @@ def test_what_does_not_run_is_shown_where_it_is_asked_for(web: Sampan) -> None:
     assert running["Name"] == "web"
     assert [row["Name"] for row in rows(web, "idle")] == ["idle"]
     assert "No such container: nobody" in web.fails(1, "stats", "--no-stream", "nobody").err
+    assert "--interval is 1 or more" in web.fails(125, "stats", "--interval", "0").err
 
 
 def test_it_goes_on_until_it_is_stopped(web: Sampan) -> None:

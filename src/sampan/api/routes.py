@@ -189,5 +189,5 @@ def _variable(text: str) -> str:
     """Decode a path's variable: what can't be any object's name is refused before anything looks for it."""
     value = unquote(text, errors="surrogateescape")
     if len(value) > 512 or not value.isprintable() or ".." in value.split("/"):
-        raise InvalidInput("invalid name in the path")
+        raise InvalidInput(f"invalid name in the path: {value[:60]!r}", "no object can have it")
     return value

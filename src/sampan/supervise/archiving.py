@@ -177,7 +177,8 @@ def write_path(job: m.WritePath, fd: int) -> m.Done:
         _Unpacker(root, target, owner, ids, keep_kinds=job.keep_kinds).unpack(_Input(fd))
     except (OSError, SyscallError) as e:
         if e.errno == errno.EROFS:
-            raise NotPermitted("container rootfs is marked read-only", "or a volume there is: copy elsewhere") from None
+            whole = os.fstatvfs(root).f_flag & os.ST_RDONLY
+            raise NotPermitted(f"{'container rootfs' if whole else 'mounted volume'} is marked read-only") from None
         raise
     return m.Done()
 

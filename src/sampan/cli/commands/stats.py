@@ -6,6 +6,7 @@ import os
 
 from sampan.cli.command import Call, Command
 from sampan.cli.each import LATEST
+from sampan.cli.failure import Failure
 from sampan.cli.flags import Flag
 from sampan.cli.output import write
 from sampan.cli.table import Listing
@@ -30,7 +31,9 @@ def stats(call: Call) -> int:
     listing = listing_of(trunc=not options["no-trunc"])
     if text not in ("", "table"):
         listing.prepare(text)
-    once = options["no-stream"]
+    once, every = options["no-stream"], options["interval"]
+    if every < 1:
+        raise Failure(f"sampan: can't show stats every {every} seconds", "--interval is 1 or more", 125)
     target = f"/sampan/stats{query(name=call.arguments or None, all=options['all'], stream=None if not once else '0')}"
     answer = call.session.ask("GET", target)
     if once:
@@ -39,8 +42,9 @@ def stats(call: Call) -> int:
     drawn = os.isatty(1)
     if drawn:
         write("\x1b[2J")
-    for line in answer.lines():
-        if line.strip():
+    samples = (line for line in answer.lines() if line.strip())  # one a second
+    for number, line in enumerate(samples):
+        if number % every == 0:
             shown = listing.show(loads(line) or [], text)
             write(_HOME + shown.replace("\n", f"{_CLEAR_LINE}\n") + _CLEAR_BELOW if drawn else shown)
     return 0
@@ -135,6 +139,7 @@ COMMAND = Command(
     flags=(
         Flag("all", "bool", "Show all containers, not only those that run", short="a"),
         Flag("format", "string", "table, table TEMPLATE, json or a Go template"),
+        Flag("interval", "int", "Seconds between two tables", short="i", default=1),
         Flag("no-stream", "bool", "Print it once and end"),
         Flag("no-trunc", "bool", "Show ids whole"),
         LATEST,
