@@ -17,11 +17,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from sampan.kernel.process import trim_memory
-from sampan.supervise import messages as m, shim, state as facts
+from sampan.supervise import logs, messages as m, shim, state as facts
 from sampan.supervise.handover import BEGIN, Handover, give
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from sampan.supervise.loop import Loop
 
 _TIMES = 10  # 3.11 specialises a function that has run eight times
 _EMPTY_BYTES = sys.getsizeof(b"")
@@ -115,9 +117,23 @@ def _play() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.sendto(_QUERY, udp.getsockname())
             client.sendto(_QUERY, udp.getsockname())
+        _log_to_receivers(loop, closing.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)))
         loop.call_later(0.002, loop.stop)
         loop.run()
         loop.close()
+
+
+def _log_to_receivers(loop: Loop, receiver: socket.socket) -> None:
+    """Log as drivers do that send messages and keep a file for `logs`."""
+    receiver.bind("")  # an address of the kernel's choice
+    addresses = ((os.fsdecode(receiver.getsockname()), 0),)
+    for fields, syslog in ((b"", None), (None, ("", 3, "", "", False)), (None, ("rfc5424micro", 3, "", "", False))):
+        sent_to = ("unixgram", addresses, None, fields, syslog, None)
+        log = logs.opened(loop, ("/dev/null", 0, 1, "local", False, b"", sent_to))
+        assert log
+        log.write("stdout", b"a line of output\n" * 20)
+        log.close()
+        receiver.recv(4096)
 
 
 _QUERY = b"\0\1\1\0\0\1\0\0\0\0\0\0\3web\0\0\1\0\1"
