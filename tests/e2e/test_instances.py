@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support.sampan import Sampan, new_root, wait_until
+from support.sampan import PROGRAM, Sampan, new_root, wait_until
 
 
 @pytest.fixture
@@ -74,3 +75,10 @@ def test_a_root_with_a_path_too_long_for_a_socket_works(busybox_tar, tmp_path) -
         sampan.end()
     wait_until(lambda: not sampan.ours())
     assert len(socket) < 108
+
+
+def test_containers_start_where_the_loopback_interface_is_down(instance: Sampan, busybox_tar: Path) -> None:
+    words = ["unshare", "-n", PROGRAM, "import", str(busybox_tar), "busybox"]
+    subprocess.run(words, env=instance.env, check=True, capture_output=True)
+
+    assert instance("run", "--rm", "--network", "none", "busybox", "echo", "works").line == "works"
