@@ -102,3 +102,8 @@ def test_the_script_that_explain_prints_makes_the_same(sampan: Sampan, root: Pat
 
     subprocess.run(["sh"], input=script.encode(), check=True, timeout=30)
     assert (root / "hand").read_text() == "by hand\n"
+
+
+def test_nothing_is_pulled_for_a_directory(sampan: Sampan, root: Path) -> None:
+    for words in (("--pull", "always"), ("--platform", "linux/arm64")):
+        assert "mean nothing with --rootfs" in run(sampan, *words, "--rootfs", root, "true", check=False).err

@@ -23,7 +23,7 @@ from support.sampan import Sampan
 SOURCE = Path(sampan.__file__).parent
 SCOPE = {
     "engine": ("*.py",),
-    "supervise": ("*.py",),
+    "supervise": ("*.py", "messages/framing.py"),
     "runtime": ("perform.py", "container.py", "control.py"),
     "network": ("perform.py", "firewall.py", "firewall_perform.py"),
     "rootfs": ("snapshots.py",),
@@ -164,7 +164,7 @@ def steps() -> tuple[Step, ...]:
     for package, patterns in SCOPE.items():
         for path in sorted({p for pattern in patterns for p in (SOURCE / package).glob(pattern)}):
             tree = ast.parse(path.read_bytes())
-            found += _steps_in(tree, f"sampan.{package}.{path.stem}", "")
+            found += _steps_in(tree, ".".join(("sampan", *path.relative_to(SOURCE).with_suffix("").parts)), "")
     return tuple(found)
 
 

@@ -124,7 +124,7 @@ def test_what_a_shim_of_the_first_version_says_is_read():
 
     document = {"type": "status", "version": 1, "id": "c", "shim_pid": 5, "phase": "running", "pid": 7, "start_time": 9}
 
-    frame = m._HEADER.pack(len(packed := msgspec.msgpack.encode(document)), 1) + packed
+    frame = m.framing._HEADER.pack(len(packed := msgspec.msgpack.encode(document)), 1) + packed
     decoder = m.Decoder(frame)
     (found,) = [frame.message for frame in decoder.frames()]
     assert (found.version, found.pid, found.names) == (1, 7, None)

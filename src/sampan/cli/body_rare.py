@@ -228,6 +228,8 @@ def _read_only_tmpfs(options: Options, body: Json, host: Json) -> None:
 
 def _rootfs(options: Options, body: Json, host: Json) -> None:
     if options["rootfs"]:
+        if options["pull"] in ("always", "newer") or "platform" in options:
+            raise _refused("--pull and --platform mean nothing with --rootfs", "a directory is there as it is")
         path = body["Image"].removesuffix(":O")
         host.setdefault("Annotations", {})[ROOTFS] = os.path.abspath(path) + body["Image"][len(path) :]
         body["Image"] = ""
