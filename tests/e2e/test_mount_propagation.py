@@ -128,3 +128,27 @@ def test_they_travel_also_when_keeper_and_server_were_killed(sampan: Sampan, pla
     sampan("run", "--rm", *arguments)
 
     assert is_mounted(place / "sub")
+
+
+def test_what_was_mounted_too_late_to_be_seen_is_refused_and_not_shown_empty(sampan: Sampan, tmp_path: Path) -> None:
+    late = tmp_path / "late"
+    late.mkdir()
+    sampan("run", "--rm", "-v", f"{late}:/d", "busybox", "true")
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", late], check=True)
+    try:
+        (late / "file").touch()
+
+        seen = sampan("run", "--rm", "-v", f"{late}:/d", "busybox", "ls", "/d", check=False)
+        if is_root_shared():
+            assert seen.line == "file"
+        else:
+            assert f"can't bind {late}: {late} was mounted after this engine's start" in seen.err
+            sampan("system", "stop")
+            assert sampan("run", "--rm", "-v", f"{late}:/d", "busybox", "ls", "/d").line == "file"
+    finally:
+        subprocess.run(["umount", late], check=True)
+
+
+def is_root_shared() -> bool:
+    lines = Path("/proc/1/mountinfo").read_text().splitlines()
+    return any(line.split()[4] == "/" and " shared:" in line for line in lines)

@@ -302,6 +302,8 @@ def listen(core: Core, container: Container, channel: Channel) -> None:
 
 def make_sources(core: Core, container: Container) -> None:
     """See to it that what is mounted is there: missing directories of -v, volumes, and the image's lower ones."""
+    if binds := [mount.source for mount in container.mounts if mount.type == "bind"]:
+        propagating.check_seen(binds, core.host_fd)
     for mount in container.mounts:
         if mount.create_source or (mount.type == "volume" and not is_device(mount.driver_options)):
             with doing(f"error while creating mount source path '{mount.source}'"):

@@ -7,15 +7,19 @@ is therefore copied in the mount namespace that the keeper was started in, where
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.errors import Failed, Unsupported
+from sampan.errors import Failed, Unsupported, doing
 from sampan.kernel.mount import mountinfo
+from sampan.kernel.namespaces import CLONE, setns, unshare
 from sampan.runtime.mounts import NAMESPACE, is_bind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sampan.kernel.mount import MountInfo
     from sampan.spec.runtime import Mount, Spec
 
@@ -32,6 +36,38 @@ def through_host(spec: Spec, host_fd: int | None) -> Spec:
         return spec
     table = mountinfo()
     return msgspec.structs.replace(spec, mounts=tuple(_checked(mount, table, host_fd) for mount in spec.mounts))
+
+
+def check_seen(sources: Iterable[str], host_fd: int | None) -> None:
+    """Raise Failed for a bind of what the host has mounted since the keeper's start, where that does not reach us.
+
+    On a host whose root is no shared mount (systemd makes it one) the directory below would be shown without a word.
+    """
+    ours = mountinfo()
+    if host_fd is None or any(word.startswith("master:") for word in _mount_of("/", ours).propagation):
+        return
+    theirs = _mounts_in(host_fd)
+    known = {(mount.device, mount.mount_point) for mount in ours}
+    for source in sources:
+        on = _mount_of(os.path.realpath(source), theirs)
+        if (on.device, on.mount_point) not in known:
+            raise Failed(
+                f"can't bind {source}: {on.mount_point} was mounted after this engine's start, and does not reach it",
+                "`sampan system stop`, then again: the next one sees it, and containers go on. "
+                "`mount --make-rshared /` beforehand lets later mounts reach it",
+            )
+
+
+def _mounts_in(namespace_fd: int) -> list[MountInfo]:
+    """List the mounts of another namespace, by a thread that goes there: it has a root of its own for that."""
+
+    def look() -> list[MountInfo]:
+        unshare(CLONE.FS)
+        setns(namespace_fd, CLONE.NEWNS)
+        return mountinfo("thread-self")
+
+    with ThreadPoolExecutor(1) as thread, doing("can't look at the host's mounts"):
+        return thread.submit(look).result()
 
 
 def _travels(mount: Mount) -> bool:

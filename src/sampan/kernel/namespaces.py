@@ -16,6 +16,7 @@ class CLONE(IntFlag):
     """Flags of clone(2), unshare(2) and setns(2)."""
 
     NEWTIME = 0x80  # for unshare: a child cloned with it is inside at once, and its clocks can't be set any more
+    FS = 0x200  # for unshare: root, working directory and umask of this thread alone
     PIDFD = 0x1000
     PARENT = 0x8000
     NEWNS = 0x20000
