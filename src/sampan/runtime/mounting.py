@@ -298,8 +298,18 @@ def mount_filesystem(op: ops.Mount, scene: Scene) -> None:
 _KERNELS = frozenset({"proc", "sysfs"})
 
 
+def open_if_there(scene: Scene, path: str) -> int | None:
+    """Open a place in the root; None where there is nothing."""
+    try:
+        return open_in_root(scene.root_fd, path, os.O_PATH)
+    except SyscallError as e:
+        if e.errno in {errno.ENOENT, errno.ENOTDIR, errno.EACCES}:
+            return None
+        raise
+
+
 def _is_there(scene: Scene, target: str) -> bool:
-    at = _open_if_there(scene, target)
+    at = open_if_there(scene, target)
     if at is not None:
         os.close(at)
     return at is not None
@@ -479,101 +489,3 @@ def make_link(op: ops.MakeLink, scene: Scene) -> None:
     above, name = _split(op.path)
     with suppress(FileExistsError):
         os.symlink(op.target, name, dir_fd=directory_above(scene, above))
-
-
-# ------------------------------------------------------------------------------------------------- read-only and masked
-
-
-def make_read_only(op: ops.MakeReadOnly, scene: Scene) -> None:
-    """Make a mount read-only, or bind a place onto itself so."""
-    at = _open_if_there(scene, op.path)
-    if at is None:
-        return
-    try:
-        if op.mounted:
-            mount.mount_setattr(at, "", _EMPTY_PATH, set=_RDONLY)
-            return
-        tree = mount.open_tree(at, "", _CLONE | _EMPTY_PATH | _RECURSIVE)
-        try:
-            mount.mount_setattr(tree, "", _EMPTY_PATH | _RECURSIVE, set=_RDONLY)
-            mount.move_mount(tree, "", at, "", _HERE)
-        finally:
-            os.close(tree)
-    finally:
-        os.close(at)
-
-
-def mask(op: ops.Mask, scene: Scene) -> None:
-    """Cover a directory with an empty one, anything else with the host's /dev/null.
-
-    Neither is taken from the container, where another container may have put something in its place. CVE-2025-31133.
-    """
-    at = _open_if_there(scene, op.path)
-    if at is None:
-        return
-    try:
-        if stat.S_ISDIR(os.fstat(at).st_mode) and scene.empty_fd < 0:
-            scene.empty_fd = _empty_directory()
-            mount.move_mount(scene.empty_fd, "", at, "", _HERE)
-            return
-        # A copy of a mount that is attached: before Linux 6.15 a detached one can't be copied.
-        source = scene.empty_fd if stat.S_ISDIR(os.fstat(at).st_mode) else _null_device(scene)
-        tree = mount.open_tree(source, "", _CLONE | _EMPTY_PATH)
-        try:
-            # Or a chmod in the container would be one of the host's /dev/null.
-            mount.mount_setattr(tree, "", _EMPTY_PATH, set=_RDONLY)
-            mount.move_mount(tree, "", at, "", _HERE)
-        finally:
-            os.close(tree)
-    finally:
-        os.close(at)
-
-
-def _open_if_there(scene: Scene, path: str) -> int | None:
-    try:
-        return open_in_root(scene.root_fd, path, os.O_PATH)
-    except SyscallError as e:
-        if e.errno in {errno.ENOENT, errno.ENOTDIR, errno.EACCES}:
-            return None
-        raise
-
-
-def _empty_directory() -> int:
-    """Make one read-only tmpfs, of which each masked directory gets a mount of its own."""
-    fd = mount.fsopen("tmpfs")
-    try:
-        mount.fsconfig_string(fd, "source", "tmpfs")
-        mount.fsconfig_string(fd, "nr_inodes", "2")
-        mount.fsconfig_string(fd, "mode", "755")
-        mount.fsconfig_flag(fd, "ro")
-        mount.fsconfig_create(fd)
-        return mount.fsmount(fd, MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC)
-    finally:
-        os.close(fd)
-
-
-def _null_device(scene: Scene) -> int:
-    """Open the host's /dev/null, having seen that it is."""
-    if scene.null_fd < 0:
-        scene.null_fd = os.open("/dev/null", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-        facts = os.fstat(scene.null_fd)
-        if not stat.S_ISCHR(facts.st_mode) or facts.st_rdev != os.makedev(1, 3):
-            raise Failed("the host's /dev/null is not the null device")
-    return scene.null_fd
-
-
-def write_sysctl(op: ops.SetSysctl, scene: Scene) -> None:
-    """Write through a procfs that nothing is mounted on and nobody else has seen. CVE-2025-52881."""
-    if scene.proc_fd < 0:
-        fd = mount.fsopen("proc")
-        try:
-            mount.fsconfig_create(fd)
-            scene.proc_fd = mount.fsmount(fd)
-        finally:
-            os.close(fd)
-    resolve = RESOLVE.BENEATH | RESOLVE.NO_XDEV | RESOLVE.NO_SYMLINKS
-    fd = openat2(scene.proc_fd, op.file, os.O_WRONLY, resolve=resolve)
-    try:
-        os.write(fd, os.fsencode(op.value))
-    finally:
-        os.close(fd)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, assert_never
 from sampan.errors import Conflict, Failed, InvalidInput, SyscallError
 from sampan.kernel import bpf, cgroupfs, keyring, link, namespaces, process
 from sampan.kernel.namespaces import CLONE
-from sampan.runtime import becoming, control, mounting, ops
+from sampan.runtime import becoming, control, masking, mounting, ops
 from sampan.runtime.scene import DONE_OUTSIDE, IN_CGROUPS, MAPPED, Mounted, Reborn
 from sampan.spec.runtime import KERNEL_NAMES
 
@@ -166,11 +166,11 @@ def inside(op: ops.Inside, scene: Scene) -> None:
         case ops.MakeLink():
             mounting.make_link(op, scene)
         case ops.Mask():
-            mounting.mask(op, scene)
+            masking.mask(op, scene)
         case ops.MakeReadOnly():
-            mounting.make_read_only(op, scene)
+            masking.make_read_only(op, scene)
         case ops.SetSysctl():
-            mounting.write_sysctl(op, scene)
+            masking.write_sysctl(op, scene)
         case ops.SetHostname():
             process.sethostname(op.name)
         case ops.SetDomainname():
