@@ -498,7 +498,7 @@ def test_a_server_that_is_killed_in_a_push_leaves_nothing_and_the_next_push_goes
     finally:
         stalling.released.set()
         stalling.end()
-    assert push.returncode == 125, (out, err)
+    assert push.returncode == 1, (out, err)
     assert b"lost the connection" in err
     instance("tag", "big", f"{registry.address}/big")
     assert instance("push", "-q", f"{registry.address}/big").line == f"{registry.address}/big:latest"
@@ -544,7 +544,7 @@ def test_a_reader_that_leaves_ends_its_save(instance: Sampan, tmp_path: Path) ->
     assert len(save.stdout.read(100_000)) == 100_000
     save.stdout.close()
     _, err = save.communicate(timeout=30)
-    assert save.returncode == 1, err
+    assert (save.returncode, err) == (141, b"")
     wait_until(lambda: len(instance.ours()) <= before + 1 and not instance.leftovers(), what="no worker is left")
     instance("save", "-o", tmp_path / "a.tar", "big")
     assert (tmp_path / "a.tar").stat().st_size > 20_000_000
