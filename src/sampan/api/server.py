@@ -61,6 +61,12 @@ class Server:
         """Accept until `leave`, or for so long. What waits in the socket's queue then is for the next server."""
         self._acceptor.run(for_s)
 
+    def leave_at_signals(self) -> None:
+        """Leave at SIGTERM and SIGINT. For the main thread."""
+        self._acceptor.leave_at_signals()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.leave())
+
     def leave(self) -> None:
         """Stop accepting; may be called from any thread and from a signal's handler."""
         self._acceptor.leave()
@@ -186,8 +192,7 @@ def main(arguments: list[str]) -> int:
     except (SampanError, OSError) as e:
         return _serve_error(e if isinstance(e, SampanError) else from_os_error(e), listener)
     server = Server(engine, listener)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: server.leave())
+    server.leave_at_signals()
     engine.on_idle(server.leave)
     threading.Thread(target=import_everything, args=(_OUT_OF_THE_WAY_S,), name="imports", daemon=True).start()
     server.run()

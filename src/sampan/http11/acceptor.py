@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import select
+import signal
 import threading
 import time
 import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from sampan.http11.channel import Channel, ClientGone
@@ -47,24 +49,33 @@ class Acceptor(Generic[C]):
         self._channels: set[C] = set()
         self._lock = threading.Lock()
         self._ended = threading.Condition(self._lock)
-        self._leave = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._told, self._leave = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def run(self, for_s: float | None = None) -> None:
         """Accept until `leave`, or for so long. What waits in the socket's queue then is for the next server."""
         self._listener.setblocking(False)
         poll = select.poll()
         poll.register(self._listener, select.POLLIN)
-        poll.register(self._leave, select.POLLIN)
+        poll.register(self._told, select.POLLIN)
         end = None if for_s is None else time.monotonic() + for_s
         while True:
             ready = poll.poll(None if end is None else max(0, end - time.monotonic()) * 1000)
-            if not ready or any(fd == self._leave for fd, _ in ready):
+            if not ready or any(fd == self._told for fd, _ in ready):
                 return
             self._accept()
 
     def leave(self) -> None:
         """Stop accepting; may be called from any thread and from a signal's handler."""
-        os.eventfd_write(self._leave, 1)
+        with suppress(BlockingIOError):  # it is told already, many times
+            os.write(self._leave, b"x")
+
+    def leave_at_signals(self) -> None:
+        """Leave at every signal that has a handler in Python. For the main thread.
+
+        A handler runs between two steps of the interpreter: that of a signal which comes right before the wait for
+        connections would run when somebody connects.
+        """
+        signal.set_wakeup_fd(self._leave, warn_on_full_buffer=False)
 
     def _accept(self) -> None:
         try:

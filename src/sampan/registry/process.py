@@ -203,6 +203,7 @@ class _Signals:
 
     def __init__(self, acceptor: Acceptor[Channel]) -> None:
         self._acceptor = acceptor
+        acceptor.leave_at_signals()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._first)
 
