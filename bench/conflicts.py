@@ -12,14 +12,11 @@ import argparse
 import itertools
 import random
 import sys
-import tempfile
 import time
-from pathlib import Path
 
-from images import in_own_network
+from instance import stocked
 from support.conflicts import ALONE, CONNECTED, REMOVING, VERBS, quarrel, turmoil
-from support.images import busybox_tar
-from support.sampan import Sampan, new_root
+from support.sampan import Sampan
 
 ROUNDS = list(itertools.product((VERBS, REMOVING), (ALONE, CONNECTED)))
 
@@ -31,19 +28,12 @@ def main(words: list[str]) -> int:
     parser.add_argument("--kill", action="store_true", help="kill the instance's processes meanwhile")
     parser.add_argument("--seed", help="one round of this one")
     options = parser.parse_args(words)
-    in_own_network()
-    sampan = Sampan(new_root())
     end = time.monotonic() + options.minutes * 60
-    try:
-        with tempfile.TemporaryDirectory() as directory:
-            sampan("import", busybox_tar(Path(directory) / "busybox.tar"), "busybox")
+    with stocked() as sampan:
         while True:
             play(sampan, options.seed or f"{random.SystemRandom().getrandbits(32):x}", options)
             if options.seed or time.monotonic() > end:
                 return 0
-    finally:
-        print(sampan.log(), flush=True)
-        sampan.end()
 
 
 def play(sampan: Sampan, seed: str, options: argparse.Namespace) -> None:

@@ -12,17 +12,15 @@ import argparse
 import json
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from contenders import children
-from images import in_own_network
+from instance import stocked
 from support.footprint import footprint, leaked
-from support.images import busybox_tar
 from support.lives import at_once
-from support.sampan import Sampan, new_root, wait_until
+from support.sampan import Sampan, wait_until
 from turns import pss_kib
 
 SERVES = "trap 'exit 0' TERM; echo begun; while :; do sleep 1000 & wait $!; done"
@@ -35,16 +33,9 @@ def main(words: list[str]) -> int:
     parser.add_argument("--at-once", type=int, default=8)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(words)
-    in_own_network()
-    sampan = Sampan(new_root())
-    try:
-        with tempfile.TemporaryDirectory() as directory:
-            sampan("import", busybox_tar(Path(directory) / "busybox.tar"), "busybox")
+    with stocked() as sampan:
         sampan("run", "--rm", "busybox", "true")
         found = Crowd(sampan, options.containers, options.at_once).go()
-    finally:
-        print(sampan.log(), flush=True)
-        sampan.end()
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     return 0

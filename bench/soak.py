@@ -13,15 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-from images import in_own_network
+from instance import stocked
 from support.footprint import footprint, leaked
-from support.images import busybox_tar
 from support.lives import at_once, live
-from support.sampan import Sampan, new_root, wait_until
+from support.sampan import Sampan, wait_until
 
 KIB_A_LIFE = 3.0
 """Of some forty requests and ten processes. One to two are lost to holes in the heap, where no object is left."""
@@ -37,15 +35,8 @@ def main(words: list[str]) -> int:
     parser.add_argument("--at-once", type=int, default=2)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(words)
-    in_own_network()
-    sampan = Sampan(new_root())
-    try:
-        with tempfile.TemporaryDirectory() as directory:
-            sampan("import", busybox_tar(Path(directory) / "busybox.tar"), "busybox")
+    with stocked() as sampan:
         curve = soak(sampan, options.lives, options.at_once)
-    finally:
-        print(sampan.log(), flush=True)
-        sampan.end()
     if options.json:
         options.json.write_text(json.dumps(curve, indent=1) + "\n")
     faults = judge(curve)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sampan.engine.bell import Bell
 from sampan.engine.log_forms import details, timestamp
+from sampan.engine.log_reader import Reader
 from sampan.kernel.process import pidfd_open
 from sampan.spec.decoding import decode_json
 
@@ -44,39 +44,20 @@ class _Entry(msgspec.Struct, rename={"cursor": "__CURSOR", "realtime": "__REALTI
 _decode = msgspec.json.Decoder(_Entry).decode
 
 
-class JournalReader:
-    """An iterator over ("stdout" | "stderr", a line). With `follow` it ends with the container, or at `close`."""
+class JournalReader(Reader):
+    """Reads the journal, a line at a time."""
 
     def __init__(self, container: Container, program: str, query: LogsQuery, *, catch_up: bool = False) -> None:
-        self._container = container
+        super().__init__(container, query)
         self._program = program
-        self._query = query
         self._follow = query.follow and not catch_up
-        self._bell: Bell | None = None
-        self._closed = False
         self._cursor = ""
         self._past_until = False
-
-    @property
-    def tty(self) -> bool:
-        """Whether the log is sent raw."""
-        return self._container.body.tty
-
-    def close(self) -> None:
-        """End the iteration; from any thread, also before it has begun."""
-        self._closed = True
-        self._wake()
-
-    def _wake(self) -> None:
-        if bell := self._bell:
-            bell.ring()
 
     def __iter__(self) -> Iterator[Piece]:
         """Yield ("stdout" | "stderr", a line)."""
         query = self._query
-        bell = self._bell = Bell()
-        try:
-            self._container.on_change.add(self._wake)
+        with self._listening() as bell:
             lines = "all" if query.tail is None else str(query.tail)
             if self._follow and self._container.active:
                 yield from self._run(bell.fd, f"--lines={lines}", "--follow")
@@ -85,10 +66,6 @@ class JournalReader:
             if not self._closed and not self._past_until:
                 os.waitpid(self._spawn(-1, "--sync"), 0)
                 yield from self._run(bell.fd, f"--lines={lines}", *self._after())
-        finally:
-            self._container.on_change.discard(self._wake)
-            self._bell = None
-            bell.close()
 
     def _after(self) -> list[str]:
         return [f"--after-cursor={self._cursor}"] if self._cursor else []

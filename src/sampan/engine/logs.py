@@ -8,10 +8,10 @@ import time
 from typing import TYPE_CHECKING
 
 from sampan.engine import log_options
-from sampan.engine.bell import Bell
 from sampan.engine.journal import JournalReader
 from sampan.engine.log_files import close_parts, last_lines, open_parts, successors
 from sampan.engine.log_forms import FORMS
+from sampan.engine.log_reader import Reader
 from sampan.errors import Unsupported
 from sampan.kernel.inotify import IN, inotify_add_watch, inotify_init
 
@@ -50,8 +50,8 @@ def _why_not(container: Container) -> str:
     return f"the container runs with --log-driver {driver} --log-opt cache-disabled=true"
 
 
-class LogReader:
-    """An iterator over ("stdout" | "stderr", whole lines). With `follow` it ends with the container, or at `close`.
+class LogReader(Reader):
+    """Reads the files of a log.
 
     Following one that does not run ends at once, also before its first start, as in Docker.
     """
@@ -59,28 +59,11 @@ class LogReader:
     def __init__(
         self, container: Container, path: str, query: LogsQuery, *, form: str = "json", catch_up: bool = False
     ) -> None:
-        self._container = container
+        super().__init__(container, query)
         self._path = path
         self._form = form
-        self._query = query
         self._catch_up = catch_up
-        self._bell: Bell | None = None
         self._woken = 0.0
-        self._closed = False
-
-    @property
-    def tty(self) -> bool:
-        """Whether the log is sent raw."""
-        return self._container.body.tty
-
-    def close(self) -> None:
-        """End the iteration; from any thread, also before it has begun."""
-        self._closed = True
-        self._wake()
-
-    def _wake(self) -> None:
-        if bell := self._bell:
-            bell.ring()
 
     def __iter__(self) -> Iterator[Piece]:
         """Yield ("stdout" | "stderr", whole lines)."""
@@ -102,32 +85,28 @@ class LogReader:
 
     def _followed(self, decoder: Decoder, fd: int | None, position: int) -> Iterator[Piece]:
         """Go on reading, over rotations: a renamed file is read to its end before those that came after it."""
-        bell = self._bell = Bell()
-        self._container.on_change.add(self._wake)
         inotify = inotify_init()
         newer: list[LogPart] = []
         try:
-            inotify_add_watch(inotify, os.path.dirname(self._path), IN.CREATE | IN.MOVED_TO | IN.MODIFY)
-            while not self._closed:
-                ended = not self._container.active
-                newer = successors(fd, self._path)
-                while fd is not None and (data := os.pread(fd, _READ, position)):
-                    position += len(data)
-                    yield from decoder.feed(data)
-                    if decoder.past_until:
+            with self._listening() as bell:
+                inotify_add_watch(inotify, os.path.dirname(self._path), IN.CREATE | IN.MOVED_TO | IN.MODIFY)
+                while not self._closed:
+                    ended = not self._container.active
+                    newer = successors(fd, self._path)
+                    while fd is not None and (data := os.pread(fd, _READ, position)):
+                        position += len(data)
+                        yield from decoder.feed(data)
+                        if decoder.past_until:
+                            return
+                    if newer:
+                        yield from last_lines(newer[:-1], decoder, None)
+                        fd, position = _replace(fd, newer), 0
+                        decoder.begin()
+                    elif ended or self._catch_up:
                         return
-                if newer:
-                    yield from last_lines(newer[:-1], decoder, None)
-                    fd, position = _replace(fd, newer), 0
-                    decoder.begin()
-                elif ended or self._catch_up:
-                    return
-                else:
-                    self._wait(inotify, bell.fd)
+                    else:
+                        self._wait(inotify, bell.fd)
         finally:
-            self._container.on_change.discard(self._wake)
-            self._bell = None
-            bell.close()
             os.close(inotify)
             close_parts(newer)
             if fd is not None:

@@ -22,3 +22,6 @@ class Refused(Message, frozen=True, kw_only=True, tag="refused"):
     error: str
     message: str
     hint: str = ""
+
+
+Messages = Done | Refused

@@ -11,87 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from sampan.supervise.messages.base import Done, Message, Refused
-from sampan.supervise.messages.jobs import (
-    Changes,
-    CompareLayers,
-    Compose,
-    Export,
-    Feed,
-    FetchFiles,
-    FilesFetched,
-    FilesSelected,
-    FindSecrets,
-    LayersCompared,
-    LayFiles,
-    MakeNamespaces,
-    Map,
-    NamespacesMade,
-    Pack,
-    Packed,
-    Parked,
-    PathFound,
-    Position,
-    ReadPath,
-    Remove,
-    RunHooks,
-    SecretsFound,
-    SelectFiles,
-    Settle,
-    Squash,
-    StatPath,
-    Unpack,
-    Unpacked,
-    WritePath,
-)
-from sampan.supervise.messages.keeper import (
-    Become,
-    Collected,
-    Forked,
-    ForkShim,
-    ForkWorker,
-    Hold,
-    Keep,
-    Leave,
-    Reaped,
-    Release,
-    Restart,
-)
-from sampan.supervise.messages.shim import (
-    AnswerNames,
-    Attach,
-    Exec,
-    ExecExited,
-    Exited,
-    Forget,
-    Freeze,
-    Go,
-    Hello,
-    HoldPorts,
-    Launch,
-    Launched,
-    Resize,
-    Signal,
-    Status,
-    Update,
-)
+from sampan.supervise.messages import base, jobs, keeper, shim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-Request = (
-    ForkShim | ForkWorker | Leave | Restart
-    | Hello | Launch | Go | Exec | Attach | Resize | Signal | Freeze | Update | AnswerNames | HoldPorts | Forget
-    | Unpack | Pack | Position | Feed | Map | Remove | Changes | Compose | Settle | Squash | Export
-    | SelectFiles | LayFiles | FetchFiles | FindSecrets | CompareLayers
-    | StatPath | ReadPath | WritePath | RunHooks | MakeNamespaces
-    | Keep | Hold | Release | Become
-)  # fmt: skip
-Answer = (
-    Forked | Launched | Done | Refused | Status | Unpacked | Packed | Parked
-    | FilesSelected | FilesFetched | SecretsFound | LayersCompared | PathFound | NamespacesMade
-)  # fmt: skip
-Event = Reaped | Exited | ExecExited | Collected
+    from sampan.supervise.messages.base import Message
 
 MAX_LENGTH = (1 << 24) - 1
 """Bytes in one frame's document."""
@@ -107,7 +32,7 @@ _NOSIGNAL = int(socket.MSG_NOSIGNAL)
 _CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
 _CTRUNC = int(socket.MSG_CTRUNC)
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Request | Answer | Event)
+_decoder = msgspec.msgpack.Decoder(base.Messages | jobs.Messages | keeper.Messages | shim.Messages)
 
 
 class ProtocolError(Exception):

@@ -271,3 +271,11 @@ class Remove(Message, frozen=True, kw_only=True, tag="remove"):
     """Remove a directory tree of a container's or a layer's, following nothing out of it. Answered by `Done`."""
 
     path: str
+
+
+Messages = (
+    Unpack | Unpacked | Pack | Packed | Position | Parked | Feed | Changes | Map | Compose | Settle | Squash
+    | SelectFiles | FilesSelected | LayFiles | CompareLayers | LayersCompared | FindSecrets | SecretsFound
+    | FetchFiles | FilesFetched | Export | StatPath | PathFound | ReadPath | WritePath | RunHooks
+    | MakeNamespaces | NamespacesMade | Remove
+)  # fmt: skip

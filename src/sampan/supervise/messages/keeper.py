@@ -76,3 +76,8 @@ class Collected(Message, frozen=True, kw_only=True, tag="collected"):
 
     pid: int
     status: int
+
+
+Messages = (
+    ForkShim | ForkWorker | Leave | Restart | Forked | Reaped | Become | Keep | Hold | Release | Collected
+)  # fmt: skip

@@ -251,3 +251,9 @@ class Status(Message, frozen=True, kw_only=True, tag="status", omit_defaults=Fal
     lost_output: bool = False  # a shim and the keeper were both killed: what was written meanwhile is not in the log
     dropped_log_lines: int = 0  # the disk was full
     names: AnswerNames | None = None  # the last one
+
+
+Messages = (
+    Hello | Launch | Go | Exec | Attach | Resize | Signal | Freeze | Update | AnswerNames | HoldPorts | Forget
+    | Launched | Exited | ExecExited | Status
+)  # fmt: skip
