@@ -1,4 +1,8 @@
-"""Run the steps of `make test` or `make check`, all of them also after a failure, and sum them up in the last line."""
+"""Run the steps of `make test` or `make check`, all of them also after a failure, and sum them up in the last lines.
+
+A build server keeps only the end of what it is told, and what passes there may fail once in a hundred runs: so each
+failed test is named again at the very end, with its step and the first line of its error.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -26,12 +31,12 @@ class Step(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of a step: pytest's counts by word, {} where it wasn't pytest."""
+    """What came of a step: pytest's counts by word, {} where it wasn't pytest; a line for each failure, () if none."""
 
     name: str
-    ok: bool
     seconds: float
     counts: dict[str, int]
+    failures: tuple[str, ...]
 
 
 def pytest(name: str, *args: str, python: Path = BIN / "python", limit: int = 600) -> Step:
@@ -56,14 +61,18 @@ BESIDE = (
 E2E = pytest("e2e", "tests/e2e", limit=1500)
 VM = Step("cgroup v2 in a VM", (str(BIN / "python"), "tools/cgroup2/run.py"), limit=600)
 
+_TOTALS = re.compile(r"[= ]*\d+ \w+.* in \d+\.\d+s")
 _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|warnings?)")
+_FAILURE = re.compile(r"(?:FAILED|ERROR) tests/")
+_LONGEST = 400
 
 
 def perform(step: Step, out: TextIO = sys.stdout) -> Outcome:
     """Run one step with its output passed on, killed with all its children when it exceeds its limit."""
     print(f"\n=== {step.name}: {' '.join(step.command).replace(str(TOP) + '/', '')}", file=out, flush=True)
     started = time.monotonic()
-    last = ""
+    last = totals = ""
+    failures: list[str] = []
     with subprocess.Popen(
         step.command,
         cwd=TOP,
@@ -75,23 +84,26 @@ def perform(step: Step, out: TextIO = sys.stdout) -> Outcome:
         start_new_session=True,
     ) as process:
         limit = subprocess.Popen(
-            [
-                "/bin/sh",
-                "-c",
-                f"sleep {step.limit}; echo '=== {step.name}: over {step.limit} s, killed'; kill -9 -{process.pid}",
-            ],
+            ["/bin/sh", "-c", f"sleep {step.limit}; kill -9 -{process.pid}"],
             start_new_session=True,
         )
         assert process.stdout
         for line in process.stdout:
             out.write(line)
             out.flush()
-            last = line if line.strip() else last
+            last = line.strip() or last
+            if _TOTALS.match(line):
+                totals = line
+            elif _FAILURE.match(line):
+                failures.append(line.strip()[:_LONGEST])
         code = process.wait()
         os.killpg(limit.pid, 9)
         limit.wait()
-    counts = {word.rstrip("s") if word.startswith("error") else word: int(n) for n, word in _COUNT.findall(last)}
-    return Outcome(step.name, code == 0, time.monotonic() - started, counts)
+    if code and not failures:
+        ended = f"over {step.limit} s, killed" if code == -9 else f"exit code {code}"
+        failures.append(f"{ended}; its last line: {last[:_LONGEST]}")
+    counts = {word.rstrip("s") if word.startswith("error") else word: int(n) for n, word in _COUNT.findall(totals)}
+    return Outcome(step.name, time.monotonic() - started, counts, tuple(failures) if code else ())
 
 
 def perform_all() -> list[Outcome]:
@@ -114,19 +126,27 @@ def main() -> int:
     started = time.monotonic()
     outcomes = perform_all() if sys.argv[1] == "all" else [perform(step) for step in CHECK]
 
-    print()
-    for outcome in outcomes:
-        counted = ", ".join(f"{n} {word}" for word, n in outcome.counts.items())
-        print(f"{'ok  ' if outcome.ok else 'FAIL'} {outcome.name:<20} {outcome.seconds:6.1f} s  {counted}")
+    for line in summary(outcomes, time.monotonic() - started):
+        print(line)
+    return 1 if any(outcome.failures for outcome in outcomes) else 0
+
+
+def summary(outcomes: Iterable[Outcome], seconds: float) -> Iterator[str]:
+    """Yield the last lines: a table of the steps, the name of whatever failed in each, and one line for all."""
+    outcomes = tuple(outcomes)
+    yield ""
     total: dict[str, int] = {}
     for outcome in outcomes:
+        counted = ", ".join(f"{n} {word}" for word, n in outcome.counts.items())
+        yield f"{'FAIL' if outcome.failures else 'ok  '} {outcome.name:<20} {outcome.seconds:6.1f} s  {counted}"
         for word, n in outcome.counts.items():
             total[word] = total.get(word, 0) + n
-    failed_steps = [outcome.name for outcome in outcomes if not outcome.ok]
+    failed = [outcome for outcome in outcomes if outcome.failures]
+    for outcome in failed:
+        yield from (f"{outcome.name}: {failure}" for failure in outcome.failures)
     tests = ", ".join(f"{n} {word}" for word, n in total.items())
-    verdict = f"failed: {', '.join(failed_steps)}; {tests}" if failed_steps else tests
-    print(f"==================== {verdict} in {time.monotonic() - started:.2f}s ====================")
-    return 1 if failed_steps else 0
+    verdict = f"failed: {', '.join(outcome.name for outcome in failed)}; {tests}" if failed else tests
+    yield f"==================== {verdict} in {seconds:.2f}s ===================="
 
 
 if __name__ == "__main__":
