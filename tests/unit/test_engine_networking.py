@@ -171,6 +171,20 @@ def test_an_address_is_held_until_the_link_of_who_had_it_is_gone(networks: Netwo
     assert first.ipv4 == third.ipv4 != second.ipv4
 
 
+def test_an_address_is_given_back_once_though_its_link_is_gone_later(networks: Networks) -> None:
+    first = networks.join(place(networks.default))
+    networks.leave(first)
+    networks.give_back(first)
+    second = networks.join(place(networks.default, OTHER))
+    ((still, _),) = networks.leaving()
+    networks.free(first)
+    third = networks.join(place(networks.default, "f" * 64))
+
+    assert second.ipv4 == first.ipv4 != third.ipv4
+    assert still.id == first.id
+    assert not networks.leaving()
+
+
 def test_a_network_that_somebody_is_on_is_not_forgotten(networks: Networks) -> None:
     one = added(networks, "one")
     endpoint = networks.join(place(one, names=("web",)))

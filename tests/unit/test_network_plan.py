@@ -148,7 +148,8 @@ def test_parameters_that_lead_out_of_the_network_are_refused(key: str) -> None:
 
 def test_every_step_says_itself_in_words_in_shell_and_by_its_manual_page() -> None:
     steps = plan.bridge_up(network(ipv6=True, subnets=(V4, V6))) + plan.bridge_down(network())
-    steps += plan.attach(network(inter_container=False), endpoint(), default_gateway=True) + plan.detach(endpoint())
+    steps += plan.attach(network(inter_container=False), endpoint(), default_gateway=True)
+    steps += plan.silence(endpoint()) + plan.detach(endpoint())
     for driver in ("macvlan", "ipvlan"):
         steps += plan.bridge_up(network(driver=driver, link="", parent="ens3.50"))
         steps += plan.bridge_up(network(driver=driver))

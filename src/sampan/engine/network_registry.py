@@ -185,7 +185,7 @@ class Networks:
                         pool.hold(address)
 
     def leave(self, endpoint: Endpoint) -> None:
-        """Take an endpoint off its network; its addresses are held until `free`. Once more does nothing."""
+        """Take an endpoint off its network; its addresses are held until `give_back`. Once more does nothing."""
         with self._lock:
             entry = self._entries.get(endpoint.network)
             known = entry.endpoints.get(endpoint.container) if entry else None
@@ -194,20 +194,29 @@ class Networks:
                 entry.leaving[endpoint.id] = endpoint, time.monotonic()
 
     def leaving(self) -> list[tuple[Endpoint, float]]:
-        """Return the endpoints that have left, whose addresses are held, with the time since when."""
+        """Return the endpoints that have left and may have a link still, with the time since when."""
         with self._lock:
             return [each for entry in self._entries.values() for each in entry.leaving.values()]
 
-    def free(self, endpoint: Endpoint) -> None:
-        """Let the addresses of one that has left be given to others: its link is gone."""
+    def give_back(self, endpoint: Endpoint) -> None:
+        """Let the addresses of one that has left be given to others: nothing comes from its link any more."""
         with self._lock:
             entry = self._entries.get(endpoint.network)
-            if entry is None or entry.leaving.pop(endpoint.id, None) is None:
+            if entry is None or endpoint.id not in entry.leaving:
                 return
-            for address in endpoint.addresses:
+            left, since = entry.leaving[endpoint.id]
+            entry.leaving[endpoint.id] = msgspec.structs.replace(left, addresses=()), since
+            for address in left.addresses:
                 for pool in entry.pools:
                     if address in pool:
                         pool.give_back(address)
+
+    def free(self, endpoint: Endpoint) -> None:
+        """Forget one that has left: its link is gone. Its addresses are given back if they were not."""
+        self.give_back(endpoint)
+        with self._lock:
+            if entry := self._entries.get(endpoint.network):
+                entry.leaving.pop(endpoint.id, None)
 
     def _entry(self, id: str) -> _Entry:
         entry = self._entries.get(id)

@@ -328,6 +328,10 @@ class Sandbox:
                 core.firewall.unpublish(self._addresses(), self.ports)
         for endpoint in self.endpoints:
             core.networks.leave(endpoint)
+            if endpoint.link:
+                with _logged():
+                    perform(plan.silence(endpoint))
+                    core.networks.give_back(endpoint)
         with _logged():
             if self._connected:
                 self._tell("disconnect")
@@ -418,7 +422,7 @@ def release_ended(core: Core) -> bool:
 
 
 def free_left(core: Core, of: str = "", patience_s: float = _PATIENCE_S) -> None:
-    """Free the addresses of endpoints that have left, all or a container's, once their links are gone.
+    """Forget the endpoints that have left, all or a container's, once their links are gone.
 
     The kernel removes links with their namespace, many at once, behind everything else, where one at a time takes it
     20 ms each with all other changes of the network waiting; one that somebody keeps alive is removed from here.

@@ -272,6 +272,20 @@ class BringUp(Operation, frozen=True, tag="bring-up"):
         return _ip(self.inside, f"link set {quote(self.interface)} up")
 
 
+class TakeDown(Operation, frozen=True, tag="take-down"):
+    """Let a link neither send nor receive, where it is there."""
+
+    man: ClassVar[str] = "ip-link(8)"
+    inside: ClassVar[bool] = False
+    link: str
+
+    def say(self) -> str:
+        return f"take {self.link} down"
+
+    def shell(self) -> str:
+        return f"ip link set {quote(self.link)} down"
+
+
 class AddRoute(Operation, frozen=True, tag="add-route", kw_only=True):
     """Send what goes to `destination` ("0.0.0.0/0", "::/0": all) by `gateway`, or with "" straight through."""
 
@@ -309,7 +323,10 @@ class SetNeighbour(Operation, frozen=True, tag="set-neighbour", kw_only=True):
 Setting = JoinBridge | Describe | SetAddressing | AddAddress | BringUp | AddRoute | SetNeighbour
 """What changes something that is there; several go to the kernel together."""
 
-Step = MakeBridge | MakeVlan | MakeDummy | MakeVeth | MakeMacvlan | MakeIpvlan | RemoveLink | SetParameter | Setting
+Step = (
+    MakeBridge | MakeVlan | MakeDummy | MakeVeth | MakeMacvlan | MakeIpvlan
+    | TakeDown | RemoveLink | SetParameter | Setting
+)  # fmt: skip
 """Every step."""
 
 

@@ -10,6 +10,7 @@ import errno
 import itertools
 import os
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, assert_never
 
 from sampan.errors import Conflict, SampanError, doing, from_os_error
@@ -104,6 +105,8 @@ class _Place:
                 self._make_veth(step)
             case ops.MakeMacvlan() | ops.MakeIpvlan():
                 self._make_on_parent(step)
+            case ops.TakeDown():
+                self._take_down(step)
             case ops.RemoveLink():
                 self._remove(step)
             case ops.SetParameter():
@@ -222,11 +225,23 @@ class _Place:
         else:
             going = [found] if found is not None and found.alias.endswith(step.alias) else []
         for link in going:
-            try:
+            with _if_there():
                 self._send(rtnetlink.remove_link(link.index, step.link))
-            except NetlinkError as e:
-                if e.errno != errno.ENODEV:
-                    raise
+
+    def _take_down(self, step: ops.TakeDown) -> None:
+        if found := self._look(step.link):
+            with _if_there():
+                self._send(rtnetlink.change_link(found.index, step.link, up=False))
+
+
+@contextmanager
+def _if_there() -> Iterator[None]:
+    """Let it be where the link is gone meanwhile, as links go with their namespace."""
+    try:
+        yield
+    except NetlinkError as e:
+        if e.errno != errno.ENODEV:
+            raise
 
 
 def _is_from_outside(link: rtnetlink.Link) -> bool:
