@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from sampan.engine import endings, remains
 from sampan.engine.kernel_log import Victim, parse
 from sampan.kernel import kmsg
+from sampan.runtime import control
 from sampan.runtime.counting import counts
 from sampan.spec.ending import OutOfMemory
 
@@ -79,7 +80,10 @@ class OomWatch:
                 return
 
     def _tell(self, container: Container, victim: OutOfMemory) -> None:
-        counted = counts(remains.cgroups(self._core, container.id))
+        groups = remains.cgroups(self._core, container.id)
+        counted = counts(groups)
+        if not os.path.exists(control.directory(groups, "memory") or ""):
+            return  # it ended of this: what its shim has counted before is told with the end
         with self._lock:
             told = self._told.setdefault(container.id, {}) if container.running else {victim.pid: None}
             if victim.pid not in told:
