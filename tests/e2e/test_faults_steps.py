@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -246,12 +247,12 @@ def victims(sampan: Stepped, role: str) -> list[int]:
         return found.get(role, [])
     shims = found.get("shim", [])
     own = [pid for pid in shims if has_open(pid, "/run/shims/")]
-    parents = {pid: int(status(pid).partition("PPid:\t")[2].split()[0]) for pid in own}
+    parents = {pid: int(seen[1]) for pid in own if (seen := re.search(r"PPid:\t(\d+)", status(pid)))}
     children = [pid for pid, parent in parents.items() if parent in shims]
     launchers = [pid for pid in children if len(status(pid).partition("NSpid:\t")[2].partition("\n")[0].split()) == 1]
     if role == "launcher":
         return launchers
-    return [*{pid for pid in own if pid not in children} | {parents[pid] for pid in children}] or shims
+    return [*{pid for pid in parents if pid not in children} | {parents[pid] for pid in children}] or shims
 
 
 def has_open(pid: int, part: str) -> bool:
@@ -477,7 +478,7 @@ def check_container(sampan: Stepped, scenario: Scenario, name: str, *, whole: bo
     if before == "running":
         assert sampan("exec", name, "echo", "in").line == "in"
     if before != "exited":
-        wait_until(lambda: log(sampan, name)[-1:] == LINES[-1:], fail=whole, timeout=2)
+        wait_until(lambda: log(sampan, name)[-1:] == LINES[-1:], fail=whole, timeout=10 if whole else 2)
         sampan("stop", name)
     after = state(sampan, name)
     assert after["Status"] == "exited", after

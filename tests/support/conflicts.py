@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from sampan.client.streams import Stream, gather
 from sampan.client.wire import Connection, ConnectionLost, Unreachable
 from sampan.errors import SampanError
-from support.faults import roles
+from support.faults import roles, status
 from support.sampan import Sampan, wait_until
 
 NAMES = ("web", "bew")
@@ -244,6 +244,7 @@ def quarrel(
             status, said = ask(sampan, "POST", f"/containers/create?name={name}", body(host))
             assert status == 201, said
         let_go(sampan, everyone, LONGEST_S + each / 2)
+    wait_until(lambda: all(_stands_still(sampan, name) for name in NAMES), what="all signals have had their effect")
     answers = [answer for one in everyone for answer in one.answers]
     for one in everyone:
         assert one.broken is None, (seed, one.at, one.broken)
@@ -355,7 +356,19 @@ def settled(sampan: Sampan, name: str) -> Any:
         found = json.loads(said) if status == 200 else None
         return () if found and found["State"]["Restarting"] else (found,)
 
-    return wait_until(look)[0]
+    return wait_until(look, timeout=LONGEST_S)[0]  # it begins again after a minute at the latest
+
+
+def _stands_still(sampan: Sampan, name: str) -> bool:
+    """Whether nothing is about to end by itself: PROGRAM sleeps, and has taken every signal that it was sent.
+
+    Who has a signal is awake, or stands in the freezer, until it has done what the signal wants.
+    """
+    state = (settled(sampan, name) or {}).get("State")
+    if not state or not state["Running"] or state["Paused"]:
+        return True
+    said = status(state["Pid"])
+    return "\nState:\tS" in said and not any(int(mask, 16) for mask in re.findall(r"\n(?:Sig|Shd)Pnd:\t(\w+)", said))
 
 
 def check_truth(sampan: Sampan, name: str, note: str, *, patience_s: float = 0) -> None:

@@ -25,7 +25,8 @@ def footprint(sampan: Sampan) -> dict[str, int]:
         "keeper KiB": _anonymous_kib(keeper),
     }
     found["processes"] = len([pid for pid, text in sampan.ours() if "supervise" in text or "server" in text])
-    found["mounts"] = sum(len(Path(f"/proc/{pid}/mountinfo").read_text().splitlines()) for pid in (keeper, os.getpid()))
+    mounts = [line for pid in (keeper, os.getpid()) for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()]
+    found["mounts"] = sum(str(sampan.root) in line for line in mounts)  # others' come and go as well
     found["cgroups"] = len(sampan.cgroups())
     found["links"] = len(sampan.links())
     found["firewall lines"] = len(_firewall(sampan).splitlines())

@@ -16,7 +16,7 @@ from sampan.errors import Conflict, Failed, SyscallError, Unsupported, doing
 from sampan.kernel import cgroupfs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 Cgroups = tuple[tuple[str, str], ...]
 
@@ -71,22 +71,31 @@ def join(cgroups: Cgroups, more: Cgroups) -> None:
 
 
 def freeze(cgroups: Cgroups, frozen: bool) -> None:
-    """Stop all processes of the container, or let them go on; return when it is so."""
+    """Stop all processes of the container, or let them go on; return when it is so. If one can't stop, all go on."""
+    deadline = time.monotonic() + _FREEZE_WITHIN_S
+    while not _freeze(cgroups, frozen):
+        if time.monotonic() > deadline:
+            if frozen:
+                _freeze(cgroups, False)
+            raise Failed(
+                "can't pause or resume the container: the kernel has not done it in 10 s",
+                "a process of it hangs in the kernel: state D",
+            )
+        time.sleep(0.002)
+
+
+def _freeze(cgroups: Cgroups, frozen: bool) -> bool:
+    """Ask the kernel for it; return whether it is so."""
     if (group := dict(cgroups).get("")) is not None:
         cgroupfs.write(group, "cgroup.freeze", "1" if frozen else "0")
-        _until(lambda: cgroupfs.flat_keyed(cgroupfs.read(group, "cgroup.events")).get("frozen") == frozen)
-        return
+        return cgroupfs.flat_keyed(cgroupfs.read(group, "cgroup.events")).get("frozen") == frozen
     v1 = directory(cgroups, "freezer")
     if v1 is None:
         raise Unsupported("can't pause the container: this host has no freezer control group")
     word = "FROZEN" if frozen else "THAWED"
-
-    def done() -> bool:
-        # A group may stay FREEZING for a fork that came between: writing again helps; kernel: freezer-subsystem.
-        cgroupfs.write(v1, "freezer.state", word)
-        return cgroupfs.read(v1, "freezer.state").strip() == word
-
-    _until(done)
+    # A group may stay FREEZING for a fork that came between: writing again helps; kernel: freezer-subsystem.
+    cgroupfs.write(v1, "freezer.state", word)
+    return cgroupfs.read(v1, "freezer.state").strip() == word
 
 
 def frozen(cgroups: Cgroups) -> bool:
@@ -95,14 +104,6 @@ def frozen(cgroups: Cgroups) -> bool:
         return cgroupfs.read(group, "cgroup.freeze").strip() == "1"
     v1 = directory(cgroups, "freezer")
     return v1 is not None and cgroupfs.read(v1, "freezer.state").strip() != "THAWED"
-
-
-def _until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _FREEZE_WITHIN_S
-    while not done():
-        if time.monotonic() > deadline:
-            raise Failed("can't pause or resume the container: the kernel has not done it in 10 s")
-        time.sleep(0.002)
 
 
 def kill_everyone(cgroups: Cgroups, number: int = signal.SIGKILL) -> None:
@@ -210,4 +211,4 @@ def remove(cgroups: Cgroups) -> None:
     kill_everyone(cgroups)
     for _, group in cgroups:
         with doing(f"can't remove the control group {group}"):
-            cgroupfs.remove(group)
+            cgroupfs.remove(group, timeout_s=_KILL_WITHIN_S)  # v2 kills and does not wait for the ends

@@ -440,10 +440,9 @@ class Container:
 
     def tear_down(self) -> None:
         """Remove the control groups, behind the answer: the kernel takes its time."""
-        if self._torn_down:
-            return
-        self._torn_down = True
-        runtime.delete(self.state.cgroups)
+        if not self._torn_down:
+            runtime.delete(self.state.cgroups)
+            self._torn_down = True
 
     # ------------------------------------------------------------------------------------------- adoption
 
