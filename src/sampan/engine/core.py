@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sampan.engine.execs import Exec
     from sampan.engine.janitor import Janitor
     from sampan.engine.kernel_log import KernelLog
+    from sampan.engine.last_readings import LastReadings
     from sampan.engine.links import Channel, Links
     from sampan.engine.network_registry import Networks
     from sampan.engine.oom_watch import OomWatch
@@ -66,6 +67,7 @@ class Core:
     bus: Bus
     links: Links
     janitor: Janitor
+    last_readings: LastReadings
     kernel_log: KernelLog
     oom_watch: OomWatch
     images: Images

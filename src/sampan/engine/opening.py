@@ -23,6 +23,7 @@ from sampan.engine.imaging import in_use
 from sampan.engine.janitor import Janitor
 from sampan.engine.keeper import listen_to_keeper
 from sampan.engine.kernel_log import KernelLog
+from sampan.engine.last_readings import LastReadings
 from sampan.engine.links import Links
 from sampan.engine.mounts import Wanted
 from sampan.engine.network_registry import Networks
@@ -98,6 +99,7 @@ def open_core(dirs: Dirs, keeper_fd: int | None, listen_fd: int | None, host_fd:
         core.registry.add(_container(row))
     core.links = Links()
     core.janitor = Janitor()
+    core.last_readings = LastReadings(core.janitor)
     core.kernel_log = KernelLog()
     core.oom_watch = OomWatch(core)
     if listen_fd is not None:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from sampan.engine import remains
 from sampan.engine.core import now_ns
+from sampan.engine.last_readings import Reading
 from sampan.errors import InvalidInput
 from sampan.runtime.statistics import processor, statistics
 from sampan.spec.docker.stats import (
@@ -24,7 +25,7 @@ from sampan.spec.docker.stats import (
     StatsResponse,
     Throttling,
 )
-from sampan.units import format_timestamp
+from sampan.units import ZERO_TIME, format_timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,12 +58,11 @@ def sample(core: Core, container: Container) -> StatsResponse:
     return replace(found, networks=links) if links else found
 
 
-def glance(core: Core, container: Container) -> StatsResponse:
+def glance(core: Core, container: Container) -> Reading:
     """Return what the next sample needs of one before it: when it was, and the processor time."""
-    if not container.running:
-        return _named(container)
+    begun_ns = container.state.started_at_ns
     cpu = _cpu(processor(remains.cgroups(core, container.id)))
-    return replace(_named(container), read=format_timestamp(now_ns()), cpu_stats=cpu)
+    return Reading(begun_ns, time.monotonic(), format_timestamp(now_ns()), cpu)
 
 
 def _named(container: Container) -> StatsResponse:
@@ -152,7 +152,7 @@ class Samples:
         self._chosen = [core.registry.find(name) for name in names]
         self._all = all
         self._closed = threading.Event()
-        self._before: dict[str, StatsResponse] = {}
+        self._before: dict[str, Reading] = {}
 
     def close(self) -> None:
         """End the iteration, from any thread."""
@@ -161,12 +161,16 @@ class Samples:
     def take(self) -> tuple[StatsResponse, ...]:
         """Return a sample of each, with the processor time of the one before."""
         found = []
+        before, self._before = self._before, {}
         for container in self._containers():
+            begun_ns = container.state.started_at_ns  # before the sample: it may be started again any moment
             now = sample(self._core, container)
-            if (before := self._before.get(container.id)) is not None:
-                now = replace(now, preread=before.read, precpu_stats=before.cpu_stats)
+            if (last := before.get(container.id)) is not None and last.begun_ns == begun_ns:
+                now = replace(now, preread=last.read, precpu_stats=last.cpu)
+            if now.read != ZERO_TIME:
+                self._before[container.id] = reading = Reading(begun_ns, time.monotonic(), now.read, now.cpu_stats)
+                self._core.last_readings.note(container.id, reading)
             found.append(now)
-        self._before = {one.id: one for one in found}
         return tuple(found)
 
     def _containers(self) -> list[Container]:
@@ -176,11 +180,19 @@ class Samples:
         return [container for container in every if self._all or container.running]
 
     def once(self) -> tuple[StatsResponse, ...]:
-        """Return one sample of each from which the share of processor time can be told: it takes a moment."""
-        if any(container.running for container in self._containers()):
-            self._before = {container.id: glance(self._core, container) for container in self._containers()}
-            self._closed.wait(_FIRST_S)
+        """Return one sample of each from which the share of processor time can be told.
+
+        That of the time since the last sample, whoever asked for it within the last minute. Without one, or so soon
+        after it that little can be told, it takes a moment.
+        """
+        self._before = {container.id: self._last(container) for container in self._containers() if container.running}
+        youngest = max((reading.taken_s for reading in self._before.values()), default=0.0)
+        self._closed.wait(max(0.0, youngest + _FIRST_S - time.monotonic()))
         return self.take()
+
+    def _last(self, container: Container) -> Reading:
+        last = self._core.last_readings.of(container.id, container.state.started_at_ns)
+        return last or glance(self._core, container)
 
     def __iter__(self) -> Iterator[tuple[StatsResponse, ...]]:
         yield self.once()

@@ -140,7 +140,11 @@ COMMAND = Command(
         Flag("all", "bool", "Show all containers, not only those that run", short="a"),
         Flag("format", "string", "table, table TEMPLATE, json or a Go template"),
         Flag("interval", "int", "Seconds between two tables", short="i", default=1),
-        Flag("no-stream", "bool", "Print it once and end"),
+        Flag(
+            "no-stream",
+            "bool",
+            "Print it once and end: CPU since the last time within a minute, or of a tenth of a second",
+        ),
         Flag("no-trunc", "bool", "Show ids whole"),
         LATEST,
     ),
