@@ -114,6 +114,10 @@ def _environment(options: Options, body: Json, host: Json) -> None:  # noqa: ARG
 def environment(options: Options) -> list[str]:
     """Return the variables of --env-file and --env, which come last and so win."""
     variables: list[str] = []
+    if options.values.get("http-proxy"):
+        from sampan.cli.proxies import of_environment
+
+        variables += of_environment()
     if options.values.get("env-host"):
         variables += [f"{name}={value}" for name, value in os.environ.items()]
     variables += options.values.get("unsetenv") or []  # a name alone takes the image's away
@@ -279,6 +283,7 @@ _FILLERS = (
     ("env", _environment),
     ("env-file", _environment),
     ("env-host", _environment),
+    ("http-proxy", _environment),
     ("unsetenv", _environment),
     ("label", _labels),
     ("label-file", _labels),

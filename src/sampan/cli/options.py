@@ -25,6 +25,7 @@ PROCESS, ISOLATION, FILES, LIMITS, NETWORK, CLIENT, HEALTH, OTHER = (
 CONTAINER = (
     Flag("env", "env", "Set an environment variable; a name alone takes its value from here", short="e", group=PROCESS),
     Flag("env-host", "bool", "Give it all variables of this shell", group=PROCESS),
+    Flag("http-proxy", "bool", "Set the proxy variables that are set here: http_proxy, NO_PROXY, …", group=PROCESS),
     Flag("unsetenv", "list", "Take a variable of the image away", group=PROCESS),
     Flag("unsetenv-all", "bool", "Take all variables of the image away", group=PROCESS),
     Flag("umask", "string", "File mode creation mask: 0027", group=PROCESS),
@@ -66,8 +67,6 @@ CONTAINER = (
     Flag("sdnotify", "string", "Tell systemd of its start", group=OTHER, unsupported="use --health-cmd"),
     Flag("systemd", "string", "Podman's", default="false", group=OTHER,
          unsupported="give what it needs: --tmpfs /run --stop-signal RTMIN+3"),
-    Flag("http-proxy", "bool", "Podman's", default=False, group=OTHER,
-         unsupported="-e http_proxy, a name alone, takes the value from here"),
     *(
         Flag(name, kind, "Podman's", group=OTHER, unsupported=hint)
         for name, kind, hint in (

@@ -155,10 +155,11 @@ class Conversation:
 
 
 class Output:
-    """Writes what the server sends to our own output and error."""
+    """Writes what the server sends to our own output and error, or gives it to `sink` with the descriptor."""
 
-    def __init__(self, *, tty: bool) -> None:
+    def __init__(self, *, tty: bool, sink: Callable[[int, bytes], None] = write_all) -> None:
         self._tty = tty
+        self._sink = sink
         self._header = b""
         self._stream = 1
         self._left = 0
@@ -166,7 +167,7 @@ class Output:
     def write(self, data: bytes) -> None:
         """Take the next bytes of the stream; they may end anywhere in a frame."""
         if self._tty:
-            write_all(1, data)
+            self._sink(1, data)
             return
         run: list[bytes] = []  # what comes one behind the other on the same stream is written at once
         at, size, to = 0, len(data), 1
@@ -185,9 +186,9 @@ class Output:
             self._left -= len(part)
             at += len(part)
             if run and to != self._stream:
-                write_all(to, b"".join(run))
+                self._sink(to, b"".join(run))
                 run.clear()
             to = self._stream
             run.append(part)
         if run:
-            write_all(to, b"".join(run))
+            self._sink(to, b"".join(run))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 from sampan.cli.failure import Failure
 from sampan.cli.output import warn
@@ -29,17 +30,24 @@ class _Stream:
         return part
 
 
-def unpack(directory: str, pieces: Iterable[bytes], *, rename: Rename | None = None, owners: bool = False) -> None:
+def unpack(
+    directory: str,
+    pieces: Iterable[bytes],
+    *,
+    rename: Rename | None = None,
+    owners: bool = False,
+    overwrite: bool = False,
+) -> None:
     """Unpack a tar as the user who asked for it, with `owners` as those of its members; devices are not made.
 
     Each name is looked up without following links: what an image or a container has can't lead out of the directory.
-    `rename` gives members other names.
+    `rename` gives members other names; with `overwrite` a file may replace a directory, and the other way round.
     """
     import tarfile
 
     root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     stream = _Stream(pieces)
-    unpacker = _Unpacker(root, rename, owners=owners)
+    unpacker = _Unpacker(root, rename, owners=owners, overwrite=overwrite)
     try:
         with tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]
             for member in tar:
@@ -56,10 +64,11 @@ def unpack(directory: str, pieces: Iterable[bytes], *, rename: Rename | None = N
 class _Unpacker:
     """Writes members below the directory open at `root`."""
 
-    def __init__(self, root: int, rename: Rename | None, *, owners: bool) -> None:
+    def __init__(self, root: int, rename: Rename | None, *, owners: bool, overwrite: bool) -> None:
         self._root = root
         self._rename = rename
         self._owners = owners
+        self._overwrite = overwrite
         self._directories: list[tuple[str, tarfile.TarInfo]] = []
         self._devices = 0
 
@@ -68,6 +77,8 @@ class _Unpacker:
         if member.isdev():
             self._devices += 1
         elif member.isdir():
+            if self._overwrite and parts:
+                self._make_room(parts)
             os.close(_enter(self._root, parts))
             if parts:
                 self._directories.append(("/".join(parts), member))
@@ -84,13 +95,28 @@ class _Unpacker:
             raise Failure(f"can't unpack {name}: it leads out of the directory")
         return parts
 
+    def _make_room(self, parts: list[str]) -> None:
+        """Remove what is no directory where one is to be."""
+        above = _enter(self._root, parts[:-1])
+        try:
+            if not stat.S_ISDIR(os.lstat(parts[-1], dir_fd=above).st_mode):
+                os.unlink(parts[-1], dir_fd=above)
+        except FileNotFoundError:
+            pass
+        finally:
+            os.close(above)
+
     def _leaf(self, above: int, name: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         try:
             os.unlink(name, dir_fd=above)
         except FileNotFoundError:
             pass
         except IsADirectoryError:
-            raise Failure(f'cannot overwrite directory "{name}" with non-directory') from None
+            if not self._overwrite:
+                raise Failure(f'cannot overwrite directory "{name}" with non-directory') from None
+            import shutil
+
+            shutil.rmtree(name, dir_fd=above)
         if member.issym():
             os.symlink(member.linkname, name, dir_fd=above)
         elif member.islnk():

@@ -8,6 +8,7 @@ import shlex
 import time
 from typing import TYPE_CHECKING
 
+from sampan.engine import top_descriptors
 from sampan.engine.lifecycle import Verb
 from sampan.engine.reaching import ask
 from sampan.errors import Failed, InvalidInput, Unsupported
@@ -24,14 +25,19 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def top(core: Core, container: Container, ps_args: str | None) -> ContainerTopResponse:
-    """Return the rows of `ps -ef`, read from /proc; with other arguments what the host's ps says."""
+    """Return the rows of `ps -ef`, or of Podman's descriptors, read from /proc; with other arguments what ps says."""
     status = ask(container, Verb.TOP, messages.Hello(), messages.Status)
     pids = control.processes(status.cgroups)
     if not ps_args or ps_args == "-ef":
         rows = [row for pid in sorted(pids) if (row := _row(pid))]
         core.tell(container, "top")
         return ContainerTopResponse(titles=_TITLES, processes=tuple(rows))
-    response = _ps(_words(ps_args), set(pids))
+    words = _words(ps_args)
+    if names := top_descriptors.descriptors(words):
+        titles, processes = top_descriptors.table(names, sorted(pids))
+        response = ContainerTopResponse(titles=titles, processes=processes)
+    else:
+        response = _ps(words, set(pids))
     core.tell(container, "top")
     return response
 
@@ -66,7 +72,7 @@ def _row(pid: int) -> tuple[str, ...] | None:
         fields[1],
         str(min(99, int(ticks / _TICKS * 100 / elapsed))),
         _stime(started),
-        _tty(int(fields[4])),
+        top_descriptors.terminal(int(fields[4])),
         _hms(ticks // _TICKS),
         command or f"[{name}]",
     )
@@ -88,13 +94,6 @@ def _stime(started: float) -> str:
     if (then.tm_year, then.tm_yday) == (now.tm_year, now.tm_yday):
         return time.strftime("%H:%M", then)
     return time.strftime("%b%d" if then.tm_year == now.tm_year else "%Y", then)
-
-
-def _tty(device: int) -> str:
-    major, minor = os.major(device), os.minor(device)
-    if device == 0:
-        return "?"
-    return f"pts/{minor + (major - 136) * 256}" if 136 <= major <= 143 else f"tty{minor}"
 
 
 def _hms(seconds: int) -> str:

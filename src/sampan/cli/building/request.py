@@ -7,6 +7,7 @@ import os
 from sampan.cli.building import contexts, values
 from sampan.cli.credentials import every
 from sampan.cli.failure import Failure, UsageError
+from sampan.cli.proxies import configured
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,13 +30,6 @@ _LIMITS = {
     "shm-size": "shm_size",
     "cgroup-parent": "cgroup_parent",
 }
-_PROXIES = {
-    "httpProxy": "HTTP_PROXY",
-    "httpsProxy": "HTTPS_PROXY",
-    "ftpProxy": "FTP_PROXY",
-    "noProxy": "NO_PROXY",
-    "allProxy": "ALL_PROXY",
-}
 _MANIFESTS = "they are in a manifest, which --push of one platform and -o type=oci make"
 _FAILURES = ("", "shell")
 
@@ -55,7 +49,10 @@ def request_of(call: Call, found: Input) -> Json:
         "ignore": found.ignore,
         "target": options["target"],
         "platforms": _platforms(options["platform"]),
-        "args": {**_proxies(call), **values.pairs(options["build-arg"], "key-value pair", own_values=True)},
+        "args": {
+            **configured(call.session.config(), call.session.socket),
+            **values.pairs(options["build-arg"], "key-value pair", own_values=True),
+        },
         "labels": values.pairs(options["label"], "label"),
         "annotations": annotations,
         "tags": [*options["tag"], *_names(outputs)],
@@ -162,15 +159,3 @@ def _epoch(options: Options) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) <= 11):
         raise Failure(f"invalid SOURCE_DATE_EPOCH {text!r}", "it is seconds since 1970: date +%s prints them")
     return int(text)
-
-
-def _proxies(call: Call) -> dict[str, str]:
-    """Return the proxies of config.json as build arguments, in both cases: docker/cli, ParseProxyConfig."""
-    configured = call.session.config().get("proxies")
-    chosen = configured.get("default") if isinstance(configured, dict) else None
-    found = {}
-    for field, name in _PROXIES.items():
-        value = chosen.get(field) if isinstance(chosen, dict) else None
-        if value:
-            found[name] = found[name.lower()] = str(value)
-    return found

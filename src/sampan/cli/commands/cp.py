@@ -105,7 +105,13 @@ def _out(call: Call, name: str, path: str, target: str) -> None:
     from sampan.cli.unpacking import unpack
 
     try:
-        unpack(directory, counted, rename=_renaming(source, new), owners=call.options["archive"])
+        unpack(
+            directory,
+            counted,
+            rename=_renaming(source, new),
+            owners=call.options["archive"],
+            overwrite=call.options["overwrite"],
+        )
     except OSError as e:
         raise Failure(f"can't copy to {target}: {(e.strerror or str(e)).lower()}") from None
     _tell(call, counted.bytes, os.path.abspath(target))
@@ -154,7 +160,9 @@ def _into(call: Call, path: str, name: str, target: str) -> None:
         pieces = _archive(source, new or source.base)
     counted = _Counted(pieces)
     parameters = query(
-        path=directory, noOverwriteDirNonDir="true", copyUIDGID="true" if call.options["archive"] else None
+        path=directory,
+        noOverwriteDirNonDir=None if call.options["overwrite"] else "true",
+        copyUIDGID="true" if call.options["archive"] else None,
     )
     headers = {"Content-Type": "application/x-tar"}
     call.session.ask("PUT", container(name, f"/archive{parameters}"), counted, headers).read()
@@ -248,6 +256,7 @@ COMMAND = Command(
     flags=(
         Flag("archive", "bool", "Keep owners as they are (into a container: all is its user's)", short="a"),
         Flag("follow-link", "bool", "Copy what a link leads to, if SRC_PATH is one", short="L"),
+        Flag("overwrite", "bool", "Let files take the place of directories, and directories that of files"),
         Flag("quiet", "bool", "Do not tell what was copied; it is told on a terminal only", short="q"),
     ),
     arguments=(2, 2),

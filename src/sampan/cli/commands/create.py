@@ -45,6 +45,10 @@ def create_container(session: Session, options: Options, body: dict[str, Any]) -
             125,
         )
     _check_explain(options)
+    if session.config().get("proxies"):
+        from sampan.cli import proxies
+
+        body["Env"] = proxies.add(body.get("Env") or [], proxies.configured(session.config(), session.socket))
     with _IdFile(options["cidfile"]) as id_file:
         if policy in ("always", "newer") and body["Image"]:
             _pull(session, options, body["Image"], policy)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sampan.cli.session import Session
 
 _DIRECTORY = "/etc/systemd/system"
+_WANTED_BY = "multi-user.target"
 _UNIT = """\
 [Unit]
 Description=sampan: containers with a restart policy, and the API at {socket}
@@ -28,19 +29,22 @@ Environment=SAMPAN_ROOT={root}
 ExecStart={program} system start
 
 [Install]
-WantedBy=multi-user.target
+WantedBy={wanted_by}
 """
+_NOT_RUNNING = 3  # as of systemctl status
 
 
 def service(call: Call) -> int:
-    """Write the unit and enable it, remove it, or print it."""
+    """Write the unit and enable it, remove it, print it, or say how things are."""
     verb = call.arguments[0]
     if verb == "print":
         write(unit(call.session))
         return 0
-    if verb not in ("install", "uninstall"):
-        raise UsageError(f"unknown action: {verb}", "install, uninstall or print")
+    if verb not in ("install", "uninstall", "status"):
+        raise UsageError(f"unknown action: {verb}", "install, uninstall, status or print")
     path = f"{_DIRECTORY}/{_name(call.session)}"
+    if verb == "status":
+        return _status(call.session, path)
     if not os.path.isdir(_DIRECTORY):
         raise Failure(f"can't {verb} the service: there is no {_DIRECTORY}", "have your init run: sampan system start")
     if verb == "install":
@@ -53,7 +57,7 @@ def service(call: Call) -> int:
 def unit(session: Session) -> str:
     """Return the unit of this instance."""
     program = os.path.join(os.path.dirname(sys.executable), "sampan")
-    return _UNIT.format(socket=session.dirs.socket, root=session.dirs.root, program=program)
+    return _UNIT.format(socket=session.dirs.socket, root=session.dirs.root, program=program, wanted_by=_WANTED_BY)
 
 
 def _name(session: Session) -> str:
@@ -85,6 +89,22 @@ def _uninstall(path: str) -> None:
     say(path)
 
 
+def _status(session: Session, path: str) -> int:
+    """Say whether it is installed, and whether the engine runs, which this does not start; 3 if it does not."""
+    from sampan.client.wire import Connection, Unreachable
+
+    enabled = os.path.lexists(f"{_DIRECTORY}/{_WANTED_BY}.wants/{os.path.basename(path)}")
+    say(f"unit: {path} ({'enabled' if enabled else 'not enabled'})" if os.path.exists(path) else "unit: not installed")
+    try:
+        Connection(session.socket).connect()
+    except Unreachable:
+        say("engine: does not run")
+        return _NOT_RUNNING
+    told = session.ask("GET", "/info").json()
+    say(f"engine: runs: process {told['KeeperPid']}, {told['ContainersRunning']} containers, {session.socket}")
+    return 0
+
+
 def _systemctl(*words: str) -> None:
     """Run systemctl where systemd runs; elsewhere the unit is there for when it does."""
     if not os.path.isdir("/run/systemd/system"):
@@ -97,7 +117,7 @@ def _systemctl(*words: str) -> None:
 
 
 COMMAND = Command(
-    "service install|uninstall|print",
+    "service install|uninstall|status|print",
     "Have systemd start the engine at boot, and with it containers that have a restart policy",
     service,
     arguments=(1, 1),

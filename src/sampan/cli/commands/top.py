@@ -9,7 +9,7 @@ from sampan.client.wire import query
 
 
 def top(call: Call) -> int:
-    """Print the processes as ps(1) would, with its options."""
+    """Print the processes as ps(1) would, with its options, or the columns that Podman's descriptors name."""
     name, *words = call.arguments
     answer = call.session.ask("GET", container(name, f"/top{query(ps_args=' '.join(words))}")).json()
     rows = [answer["Titles"], *(answer["Processes"] or [])]
@@ -27,8 +27,8 @@ def _columns(rows: list[list[str]]) -> str:
 
 
 COMMAND = Command(
-    "top CONTAINER [ps OPTIONS]",
-    "Display the running processes of a container",
+    "top CONTAINER [ps OPTIONS|DESCRIPTOR...]",
+    "Display the running processes of a container: as ps does, or Podman's columns: pid, user, hpid, seccomp, capeff …",
     top,
     flags=(LATEST,),
     arguments=(1, None),

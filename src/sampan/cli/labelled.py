@@ -1,0 +1,94 @@
+"""Logs of several containers at once: whole lines, each with the container that wrote it before it."""
+
+from __future__ import annotations
+
+import select
+
+from sampan.cli.output import write_all
+from sampan.cli.stream import Output
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import Any
+
+    from sampan.cli.flags import Options
+    from sampan.cli.session import Session
+    from sampan.client.wire import Response
+
+    Json = dict[str, Any]
+
+_COLOURS = (37, 31, 33, 34, 35, 36, 32)
+_ID = 12
+
+
+class Labelled:
+    """Writes a container's lines, each between `before` and `after`, once they are whole."""
+
+    def __init__(self, before: bytes, after: bytes) -> None:
+        self._before, self._after = before, after
+        self._rest = {1: b"", 2: b""}
+
+    def write(self, descriptor: int, data: bytes) -> None:
+        """Take what comes next on one of the streams."""
+        *lines, self._rest[descriptor] = (self._rest[descriptor] + data).split(b"\n")
+        if lines:
+            write_all(descriptor, b"".join(self._before + line + self._after + b"\n" for line in lines))
+
+    def end(self) -> None:
+        """Write what came without a newline as a line: another container's may follow."""
+        for descriptor, rest in self._rest.items():
+            if rest:
+                self.write(descriptor, b"\n")
+
+
+def print_logs(session: Session, inspected: Sequence[Json], path: Callable[[Json], str], options: Options) -> int:
+    """Print the logs of these containers: with --follow as the lines come, else one container's behind another's."""
+    sinks = [_labelled(one, index, len(inspected) > 1, options) for index, one in enumerate(inspected)]
+    outputs = [Output(tty=one["Config"]["Tty"], sink=sink.write) for one, sink in zip(inspected, sinks, strict=True)]
+    answers = (session.open("GET", path(one)) for one in inspected)
+    arriving = _together(list(answers)) if options["follow"] else _in_turn(answers)
+    for index, piece in arriving:
+        if piece:
+            outputs[index].write(piece)
+        else:
+            sinks[index].end()
+    return 0
+
+
+def _labelled(inspected: Json, index: int, several: bool, options: Options) -> Labelled:
+    label = inspected["Name"].lstrip("/") if options["names"] else inspected["Id"][:_ID]
+    before, after = f"{label} " if several else "", ""
+    if options["color"]:
+        before, after = f"\x1b[{_COLOURS[index % len(_COLOURS)]}m{before}", "\x1b[0m"
+    return Labelled(before.encode(), after.encode())
+
+
+def _in_turn(answers: Iterable[Response]) -> Iterator[tuple[int, bytes]]:
+    """Give the pieces of each answer, and b"" at its end."""
+    for index, answer in enumerate(answers):
+        for piece in answer.pieces():
+            yield index, piece
+        yield index, b""
+
+
+def _together(answers: Sequence[Response]) -> Iterator[tuple[int, bytes]]:
+    """Give the same as soon as there is something, of whichever answer."""
+    open_ = {answer.fileno(): index for index, answer in enumerate(answers)}
+    poll = select.poll()
+    for descriptor in open_:
+        poll.register(descriptor, select.POLLIN)
+    ready = list(open_)  # a first piece may have come with the answer's head
+    while open_:
+        for descriptor in ready:
+            index = open_[descriptor]
+            piece = answers[index].poll()
+            if piece is None:
+                continue
+            yield index, piece
+            if piece and answers[index].done:  # its end came with it: nothing more makes it readable
+                yield index, b""
+            if answers[index].done or not piece:
+                poll.unregister(descriptor)
+                del open_[descriptor]
+        ready = [descriptor for descriptor, _ in poll.poll()] if open_ else []
