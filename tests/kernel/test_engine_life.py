@@ -7,12 +7,14 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sampan.client.wire import Connection
+from sampan.client.wire import Connection, Response
 from support.engine import until
 from support.faults import status
 from support.sampan import Sampan
@@ -52,6 +54,13 @@ class Api:
     def wait(self, id: str, condition: str = "not-running") -> int:
         return self("POST", f"/containers/{id}/wait?condition={condition}")[1]["StatusCode"]
 
+    @contextmanager
+    def waiting(self, id: str, condition: str) -> Iterator[Response]:
+        """Wait from here on, as the answer's head says that comes at once; its body comes with the exit."""
+        connection = Connection(str(self.sampan.socket))
+        yield connection.request("POST", f"/v1.50/containers/{id}/wait?condition={condition}").check()
+        connection.close()
+
     def state(self, id: str) -> dict[str, Any]:
         return self("GET", f"/containers/{id}/json")[1]["State"]
 
@@ -76,24 +85,18 @@ def thread(function: Any, *args: Any) -> tuple[threading.Thread, list[Any]]:
 
 def test_waiting_for_the_next_exit_sees_one_that_comes_at_once(api: Api) -> None:
     id = api.create("sh", "-c", "exit 5")
-    waiter, codes = thread(api.wait, id, "next-exit")
-    time.sleep(0.2)
 
-    api("POST", f"/containers/{id}/start")
-
-    waiter.join(10)
-    assert codes == [5]
+    with api.waiting(id, "next-exit") as answer:
+        api("POST", f"/containers/{id}/start")
+        assert answer.json()["StatusCode"] == 5
 
 
 def test_a_container_with_rm_is_gone_when_removed_is_told(api: Api) -> None:
     id = api.create("sh", "-c", "exit 6", host={"AutoRemove": True})
-    waiter, codes = thread(api.wait, id, "removed")
-    time.sleep(0.2)
 
-    api("POST", f"/containers/{id}/start")
-
-    waiter.join(10)
-    assert codes == [6]
+    with api.waiting(id, "removed") as answer:
+        api("POST", f"/containers/{id}/start")
+        assert answer.json()["StatusCode"] == 6
     assert api("GET", f"/containers/{id}/json")[0] == 404
 
 
@@ -239,10 +242,11 @@ def test_an_exec_goes_on_over_the_servers_death_and_its_status_is_known(api: Api
 
 
 def test_when_keeper_and_shim_are_killed_the_state_says_so(api: Api) -> None:
-    id = api.run("sleep", "1")
-    shim = int(Path(f"/proc/{api.state(id)['Pid']}/stat").read_text().rpartition(")")[2].split()[1])
+    id = api.run("sleep", "1000")
+    init = api.state(id)["Pid"]
+    shim = int(Path(f"/proc/{init}/stat").read_text().rpartition(")")[2].split()[1])
     keeper = api.sampan.info("KeeperPid")
-    for pid in (keeper, shim):
+    for pid in (keeper, shim, init):
         os.kill(pid, signal.SIGKILL)
 
     until(lambda: api.state(id)["Status"] == "exited", timeout_s=20)

@@ -112,11 +112,11 @@ def test_a_file_in_the_way_is_named(root) -> None:
 def test_descriptors_are_not_leaked(root) -> None:
     inside, fd = root
     (inside / "away").symlink_to("/far/away")
-    before = os.listdir("/proc/self/fd")
+    before = set(os.listdir("/proc/self/fd"))
     for name in ("a/b/c/d", "away/x", "etc/passwd/x", "x/../../y"):
         try:
             os.close(path.mkdirs_in_root(fd, name))
         except OSError:
             pass
 
-    assert os.listdir("/proc/self/fd") == before
+    assert set(os.listdir("/proc/self/fd")) <= before

@@ -36,12 +36,14 @@ from support.containers import (
     NAMESPACES,
     PARENT,
     Box,
+    all_of_console,
     facts,
     left_behind,
     remove_parents,
     with_linux,
     with_process,
 )
+from support.engine import until
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +256,7 @@ def test_a_terminal_is_made_and_is_the_controlling_one(box: Box) -> None:
     running = container.create(box.plan(spec), None, console_size=(30, 100))
     try:
         os.waitid(os.P_PIDFD, running.pidfd, os.WEXITED)
-        said = os.read(running.console, 1000)
+        said = all_of_console(running.console)
     finally:
         os.close(running.console)
         os.close(running.pidfd)
@@ -444,14 +446,13 @@ def test_frozen_processes_stand_still_and_go_on(box: Box) -> None:
 
     with box.running(spec) as (running, _):
         dots = box.upper(spec) / "tmp/dots"
-        time.sleep(0.1)
+        until(dots.exists)
         control.freeze(running.cgroups, True)
         frozen = dots.stat().st_size
         time.sleep(0.1)
         assert dots.stat().st_size == frozen
         control.freeze(running.cgroups, False)
-        time.sleep(0.1)
-        assert dots.stat().st_size > frozen
+        until(lambda: dots.stat().st_size > frozen)
 
 
 def test_a_frozen_container_can_be_killed_and_removed(box: Box) -> None:
@@ -530,7 +531,8 @@ def test_a_time_namespace_has_its_offset(box: Box) -> None:
 
 
 def test_with_init_a_reaper_is_process_1(box: Box) -> None:
-    spec = box.spec("sh", "-c", "(sleep 0.05 &); sleep 0.2; ps; tr '\\0' ' ' < /proc/1/cmdline; exit 9")
+    gone = "n=0; while grep -qs '^Name:.sleep' /proc/[0-9]*/status && [ $((n=n+1)) -lt 500 ]; do usleep 20000; done"
+    spec = box.spec("sh", "-c", f"(sleep 0.05 &); {gone}; ps; tr '\\0' ' ' < /proc/1/cmdline; exit 9")
     spec = msgspec.structs.replace(spec, annotations={**spec.annotations, INIT: "true"})
 
     said = box.run(spec)
@@ -546,7 +548,7 @@ def test_the_reaper_passes_signals_on_and_ends_as_the_program_does(box: Box) -> 
     spec = msgspec.structs.replace(spec, annotations={**spec.annotations, INIT: "true"})
 
     with box.running(spec) as (running, finish):
-        time.sleep(0.2)
+        finish.wait_for_output()
         kernel_process.pidfd_send_signal(running.pidfd, signal.SIGTERM)
         assert finish() == (5, "up\ngot\n", "")
 
@@ -612,7 +614,7 @@ def test_exec_with_a_terminal(box: Box) -> None:
         other = container.exec_process(made, running.pidfd, None)
         os.waitid(os.P_PIDFD, other.pidfd, os.WEXITED)
 
-        assert os.read(other.console, 100) == b"/dev/pts/0\r\n"
+        assert all_of_console(other.console) == b"/dev/pts/0\r\n"
         os.close(other.console)
         os.close(other.pidfd)
 

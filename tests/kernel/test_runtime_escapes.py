@@ -31,6 +31,7 @@ from support.containers import (
     NAMESPACES,
     PARENT,
     Box,
+    all_of_console,
     facts,
     left_behind,
     remove_parents,
@@ -172,7 +173,7 @@ def test_cve_2025_52565_a_console_that_is_a_link_is_bound_to_the_terminal_all_th
     mounts = tuple(m for m in spec.mounts if m.destination != "/dev")
     made = container.create(box.plan(msgspec.structs.replace(spec, mounts=mounts)), None)
     os.waitid(os.P_PIDFD, made.pidfd, os.WEXITED)
-    said = os.read(made.console, 100)
+    said = all_of_console(made.console)
     os.close(made.console)
     os.close(made.pidfd)
     container.delete(made.cgroups)

@@ -69,6 +69,27 @@ def holes(found):
     return [(a, b) for a, b in itertools.pairwise(found) if b != a + 1]
 
 
+def until_held(world, container):
+    """Wait until the keeper has the container's streams: what is lost with its shim from then on is no stream."""
+    stream = os.readlink(f"/proc/{container.state()['pid']}/fd/1")
+
+    def held():
+        directory = f"/proc/{world.keeper_pid}/fd"
+        for fd in os.listdir(directory):
+            with contextlib.suppress(FileNotFoundError):
+                if os.readlink(f"{directory}/{fd}") == stream:
+                    return True
+        return False
+
+    until(held, "the keeper's hold on the streams")
+
+
+def until_more(container, lines=20):
+    """Wait for so much more output."""
+    before = len(numbers(container))
+    until(lambda: len(numbers(container)) > before + lines, "more output")
+
+
 def test_the_server_is_restarted_and_clients_never_meet_a_refused_connection(world):
     container = world.run("sh", "-c", CALM)
     old = world.server_pid
@@ -85,8 +106,10 @@ def test_the_server_is_restarted_and_clients_never_meet_a_refused_connection(wor
 
 
 def test_a_killed_shim_is_replaced_and_the_container_goes_on(world):
-    container = world.run("sh", "-c", COUNT, log=m.LogConfig(path=f"{world.root}/big.log", max_bytes=0))
-    time.sleep(0.3)
+    log = Path(world.root, "big.log")
+    log.touch()
+    container = world.run("sh", "-c", COUNT, log=m.LogConfig(path=str(log), max_bytes=0))
+    until(lambda: log.stat().st_size > 100_000, "much output")
     old = container.shim_pid
     pid = container.state()["pid"]
 
@@ -96,15 +119,15 @@ def test_a_killed_shim_is_replaced_and_the_container_goes_on(world):
 
     assert (reaped.id, reaped.pid, reaped.status, reaped.replaced_by) == (container.id, old, 9, container.shim_pid)
     assert (status.phase, status.pid, status.lost_output) == ("running", pid, False)
-    time.sleep(0.2)
+    size = log.stat().st_size
+    until(lambda: log.stat().st_size > size + 100_000, "more output")
     assert stop(world, container).exit_code == 5
-    with open(f"{world.root}/big.log", encoding="utf-8") as file:
+    with log.open(encoding="utf-8") as file:
         lines = "".join(json.loads(line)["log"] for line in file)
     found = [int(n) for n in re.findall(r"line (\d+)\n", lines)]
     # A hole is at most what the killed shim had read and not written: eight reads of 4 KiB, and one line is torn.
     assert len(holes(found)) <= 1
     assert all(b - a < 8 * 4096 // len("line 1\n") for a, b in holes(found))
-    assert found[-1] > 1000
 
 
 def test_a_killed_shim_s_execs_and_input_go_on(world):
@@ -190,17 +213,15 @@ def test_a_killed_keeper_is_replaced_by_the_server_and_finds_the_shims(world):
 def test_a_shim_killed_after_its_keeper_was_is_replaced_with_its_streams(world):
     container = world.run("sh", "-c", CALM)
     kill_keeper(world)
-    until(lambda: b"sampan-keeper" in Path(f"/proc/{world.keeper_pid}/comm").read_bytes())
-    time.sleep(0.2)
+    until_held(world, container)
 
     os.kill(container.shim_pid, signal.SIGKILL)
     status = container.reconnect()
 
     assert (status.phase, status.lost_output) == ("running", False)
-    time.sleep(0.1)
+    until_more(container)
     assert stop(world, container).exit_code == 5
-    found = numbers(container)
-    assert sum(b - a - 1 for a, b in holes(found)) <= 1
+    assert len(holes(numbers(container))) <= 1  # what the killed shim had read and not written
 
 
 def test_a_server_killed_after_the_keeper_was_replaced_is_restarted(world):
@@ -233,8 +254,7 @@ def test_keeper_and_shim_both_killed_the_state_says_so_and_the_container_goes_on
     assert (status.phase, status.pid, status.lost_output) == ("running", pid, True)
 
     os.kill(pid, signal.SIGCONT)
-    before = len(numbers(container))
-    until(lambda: len(numbers(container)) > before + 10, "more output")
+    until_more(container)
     exited = stop(world, container)
 
     assert exited.exit_code in {5, None}  # the kernel can tell from 6.15 on
@@ -334,8 +354,9 @@ def test_the_interpreter_can_not_be_written_through_proc(world):
 
 def mapped_library(pid):
     for name in os.listdir(f"/proc/{pid}/map_files"):
-        if "libpython" in os.readlink(f"/proc/{pid}/map_files/{name}"):
-            yield f"/proc/{pid}/map_files/{name}"
+        with contextlib.suppress(FileNotFoundError):  # it lives, and maps and unmaps
+            if "libpython" in os.readlink(f"/proc/{pid}/map_files/{name}"):
+                yield f"/proc/{pid}/map_files/{name}"
 
 
 def test_the_keeper_ends_on_sigterm_and_leaves_the_containers_running(world):
@@ -415,7 +436,7 @@ def test_a_restart_executes_server_and_keeper_anew_and_keeps_the_shims(world):
     assert world.keeper_pid == keeper
     assert world.server_pid != server
     assert container.link.ask(m.Hello()).phase == "running"
-    time.sleep(0.2)
+    until_held(world, container)
     os.kill(container.shim_pid, signal.SIGKILL)
     status = container.reconnect()
     assert (status.phase, status.lost_output) == ("running", False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 import shutil
 import signal
 import tempfile
@@ -210,6 +212,10 @@ class Finish:
         out, err = self._pipes.read()
         return Said(self._wait(), out, err)
 
+    def wait_for_output(self) -> None:
+        """Return once it has said something, which stays to be read."""
+        select.select([self._pipes.ours[0]], [], [])
+
     def _wait(self) -> int:
         self._ended = True
         ended = os.waitid(os.P_PIDFD, self._box.pidfd, os.WEXITED)
@@ -224,6 +230,18 @@ class Finish:
         if self._box.console is not None:
             os.close(self._box.console)
             self._box.console = None
+
+
+def all_of_console(console: int) -> bytes:
+    """Return what programs that have ended said on a terminal: it reaches this side in pieces, also after their end."""
+    said = b""
+    try:
+        while piece := os.read(console, 4096):
+            said += piece
+    except OSError as e:
+        if e.errno != errno.EIO:  # nobody has it open any more
+            raise
+    return said
 
 
 def with_process(spec: Spec, **fields: object) -> Spec:

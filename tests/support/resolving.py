@@ -16,6 +16,7 @@ from sampan.kernel.namespaces import CLONE, setns
 from sampan.network import dns
 
 T = TypeVar("T")
+_SO_RCVBUFFORCE = 33  # socket(7); not in the module
 
 
 class Netns:
@@ -164,6 +165,11 @@ def _value(type: int, value: bytes) -> str:
     return socket.inet_ntop(socket.AF_INET if len(value) == 4 else socket.AF_INET6, value)
 
 
+def with_room(sock: socket.socket) -> None:
+    """Let hundreds of datagrams wait for their reader: by default some 160 of the smallest do, and more are lost."""
+    sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 4 << 20)
+
+
 # ------------------------------------------------------------------------------------------------------- a server
 
 
@@ -179,6 +185,7 @@ class FakeServer:
         family = self._family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._udp, self._tcp = socket.socket(family, socket.SOCK_DGRAM), socket.socket(family)
         self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with_room(self._udp)
         self._udp.bind((address, 53))
         self._tcp.bind((address, 53))
         self._tcp.listen()
