@@ -191,13 +191,30 @@ def test_a_program_whose_loader_is_missing(sampan: Sampan, tmp_path: Path) -> No
     assert "/lib64/ld-nosuch.so.2" in said.err
 
 
-def test_exec_has_the_same_codes(sampan: Sampan) -> None:
+FAILED = "OCI runtime exec failed: exec failed: unable to start container process: "
+EXECS = [
+    # exit code and first line of docker's client with Docker's daemon, what is behind `unknown: ` is ours
+    (("web", "nosuchprogram"), 127, f'{FAILED}exec: "nosuchprogram": executable file not found in $PATH: unknown'),
+    (("web", ""), 127, f'{FAILED}exec: "": executable file not found in $PATH: unknown'),
+    (("web", "/nope"), 127, f'{FAILED}exec: "/nope": stat /nope: no such file or directory: unknown'),
+    (("web", "/etc/passwd"), 126, f'{FAILED}exec: "/etc/passwd": permission denied: unknown: its mode has no x'),
+    (("-w", "tmp", "web", "true"), 126, "OCI runtime exec failed: exec failed: Cwd must be an absolute path: unknown"),
+    (
+        ("-w", "/nope", "web", "true"),
+        126,
+        f'{FAILED}chdir to cwd ("/nope") set in config.json failed: no such file or directory: unknown',
+    ),
+    (("-u", "nosuch", "web", "true"), 126, "unable to find user nosuch: no matching entries in passwd file"),
+]
+
+
+def test_exec_has_the_same_codes_and_words(sampan: Sampan) -> None:
     sampan("run", "-d", "--name", "web", "busybox", "sleep", "100")
 
-    assert "executable file not found in $PATH" in sampan.fails(127, "exec", "web", "nosuchprogram").err
-    assert 'exec: "": executable file not found in $PATH' in sampan.fails(127, "exec", "web", "").err
-    assert "permission denied" in sampan.fails(126, "exec", "web", "/etc/passwd").err
-    assert sampan.fails(126, "exec", "-u", "nosuchuser", "web", "true").err
+    for words, code, said in EXECS:
+        assert sampan.fails(code, "exec", *words).err.splitlines()[0] == said
+    said = sampan.fails(1, "exec", "-d", "web", "nosuchprogram").err.splitlines()[0]
+    assert said == f"Error response from daemon: {EXECS[0][2]}"
     sampan("stop", "-t", "0", "web")
     assert "is not running" in sampan.fails(1, "exec", "web", "true").err
 

@@ -650,7 +650,7 @@ def test_exec_dies_with_the_container(box: Box) -> None:
 @pytest.mark.parametrize(
     ("make", "error", "says"),
     [
-        ("", CommandNotFound, r'exec: "/x": no such file or directory'),
+        ("", CommandNotFound, r'exec: "/x": stat /x: no such file or directory'),
         ("mkdir /x", NotExecutable, r'exec: "/x": is a directory'),
         ("touch", NotExecutable, r'exec: "/x": permission denied: its mode has no x'),
         ("empty", NotExecutable, r'exec: "/x": exec format error: the file is empty'),
@@ -659,7 +659,11 @@ def test_exec_dies_with_the_container(box: Box) -> None:
         ("crlf", CommandNotFound, r'exec: "/x": no such file or directory: its #! line ends in a carriage return'),
         ("loader", CommandNotFound, r'exec: "/x": no such file or directory: its loader /lib64/.* is missing'),
         ("arch", NotExecutable, r'exec: "/x": exec format error: it is a program for \w+, and this machine is'),
-        ("link", CommandNotFound, r'exec: "/x": no such file or directory: it is a link to /y, which is missing'),
+        (
+            "link",
+            CommandNotFound,
+            r'exec: "/x": stat /x: no such file or directory: it is a link to /y, which is missing',
+        ),
     ],
 )
 def test_a_program_that_can_not_be_executed_is_diagnosed(box: Box, make: str, error: type, says: str) -> None:

@@ -107,6 +107,8 @@ _REPLACED = (
     (r" {2,}", "  "),
     # A layer's size is here that of its regular files; Docker counts symbolic links as well.
     (r"(?<=reclaimed space: )[1-9][\d.]*[kMG]?B", "SIZE"),
+    # The daemon's own words before containerd's have come with Docker 23.
+    (r"failed to create task for container: (?=failed to create shim task: )", ""),
     # Docker's daemon has begun its messages in lower case since 20.10.
     (r"(?<=from daemon: )[A-Z](?=[a-z])", lambda found: found.group().lower()),
 )

@@ -43,6 +43,10 @@ MAX_DEPTH = 100
 """How many templates may be executed within one another. Go's limit is 100,000; its stacks grow, Python's don't."""
 
 
+METHODS = ("Label",)
+"""Columns that take an argument: the name of one label."""
+
+
 class Row:
     """One line of a table: `columns` has a function of the item for each name. A template sees the names as fields."""
 
@@ -55,7 +59,7 @@ class Row:
 
     def as_json(self) -> dict[str, Any]:
         """Return every column, by name, as `{{json .}}` shows a row."""
-        return {name: self.columns[name](self.item) for name in sorted(self.columns) if name != "Label"}
+        return {name: self.columns[name](self.item) for name in sorted(self.columns) if name not in METHODS}
 
 
 class Operand:
@@ -269,6 +273,11 @@ class Evaluation:
             column = value.columns.get(name)
             if column is None:
                 raise self._error(operand, f"can't evaluate field {name} in type *{value.type}")
+            wanted = 1 if name in METHODS else 0
+            if len(arguments) != wanted:
+                raise self._error(
+                    operand, f"wrong number of args for {name}: want {wanted} got {len(arguments)}", f".{name}"
+                )
             return column(value.item, *arguments)
         if arguments:
             raise self._error(operand, f"{name} is not a method but has arguments")

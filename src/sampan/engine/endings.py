@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.engine import kernel_log
+from sampan.engine.oci_words import cause_in
 from sampan.spec.ending import Ending, FullDisk
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def of_exit(exited: Exited, state: State) -> Ending:
 
 def of_failed_start(error: SampanError, exit_code: int, at_ns: int) -> Ending:
     """Return the end of a start that never became one."""
-    return Ending(at_ns=at_ns, exit_code=exit_code, error=error.message, hint=error.hint)
+    return Ending(at_ns=at_ns, exit_code=exit_code, error=cause_in(error.message), hint=error.hint)
 
 
 def with_kernel_records(ending: Ending, id: str, oom_killed: bool, log: KernelLog) -> Ending:

@@ -6,7 +6,7 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from sampan import ids
-from sampan.engine import device_requests, lifecycle
+from sampan.engine import device_requests, lifecycle, oci_words
 from sampan.engine.attaching import tell_client
 from sampan.engine.core import encode
 from sampan.engine.lifecycle import Verb
@@ -155,6 +155,8 @@ class ExecSession:
         """Have the shim run it; return when it is being executed."""
         core, exec = self._core, self._exec
         try:
+            if exec.config.working_dir and not exec.config.working_dir.startswith("/"):
+                raise oci_words.refused_directory()
             message = self._message(plan_of(core, exec), fd, already_read)
             must_run(exec.container, Verb.EXEC)
             core.tell(exec.container, f"exec_start: {' '.join(exec.config.cmd or ())}", {"execID": exec.id})
@@ -170,8 +172,10 @@ class ExecSession:
             pending = must_run(exec.container, Verb.EXEC).post(message, fds, then=self._runs)
             try:
                 pending.wait(messages.Launched, _LAUNCH_S)
-            except SampanError:
-                if not pending.broken or not left:
+            except SampanError as e:
+                if not pending.broken:
+                    raise oci_words.of_exec(e) from None
+                if not left:
                     raise
             else:
                 return

@@ -13,6 +13,7 @@ from sampan.engine import (
     hooking,
     lifecycle,
     log_options,
+    oci_words,
     owning,
     propagating,
     remains,
@@ -179,11 +180,11 @@ class Start:
         for left in reversed(range(TRIES)):
             try:
                 return self._launched.wait(messages.Launched, _LAUNCH_S)
-            except SampanError:
+            except SampanError as e:
                 if self._container.doomed:
                     raise Conflict(f"can't start {self._container.name}: it is being removed") from None
                 if not self._launched.broken:
-                    raise
+                    raise oci_words.of_start(e) from None
                 if launched := self._successor():
                     return launched
                 if not left:
@@ -220,9 +221,11 @@ class Start:
     def go(self) -> None:
         """Let the gated program be executed."""
         launched = self._launched.wait(messages.Launched, _LAUNCH_S)
-        self.channel.post(messages.Go(), then=lambda answer: self._went(answer, launched)).wait(
-            messages.Done, _LAUNCH_S
-        )
+        going = self.channel.post(messages.Go(), then=lambda answer: self._went(answer, launched))
+        try:
+            going.wait(messages.Done, _LAUNCH_S)
+        except SampanError as e:
+            raise (e if going.broken else oci_words.of_start(e)) from None
 
     def _went(self, answer: messages.Message, launched: messages.Launched) -> None:
         if isinstance(answer, messages.Done):

@@ -128,7 +128,10 @@ def restart(
     lifecycle.check(Verb.RESTART, container.state, container.id)
     with container.restarted():
         stop(core, container, timeout_s, signal, by)
-        start(core, container)
+        try:
+            start(core, container)
+        except SampanError as e:
+            raise e.within(f"Cannot restart container {container.name}") from e
     core.tell(container, "restart")
 
 

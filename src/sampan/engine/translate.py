@@ -368,8 +368,6 @@ def exec_process(body: ExecConfig, spec: Spec, host: Host) -> Process:
         raise InvalidInput("the container has no process")
     if not body.cmd:
         raise InvalidInput("No exec command specified", "name a program after the container")
-    if body.working_dir and not body.working_dir.startswith("/"):
-        raise InvalidInput(f"Cwd must be an absolute path: {body.working_dir}")
     size = body.console_size
     capabilities = process.capabilities
     if body.privileged:

@@ -9,7 +9,7 @@ import socket
 import stat
 from typing import TYPE_CHECKING
 
-from sampan.errors import Failed, NotPermitted, SyscallError
+from sampan.errors import Failed, InvalidInput, NotPermitted, SyscallError
 from sampan.kernel import credentials, mount, process, seccomp, tty
 from sampan.kernel.fds import LAST, close_range
 from sampan.kernel.mount import AT, MOVE_MOUNT, OPEN_TREE
@@ -119,7 +119,11 @@ def change_directory(op: ops.ChangeDirectory, scene: Scene) -> None:
     if scene.root_fd >= 0:  # in an exec the container's root, which the user's and the terminal's files were opened by
         os.close(scene.root_fd)
         scene.root_fd = -1
-    os.chdir(op.path)
+    try:
+        os.chdir(op.path)
+    except OSError as e:  # in runc's words
+        cause = os.strerror(e.errno or 0).lower()
+        raise InvalidInput(f'chdir to cwd ("{op.path}") set in config.json failed: {cause}') from None
     try:
         os.getcwd()
     except FileNotFoundError:

@@ -57,10 +57,10 @@ def why(path: str, error: OSError, machine: str) -> SampanError:
     return _plain(path, error)
 
 
-def _plain(path: str, error: OSError, more: str = "", hint: str = "") -> SampanError:
+def _plain(path: str, error: OSError, more: str = "", hint: str = "", *, call: str = "") -> SampanError:
     cls = CommandNotFound if error.errno in {errno.ENOENT, errno.ENOTDIR} else NotExecutable
     text = "exec format error" if error.errno == errno.ENOEXEC else os.strerror(error.errno or 0).lower()
-    return cls(f'exec: "{path}": {text}' + (f": {more}" if more else ""), hint)
+    return cls(f'exec: "{path}": {call}{text}' + (f": {more}" if more else ""), hint)
 
 
 def _why(path: str, error: OSError, machine: str) -> SampanError:
@@ -68,8 +68,8 @@ def _why(path: str, error: OSError, machine: str) -> SampanError:
         mode = os.stat(path).st_mode
     except OSError as e:
         if os.path.islink(path) and e.errno == errno.ENOENT:
-            return _plain(path, e, f"it is a link to {os.readlink(path)}, which is missing")
-        return _plain(path, e, hint="name a program that the image has")
+            return _plain(path, e, f"it is a link to {os.readlink(path)}, which is missing", call=f"stat {path}: ")
+        return _plain(path, e, hint="name a program that the image has", call=f"stat {path}: ")
     if stat.S_ISDIR(mode):
         return NotExecutable(
             f'exec: "{path}": is a directory: permission denied', "give a program's path, not a directory's"

@@ -46,7 +46,7 @@ def ps(call: Call) -> int:
     if quiet and options["format"]:
         warn("WARNING: Ignoring custom format, because both --format and --quiet are set.")
     if not quiet and text not in ("", "table"):
-        listing.prepare(text)
+        _try(listing, text)
     containers = call.session.ask("GET", target).json()
     if options["sort"]:
         containers = _sorted(containers, options["sort"])
@@ -55,6 +55,21 @@ def ps(call: Call) -> int:
         shown = shown.partition("\n")[2]
     write(shown)
     return 0
+
+
+_BLANK: Summary = {"Id": "", "Image": "", "Command": "", "Created": 0, "Status": ""}
+
+
+def _try(listing: Listing, format: str) -> None:
+    """Raise what is wrong with a format also where no container is listed, as Docker's client does for `ps` alone.
+
+    A container without values has no parts of them: that is no mistake (docker/cli refuses `{{slice .ID 0 3}}` here).
+    """
+    try:
+        listing.show([_BLANK], format)
+    except Failure as e:
+        if "index out of range" not in e.message:
+            raise
 
 
 _KEYS = {"command": "Command", "created": "Created", "runningfor": "Created", "id": "Id", "image": "Image",
