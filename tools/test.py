@@ -6,7 +6,6 @@ failed test is named again at the very end, with its step and the first line of 
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -27,7 +26,7 @@ class Step(NamedTuple):
 
     name: str
     command: tuple[str, ...]
-    limit: int = 300
+    limit: float = 300
 
 
 class Outcome(NamedTuple):
@@ -39,7 +38,7 @@ class Outcome(NamedTuple):
     failures: tuple[str, ...]
 
 
-def pytest(name: str, *args: str, python: Path = BIN / "python", limit: int = 600) -> Step:
+def pytest(name: str, *args: str, python: Path = BIN / "python", limit: float = 600) -> Step:
     return Step(name, (str(python), "-m", "pytest", "-q", *args), limit)
 
 
@@ -65,6 +64,7 @@ _TOTALS = re.compile(r"[= ]*\d+ \w+.* in \d+\.\d+s")
 _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|warnings?)")
 _FAILURE = re.compile(r"(?:FAILED|ERROR) tests/")
 _LONGEST = 400
+_KILLED = (-9, 137)  # timeout(1) kills its process group, and may be in time to say so
 
 
 def perform(step: Step, out: TextIO = sys.stdout) -> Outcome:
@@ -74,7 +74,7 @@ def perform(step: Step, out: TextIO = sys.stdout) -> Outcome:
     last = totals = ""
     failures: list[str] = []
     with subprocess.Popen(
-        step.command,
+        ["timeout", "--signal=KILL", str(step.limit), *step.command],
         cwd=TOP,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -83,10 +83,6 @@ def perform(step: Step, out: TextIO = sys.stdout) -> Outcome:
         errors="replace",
         start_new_session=True,
     ) as process:
-        limit = subprocess.Popen(
-            ["/bin/sh", "-c", f"sleep {step.limit}; kill -9 -{process.pid}"],
-            start_new_session=True,
-        )
         assert process.stdout
         for line in process.stdout:
             out.write(line)
@@ -97,10 +93,8 @@ def perform(step: Step, out: TextIO = sys.stdout) -> Outcome:
             elif _FAILURE.match(line):
                 failures.append(line.strip()[:_LONGEST])
         code = process.wait()
-        os.killpg(limit.pid, 9)
-        limit.wait()
     if code and not failures:
-        ended = f"over {step.limit} s, killed" if code == -9 else f"exit code {code}"
+        ended = f"over {step.limit} s, killed" if code in _KILLED else f"exit code {code}"
         failures.append(f"{ended}; its last line: {last[:_LONGEST]}")
     counts = {word.rstrip("s") if word.startswith("error") else word: int(n) for n, word in _COUNT.findall(totals)}
     return Outcome(step.name, time.monotonic() - started, counts, tuple(failures) if code else ())

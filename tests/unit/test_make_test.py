@@ -46,9 +46,9 @@ def test_a_step_that_fails_without_a_test_says_its_exit_code_and_its_last_line()
 
 
 def test_a_step_over_its_limit_is_killed_and_named() -> None:
-    step = tools_test.Step("slow", ("/bin/sh", "-c", "echo begun; sleep 100"), 0)
+    step = tools_test.Step("slow", ("/bin/sh", "-c", "echo begun; sleep 100"), 0.2)
 
-    assert tools_test.perform(step, io.StringIO()).failures[0].startswith("over 0 s, killed; its last line:")
+    assert tools_test.perform(step, io.StringIO()).failures[0].startswith("over 0.2 s, killed; its last line:")
 
 
 @pytest.mark.parametrize("last", ["1 failed, 5 passed in 9.00s", "6 passed, 1 warning in 61.01s (0:01:01)"])

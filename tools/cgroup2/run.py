@@ -258,6 +258,7 @@ def copy(root: Path, source: Path, skip: tuple[str, ...] = ()) -> None:
 def boot(kernel: Path, initrd: Path, disk: Path) -> int:
     """Boot, pass on what comes over the serial line, and return the exit code that it names; 1 if it names none."""
     command = [
+        "timeout", "--foreground", "--signal=KILL", str(BOOT_LIMIT_S + RUN_LIMIT_S),
         "qemu-system-x86_64", "-M", "pc", "-cpu", "max", "-accel", os.environ.get("SAMPAN_VM_ACCEL", "tcg"),
         "-smp", "2", "-m", "1536", "-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio", "-monitor", "none",
         "-kernel", kernel, "-initrd", initrd, "-drive", f"file={disk},if=virtio,format=raw,cache=unsafe",
@@ -267,9 +268,6 @@ def boot(kernel: Path, initrd: Path, disk: Path) -> int:
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace"
     ) as machine:
-        watch = subprocess.Popen(
-            ["/bin/sh", "-c", f"sleep {BOOT_LIMIT_S + RUN_LIMIT_S}; kill -9 {machine.pid}"], start_new_session=True
-        )
         assert machine.stdout
         for line in machine.stdout:
             if found := VERDICT.search(line):
@@ -277,8 +275,6 @@ def boot(kernel: Path, initrd: Path, disk: Path) -> int:
             else:
                 sys.stdout.write(FIRMWARE.sub("", line))
                 sys.stdout.flush()
-        os.killpg(watch.pid, 9)
-        watch.wait()
     return verdict
 
 
