@@ -1,8 +1,8 @@
 """The real docker client at sampan's socket: each verb it has for what is built."""
 
+import select
 import shutil
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.peers import client
-from support.sampan import Result, Sampan
+from support.sampan import Result, Sampan, wait_until
 
 if not shutil.which("docker"):
     pytest.skip("the docker client is not installed", allow_module_level=True)
@@ -29,7 +29,7 @@ def web(docker: Docker) -> Iterator[str]:
     """Yield the name of a container that runs."""
     program = "echo one; echo two >&2; exec sleep 600"
     docker("run", "-d", "--name", "web", "--label", "a=b", "-e", "X=y", "busybox", "sh", "-c", program, check=True)
-    time.sleep(0.2)
+    wait_until(lambda: "sleep 600" in docker("top", "web", check=True).out)
     yield "web"
     docker("rm", "-f", "web")
 
@@ -149,16 +149,18 @@ def test_top_and_inspect_tell_of_it(docker: Docker, web: str) -> None:
     assert docker("port", web, check=True).out == ""
 
 
-def test_attach_ends_with_the_container(docker: Docker, web: str) -> None:
-    results: list[Result] = []
-    attached = threading.Thread(target=lambda: results.append(docker("attach", "--no-stdin", web)))
-    attached.start()
-    time.sleep(0.5)
+def test_attach_ends_with_the_container(docker: Docker, sampan: Sampan, web: str) -> None:
+    command = ["docker", "-H", f"unix://{sampan.socket}", "attach", "--no-stdin", web]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as attached:
 
-    docker("kill", web, check=True)
-    attached.join(20)
+        def is_told() -> list[object]:
+            docker("exec", web, "sh", "-c", "echo said > /proc/1/fd/1", check=True)
+            return select.select([attached.stdout], [], [], 0)[0]
 
-    assert results[0].code == 137
+        wait_until(is_told, what="it is attached")
+        docker("kill", web, check=True)
+
+        assert attached.wait(20) == 137
 
 
 def test_start_attached_gives_output_and_status(docker: Docker) -> None:
