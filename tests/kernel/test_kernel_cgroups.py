@@ -56,6 +56,18 @@ def end(pid: int) -> None:
     os.waitpid(pid, 0)
 
 
+def test_a_group_that_goes_while_it_is_read_is_not_there(any_group: str) -> None:
+    cgroupfs.make(f"{any_group}/below")
+    fd = os.open(f"{any_group}/below/cgroup.procs", os.O_RDWR)
+    os.rmdir(f"{any_group}/below")
+
+    with pytest.raises(OSError, match="No such device"):
+        os.read(fd, 1)
+    with pytest.raises(FileNotFoundError):
+        cgroupfs.read("/proc/self/fd", str(fd))
+    os.close(fd)
+
+
 def test_a_process_moves_in_and_is_seen(any_group: str) -> None:
     empty = cgroupfs.populated(any_group)
     pid = sleeper()

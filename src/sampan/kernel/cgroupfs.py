@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from sampan.errors import SyscallError
@@ -105,12 +106,13 @@ def _remove_tree(directory: str) -> None:
         if not below:
             raise e from None
         for name in below:
-            _remove_tree(f"{directory}/{name}")
+            with suppress(FileNotFoundError):  # another removes them, too
+                _remove_tree(f"{directory}/{name}")
         os.rmdir(directory)
 
 
 def write(directory: str, file: str, text: str) -> None:
-    """Write a control file, all in one call, which is how the kernel takes it."""
+    """Write a control file, all in one call, which is how the kernel takes it. Of a group that is gone: ENOENT."""
     path = f"{directory}/{file}"
     # Not O_CREAT: a file that is missing means that the kernel lacks it.
     try:
@@ -120,13 +122,20 @@ def write(directory: str, file: str, text: str) -> None:
         finally:
             os.close(fd)
     except OSError as e:
-        raise SyscallError(e.errno or errno.EIO, "write", f"{text!r} to {path}") from None
+        gone = e.errno == errno.ENODEV and not os.path.isdir(directory)  # since it was opened; else it is about a disk
+        raise SyscallError(errno.ENOENT if gone else e.errno or errno.EIO, "write", f"{text!r} to {path}") from None
 
 
 def read(directory: str, file: str) -> str:
-    """Read a control file, as it is."""
-    with open(f"{directory}/{file}", "rb", buffering=0) as stream:
-        return os.fsdecode(stream.readall())
+    """Read a control file, as it is. Raises FileNotFoundError also where the group goes while it is read."""
+    path = f"{directory}/{file}"
+    try:
+        with open(path, "rb", buffering=0) as stream:
+            return os.fsdecode(stream.readall())
+    except OSError as e:
+        if e.errno != errno.ENODEV:
+            raise
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from None
 
 
 def add_process(directory: str, pid: int) -> None:

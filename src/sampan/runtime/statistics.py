@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from typing import Any
 
@@ -157,7 +156,5 @@ def _number(group: str, file: str) -> int:
 def _read(group: str, file: str) -> str:
     try:
         return cgroupfs.read(group, file)
-    except OSError as e:
-        if e.errno not in {errno.ENOENT, errno.ENODEV}:  # the second: the group went between open and read
-            raise
+    except FileNotFoundError:
         return ""
