@@ -3,8 +3,8 @@
 The keeper starts it behind a socket that listens already. One thread per connection; the engine does the work.
 
 An upgrade replaces the files underneath a running server, so every module that any call could want is imported at the
-start. What only a registry is spoken to with is a third of that, so it follows a moment later, out of the first
-call's way.
+start, and none that only the keeper's other children want. What only a registry is spoken to with is a third of that,
+so it follows a moment later, out of the first call's way.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from sampan.engine.engine import Engine
 from sampan.errors import Failed, InvalidInput, SampanError, from_os_error
 from sampan.http11.acceptor import STACK, Acceptor
 from sampan.http11.channel import ClientGone
+from sampan.kernel.process import share_one_heap, trim_memory
 from sampan.spec.docker import ErrorResponse
 from sampan.supervise.stderr import use_log
 
@@ -155,21 +156,35 @@ def _numbers(version: str) -> tuple[int, ...]:
 # -------------------------------------------------------------------------------------------- the process
 
 
+_PACKAGES = ("engine", "image", "rootfs", "runtime", "spec", "supervise.messages", "api", "kernel")
+_OF_OTHERS = {
+    *(f"sampan.image.{name}" for name in ("compose", "map", "map_report", "pack", "settle", "small_files")),
+    "sampan.rootfs.diff",
+}
+"""What only the keeper's children do, as is all of `supervise` but its messages: a test says whether that is so."""
+_ALONE = (
+    "sampan.supervise.tls",
+    "encodings.idna", "stringprep", "zlib", "lzma", "bz2", "tarfile", "calendar", "getpass", "_strptime",
+)  # fmt: skip
+
+
 def import_everything(after_s: float = 0) -> None:
-    """Import every module that a later call could want, except the command line's."""
+    """Import every module that a later call could want."""
     import importlib
     import pkgutil
 
     time.sleep(after_s)
 
-    for name in ("engine", "image", "rootfs", "runtime", "spec", "supervise", "api", "kernel"):
+    for name in _PACKAGES:
         package = importlib.import_module(f"sampan.{name}")
         for module in pkgutil.walk_packages(package.__path__, f"sampan.{name}."):
-            importlib.import_module(module.name)
-    for name in ("encodings.idna", "stringprep", "zlib", "lzma", "bz2", "tarfile", "calendar", "getpass", "_strptime"):
+            if module.name not in _OF_OTHERS:
+                importlib.import_module(module.name)
+    for name in _ALONE:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # what is here now stays: the collector needs not look at it again
+    trim_memory()
 
 
 def main(arguments: list[str]) -> int:
@@ -186,6 +201,7 @@ def main(arguments: list[str]) -> int:
     keeper, host = (int(given[name]) if name in given else None for name in ("--keeper-fd", "--host-fd"))
     if host is not None:
         os.set_inheritable(host, False)
+    share_one_heap()
     threading.stack_size(STACK)
     try:
         engine = Engine.open(dirs.find(given["--root"]), keeper, listener.fileno(), host)

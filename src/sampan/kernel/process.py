@@ -203,3 +203,18 @@ def trim_memory() -> None:
         _malloc_trim(0)
     except OSError:
         pass
+
+
+_M_ARENA_MAX = -8
+_mallopt = Call("mallopt", c_int, c_int)
+
+
+def share_one_heap() -> None:
+    """Have all threads allocate from one heap: glibc, mallopt(3), M_ARENA_MAX; to be called before there is another.
+
+    A heap for each of many threads that come and go is full of holes of which the others make no use.
+    """
+    try:
+        _mallopt(_M_ARENA_MAX, 1)
+    except OSError:  # another libc
+        pass
