@@ -107,11 +107,16 @@ def test_input_and_output_go_over_an_attached_stream(client: Client) -> None:
 
 
 def test_logs_are_read_and_followed(client: Client) -> None:
-    command = ["sh", "-c", "echo one; sleep 0.2; echo two >&2; sleep 0.2; echo three"]
+    word = "while [ ! -e /{0} ]; do sleep 0.01; done; echo {0}".format  # two streams have no order but that of time
+    command = ["sh", "-c", f"echo one; {word('two')} >&2; {word('three')}"]
     with client.containers.run("busybox", command, detach=True) as box:
-        followed = list(box.follow_logs())
+        following = box.follow_logs()
 
-        assert followed == [("stdout", b"one\n"), ("stderr", b"two\n"), ("stdout", b"three\n")]
+        assert next(following) == ("stdout", b"one\n")
+        for stream, name in (("stderr", "two"), ("stdout", "three")):
+            box.exec_run(["touch", f"/{name}"])
+            assert next(following) == (stream, f"{name}\n".encode())
+        assert list(following) == []
         assert box.logs() == b"one\ntwo\nthree\n"
         assert box.logs(stderr=False, tail=1) == b"three\n"
         assert box.logs(since=time.time() + 10) == b""
@@ -130,6 +135,7 @@ def test_a_log_driver_is_chosen(client: Client) -> None:
 def test_why_one_has_ended_is_told(client: Client) -> None:
     with client.containers.run("busybox", ["sh", "-c", "echo oh; sleep 100"], detach=True) as box:
         assert (box.why().status, box.why().causes) == ("running", ())
+        wait_until(box.logs)
         box.kill()
         box.wait()
         found = box.why()
@@ -384,7 +390,8 @@ def test_containers_on_a_network_know_one_another_by_name(client: Client) -> Non
 
     with client.networks.create("back", subnets=["10.214.0.0/24"], options={"com.docker.network.driver.mtu": "1400"}):
         settings = {"back": endpoint(ipv4_address="10.214.0.9", aliases=["alias"])}
-        with client.containers.run("busybox", serve, detach=True, name="web", networks=settings):
+        with client.containers.run("busybox", serve, detach=True, name="web", networks=settings) as web:
+            wait_until(lambda: web.exec_run("wget -q -O - http://127.0.0.1/passwd").exit_code == 0, what="it serves")
             for name in ("web", "alias", "10.214.0.9"):
                 read = client.containers.run(
                     "busybox", ["wget", "-q", "-O", "-", f"http://{name}/passwd"], network="back"

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
@@ -67,7 +68,8 @@ def test_a_registry_that_is_killed_again_and_again_loses_nothing_and_shows_nothi
         threads = [threading.Thread(target=push_until_killed, args=(registry, turn * 3 + i, done)) for i in range(3)]
         for thread in threads:
             thread.start()
-        threading.Event().wait(random.Random(turn).uniform(0.05, 0.4))
+        time.sleep(random.Random(turn).uniform(0.05, 0.4))
+        wait_until(lambda turn=turn: len(done) >= 2 * turn, what="something is pushed, however slow the machine")
         registry.end(signal.SIGKILL)
         for thread in threads:
             thread.join()

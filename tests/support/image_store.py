@@ -46,7 +46,7 @@ def opened(where):
 
 
 def wait_until_synced(where):
-    for _ in range(500):
+    for _ in range(6000):  # what others write to the same disk is synced as well
         with sqlite3.connect(f"{where.images}/images.db") as database:
             unsynced = database.execute("SELECT count(*) FROM image WHERE unsynced IS NOT NULL").fetchone()[0]
         database.close()
