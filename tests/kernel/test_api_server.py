@@ -37,7 +37,7 @@ def raw(sampan: Sampan, data: bytes, *, half_close: bool = False) -> bytes:
     """Send bytes and return all that comes back until the server closes or has nothing to say for a while."""
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(sampan.socket))
-        client.settimeout(3)
+        client.settimeout(20)
         answer = b""
         try:
             client.sendall(data)
@@ -249,7 +249,7 @@ def test_an_archive_cut_short_leaves_nothing(http: Connection, sampan: Sampan, b
     raw(sampan, head + b"%d\r\n\r\n" % len(data) + data[: len(data) // 2], half_close=True)
 
     assert http.request("GET", "/v1.50/images/short/json").status == 404
-    assert wait_until(lambda: not list((sampan.root / "tmp").iterdir()), timeout=5, fail=False)
+    wait_until(lambda: not list((sampan.root / "tmp").iterdir()))
 
 
 # -------------------------------------------------------------------------------------------- registries
@@ -399,12 +399,12 @@ def test_a_client_that_vanishes_frees_its_thread(http: Connection, sampan: Sampa
 
     for connection in waiting:
         connection.request("POST" if path == "wait" else "GET", target)
-    wait_until(lambda: len(threads(server) - before) >= len(waiting), timeout=10)
+    wait_until(lambda: len(threads(server) - before) >= len(waiting))
     theirs = threads(server) - before
     for connection in waiting:
         connection.close()
 
-    wait_until(lambda: len(theirs & threads(server)) <= 2, timeout=10)  # two may have been started to stay
+    wait_until(lambda: len(theirs & threads(server)) <= 2)  # two may have been started to stay
 
 
 def test_many_clients_at_once_are_all_answered(http: Connection, sampan: Sampan) -> None:

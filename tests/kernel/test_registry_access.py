@@ -345,7 +345,7 @@ def test_what_has_begun_is_finished_when_it_is_told_to_end(tmp_path: Path, numbe
         assert answer.startswith(b"HTTP/1.1 201 ")
         assert b"Connection: close" in answer
         assert client.recv(65536) == b""
-    registry.process.wait(10)
+    registry.process.wait(30)
     registry.end()
 
 
@@ -363,7 +363,7 @@ def test_a_download_is_finished_when_it_is_told_to_end(tmp_path: Path) -> None:
         while piece := client.recv(1 << 20):
             received += piece
     assert received.endswith(data)
-    registry.process.wait(10)
+    registry.process.wait(30)
     registry.end()
 
 
@@ -376,7 +376,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         registry.process.send_signal(signal.SIGTERM)
         wait_for_log(registry, "finishing 1 request")
         registry.process.send_signal(signal.SIGTERM)
-        assert registry.process.wait(10) == 128 + signal.SIGTERM
+        assert registry.process.wait(30) == 128 + signal.SIGTERM
     assert registry.process.stdout
     registry.process.stdout.close()
 

@@ -78,7 +78,7 @@ def host_config(**fields: Any) -> HostConfig:
     return completed(fields).host_config
 
 
-def until(condition: Callable[[], Any], what: str = "it", timeout_s: float = 15) -> Any:
+def until(condition: Callable[[], Any], what: str = "it", timeout_s: float = 30) -> Any:
     deadline = time.monotonic() + timeout_s
     while not (found := condition()):
         assert time.monotonic() < deadline, f"{what} did not come about in {timeout_s} s"

@@ -44,7 +44,7 @@ def on_a_host_of_its_own(test: Callable[P, T]) -> Callable[P, T]:
 
 def until(condition: Callable[[], T]) -> T:
     """Return what a condition comes to, as soon as it is true."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not (value := condition()) and time.monotonic() < deadline:
         time.sleep(0.02)
     return value

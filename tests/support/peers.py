@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -153,13 +154,16 @@ def remove_cgroups(name: str) -> None:
     """Remove the control groups /NAME of every hierarchy, with whoever is still in one of them."""
     for parent in (CGROUPS / name, *CGROUPS.glob(f"*/{name}")):
         for path in sorted((p for p in (parent, *parent.rglob("*")) if p.is_dir()), reverse=True):
-            wait_until(lambda path=path: _emptied(path), what=f"{path} is empty")
-            path.rmdir()
+            wait_until(lambda path=path: _removed(path), what=f"{path} is gone")
 
 
-def _emptied(group: Path) -> bool:
-    pids = (group / "cgroup.procs").read_text().split()
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(int(pid), signal.SIGKILL)
-    return not pids
+def _removed(group: Path) -> bool:
+    """Kill whoever is in a group, and remove it; they take a moment to leave."""
+    try:
+        for pid in (group / "cgroup.procs").read_text().split():
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        group.rmdir()
+    except OSError as e:
+        return e.errno in {errno.ENOENT, errno.ENODEV}  # its own engine has removed it meanwhile
+    return True

@@ -85,5 +85,5 @@ class Registry:
 
     def end(self) -> None:
         self._server.terminate()
-        self._server.wait(10)
+        self._server.wait(30)
         self._log.close()

@@ -136,7 +136,7 @@ class Sampan:
 
     def leftovers(self) -> list[str]:
         """What is still there of containers that were removed. Removal goes on behind the answer: wait for it."""
-        wait_until(lambda: not self._traces(), timeout=5, fail=False)
+        wait_until(lambda: not self._traces(), fail=False)
         return self._traces()
 
     def _traces(self) -> list[str]:
@@ -160,13 +160,7 @@ class Sampan:
             return []
         base = Path("/sys/fs/cgroup")
         parents = [base / f"sampan-{self.instance}", *base.glob(f"*/sampan-{self.instance}")]
-        return [
-            str(path)
-            for parent in parents
-            if parent.is_dir()
-            for path in parent.iterdir()
-            if path.is_dir() and len(path.name) == 64
-        ]
+        return [f"{parent}/{name}" for parent in parents for name in _names(parent) if len(name) == 64]
 
     def mounts(self) -> list[str]:
         """Mounts on the host at or from this root."""
@@ -222,7 +216,7 @@ def new_root() -> Path:
     return Path(tempfile.mkdtemp(prefix="sp-", dir=os.environ.get("SAMPAN_TEST_DIR", "/tmp")))
 
 
-def wait_until(condition: Callable[[], object], *, timeout: float = 10, fail: bool = True, what: str = "") -> Any:
+def wait_until(condition: Callable[[], object], *, timeout: float = 30, fail: bool = True, what: str = "") -> Any:
     """Return the condition's first true value; a false one at the end fails the test, or is returned."""
     deadline = time.monotonic() + timeout
     while True:
@@ -241,6 +235,14 @@ def _processes(file: str) -> Iterator[tuple[int, str]]:
     for entry in os.listdir("/proc"):
         if entry.isdecimal() and (text := _read(f"/proc/{entry}/{file}")):
             yield int(entry), text
+
+
+def _names(group: Path) -> list[str]:
+    """What is in a control group's directory: nothing where its keeper has just left."""
+    try:
+        return os.listdir(group)
+    except OSError:
+        return []
 
 
 def _read(path: str) -> str:

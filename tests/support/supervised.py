@@ -31,7 +31,7 @@ NAMESPACES = ("pid", "mount", "uts", "ipc", "network", "cgroup")
 PATH = "PATH=/bin:/usr/bin"
 
 
-def until(condition: Callable[[], Any], what: str = "it", timeout_s: float = 10) -> Any:
+def until(condition: Callable[[], Any], what: str = "it", timeout_s: float = 30) -> Any:
     """Wait until `condition()` is true, and return what it was."""
     deadline = time.monotonic() + timeout_s
     while not (found := condition()):
@@ -81,7 +81,7 @@ class Link:
         self.sock.settimeout(timeout_s)
         return m.receive(self.sock, self._decoder)
 
-    def ended(self, timeout_s: float = 10) -> bool:
+    def ended(self, timeout_s: float = 30) -> bool:
         while select.select([self.sock], [], [], timeout_s)[0]:
             if not self._receive(1):
                 return True
