@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,43 @@ def test_a_directory_on_a_file_is_refused_with_dockers_question(sampan: Sampan, 
 
     assert refused.code == 125
     assert "Are you trying to mount a directory onto a file (or vice-versa)?" in refused.err
+
+
+def test_what_is_written_to_an_overlay_does_not_reach_its_source(sampan: Sampan, tmp_path: Path) -> None:
+    source, upper, work = (tmp_path / name for name in ("source", "upper", "work"))
+    for directory in (source, upper, work):
+        directory.mkdir()
+    (source / "f").write_text("original\n")
+    source.chmod(0o1710)
+    os.chown(source, 7, 8)
+    script = "cat /d/f; ls /d; echo changed > /d/f; touch /d/new; stat -c '%a %u:%g' /d"
+    bind = (f"{source}:/d:O", "busybox", "sh", "-c", script)
+
+    first = sampan("run", "--name", "web", "-v", *bind).out
+    assert first == "original\nf\n1710 7:8\n" == sampan("start", "-a", "web").out, "a start begins anew"
+    (source / "f").write_text("later\n")
+    sampan("cp", "web:/d/f", tmp_path / "of-its-last-run")
+    assert (tmp_path / "of-its-last-run").read_text() == "changed\n"
+    lent = ("--volumes-from", "web:ro", "busybox", "sh", "-c", "cat /d/f; touch /d/x")
+    assert "Read-only" in sampan.fails(1, "run", "--rm", *lent).err
+    assert sampan("diff", "web").out == "A /d\n"
+
+    kept = f"{source}:/d:O,upperdir={upper},workdir={work}"
+    for shown in ("later\n", "kept\n"):
+        assert sampan("run", "--rm", "-v", kept, "busybox", "sh", "-c", "cat /d/f; echo kept > /d/f").out == shown
+    assert ((source / "f").read_text(), (upper / "f").read_text()) == ("later\n", "kept\n")
+    assert (
+        sampan("run", "--rm", "-v", "named:/d:O", "-v", "named:/e", "busybox", "sh", "-c", "touch /d/x; ls /e").out
+        == ""
+    )
+    sampan("volume", "rm", "named")
+
+    for volume, cause in (
+        (f"{source}/f:/d:O", f"can't overlay /d: {source}/f is not a directory"),
+        (f"{source}/none:/d:O", f"bind source path does not exist: {source}/none"),
+        (f"{source}:/d:O,upperdir={source}/none,workdir={work}", f"can't overlay /d: no such directory: {source}/none"),
+        (f"{source}:/d:O,upperdir={source}/f,workdir={work}", f"can't overlay /d: {source}/f is not a directory"),
+    ):
+        assert cause in sampan.fails(125, "run", "--rm", "-v", volume, "busybox", "true").err
+    mapped = ("--userns", "auto", "-v", f"{source}:/d:O", "busybox", "true")
+    assert "can't overlay /d in a user namespace" in sampan.fails(125, "run", "--rm", *mapped).err

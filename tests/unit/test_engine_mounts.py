@@ -23,6 +23,10 @@ from support.engine import HOST, completed
                                           propagation="rslave", create_source=True)),
         ("data:/data", Wanted(type="volume", name="data", target="/data", copy=True, mode="z")),
         ("data:/data:nocopy", Wanted(type="volume", name="data", target="/data", mode="nocopy")),
+        ("/srv:/data:O", Wanted(type="bind", source="/srv", target="/data", mode="O", overlay="temporary")),
+        ("data:/data:O,workdir=/w,upperdir=/u",
+         Wanted(type="volume", name="data", target="/data", copy=True, mode="O,workdir=/w,upperdir=/u", overlay="kept",
+                upperdir="/u", workdir="/w")),
         ("//srv:/data/../x", Wanted(type="bind", source="/srv", target="/x", create_source=True)),
     ],
 )  # fmt: skip
@@ -48,6 +52,11 @@ def test_a_bind(text: str, mount: Wanted) -> None:
         ("/srv:/data:ro,rw", "invalid mode"),
         ("/srv:/data:nocopy", "invalid mode"),
         ("data:/data:rslave", "invalid mode"),
+        ("/srv:/data:O,ro", "'/srv:/data:O,ro': can't use 'O' with other options"),
+        ("/srv:/data:O,O", "can't use 'O' with other options"),
+        ("/srv:/data:O,upperdir=/u", "must set both `upperdir` and `workdir`"),
+        ("/srv:/data:O,upperdir=,workdir=/w", "'' is not an absolute path"),
+        ("/srv:/data:upperdir=/u,workdir=/w", "invalid mode"),
         ("./srv:/data", "includes invalid characters for a local volume name"),
     ],
 )

@@ -118,7 +118,7 @@ CONTAINER = (
     Flag("isolation", "string", "Isolation technology: default", group=ISOLATION, api="HostConfig.Isolation"),
     Flag("cgroup-parent", "string", "Control group to make its own below: /team, or team.slice",
          group=LIMITS, api="HostConfig.CgroupParent"),
-    Flag("volume", "list", "Bind a directory or volume: SOURCE:TARGET[:ro,U,idmap,…]", short="v", group=FILES),
+    Flag("volume", "list", "Bind a directory or volume: SOURCE:TARGET[:ro,U,O,idmap,…]", short="v", group=FILES),
     Flag("mount", "mount", "Attach a filesystem: type=bind|tmpfs|…,src=…,dst=…", group=FILES),
     Flag("tmpfs", "list", "Mount a tmpfs: TARGET[:OPTIONS]", group=FILES),
     Flag("rootfs", "bool", "The image is a directory of this machine to run from: DIRECTORY[:O]; O: it is only read",

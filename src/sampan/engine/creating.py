@@ -18,6 +18,7 @@ from sampan.engine import (
     log_options,
     mounts,
     network_modes,
+    overlay_mounts,
     passwd_files,
     resources,
     restart_policy,
@@ -75,6 +76,7 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
     wanted = core.volumes.placed(mounts.name_volumes(asked, core.dirs.volumes))
     wanted = image_mounts.resolved(core, wanted)
     _check_sources(wanted)
+    overlay_mounts.check(wanted)
     container = Container(ids.new_id(), wanted_name, now_ns(), (image.id, body.image), full, State())
     container.mounts = wanted
     with container.lock, ExitStack() as undo:  # whoever finds it by its name waits until it is whole
@@ -84,6 +86,7 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
         container.mounts = image_mounts.placed(core, container.mounts)
         rootfs = _rootfs(core, container.id, image, directory)
         undo.callback(core.snapshots.remove, container.id)
+        container.mounts = overlay_mounts.placed(container.mounts, rootfs, core.dirs.container(container.id))
         if limit_bytes:
             core.snapshots.limit(rootfs, limit_bytes)
         given = _with_users(core, container, surroundings(core, container, rootfs, joins))
@@ -131,6 +134,7 @@ def _write(core: Core, container: Container, spec: Spec, rootfs: Rootfs) -> None
         volumes = core.volumes.missing(container.mounts)
         undo.callback(core.volumes.unmake, volumes)
         core.volumes.make(volumes, container.mounts, rootfs.lowerdirs)
+        overlay_mounts.make(container.mounts)
         row = ContainerRow(
             container.id,
             container.name,

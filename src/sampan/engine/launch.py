@@ -14,6 +14,7 @@ from sampan.engine import (
     lifecycle,
     log_options,
     oci_words,
+    overlay_mounts,
     owning,
     propagating,
     remains,
@@ -312,6 +313,7 @@ def make_sources(core: Core, container: Container) -> None:
             with doing(f"error while creating mount source path '{mount.source}'"):
                 if not os.path.lexists(mount.source):
                     os.makedirs(mount.source, 0o755)
+    overlay_mounts.make(container.mounts)
     owning.give(core, container)
     core.snapshots.make_ready(rootfs_of(core.spec(container)))
 

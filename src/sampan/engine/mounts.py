@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sampan import ids
-from sampan.engine import idmaps, volume_options
+from sampan.engine import idmaps, overlay_mounts, volume_options
 from sampan.errors import InvalidInput, NotFound, Unsupported, doing
 from sampan.runtime.mounts import SUBPATH
 from sampan.spec.annotations import CHOWN, IDMAP
@@ -54,6 +54,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     filesystem: str = ""  # of a volume: the type of what is mounted, where it is not a directory
     subpath: str = ""  # of a volume or image: the directory or file in it that is mounted
     layers: tuple[str, ...] = ()  # of an image: the directories that show it, topmost first, or one file
+    overlay: str = ""  # what is written does not reach the source: temporary, or kept in `upperdir`
+    upperdir: str = ""
+    workdir: str = ""
     idmap: str = ""  # other owners for its files: `idmaps`
     chown: bool = False  # its files become the container's user's
     mode: str = ""  # as `inspect` shows what was asked for
@@ -195,7 +198,9 @@ def parse_bind(text: str) -> Wanted:
         check_volume_name(source)
     words = mode.split(",") if mode else []
     if "O" in words:
-        raise Unsupported(f"unsupported: option O of {text}: an overlay over it", "use :ro, or copy it into a volume")
+        where = {"source": _clean_source(source)} if bind else {"name": source}
+        mount = Wanted(type=kind, target=target, mode=mode, copy=not bind)
+        return msgspec.structs.replace(mount, **where, **_overlay(text, words))
     if not _good_mode(words, bind=bind):
         raise InvalidInput(
             f"invalid mode: {mode}", "options are ro, rw, nocopy, z, Z, U, idmap, noexec … and a propagation as rslave"
@@ -215,6 +220,20 @@ def parse_bind(text: str) -> Wanted:
     else:
         mount = Wanted(type="volume", name=source, copy="nocopy" not in words, mode=mode or _SHARED_LABEL, **common)
     return _owned(mount, words)
+
+
+def _overlay(text: str, words: list[str]) -> dict[str, str]:
+    """Return what `O` says: alone, or with directories of the host that keep what is written."""
+    given = dict(word.split("=", 1) for word in words if "=" in word)
+    with doing(f"invalid volume specification: '{text}'"):
+        if not set(given) <= {"upperdir", "workdir"} or len(words) != len(given) + 1:
+            raise InvalidInput("can't use 'O' with other options", "but for upperdir= and workdir=")
+        if len(given) == 1:
+            raise InvalidInput("must set both `upperdir` and `workdir`", "both on one filesystem, workdir empty")
+        for path in given.values():
+            if not path.startswith("/"):
+                raise InvalidInput(f"'{path}' is not an absolute path")
+    return {"overlay": "kept" if given else "temporary", **given}
 
 
 def _clean_source(path: str) -> str:
@@ -406,6 +425,8 @@ def to_oci(mount: Wanted, host: Host, users: tuple[Mappings, Mappings] = ((), ()
             return Mount(destination=mount.target, type="bind", source=mount.layers[0], options=("bind", "ro"))
         options = tuple(f"lowerdir+={directory}" for directory in mount.layers)
         return Mount(destination=mount.target, type="overlay", source="overlay", options=options)
+    if mount.overlay:
+        return overlay_mounts.to_oci(mount, has_user=users != ((), ()))
     if mount.filesystem:
         if mount.idmap or mount.chown:
             raise Unsupported(f"can't mount {mount.target} with other owners: it is of type {mount.filesystem}")
