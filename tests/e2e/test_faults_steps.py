@@ -123,7 +123,9 @@ SCENARIOS = {
     ),
     "run --cgroup-parent": Scenario((), f"run -d --cgroup-parent sampan-faults --name web {BUSY}", is_in("running")),
     "run --rootfs": Scenario(
-        (), f"run -d --name web --rootfs {{tree}}:O {BUSY.removeprefix('busybox ')}", is_in("running")
+        (),
+        f"run -d --name web -v {{tree}}:/mnt:O --rootfs {{tree}}:O {BUSY.removeprefix('busybox ')}",
+        is_in("running"),
     ),
     "run --uidmap": Scenario(
         (), f"run -d --name web --uidmap 0:70000:65536 --gidmap 0:70000:65536 -v data:/etc:U {BUSY}", is_in("running")
