@@ -361,6 +361,8 @@ def exited(core: Core, container: Container, event: messages.Exited) -> None:
     ending = endings.of_exit(event, container.state)
     ending = endings.with_kernel_records(ending, container.id, event.oom_killed, core.kernel_log)
     policy = container.body.host_config.restart_policy
+    if networks := container.sandbox:
+        networks.over = True  # before who waits for the end looks
     state = container.change(lambda state: _after(state, event, ending, policy))
     if networks := container.sandbox:
         networks.over = True

@@ -411,6 +411,13 @@ def running(core: Core, container: Container) -> Sandbox:
     return sandbox
 
 
+def give_back(container: Container) -> None:
+    """Let what a container that has ended had of its networks be free: before that is answered, as Docker does it."""
+    sandbox = container.sandbox
+    if sandbox is not None and sandbox.over:
+        sandbox.release()
+
+
 def release_ended(core: Core) -> bool:
     """Finish what the ends of containers have still to give back; False where there was nothing."""
     ended = [c.sandbox for c in core.registry if c.sandbox is not None and c.sandbox.over]

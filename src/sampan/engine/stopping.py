@@ -6,7 +6,7 @@ import signal as signals
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from sampan.engine import lifecycle, restarting
+from sampan.engine import lifecycle, restarting, sandbox
 from sampan.engine.launch import start
 from sampan.engine.lifecycle import Verb
 from sampan.engine.reaching import ask, must_run
@@ -118,7 +118,10 @@ def _signal_if_running(core: Core, container: Container, number: int, by: Sender
 def wait_ended(container: Container, run: int, timeout_s: float | None) -> bool:
     """Wait until its processes are gone; `run` is how often it had ended: another client may have started it again."""
     over = lambda: container.removed or not container.running or container.exits != run
-    return container.wait_until(over, timeout_s)
+    ended = container.wait_until(over, timeout_s)
+    if ended:
+        sandbox.give_back(container)
+    return ended
 
 
 def restart(

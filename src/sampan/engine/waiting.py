@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sampan.engine import sandbox
 from sampan.errors import InvalidInput, NotFound
 from sampan.spec.docker import ContainerWaitResponse
 
@@ -54,4 +55,6 @@ def wait_for(
     if begun:
         begun(give_up)
     container.wait_until(lambda: given_up or done())
+    if not given_up:
+        sandbox.give_back(container)
     return ContainerWaitResponse(status_code=container.last_exit[0])
