@@ -16,13 +16,13 @@ def ask(question: str, *, secret: bool = False) -> str:
 
     if not os.isatty(0):
         raise Failure("Error: Cannot perform an interactive login from a non TTY device")
-    write(question)
     before = termios.tcgetattr(0)
     try:
-        if secret:
+        if secret:  # before the question: who answers at sight of it is not to be shown, nor passed over
             hidden = termios.tcgetattr(0)
             hidden[3] &= ~termios.ECHO
             termios.tcsetattr(0, termios.TCSAFLUSH, hidden)
+        write(question)
         line = os.read(0, _LONGEST)
     except KeyboardInterrupt:
         raise Exit(130) from None
