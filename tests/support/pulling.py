@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import random
 import subprocess
+import sys
+import termios
 from pathlib import Path
 
 from support.fake_registry import digest_of, packed
@@ -31,8 +35,34 @@ def begun(sampan: Sampan, fake: StallingRegistry, name: str = "app:1") -> subpro
     """Start a pull; return when half of its layer is at the worker, and the registry stalls."""
     client = sampan.start("pull", f"{fake.address}/{name}")
     wait_until(lambda: fake.sent[BLOB] == HALF, what="half of the layer")
-    wait_until(lambda: sum(f.stat().st_size for f in (sampan.root / "tmp").rglob("a")) > HALF - 600_000)
+    wait_until(lambda: unpacked(sampan) > HALF - 600_000)
     return client
+
+
+def unpacked(sampan: Sampan) -> int:
+    """Return how much of the layer's large file is written: about as much as of the layer was read."""
+    return sum(f.stat().st_size for f in (sampan.root / "tmp").rglob("a"))
+
+
+def interrupted(sampan: Sampan, name: str) -> bool:
+    """Tell whether a layer of an image waits half unpacked: that its client has left is seen in a moment."""
+    (plan,) = sampan.json("pull", "--plan", "--format", "json", name)
+    return any(layer["State"] == "interrupted" for layer in plan["Layers"])
+
+
+def queued(pid: int) -> int:
+    """Return how many bytes a process has still to read from its pipes."""
+    return sum(_readable(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd"))
+
+
+def _readable(path: str) -> int:
+    if not os.readlink(path).startswith("pipe:"):
+        return 0
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+    finally:
+        os.close(fd)
 
 
 def workers(sampan: Sampan) -> list[int]:

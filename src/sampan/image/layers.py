@@ -183,6 +183,8 @@ class Layers:
         with self._lock:
             self._listeners[diff_id].append(listener)
         try:
+            if come := self.coming(diff_id):  # the next may be long in coming
+                listener(come)
             yield
         finally:
             with self._lock:
