@@ -49,7 +49,7 @@ def test_the_window_size_follows(terminal: Terminal) -> None:
     terminal.shows("/ #")
 
     terminal.resize(100, 40)
-    terminal.enter("sleep 0.3; stty size")
+    terminal.enter("until stty size | grep '^40'; do usleep 10000; done")
 
     terminal.shows("40 100")
     terminal.enter("exit")

@@ -10,10 +10,10 @@ from typing import Self
 
 
 class Receiver:
-    """`address` is what --log-opt syslog-address takes; `received` all bytes of all connections."""
+    """`address` is what --log-opt syslog-address takes; `received` all bytes, one connection's behind another's."""
 
     def __init__(self, scheme: str, path: Path | None = None, context: ssl.SSLContext | None = None) -> None:
-        self.received = b""
+        self._received: list[bytearray] = []
         self.reading = threading.Event()
         self.reading.set()
         self._context = context
@@ -43,8 +43,13 @@ class Receiver:
         ).start()
 
     @property
+    def received(self) -> bytes:
+        return b"".join(self._received)
+
+    @property
     def lines(self) -> list[str]:
-        return self.received.decode().splitlines()
+        """What has come as whole lines."""
+        return self.received.decode().split("\n")[:-1]
 
     def close(self) -> None:
         """Be gone, with every connection."""
@@ -82,6 +87,7 @@ class Receiver:
                 self._read(secured)
 
     def _read(self, sock: socket.socket) -> None:
+        self._received.append(received := bytearray())
         while self.reading.wait():
             try:
                 data = sock.recv(4096)
@@ -89,7 +95,7 @@ class Receiver:
                 return
             if not data:
                 return
-            self.received += data
+            received += data
 
     def __enter__(self) -> Self:
         return self

@@ -45,9 +45,9 @@ class Terminal:
 
     def shows(self, text: str, timeout: float = 15) -> str:
         """Wait until the screen has this text; return the screen."""
-        found = wait_until(lambda: text in self.screen(), timeout=timeout, fail=False)
+        found = wait_until(lambda: text in (screen := self.screen()) and screen, timeout=timeout, fail=False)
         assert found, f"not on the screen: {text}\n{self.screen()}"
-        return self.screen()
+        return str(found)
 
     def prompts(self, prompt: str) -> None:
         """Wait until the last line is this: what is typed while a shell sets the terminal's mode is lost."""
