@@ -68,7 +68,7 @@ def test_a_container_that_was_killed_otherwise_is_not_said_to_be_out_of_memory(s
 
 
 def test_more_processes_than_the_limit_are_refused(sampan: Sampan) -> None:
-    script = "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 2 & done; echo all"
+    script = "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 100 & done; echo all"
     said = sampan("run", "--rm", "--pids-limit", "5", "busybox", "sh", "-c", script, check=False)
 
     assert "can't fork" in said.err

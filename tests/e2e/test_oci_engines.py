@@ -172,7 +172,8 @@ def test_dockerd_a_container_that_was_out_of_memory_says_so(docker):
     words = ("busybox", "tail", "-c", "100m", "/dev/zero")
     docker("run", "--name", "oom", "--network", "none", "-m", "8m", "--memory-swap", "8m", *words)
 
-    assert docker("inspect", "-f", "{{.State.OOMKilled}} {{.State.ExitCode}}", "oom").line == "true 137"
+    state = lambda: docker("inspect", "-f", "{{.State.OOMKilled}} {{.State.ExitCode}}", "oom").line
+    wait_until(lambda: state() == "true 137", what="dockerd has heard of both: containerd tells them in any order")
 
 
 # -------------------------------------------------------------------------------------------------------- containerd
@@ -190,7 +191,7 @@ def ctr(tmp_path_factory):
     with (directory / "log").open("w") as log:
         server = subprocess.Popen(["containerd", "-c", configuration], stdout=log, stderr=log)
     ctr = Engine("ctr", "-a", directory / "s", env={})
-    wait_until(lambda: ctr("version", check=False).code == 0, what="containerd answers")
+    wait_until(lambda: ctr("version", check=False).code == 0, timeout=60, what="containerd answers")
     yield ctr
     server.terminate()
     server.wait(30)

@@ -191,15 +191,21 @@ def test_a_damaged_state_is_said_and_removed_by_force(runtime):
 
 
 def test_events_say_that_a_container_was_out_of_memory(runtime):
-    bundle = runtime.bundle("sh", "-c", "sleep 1; tail -c 100m /dev/zero; sleep 1")
+    bundle = runtime.bundle("sh", "-c", "until [ -e /tmp/go ]; do usleep 10000; done; tail -c 100m /dev/zero; exit 0")
     bundle.configuration["linux"]["resources"]["memory"] = {"limit": 8 << 20, "swap": 8 << 20}
     bundle.write()
+    go = runtime.rootfs / "tmp/go"
     with bundle.running():
-        lines = runtime("events", "--interval", "300ms", bundle.id).lines
+        words = runtime.command("events", "--interval", "100ms", bundle.id)
+        with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as events:
+            assert events.stdout
+            first = events.stdout.readline()  # it counts from here on
+            go.touch()
+            kinds = [json.loads(line)["type"] for line in (first, *events.stdout)]
+    go.unlink()
 
-    kinds = [json.loads(line)["type"] for line in lines]
+    assert kinds[0] == "stats"
     assert "oom" in kinds
-    assert "stats" in kinds
 
 
 # ------------------------------------------------------------------------------------------------ commands that race

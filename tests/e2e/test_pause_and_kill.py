@@ -51,8 +51,10 @@ def test_a_paused_container_can_be_stopped_and_removed(sampan: Sampan) -> None:
 def test_nothing_survives_the_first_process(sampan: Sampan) -> None:
     others = "for i in 1 2 3; do (setsid sleep 300 &) ; done"
     sampan(
-        "run", "-d", "--name", "web", "busybox", "sh", "-c", f"trap exit USR1; {others}; while :; do sleep 0.1; done"
-    )
+        "run", "-d", "--name", "web", "busybox", "sh", "-c",
+        f"trap exit USR1; {others}; echo ready; while :; do sleep 0.1; done",
+    )  # fmt: skip
+    wait_until(lambda: sampan("logs", "web").out)
     sampan("exec", "-d", "web", "sleep", "300")
     sampan("kill", "-s", "USR1", "web")
     sampan("wait", "web")

@@ -62,8 +62,8 @@ def test_what_waits_to_be_started_is_shown_so_and_can_be_stopped_or_removed(samp
     time.sleep(1)
     assert len(sampan("logs", "web").lines) == logged
     sampan("start", "web")
-    wait_until(lambda: state(sampan).startswith("restarting"), timeout=20)
-    assert "container is restarting: stop the container before removing" in sampan.fails(1, "rm", "web").err
+    refusal = "container is restarting: stop the container before removing"
+    wait_until(lambda: refusal in sampan.fails(1, "rm", "web").err, what="it waits, and is not removed")
     assert sampan("rm", "-f", "web").line == "web"
     assert sampan("ps", "-aq").out == ""
 

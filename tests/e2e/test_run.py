@@ -217,10 +217,10 @@ def test_sysctls_of_the_namespaces(sampan: Sampan) -> None:
 
 
 def test_init_reaps_orphans_and_passes_signals_on(sampan: Sampan) -> None:
-    sampan("run", "-d", "--init", "--name", "in", "busybox", "sh", "-c", "(sleep 0.2 &) ; sleep 100")
+    sampan("run", "-d", "--init", "--name", "in", "busybox", "sh", "-c", "(sh -c 'echo over' &) ; exec sleep 100")
 
-    wait_until(lambda: "sleep 0.2" not in sampan("top", "in").out)
-    assert not [line for line in sampan("exec", "in", "ps", "-o", "stat,comm").lines if line.startswith("Z")]
+    wait_until(lambda: sampan("logs", "in").out)
+    wait_until(lambda: sampan("exec", "in", "ps", "-o", "comm").lines[2:] == ["sleep", "ps"], what="it is reaped")
     sampan("kill", "-s", "TERM", "in")
     assert sampan("wait", "in").line == "143"
 
@@ -233,13 +233,13 @@ def test_the_cid_file_has_the_id_and_may_not_exist_before(sampan: Sampan, tmp_pa
 
 
 def test_stop_signal_and_stop_timeout(sampan: Sampan) -> None:
-    script = "trap 'echo got usr1; exit 7' USR1; while :; do sleep 0.05; done"
+    script = "trap 'echo got usr1; exit 7' USR1; echo ready; while :; do sleep 0.05; done"
     sampan("run", "-d", "--name", "st", "--stop-signal", "USR1", "--stop-timeout", "5", "busybox", "sh", "-c", script)
-    wait_until(lambda: sampan("top", "st").code == 0)
+    wait_until(lambda: sampan("logs", "st").out)
 
     sampan("stop", "st")
 
-    assert sampan("logs", "st").line == "got usr1"
+    assert sampan("logs", "st").lines == ["ready", "got usr1"]
     assert sampan.inspect("st")["State"]["ExitCode"] == 7
 
 
@@ -317,7 +317,8 @@ def test_another_containers_namespace(sampan: Sampan, flag: str, name: str) -> N
 
 
 def test_without_a_network_there_is_only_a_loopback_that_works(sampan: Sampan) -> None:
-    script = "ls /sys/class/net; (echo hi | nc -l -p 80 127.0.0.1 &) ; sleep 0.2; nc -w 1 127.0.0.1 80 </dev/null"
+    fetch = "until nc -w 9 127.0.0.1 80 </dev/null 2>/dev/null; do usleep 10000; done"
+    script = f"ls /sys/class/net; (echo hi | nc -l -p 80 127.0.0.1 &) ; {fetch}"
 
     assert sh(sampan, script, "--network", "none").split() == ["lo", "hi"]
 

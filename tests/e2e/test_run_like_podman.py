@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -25,11 +26,13 @@ def test_a_container_replaces_the_one_of_its_name(sampan: Sampan) -> None:
 
 
 def test_one_that_runs_for_too_long_is_killed_also_by_a_server_that_came_later(sampan: Sampan) -> None:
-    sampan("run", "-d", "--name", "web", "--network", "none", "--timeout", "2", "busybox", "sleep", "100")
+    sampan("run", "-d", "--name", "web", "--network", "none", "--timeout", "1", "busybox", "sleep", "100")
     os.kill(sampan.info("ServerPid"), signal.SIGKILL)
 
-    assert sampan("ps", "-q").lines
     wait_until(lambda: sampan("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "web").line == "exited 137")
+    state = sampan.inspect("web")["State"]
+    began, ended = (datetime.fromisoformat(state[when][:26]) for when in ("StartedAt", "FinishedAt"))
+    assert ended - began >= timedelta(seconds=1)
 
 
 def test_the_mask_of_new_files(sampan: Sampan) -> None:

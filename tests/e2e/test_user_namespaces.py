@@ -161,6 +161,7 @@ def test_a_network_and_who_joins_it_are_the_user_namespaces(sampan: Sampan) -> N
     sampan("run", "-d", "--name", "web", "--userns", "auto", "busybox", "sh", "-c", "echo hi > /f; httpd -f -p 80 -h /")
     address = sampan("inspect", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}", "web").line
     fetch = ("wget", "-qO-", f"http://{address}/f")
+    wait_until(lambda: sampan("exec", "web", *fetch, check=False).line == "hi", what="it serves")
 
     shown = sampan("run", "--rm", "--userns", "remap", "busybox", "sh", "-c", f"{' '.join(fetch)}; ls /sys/class/net")
 

@@ -43,6 +43,13 @@ def first(found: dict[str, Any]) -> tuple[str, str]:
     return cause["Kind"], "\n".join((cause["Said"], *cause["Facts"], *cause["Fixes"]))
 
 
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    except OSError:
+        return False
+
+
 def event(sampan: Sampan, action: str) -> dict[str, str]:
     """Return the attributes of the last event of `web`."""
     query = ("--since", "5m", "--until", "0s", "--filter", f"event={action}", "--filter", "container=web")
@@ -187,26 +194,14 @@ def test_its_time_was_over(sampan: Sampan) -> None:
     assert (kind, "it may run for 1 s" in said) == ("timeout", True)
 
 
-def test_an_end_while_there_was_no_server_is_recorded_by_the_next(sampan: Sampan) -> None:
-    sampan(
-        "run",
-        "-d",
-        "--name",
-        "web",
-        "--network",
-        "none",
-        "--memory",
-        "12m",
-        "busybox",
-        "sh",
-        "-c",
-        "sleep 0.5; exec tail /dev/zero",
-    )
+def test_an_end_while_there_was_no_server_is_recorded_by_the_next(sampan: Sampan, tmp_path: Path) -> None:
+    script = "until [ -e /x/go ]; do usleep 10000; done; exec tail /dev/zero"
+    flags = ("--network", "none", "--memory", "12m", "-v", f"{tmp_path}:/x")
+    sampan("run", "-d", "--name", "web", *flags, "busybox", "sh", "-c", script)
     pid, server = sampan.inspect("web")["State"]["Pid"], sampan.info("ServerPid")
     os.kill(server, signal.SIGSTOP)
-    wait_until(
-        lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split(")")[1][:3]
-    )
+    (tmp_path / "go").touch()
+    wait_until(lambda: not lives(pid))
     os.kill(server, signal.SIGKILL)
 
     assert first(why(sampan, "web"))[0] == "out-of-memory"
@@ -322,7 +317,7 @@ def test_a_link_of_the_containers_is_not_followed_on_the_host(programs: Sampan, 
 
 
 def test_a_limit_of_processes_is_named_with_a_command_that_helps(sampan: Sampan) -> None:
-    script = "for i in 1 2 3 4 5; do sleep 0.1 & done; exit 2"
+    script = "for i in 1 2 3 4 5; do sleep 100 & done; exit 2"
     found = run(sampan, "--pids-limit", "3", "busybox", "sh", "-c", script)
 
     kind, said = first(found)
