@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from support import network
 from support.images import busybox_tar as make_busybox_tar, debian_tar as make_debian_tar
@@ -23,7 +23,8 @@ ALLOWED_SKIPS = ("kernel: ", "missing kernel feature")
 def pytest_configure() -> None:
     # Started in a shell's background it ignores SIGINT, and so would every program that a test interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+    # A busy machine is no failure.
+    settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("untimed")
 
 

@@ -161,7 +161,7 @@ def test_a_hijack_gives_what_was_read_past_the_request(pair: Pair, upgrade: bool
     ],
 )
 def test_what_is_not_http_is_refused(pair: Pair, garbage: bytes) -> None:
-    threading.Thread(target=pair.client.sendall, args=(garbage,)).start()
+    pair.client.sendall(garbage)
 
     with pytest.raises(InvalidInput, match="bad request"):
         pair.channel.next()

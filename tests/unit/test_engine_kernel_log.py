@@ -113,10 +113,11 @@ def test_the_victims_of_earlier_runs_are_not_the_last_ones() -> None:
     kernel, reader = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     reader.setblocking(False)
     log = KernelLog(reader.detach)
+    began = time.time_ns()
     for pid in (1, 2, 3):
         text = VICTIM.format(id=ID).replace("pid=7896", f"pid={pid}")
         kernel.send(record(text, at_us=time.monotonic_ns() // 1000))
-    ending = Ending(at_ns=time.time_ns(), started_at_ns=time.time_ns(), exit_code=137, counts=Counts(oom_kills=1))
+    ending = Ending(at_ns=time.time_ns(), started_at_ns=began, exit_code=137, counts=Counts(oom_kills=1))
 
     found = with_kernel_records(ending, ID, True, log)
     assert [victim.pid for victim in found.out_of_memory] == [3]
@@ -135,13 +136,13 @@ def test_the_refused_call_and_the_crash_are_those_of_the_process() -> None:
 
 
 def test_a_record_of_before_is_another_process_of_the_same_number(tmp_path) -> None:
-    now_us = time.monotonic_ns() // 1000
+    now_ns, now_us = time.time_ns(), time.monotonic_ns() // 1000
     path = tmp_path / "kmsg"
     path.write_bytes(record(KILLED, at_us=now_us))
     log = KernelLog(lambda: os.open(path, os.O_RDONLY))
 
-    assert log.records(time.time_ns() - 10**9) == (read(KILLED),)
-    assert log.records(time.time_ns() + 60 * 10**9) == ()
+    assert log.records(now_ns - 10**9) == (read(KILLED),)
+    assert log.records(now_ns + 60 * 10**9) == ()
     log.close()
 
 

@@ -70,8 +70,8 @@ def test_a_body_that_stops_is_given_up(ends: tuple) -> None:
 
 
 def test_a_body_that_keeps_the_pace_is_read(ends: tuple) -> None:
-    channel = Channel(ends[0], "", Patience(idle_s=60, head_s=60, body_s=1, send_s=60, least_rate=1000))
-    client = Trickle(ends[1], HEAD, b"x" * 5000)
+    channel = Channel(ends[0], "", Patience(idle_s=60, head_s=60, body_s=2, send_s=60, least_rate=1000))
+    client = Trickle(ends[1], HEAD, b"x" * 4500)
     channel.next()
 
     assert len(channel.body()) == 100_000
