@@ -35,7 +35,7 @@ def test_a_containers_groups_are_below_the_parent_with_all_that_looks_there(samp
     sampan("start", "web")
     sampan("rm", "-f", "web")
     wait_until(lambda: not groups(parent, id))
-    assert not list((sampan.run_directory / "cgroups").iterdir())
+    wait_until(lambda: not list((sampan.run_directory / "cgroups").iterdir()))
 
 
 def test_a_killed_server_shim_and_container_leave_no_group(sampan: Sampan) -> None:
@@ -63,6 +63,7 @@ def test_update_limits_the_processors_of_one_that_had_all(sampan: Sampan) -> Non
     id = sampan(
         "run", "-d", "--name", "web", "--network", "none", "busybox", "sh", "-c", "sleep 1000 & sleep 1000"
     ).line
+    wait_until(lambda: sampan("top", "web").out.count("sleep 1000\n") == 2)
     sampan("update", "--cpuset-cpus", "0", "web")
     pids = [int(line.split()[1]) for line in sampan("top", "web").lines[1:]]
 

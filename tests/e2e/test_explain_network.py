@@ -13,17 +13,13 @@ CONTAINER = ["--network", "bridge", "--sysctl", "net.ipv4.ip_default_ttl=33", "b
 
 
 def run(script: Path) -> str:
-    done = subprocess.run(
-        ["sh", script],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    path = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(["sh", script], text=True, env=path, **pipes) as by_hand:
+        said, error = by_hand.communicate(timeout=60)
+    assert by_hand.returncode == 0, error
+    assert f"sampan-by-hand-{by_hand.pid}" not in said_by("ip", "netns", "list")
+    return said
 
 
 def without_indexes(text: str) -> str:
@@ -34,10 +30,10 @@ def said_by(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def everything() -> tuple[list[str], str, str]:
-    """Return the names of the host's links, its firewall and its network namespaces."""
+def everything() -> tuple[list[str], str]:
+    """Return the names of the host's links, and its firewall."""
     links = [line.split()[0] for line in said_by("ip", "-br", "link").splitlines()]
-    return links, said_by("nft", "list", "ruleset"), said_by("ip", "netns", "list")
+    return links, said_by("nft", "list", "ruleset")
 
 
 def gateway(sampan: Sampan) -> str:
@@ -77,6 +73,7 @@ def test_the_script_makes_the_same_network_and_leaves_nothing(sampan: Sampan, tm
     ours = sampan("run", "--rm", *CONTAINER).out
     script = tmp_path / "by-hand.sh"
     script.write_text(sampan("run", "--explain=sh", *CONTAINER).out)
+    assert sampan.leftovers() == []
     before = everything()
 
     made = run(script)
@@ -111,6 +108,7 @@ def test_the_script_publishes_ports_and_takes_them_back(sampan: Sampan, tmp_path
         assert "let through the firewall: 127.0.0.1:8099 -> 10.55.0.2:80/tcp" in text
         script = tmp_path / "by-hand.sh"
         script.write_text(sampan("run", "--explain=sh", *container).out)
+        assert sampan.leftovers() == []
         before = everything()
 
         with subprocess.Popen(["sh", script], stdin=subprocess.DEVNULL) as by_hand:
