@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from sampan.client.wire import Connection
 from support.sampan import Sampan, wait_until
 
 
@@ -83,9 +84,10 @@ def test_ps_has_podmans_filters_and_order(three: Sampan) -> None:
 def test_waiting_for_a_state(three: Sampan) -> None:
     assert three("wait", "--condition", "paused", "paused").line == "-1"
     assert three("wait", "--condition=running,exited", "-i", "10ms", "up").line == "-1"
-    waiting = three.start("wait", "--condition", "removed", "up", stdout=subprocess.PIPE)
-    three("rm", "-f", "up")
-    assert waiting.communicate(timeout=20)[0].decode().strip() == "137"
+    with closing(Connection(str(three.socket))) as connection:
+        waiting = connection.request("POST", "/v1.50/containers/up/wait?condition=removed")  # answered once it waits
+        three("rm", "-f", "up")
+        assert json.loads(waiting.read())["StatusCode"] == 137
 
 
 def test_a_clone_is_made_as_the_first_one_was(sampan: Sampan) -> None:
