@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from support.faults import stopped
 from support.sampan import PROGRAM, Sampan, wait_until
 
 SCRIPT = """
@@ -107,7 +108,8 @@ def test_a_container_removed_meanwhile_leaves_no_file(sampan: Sampan, tmp_path: 
     sampan("run", "--name", "one", "busybox", "sh", "-c", "dd if=/dev/zero of=/huge bs=1 count=1 seek=1G 2>/dev/null")
     export = sampan.start("export", "-o", str(tmp_path / "kept.tar"), "one")
     wait_until(lambda: _workers(sampan))
-    sampan("rm", "one")
+    with stopped(export.pid):  # so that the export does not come to its end before
+        sampan("rm", "one")
     export.communicate(timeout=120)
 
     assert export.returncode != 0
