@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import time
@@ -75,17 +76,25 @@ def test_a_killed_shim_is_replaced_and_loses_only_what_it_had_read(counting: Sam
 
 def test_killing_the_server_does_not_cut_an_attached_client(counting: Sampan) -> None:
     client = counting.start("attach", "--no-stdin", "web")
-    executed = counting.start("exec", "-i", "web", "sh", "-c", "sleep 1; cat; exit 8", stdin=subprocess.PIPE)
-    time.sleep(0.3)
+    executed = counting.start("exec", "-i", "web", "sh", "-c", "echo begun; cat; exit 8", stdin=subprocess.PIPE)
+    assert executed.stdout
+    assert executed.stdout.readline() == b"begun\n"
+    wait_until(lambda: says(counting, "x") and select.select([client.stdout], [], [], 0)[0], what="it is attached")
 
     kill(counting.info("ServerPid"))
 
     assert executed.communicate(b"still there\n", timeout=20)[0] == b"still there\n"
+    says(counting, "last")
     counting("exec", "web", "touch", "/end")
     out, _ = client.communicate(timeout=20)
-    assert out.split()[-1] == b"400"
+    assert b"last" in out.split()
     assert executed.returncode == 8
     assert client.returncode == 6
+
+
+def says(sampan: Sampan, word: str) -> bool:
+    """Have the container write a word to its output."""
+    return not sampan("exec", "web", "sh", "-c", f"echo {word} > /proc/1/fd/1").code
 
 
 def test_when_keeper_and_shim_are_both_killed_the_state_says_so(counting: Sampan) -> None:

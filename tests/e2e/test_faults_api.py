@@ -162,11 +162,20 @@ def in_use(sampan: Sampan) -> list[tuple[int, int]]:
     """Descriptors and threads of keeper and server, once nothing is under way: of a container that has just started
     the keeper gets what it holds behind the answer.
     """
+
+    def look() -> list[tuple[int, int]]:
+        found = roles(sampan)
+        return counts([*found["keeper"], *found["server"]])
+
+    return steady(look)
+
+
+def steady(look: Callable[[], list[tuple[int, int]]]) -> list[tuple[int, int]]:
+    """Return what was seen three times one after the other."""
     readings: list[list[tuple[int, int]]] = []
 
     def settled() -> bool:
-        found = roles(sampan)
-        readings.append(counts([*found["keeper"], *found["server"]]))
+        readings.append(look())
         time.sleep(0.1)
         return readings[-3:] == [readings[-1]] * 3
 
@@ -213,7 +222,7 @@ def test_clients_that_vanish_leave_no_thread_and_no_descriptor(web: Sampan) -> N
         client.communicate()
 
     before = in_use(web)
-    shim = counts([web.shim_pid("web")])
+    shim = steady(lambda: counts([web.shim_pid("web")]))
     for number, words in enumerate(["exec -i web cat", "attach web", "logs -f web", "wait web", "events"] * 4):
         vanish(words, 0.02 + number % 5 / 50)
 

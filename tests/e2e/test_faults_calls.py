@@ -21,6 +21,7 @@ Victims = Callable[[Sampan], list[int]]
 
 COUNT = "i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo $i; usleep 4000; done; exit 6"
 WAITING = "trap 'exit 3' TERM; while :; do usleep 10000; done"
+UNTIL_TOLD = "while [ ! -e /end ]; do usleep 10000; done"
 RUN = ("run", "--name", "web", "busybox", "sh", "-c", "echo hi; usleep 20000; exit 7")
 
 
@@ -103,22 +104,24 @@ def test_killed_at_every_call_nothing_is_left(ready: Sampan, case: str) -> None:
 
 def test_a_shim_killed_while_an_exec_runs_does_not_lose_its_exit_code(ready: Sampan) -> None:
     ready("run", "-d", "--name", "web", "busybox", "sh", "-c", WAITING)
-    executed = ready.start("exec", "web", "sh", "-c", "echo begun; sleep 1; exit 5")
+    executed = ready.start("exec", "web", "sh", "-c", f"echo begun; {UNTIL_TOLD}; exit 5")
     assert executed.stdout.readline() == b"begun\n"
 
     os.kill(ready.shim_pid("web"), signal.SIGKILL)
 
+    ready("exec", "web", "touch", "/end")
     _, error = executed.communicate(timeout=30)
     assert executed.returncode == 5
     assert b"lost the command's output" in error
 
 
 def test_a_shim_killed_under_a_foreground_run_is_told_and_the_exit_code_is_right(ready: Sampan) -> None:
-    client = ready.start("run", "--name", "web", "busybox", "sh", "-c", "echo begun; sleep 4; exit 6")
+    client = ready.start("run", "--name", "web", "busybox", "sh", "-c", f"echo begun; {UNTIL_TOLD}; exit 6")
     assert client.stdout.readline() == b"begun\n"
 
     os.kill(ready.shim_pid("web"), signal.SIGKILL)
 
+    ready("exec", "web", "touch", "/end")
     _, error = client.communicate(timeout=30)
     assert client.returncode == 6
     assert b"lost the output" in error

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support.faults import filled, roles, settled, small_disk
+from support.faults import filled, roles, settled, small_disk, stopped
 from support.images import add
 from support.sampan import Sampan, new_root, wait_until
 
@@ -140,7 +140,8 @@ def cut_off(busybox_tar: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         sampan("create", "--name", "made", "-v", "vol1:/v", "busybox", "true")
         sampan("run", "-d", "--name", "web", "busybox", "sleep", "1000")
         wait_until(lambda: sampan.inspect("done")["State"]["ExitCode"] == 3)
-        subprocess.run(["cp", "-a", str(sampan.root), str(copy)], check=True)
+        with stopped(*(pid for pids in roles(sampan).values() for pid in pids)):  # nothing vanishes under cp
+            subprocess.run(["cp", "-a", str(sampan.root), str(copy)], check=True)
         sampan.remove_everything()
     finally:
         sampan.end()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,14 +29,19 @@ def keeper(sampan: Sampan) -> list[int]:
     return roles(sampan)["keeper"]
 
 
+def is_starting(sampan: Sampan) -> bool:
+    """Whether a start has given a container its place on the network, and the container's own files tell so."""
+    files = (sampan.root / "containers").glob("*/hosts")
+    return any(path.parent.name[:12] in path.read_text() for path in files)
+
+
 @pytest.mark.parametrize("still", [spare_shims, keeper])
 def test_rm_f_wins_over_a_start_that_waits_for_what_stands_still(
     ready: Sampan, still: Callable[[Sampan], list[int]]
 ) -> None:
     with stopped(*still(ready)):
         client = ready.start("run", "--name", "web", "busybox", "true")
-        wait_until(lambda: ready("ps", "-aq").lines)
-        time.sleep(0.3)  # it is being started
+        wait_until(lambda: is_starting(ready))
 
         ready("rm", "-f", "web")
 

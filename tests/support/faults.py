@@ -79,7 +79,8 @@ def slowed(pid: int, call: str, seconds: float) -> Iterator[None]:
 def stopped(*pids: int) -> Iterator[None]:
     """Processes that stand still meanwhile, those of them that live so long."""
     for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
     try:
         yield
     finally:
