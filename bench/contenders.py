@@ -11,8 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from support.peers import CGROUPS, Docker as Dockerd, podman_environment, remove_cgroups, runc_bundle
-from support.sampan import PROGRAM, Sampan as Instance
+from support.peers import Docker as Dockerd, podman_environment, remove_cgroups, runc_bundle
+from support.sampan import CGROUPS, PROGRAM, Sampan as Instance
 from turns import CPUACCT, Runner, pss_kib
 
 

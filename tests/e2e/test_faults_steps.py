@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from support.faults import request, roles, say, settled, status
-from support.sampan import new_root, wait_until
+from support.sampan import groups_named, new_root, wait_until
 from support.steps import Stepped, Where, named, table
 
 LINES = [str(n) for n in range(1, 10)]
@@ -333,7 +333,7 @@ def instances(busybox_tar: Path) -> Iterator[Instances]:
     instances = Instances(busybox_tar)
     yield instances
     instances.drop()
-    for parent in Path("/sys/fs/cgroup").glob("**/sampan-faults"):  # which is the user's, and stays
+    for parent in groups_named("sampan-faults"):  # which is the user's, and stays
         parent.rmdir()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.sampan import PROGRAM, Sampan, new_root, wait_until
+from support.sampan import PROGRAM, Sampan, groups_named, new_root, wait_until
 
 
 @pytest.fixture
@@ -59,8 +59,7 @@ def test_an_instance_whose_root_was_removed_ends_when_told_to(second: Sampan) ->
     os.kill(keeper, signal.SIGTERM)
 
     wait_until(lambda: not second.ours(), what="all its processes have ended")
-    groups = [directory for directory, _, _ in os.walk("/sys/fs/cgroup") if directory.endswith(f"/sampan-{instance}")]
-    assert groups == []
+    assert groups_named(f"sampan-{instance}") == []
 
 
 def test_a_root_with_a_path_too_long_for_a_socket_works(busybox_tar, tmp_path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.builds import Asked, build, directory, refused, secret
-from support.sampan import Sampan
+from support.sampan import Sampan, groups_named
 
 
 def secrets_in_memory(sampan: Sampan) -> list[Path]:
@@ -59,7 +59,7 @@ def test_a_steps_control_group_is_below_the_one_that_was_named(shared: Sampan) -
     parent = f"sampan-{shared.instance}/team"
     build(shared, "FROM busybox\nRUN --network=none true", no_cache=True, limits={"cgroup_parent": parent})
 
-    assert list(Path("/sys/fs/cgroup").glob(f"**/{parent}"))
+    assert groups_named(parent)
 
 
 def test_mounts_are_there_for_the_step_and_leave_nothing(shared: Sampan, tmp_path: Path) -> None:

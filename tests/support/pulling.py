@@ -41,7 +41,10 @@ def begun(sampan: Sampan, fake: StallingRegistry, name: str = "app:1") -> subpro
 
 def unpacked(sampan: Sampan) -> int:
     """Return how much of the layer's large file is written: about as much as of the layer was read."""
-    return sum(f.stat().st_size for f in (sampan.root / "tmp").rglob("a"))
+    try:
+        return sum(f.stat().st_size for f in (sampan.root / "tmp").rglob("a"))
+    except FileNotFoundError:  # another layer has just gone to its place
+        return 0
 
 
 def interrupted(sampan: Sampan, name: str) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 PROGRAM = str(Path(sys.executable).with_name("sampan"))
+CGROUPS = Path("/sys/fs/cgroup")
 
 
 class Result(NamedTuple):
@@ -158,8 +159,7 @@ class Sampan:
         """The containers' control groups, of every hierarchy."""
         if not self.instance:
             return []
-        base = Path("/sys/fs/cgroup")
-        parents = [base / f"sampan-{self.instance}", *base.glob(f"*/sampan-{self.instance}")]
+        parents = groups_named(f"sampan-{self.instance}")
         return [f"{parent}/{name}" for parent in parents for name in _names(parent) if len(name) == 64]
 
     def mounts(self) -> list[str]:
@@ -194,10 +194,7 @@ class Sampan:
                 _kill(pid, signal.SIGKILL)
             wait_until(lambda: not self.ours() and not list(self.contained()), timeout=5, fail=False)
         if self.instance:
-            for parent in [
-                *Path("/sys/fs/cgroup").glob(f"*/sampan-{self.instance}"),
-                Path(f"/sys/fs/cgroup/sampan-{self.instance}"),
-            ]:
+            for parent in groups_named(f"sampan-{self.instance}"):
                 for path in [*sorted((p for p in parent.rglob("*") if p.is_dir()), reverse=True), parent]:
                     wait_until(lambda path=path: _remove_group(path), what=f"{path} is empty")
         for name in self.links():
@@ -235,6 +232,11 @@ def _processes(file: str) -> Iterator[tuple[int, str]]:
     for entry in os.listdir("/proc"):
         if entry.isdecimal() and (text := _read(f"/proc/{entry}/{file}")):
             yield int(entry), text
+
+
+def groups_named(name: str) -> list[Path]:
+    """Control groups at the top of each hierarchy; `**` would fail where another's group goes while it looks."""
+    return [path for path in (CGROUPS / name, *CGROUPS.glob(f"*/{name}")) if path.is_dir()]
 
 
 def _names(group: Path) -> list[str]:
