@@ -102,6 +102,7 @@ PROGRAMS += [
     "gzip",
     *(f"{name}-{verb}" for name in ("iptables", "ip6tables") for verb in ("save", "restore")),
 ]
+KERNEL = "console=ttyS0 loglevel=1 panic=-1 cgroup_no_v1=all random.trust_cpu=on mitigations=off tsc=reliable"
 BOOT_LIMIT_S, RUN_LIMIT_S = 120, 600
 FIRMWARE = re.compile(r"\x1bc?(\[[0-9?]*[a-zA-Z])?|\r|SeaBIOS.*|Booting from ROM\.*")
 VERDICT = re.compile(r"pytest in the machine ended with (\d+)")
@@ -262,7 +263,7 @@ def boot(kernel: Path, initrd: Path, disk: Path) -> int:
         "qemu-system-x86_64", "-M", "pc", "-cpu", "max", "-accel", os.environ.get("SAMPAN_VM_ACCEL", "tcg"),
         "-smp", "2", "-m", "1536", "-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio", "-monitor", "none",
         "-kernel", kernel, "-initrd", initrd, "-drive", f"file={disk},if=virtio,format=raw,cache=unsafe",
-        "-append", "console=ttyS0 quiet panic=-1 cgroup_no_v1=all random.trust_cpu=on mitigations=off tsc=reliable",
+        "-append", KERNEL,
     ]  # fmt: skip
     verdict = 1
     with subprocess.Popen(
