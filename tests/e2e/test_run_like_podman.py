@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -63,3 +64,41 @@ def test_variables_of_the_shell_and_those_that_the_image_is_to_lose(sampan: Samp
 @pytest.mark.parametrize("seconds", ["-1", "x"])
 def test_a_timeout_that_is_none_is_refused(sampan: Sampan, seconds: str) -> None:
     assert sampan.fails(125, "run", "--rm", "--timeout", seconds, "busybox", "true").err
+
+
+def test_what_is_required_runs_before_and_stays(sampan: Sampan, tmp_path: Path) -> None:
+    def running() -> set[str]:
+        return set(sampan("ps", "--format", "{{.Names}}").lines)
+
+    def made(name: str, *flags: str, command: str = "sleep 100") -> None:
+        sampan("create", "--name", name, "--network", "none", *flags, "busybox", *command.split())
+
+    source = tmp_path / "source"
+    source.mkdir()
+    made("db", "--mount", f"type=bind,src={source},dst=/data")
+    made("queue")
+    made("app", "--requires", "db,queue", "--restart", "on-failure:1")
+    made("web", "--requires", "app", "--requires", "queue")
+    sampan("start", "web")
+    assert running() == {"db", "queue", "app", "web"}
+    sampan("stop", "-t", "0", "db")
+    sampan("start", "app")
+    assert running() == {"queue", "app", "web"}, "it runs already"
+    assert "db" not in sampan("container", "prune", "--dry-run").out
+    sampan("restart", "-t", "0", "app")
+    assert running() == {"db", "queue", "app", "web"}
+
+    for name in ("db", "queue"):
+        assert "has dependent containers which must be removed before it: app" in sampan.fails(1, "rm", "-f", name).err
+    sampan("stop", "-t", "0", "web", "queue", "db")
+    source.rmdir()
+    os.kill(sampan.inspect("app")["State"]["Pid"], signal.SIGKILL)
+    wait_until(lambda: sampan.inspect("app")["State"]["Status"] == "exited")
+    assert "it requires db" in sampan.inspect("app")["State"]["Error"]
+    assert "app: it requires db" in sampan.fails(1, "start", "app").err
+    assert sampan("rm", "--depend", "db").lines == ["web", "app", "db"]
+
+    assert "cannot be used as a dependency" in sampan.fails(125, "run", "--requires", "none", "busybox", "true").err
+    made("broken", command="/none")
+    broken = sampan.fails(125, "run", "--name", "x1", "--requires", "broken", "busybox", "true")
+    assert "can't start x1: it requires broken: " in broken.err

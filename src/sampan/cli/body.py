@@ -259,6 +259,7 @@ _RARE = (
     "memory-swappiness",
     "no-healthcheck",
     "passwd-entry",
+    "requires",
     "restart",
     "rootfs",
     "image-volume",

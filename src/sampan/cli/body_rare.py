@@ -16,6 +16,7 @@ from sampan.spec.annotations import (
     IMAGE_VOLUME,
     OWN_IDS,
     PASSWD_ENTRY,
+    REQUIRES,
     ROOTFS,
     SUBGIDNAME,
     SUBUIDNAME,
@@ -201,6 +202,10 @@ def _timeout(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
     host.setdefault("Annotations", {})[TIMEOUT] = str(options["timeout"])
 
 
+def _requires(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    host.setdefault("Annotations", {})[REQUIRES] = ",".join(options["requires"])
+
+
 def _storage(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
     host["StorageOpt"] = dict(options["storage-opt"])
 
@@ -274,6 +279,7 @@ RARE = {
     "image-volume": _image_volume,
     "storage-opt": _storage,
     "read-only-tmpfs": _read_only_tmpfs,
+    "requires": _requires,
     "timeout": _timeout,
     "tz": _timezone,
     "umask": _umask,

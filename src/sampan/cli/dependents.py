@@ -1,8 +1,9 @@
-"""Which containers can't be without another one: those in its namespaces, and those with its volumes."""
+"""Which containers can't be without another one: those in its namespaces, with its volumes, or that require it."""
 
 from __future__ import annotations
 
 from sampan.cli.each import container
+from sampan.spec.annotations import REQUIRES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def with_dependents(session: Session, names: list[str]) -> list[str]:
 
 def _leans_on(host: dict[str, Any], other: dict[str, Any]) -> bool:
     named = [str(host.get(mode) or "").partition("container:")[2] for mode in _MODES]
+    named += (host.get("Annotations") or {}).get(REQUIRES, "").split(",")
     named += [text.partition(":")[0] for text in host.get("VolumesFrom") or ()]
     name, id = other["Name"].lstrip("/"), other["Id"]
     return any(text and (text in (name, f"/{name}") or id.startswith(text)) for text in named)

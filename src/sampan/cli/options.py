@@ -61,6 +61,7 @@ CONTAINER = (
     ),
     Flag("explain", "optional", "Show each kernel step as it happens; =sh, =json: print, don't run", group=OTHER),
     Flag("restart", "string", "Start it again: no, always, unless-stopped, on-failure[:N]", default="no", group=OTHER),
+    Flag("requires", "csv", "Start these containers before it, each time", group=OTHER),
     Flag("replace", "bool", "Remove the container that has its name first", group=OTHER),
     Flag("timeout", "int", "Kill it when it has run for so many seconds", group=OTHER),
     Flag("preserve-fds", "int", "Give it open files", group=OTHER, unsupported="the API passes none: use -v"),
@@ -72,7 +73,6 @@ CONTAINER = (
         for name, kind, hint in (
             ("pod", "string", "share namespaces: --network, --ipc, --pid container:NAME"),
             ("init-ctr", "string", "run it first: sampan run --rm"),
-            ("requires", "list", "start that one first: sampan start NAME"),
             ("secret", "list", "bind it: -v FILE:/run/secrets/NAME:ro"),
             ("chrootdirs", "list", "bind it there, too: -v"),
             ("rdt-class", "string", "sampan-runtime does it: linux.intelRdt.closID of config.json"),

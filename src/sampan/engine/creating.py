@@ -20,6 +20,7 @@ from sampan.engine import (
     network_modes,
     overlay_mounts,
     passwd_files,
+    required,
     resources,
     restart_policy,
     security,
@@ -56,6 +57,7 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
     """Make a container that can be started."""
     refuse_unbuilt(body)
     body = user_namespaces.asked(core, body)
+    body = required.resolved(core.registry, body)
     timeouts.timeout_s(body.host_config)
     restart_policy.check(body.host_config.restart_policy, auto_remove=body.host_config.auto_remove)
     network_modes.check(body)

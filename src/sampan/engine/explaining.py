@@ -6,7 +6,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from sampan.engine import execs, hooking, lifecycle, sandbox
-from sampan.engine.launch import Start, spec_of_run
+from sampan.engine.launch import Start, spec_of_run, start_required
 from sampan.engine.lifecycle import Verb
 from sampan.engine.own_files import own_files
 from sampan.errors import Conflict, SampanError, Unsupported
@@ -80,6 +80,7 @@ def _told(made: Plan, own_files: dict[str, str] | None = None, network: tuple[Pa
 
 def start_explained(core: Core, container: Container) -> Iterator[dict[str, Any]]:
     """Make the container, give the steps with their times, and execute the program when all are taken."""
+    start_required(core, container)
     with container.lock:
         if lifecycle.check(Verb.START, container.state, container.id) is lifecycle.ALREADY:
             raise Conflict(f"container {container.name} is running already", "only a start can be explained: stop it")

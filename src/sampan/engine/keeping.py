@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sampan.engine import endpoints, lists
+from sampan.engine import endpoints, lists, required
 from sampan.engine.filtering import check, duration_ns, labels_pass, truth, until_ns
 from sampan.engine.image_listing import shown_name, surroundings, unused_ns
 
@@ -45,14 +45,19 @@ def containers(core: Core, filters: Filters) -> Iterator[tuple[Container, Stays 
     """Tell of each container; what does not run goes."""
     check(filters, _CONTAINERS)
     until = until_ns(filters)
-    for container in core.registry:
+    users, gone = required.users(core), set()
+    every = list(core.registry)
+    for container in reversed(every) if users else every:  # those that require others are younger, and go first
         if container.removed:
             continue
         if container.active:
             yield container, Stays(f"it is {container.state.status.value}", f"sampan rm -f {container.name}")
         elif _is_late(until, container.created_ns) or not labels_pass(filters, container.body.labels):
             yield container, FILTERED
+        elif stay := next((user for user in users.get(container.id, ()) if user.id not in gone), None):
+            yield container, Stays(f"{stay.name} requires it", f"sampan rm --depend {container.name}")
         else:
+            gone.add(container.id)
             yield container, None
 
 

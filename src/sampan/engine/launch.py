@@ -18,6 +18,7 @@ from sampan.engine import (
     owning,
     propagating,
     remains,
+    required,
     sandbox,
 )
 from sampan.engine.core import encode, now_ns
@@ -29,7 +30,7 @@ from sampan.engine.reaching import TRIES
 from sampan.engine.restart_policy import wanted
 from sampan.engine.translate import rootfs_of
 from sampan.engine.volume_options import is_device
-from sampan.errors import Conflict, SampanError, doing
+from sampan.errors import Conflict, Failed, SampanError, doing
 from sampan.runtime import plan as planning
 from sampan.spec.state import State, Status
 from sampan.supervise import messages
@@ -58,7 +59,23 @@ The shim keeps the fact meanwhile."""
 
 
 def start(core: Core, container: Container, detach_keys: str | None = None) -> bool:
-    """Start a created or ended container; False when it runs already."""
+    """Start a created or ended container, and before it what it requires; False when it runs already."""
+    if not container.running:
+        start_required(core, container)
+    return _start(core, container, detach_keys)
+
+
+def start_required(core: Core, container: Container) -> None:
+    """See to it that what a container requires runs."""
+    for other in required.before(core, container):
+        try:
+            if not other.running:
+                _start(core, other)
+        except SampanError as e:  # not as it is: 127 would be of the program that was asked for
+            raise Failed(f"can't start {container.name}: it requires {other.name}: {e.message}", e.hint) from e
+
+
+def _start(core: Core, container: Container, detach_keys: str | None = None) -> bool:
     keys = parse_detach_keys(detach_keys) if detach_keys else _DETACH_KEYS
     with container.lock:
         if lifecycle.check(Verb.START, container.state, container.id) is lifecycle.ALREADY:

@@ -8,7 +8,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sampan.engine import hooking, lifecycle, naming, remains, restarting
+from sampan.engine import hooking, lifecycle, naming, remains, required, restarting
 from sampan.engine.core import encode, now_ns
 from sampan.engine.launch import exited, release_attaching
 from sampan.engine.lifecycle import Verb
@@ -35,6 +35,7 @@ _TREE_S = 0.05
 
 def remove(core: Core, container: Container, *, force: bool, volumes: bool, by: Sender | None = None) -> None:
     """Remove a container; with `force` one that runs, after SIGKILL; with `volumes` its anonymous volumes too."""
+    required.check_removable(core, container)
     answers = not force or _kill(core, container, by)
     with _locked(core, container, force=force):
         if container.removed:

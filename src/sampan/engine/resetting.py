@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def reset(core: Core) -> None:
     """Remove containers first, since they hold the rest."""
-    for container in core.registry:
+    for container in reversed(list(core.registry)):  # those that require others are younger
         removing.remove(core, container, force=True, volumes=True)
     for network in core.networks:
         with suppress(NotFound, NotPermitted):  # those that every instance has

@@ -40,16 +40,35 @@ def _later(core: Core, container: Container, wait_s: float) -> None:
 
 
 def _again(core: Core, container: Container) -> None:
+    unmet = _unmet(core, container)
     with container.lock, _AT_ONCE:
         if core.closing or container.removed or container.state.status is not Status.RESTARTING:
             return
         container.restart = None
+        if unmet:
+            container.update(status=Status.EXITED, error=unmet.message)
+            core.save(container)
+            _complain(container, unmet)
+            return
         started = launch.Start(core, container)
         try:
             started.wait()
         except SampanError as e:
             started.undo(e)
-            print(f"sampan: can't restart {container.name}: {e.message}", file=sys.stderr, flush=True)
+            _complain(container, e)
+
+
+def _unmet(core: Core, container: Container) -> SampanError | None:
+    """Start what a container requires; return what was in the way of that."""
+    try:
+        launch.start_required(core, container)
+    except SampanError as e:
+        return e
+    return None
+
+
+def _complain(container: Container, error: SampanError) -> None:
+    print(f"sampan: can't restart {container.name}: {error.message}", file=sys.stderr, flush=True)
 
 
 def call_off(core: Core, container: Container) -> bool:

@@ -34,3 +34,5 @@ PASSWD_ENTRY = "sampan.passwd-entry"  # noqa: S105
 """A line of its /etc/passwd."""
 GROUP_ENTRY = "sampan.group-entry"
 """A line of its /etc/group."""
+REQUIRES = "sampan.requires"
+"""Containers that are started before it, with commas between."""

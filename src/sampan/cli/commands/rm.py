@@ -39,7 +39,11 @@ COMMAND = Command(
         Flag("volumes", "bool", "Remove its anonymous volumes as well", short="v"),
         ALL,
         CIDFILE,
-        Flag("depend", "bool", "Remove what depends on it as well: containers in its namespaces, or with its volumes"),
+        Flag(
+            "depend",
+            "bool",
+            "Remove what depends on it as well: containers in its namespaces, with its volumes, or that require it",
+        ),
         Flag("filter", "filter", "Those that match, in place of names: NAME=VALUE, as for ps"),
         IGNORE,
         Flag("latest", "bool", "The container that was made last, in place of a name"),
