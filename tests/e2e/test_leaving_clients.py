@@ -59,7 +59,7 @@ def test_a_verb_whose_client_is_killed_leaves_a_silent_registry(sampan: Sampan, 
     client.kill()
     client.communicate()
 
-    wait_until(lambda: server.left() == server.asked)
+    wait_until(server.deserted)
     sampan("rmi", f"{server.address}/app:1")
     assert "Traceback" not in sampan.log()
 
@@ -73,6 +73,6 @@ def test_an_upload_that_stalls_ends_with_its_client(sampan: Sampan, serve, line)
     client.kill()
     client.communicate()
 
-    wait_until(lambda: server.left() == server.asked)
+    wait_until(server.deserted)
     sampan("rmi", f"{server.address}/app:1")
     assert "Traceback" not in sampan.log()

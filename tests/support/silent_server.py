@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 Says = Callable[[str], bytes]
 """From a request's first line to its answer: an empty one, or one with "silence" in it, is the last."""
@@ -15,7 +16,7 @@ def nothing(_: str) -> bytes:
 
 
 class SilentServer:
-    """`asked` has the first lines of requests that it fell silent at; `left` returns those whose client has gone."""
+    """`asked` has the first lines of requests that it fell silent at; `deserted`: whether all their clients left."""
 
     def __init__(self, says: Says = nothing) -> None:
         self.asked: list[str] = []
@@ -27,9 +28,9 @@ class SilentServer:
         self._threads = [threading.Thread(target=self._run)]
         self._threads[0].start()
 
-    def left(self) -> list[str]:
+    def deserted(self) -> bool:
         self._looking.set()
-        return self._left
+        return sorted(self._left) == sorted(self.asked)
 
     def end(self) -> None:
         self._looking.set()
@@ -48,21 +49,26 @@ class SilentServer:
             self._threads[-1].start()
 
     def _serve(self, client: socket.socket) -> None:
-        line = ""
-        with client:
+        with client, suppress(ConnectionError):
+            line = self._silent_at(client)
+            if not line:
+                return
+            self.asked.append(line)
             try:
-                while line := self._request(client):
-                    answer = self._says(line)
-                    client.sendall(answer)
-                    if not answer or b"silence" in answer:
-                        self.asked.append(line)
-                        self._looking.wait()
-                        while client.recv(1 << 20):  # an end comes behind all that was sent
-                            pass
-                        self._left.append(line)
-                        return
-            except ConnectionError:
+                self._looking.wait()
+                while client.recv(1 << 20):  # an end comes behind all that was sent
+                    pass
+            finally:
                 self._left.append(line)
+
+    def _silent_at(self, client: socket.socket) -> str:
+        """Answer requests up to one that is not answered, or not whole; "" for a client that leaves before."""
+        while line := self._request(client):
+            answer = self._says(line)
+            client.sendall(answer)
+            if not answer or b"silence" in answer:
+                return line
+        return ""
 
     def _request(self, client: socket.socket) -> str:
         """Read a head and no more: what follows in a request that is answered is nothing."""

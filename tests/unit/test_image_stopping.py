@@ -105,7 +105,7 @@ def test_what_waits_for_a_silent_registry_ends_when_it_is_stopped(serve, says, d
         thread.join()
 
     assert [type(error) for error in errors] == [Failed]
-    wait_until(lambda: server.left() == server.asked)
+    wait_until(server.deserted)
 
 
 def test_a_handshake_that_does_not_go_on_ends_when_it_is_stopped(serve, tmp_path) -> None:
@@ -148,7 +148,7 @@ def test_an_answer_that_nobody_reads_to_its_end_leaves_no_socket_open(serve, say
         reading = repository.blob(BLOB)
         assert next(reading) == b"half"
         repository.close()
-        wait_until(lambda: server.left() == server.asked)
+        wait_until(server.deserted)
         del reading
         gc.collect()
 
