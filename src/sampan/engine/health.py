@@ -15,8 +15,10 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from sampan.engine import execs, stopping
-from sampan.engine.core import now_ns
+from sampan.engine.core import encode, now_ns
 from sampan.engine.health_policy import after, check_of, wait_ns
 from sampan.engine.lifecycle import Verb
 from sampan.engine.reaching import ask
@@ -80,13 +82,22 @@ def _look(core: Core, container: Container, check: Check, started_at_ns: int) ->
 def _learn(core: Core, container: Container, check: Check, probe: Probe) -> None:
     before = container.state.health or Health()
     health = after(check, before, probe, container.state.started_at_ns)
-    container.update(health=health)
     if health.status == before.status:
+        container.update(health=health)
         return
-    core.save(container)
+    _change(core, container, health)
     core.tell(container, f"health_status: {health.status}")
     if health.status == "unhealthy":
         _act(core, container, check.on_failure)
+
+
+def _change(core: Core, container: Container, health: Health) -> None:
+    """Have it on the disk before anybody sees it: what was told must be so for a next server, too."""
+    with container.saving:
+        try:
+            core.store.set_state(container.id, encode(msgspec.structs.replace(container.state, health=health)))
+        finally:
+            container.update(health=health)
 
 
 def _act(core: Core, container: Container, action: str) -> None:
