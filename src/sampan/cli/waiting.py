@@ -76,8 +76,17 @@ class Waiting:
         """The stream has ended: the program's end is near, unless the process at the stream's other end was killed."""
         news = select.poll()
         news.register(self.fileno(), select.POLLIN)
-        if not self._done and not news.poll(_NEAR_MS):
+        if not self._done and not news.poll(_NEAR_MS) and self._runs():
             warn(f"lost the output of {self._name}: its supervisor was killed; it runs on, and its log has the rest")
+
+    def _runs(self) -> bool:
+        """Whether it has not ended: one that has may take long to be removed, which is what `run --rm` waits for."""
+        from sampan.errors import SampanError
+
+        try:
+            return bool(self._session.ask("GET", f"{self._target}/json").json()["State"]["Running"])
+        except (ServerError, SampanError):
+            return False
 
     def _ask_again(self) -> None:
         """The server went away. Its end may have been meanwhile: "next-exit" would wait for the one after it."""
