@@ -30,9 +30,10 @@ def why(sampan: Sampan, name: str) -> dict[str, Any]:
     return found
 
 
-def run(sampan: Sampan, *flags: str | Path, network: str = "none") -> dict[str, Any]:
-    """Run a container `web` to its end, and return why it ended."""
-    sampan("run", "--name", "web", "--network", network, *flags, check=False)
+def run(sampan: Sampan, *flags: str | Path) -> dict[str, Any]:
+    """Run a container `web` to its end, without a network unless flags say otherwise, and return why it ended."""
+    network = () if "--network" in flags else ("--network", "none")
+    sampan("run", "--name", "web", *network, *flags, check=False)
     wait_until(lambda: sampan.inspect("web")["State"]["Status"] == "exited")
     return why(sampan, "web")
 
@@ -351,6 +352,78 @@ def test_a_full_disk_is_measured_when_the_container_ends(busybox_tar: Path) -> N
         finally:
             small.end()
     directory.parent.rmdir()
+
+
+# -------------------------------------------------------------------------------------------- what its last lines say
+
+NOBODY = ("-u", "1000")
+SPINS = 'sh -c "while :; do :; done"; exit $?'
+LISTENS = "nc -l -p 8123 & until grep -q :1FBB /proc/net/tcp*; do :; done; nc -l -p 8123"
+GROWS = 'BEGIN { while (length(s) < 90000000) s = s s "0123456789" }'
+TOLD: list[tuple[tuple[str, ...], tuple[str, ...], str, str]] = [
+    (("--ulimit", "nofile=3:9"), ("cat", "/etc/passwd"), "ulimit", "run it with --ulimit nofile=6:9"),
+    (
+        ("--ulimit", "fsize=1000"),
+        ("dd", "if=/dev/zero", "of=/x", "count=9"),
+        "ulimit",
+        "run it with --ulimit fsize=2000",
+    ),
+    (("--ulimit", "fsize=1000"), ("sh", "-c", "dd if=/dev/zero of=/x count=9; exit $?"), "ulimit", "SIGXFSZ: it wrote"),
+    (("--ulimit", "cpu=1:3"), ("sh", "-c", SPINS), "ulimit", "SIGXCPU: it has used all the processor time"),
+    (("--ulimit", "nproc=1", "-u", "54321"), ("sh", "-c", "ls; ls"), "ulimit", "run it with --ulimit nproc=2:2"),
+    (("--ulimit", "data=20000000"), ("awk", GROWS), "out-of-memory", "run it with --ulimit data=40000000:40000000"),
+    ((), ("sh", "-c", LISTENS), "address-in-use", "it is one of its own processes that listens there"),
+    ((), ("wget", "http://db/"), "no-network", "the name db was not found"),
+    (
+        ("--network", "bridge", "--dns", "127.0.0.1"),
+        ("wget", "http://db/"),
+        "name-resolution",
+        "sampan network create NET",
+    ),
+    ((), ("wget", "http://1.2.3.4/"), "no-network", "leave out --network none"),
+    ((), ("wget", "http://127.0.0.1:81/"), "connection-refused", "in a container is the container itself"),
+    ((), ("ip", "link", "set", "lo", "down"), "not-permitted", "run it with --cap-add NET_ADMIN"),
+    ((), ("mount", "-t", "tmpfs", "x", "/mnt"), "not-permitted", "run it with --cap-add SYS_ADMIN"),
+    (("--cap-drop", "CHOWN"), ("chown", "5", "/etc"), "not-permitted", "run it without --cap-drop CHOWN"),
+    (NOBODY, ("chown", "5", "/etc"), "not-permitted", "it runs as user 1000, who has no capabilities"),
+    ((), ("sh", "-c", "mknod /dev/x b 8 0; cat /dev/x"), "not-permitted", "run it with --device /dev/x"),
+    (NOBODY, ("touch", "/etc/x"), "access-denied", "it has no access to /etc/x"),
+    (
+        (*NOBODY, "--sysctl", "net.ipv4.ip_unprivileged_port_start=1024"),
+        ("nc", "-l", "-p", "80"),
+        "access-denied",
+        "run it with --sysctl net.ipv4.ip_unprivileged_port_start=0",
+    ),
+    (("-v", "vol:/data:ro"), ("touch", "/data/x"), "read-only", "leave out `ro` where /data is mounted"),
+    ((), ("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"), "read-only", "--sysctl net.ipv4.ip_forward=…"),
+]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words", "kind", "wanted"), TOLD, ids=[" ".join(row[0] + row[1][-1:]) for row in TOLD]
+)
+def test_what_its_last_lines_say_is_told_with_the_limit_or_right_and_the_flag(
+    sampan: Sampan, flags: tuple[str, ...], words: tuple[str, ...], kind: str, wanted: str
+) -> None:
+    found = run(sampan, *flags, "busybox", *words)
+
+    assert first(found)[0] == kind, found
+    assert wanted in first(found)[1]
+    assert found["Causes"][0]["FromOutput"] == (not wanted.startswith("SIG"))
+    assert found["Causes"][0]["FromOutput"] == found["Causes"][0]["Said"].startswith("its last lines say that ")
+
+
+def test_a_program_that_no_shell_has_started_is_looked_at_too(programs: Sampan, sampan: Sampan) -> None:
+    """As Go says it; and what stands before a stack trace is seen."""
+    found = run(programs, "programs", "sh", "-c", "echo 'fork/exec /p/arch: exec format error'; exit 1")
+    assert "/p/arch is there, but it is a program for ppc64" in first(found)[1]
+    assert not found["Causes"][0]["FromOutput"]
+    programs("rm", "web")
+
+    script = "echo 'java.lang.OutOfMemoryError: Java heap space'; seq 50; exit 1"
+    kind, said = first(run(programs, "busybox", "sh", "-c", script))
+    assert kind == "out-of-memory"
+    assert "run it with -e JAVA_TOOL_OPTIONS=" in said
 
 
 # ------------------------------------------------------------------------------------------------------ while it runs

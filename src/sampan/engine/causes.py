@@ -9,7 +9,10 @@ import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
 from sampan.engine import causes_signals
-from sampan.engine.causes_said import no_memory, read_only, short_of_room
+from sampan.engine.causes_said import full_heap, no_memory, short_of_room
+from sampan.engine.causes_told import NO_SPEC, Told
+from sampan.engine.causes_ulimits import memory as ulimit_of_memory
+from sampan.engine.causes_words import told_by
 from sampan.engine.health_policy import check_of
 from sampan.spec.docker.why import Cause
 from sampan.spec.ending import Ending
@@ -21,10 +24,12 @@ if TYPE_CHECKING:
 
     from sampan.spec.docker import ContainerCreate, RestartPolicy
     from sampan.spec.ending import Counts, OutOfMemory
+    from sampan.spec.runtime import Spec
     from sampan.spec.state import Probe, State
 
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
 _KINDS = {_NOT_EXECUTABLE: "not-executable", _NOT_FOUND: "command-not-found"}
+_LATEST = 10  # lines: what was said before may have been got over
 _SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh", "python", "python3"})
 
 
@@ -40,6 +45,7 @@ class Facts(NamedTuple):
     output: tuple[str, ...] = ()
     program: tuple[str, str] | None = None
     now: Counts | None = None
+    spec: Spec = NO_SPEC
     removed: bool = False  # there is nothing any more that could be updated
 
     @property
@@ -85,24 +91,30 @@ def _endings(facts: Facts) -> Iterator[Cause]:
             fixes=(ending.hint,) if ending.hint else (),
         )
         return
-    signals = list(causes_signals.found(facts.body, ending))
+    signals = list(causes_signals.found(facts.body, ending, facts.spec))
     if causes_signals.was_asked(ending):
         yield from signals
         return
     certain = [*_unknown(facts), *_memory(facts, ending.counts, ending.out_of_memory), *signals]
-    found = [*certain, *_forks(facts, ending.counts), *short_of_room(facts.body, ending, facts.output)]
+    limits = [*_forks(facts, ending.counts), *short_of_room(facts.body, ending, facts.output[-_LATEST:])]
+    if certain and all(cause.kind == "crash" for cause in certain):
+        yield from _refused_memory(facts)  # what a program aborts for
+    found = [*certain, *limits]
     if not certain and ending.exit_code:
-        found += _said(facts)
+        found += _said(facts, alone=not limits)
     yield from found or [_left(facts)]
 
 
-def _said(facts: Facts) -> Iterator[Cause]:
-    yield from _refused_memory(facts)
-    yield from read_only(facts.body, facts.output)
+def _said(facts: Facts, *, alone: bool) -> Iterator[Cause]:
+    """Yield what its output tells. `alone`: nothing else is known, so that the last line which says anything counts."""
+    found = list(_refused_memory(facts))
     if facts.program:
         said, hint = facts.program
         kind = _KINDS.get(facts.ending.exit_code, "not-executable")  # a shell has tried to read it as its script
-        yield Cause(kind=kind, said=said, fixes=(hint,) if hint else ())
+        found.append(Cause(kind=kind, said=said, fixes=(hint,) if hint else ()))
+    if alone and not found and (cause := told_by(facts.output[-_LATEST:], facts.body, facts.spec)):
+        found.append(cause)
+    yield from found
 
 
 # ------------------------------------------------------------------------------------------------------- while it runs
@@ -241,13 +253,24 @@ def _refused_memory(facts: Facts) -> Iterator[Cause]:
     if not line:
         return
     limit = counts.memory_limit if counts and counts.memory_refused else 0
+    heap, ulimit = full_heap(line), ulimit_of_memory(Told(line, facts.body, facts.spec))
+    if heap:
+        what, fix = heap
+        given = counts.memory_limit if counts else 0
+        fact = f"the container may use {format_bytes_binary(given)}" if given else ""
+    elif limit:
+        what, fix = f"it was at its limit of {format_bytes_binary(limit)}", _more_memory(facts, limit)
+        fact = f"its control group has refused it memory {counts.memory_refused} times" if counts else ""
+    elif ulimit[0]:
+        (fact, fix), what = ulimit, "a ulimit allows no more"
+    else:
+        what, fix, fact = "more than this machine allows", "", ""
     yield Cause(
         kind="out-of-memory",
-        said=f"it was refused memory: it was at its limit of {format_bytes_binary(limit)}"
-        if limit
-        else "it said that it could not get memory: more than a ulimit or this machine allows",
-        facts=(f"it said: {line}",),
-        fixes=(_more_memory(facts, limit),) if limit else (),
+        said=f"its last lines say that it got no memory: {what}",
+        facts=(f"it said: {line}", *filter(None, [fact])),
+        fixes=(fix,) if fix else (),
+        from_output=True,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from sampan.engine.causes_told import is_in
 from sampan.spec.docker.why import Cause
 from sampan.units import format_bytes_binary
 
@@ -15,9 +16,33 @@ if TYPE_CHECKING:
     from sampan.spec.ending import Ending, FullDisk
 
 _NO_SPACE = re.compile(r"no space left on device|ENOSPC|disk quota exceeded", re.IGNORECASE)
-_READ_ONLY = re.compile(r"read-only file system|EROFS", re.IGNORECASE)
 _NO_MEMORY = re.compile(
-    r"cannot allocate memory|\bENOMEM\b|\bMemoryError\b|OutOfMemoryError|std::bad_alloc", re.IGNORECASE
+    r"can(?:no|')t allocate memory|\bENOMEM\b|\b(?:No)?MemoryError\b|std::bad_alloc|out of memory|memory exhausted|"
+    r"OutOfMemoryError(?!: unable to create)|Allowed memory size of|memory allocation of \d+ bytes failed",
+    re.IGNORECASE,
+)
+# What a program's own heap allows, which is less than the container's limit: (words, whose, how it gets more).
+_HEAPS = (
+    (
+        re.compile(r"OutOfMemoryError: (?:Java heap space|GC overhead)", re.IGNORECASE),
+        "the heap of Java was full, which is a quarter of the memory if nobody says otherwise",
+        "run it with -e JAVA_TOOL_OPTIONS=-XX:MaxRAMPercentage=75, or -Xmx",
+    ),
+    (
+        re.compile(r"OutOfMemoryError: (?:Metaspace|Compressed class space)", re.IGNORECASE),
+        "Java's room for classes was full",
+        "run it with -e JAVA_TOOL_OPTIONS=-XX:MaxMetaspaceSize=…",
+    ),
+    (
+        re.compile(r"JavaScript heap out of memory", re.IGNORECASE),
+        "the heap of Node.js was full",
+        "run it with -e NODE_OPTIONS=--max-old-space-size=… (MiB)",
+    ),
+    (
+        re.compile(r"Allowed memory size of \d+ bytes", re.IGNORECASE),
+        "the memory that PHP allows itself was used up",
+        "set a higher memory_limit in php.ini, or by php -d memory_limit=…",
+    ),
 )
 _PATH = re.compile(r"/[\w./@+-]+")
 
@@ -32,6 +57,7 @@ def short_of_room(body: ContainerCreate, ending: Ending, output: tuple[str, ...]
                 said=f"no room: {place} is memory of a fixed size, and was full",
                 facts=(f"it said: {line}",),
                 fixes=(_bigger(body, place),),
+                from_output=True,
             )
             return
     if ending.full_disks:
@@ -42,12 +68,23 @@ def short_of_room(body: ContainerCreate, ending: Ending, output: tuple[str, ...]
             fixes=("see what can go: sampan system df, then sampan system prune",),
         )
     elif line:
-        yield Cause(
-            kind="disk-full",
-            said="no room: it said that a disk was full",
-            facts=(f"it said: {line}", "the disk of its files had room when it ended"),
-            fixes=("look with df in it: what is mounted there may be full, or fs.inotify.max_user_watches reached",),
-        )
+        yield _full_by_words(line)
+
+
+def _full_by_words(line: str) -> Cause:
+    if "watch" in line.lower():
+        what, fact = "it may watch no more files: inotify has no room on this host", ""
+        fix = "on the host: sysctl -w fs.inotify.max_user_watches=524288"
+    else:
+        what, fact = "a disk was full", "the disk of its files had room when it ended"
+        fix = "look with df in it: what is mounted there may be full"
+    return Cause(
+        kind="disk-full",
+        said=f"its last lines say that {what}",
+        facts=(f"it said: {line}", *filter(None, [fact])),
+        fixes=(fix,),
+        from_output=True,
+    )
 
 
 def _measured(disk: FullDisk) -> str:
@@ -68,27 +105,17 @@ def _bigger(body: ContainerCreate, place: str) -> str:
 
 
 def _is_in(place: str, line: str) -> bool:
-    return any(path == place or path.startswith(f"{place}/") for path in _PATH.findall(line))
-
-
-def read_only(body: ContainerCreate, output: tuple[str, ...]) -> Iterator[Cause]:
-    """Yield that it wanted to write where it may not."""
-    line = _line(_READ_ONLY, output)
-    if not line:
-        return
-    paths = _PATH.findall(line)
-    where = paths[-1].rstrip(".") if paths else "PATH"
-    if body.host_config.readonly_rootfs:
-        directory = where.rpartition("/")[0] or where
-        fix = f"give it room to write there: --tmpfs {directory}, or -v NAME:{directory}"
-    else:
-        fix = "what it wanted to write is mounted read-only: leave out `ro` where that is mounted"
-    yield Cause(kind="read-only", said=f"it may not write to {where}", facts=(f"it said: {line}",), fixes=(fix,))
+    return any(is_in(place, path) for path in _PATH.findall(line))
 
 
 def no_memory(output: tuple[str, ...]) -> str:
     """Return what it said of memory that it could not get; "" where nothing."""
     return _line(_NO_MEMORY, output)
+
+
+def full_heap(line: str) -> tuple[str, str] | None:
+    """Return whose heap was full by its own words, and how it gets more; None where it is no limit of its own."""
+    return next(((whose, fix) for words, whose, fix in _HEAPS if words.search(line)), None)
 
 
 def _line(wanted: re.Pattern[str], output: tuple[str, ...]) -> str:

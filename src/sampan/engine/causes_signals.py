@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sampan.engine.causes_told import Told
+from sampan.engine.causes_ulimits import by_signal
 from sampan.spec.annotations import TIMEOUT
 from sampan.spec.docker.why import Cause
 from sampan.units import signal_name
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
     from sampan.spec.docker import ContainerCreate
     from sampan.spec.ending import Ending, Sent
+    from sampan.spec.runtime import Spec
 
 _FORCED = {
     4: "it executed an instruction that this processor does not have",
@@ -27,7 +30,7 @@ _LIKELY = "that record is of a child of its first process, as far as can be know
 _SOON_NS = 60 * 10**9
 
 
-def found(body: ContainerCreate, ending: Ending) -> Iterator[Cause]:
+def found(body: ContainerCreate, ending: Ending, spec: Spec) -> Iterator[Cause]:
     """Yield the signal that ended the first process, or a child whose end it passed on as exit code 128 + N."""
     number = ending.signal or (ending.exit_code - 128 if 128 < ending.exit_code < 128 + 65 else 0)
     sent = _cause(ending, number)
@@ -39,6 +42,8 @@ def found(body: ContainerCreate, ending: Ending) -> Iterator[Cause]:
         yield _seccomp(body, ending)
     elif number in _FORCED:
         yield _crash(ending, number)
+    elif limit := _limit(Told("", body, spec), number, passed_on=not ending.signal):
+        yield limit
     elif ending.signal:
         yield _others(body, ending)
     elif number:
@@ -153,14 +158,21 @@ def _crash(ending: Ending, number: int) -> Cause:
     return Cause(kind="crash", said=f"{_name(number)}: {_FORCED[number]}", facts=tuple(facts), fixes=(fix,))
 
 
+def _limit(told: Told, number: int, *, passed_on: bool) -> Cause | None:
+    """Return the limit that the kernel sends this signal at: of time SIGXCPU at the soft and SIGKILL at the hard one.
+
+    A container's first process gets no SIGXCPU or SIGXFSZ that it has no handler for, pid_namespaces(7).
+    """
+    if number == _SIGXFSZ:
+        return by_signal(told, "fsize", _name(number))
+    if number == _SIGXCPU or (number == _SIGKILL and not passed_on and told.ulimit("cpu")):
+        return by_signal(told, "cpu", _name(number))
+    return None
+
+
 def _others(body: ContainerCreate, ending: Ending) -> Cause:
     """A signal that neither sampan sent nor the kernel for a fault: from its own program, a limit, or from outside."""
     number = ending.signal
-    limits = {ulimit.name for ulimit in body.host_config.ulimits or ()}
-    if number == _SIGXCPU or (number == _SIGKILL and "cpu" in limits):
-        return _limit("cpu", f"{_name(number)}: it has used all the processor time that its ulimit allows")
-    if number == _SIGXFSZ:
-        return _limit("fsize", f"{_name(number)}: it wrote a file longer than its ulimit allows")
     if number == _SIGABRT:
         return Cause(
             kind="crash",
@@ -183,7 +195,3 @@ def _others(body: ContainerCreate, ending: Ending) -> Cause:
         if number == _SIGKILL
         else (),
     )
-
-
-def _limit(name: str, said: str) -> Cause:
-    return Cause(kind="signal", said=said, fixes=(f"run it with a higher --ulimit {name}=…",))

@@ -42,12 +42,23 @@ _SAID = re.compile(
 # "/x: line 1: \x7fELF...: not found", or "/x: 1: Syntax error: "(" unexpected", where it ends with 2.
 _READ_AS_SCRIPT = re.compile(r"^(?P<program>/[^:]+): (?:line )?1: (?:\W?ELF|[Ss]yntax error)")
 
+# Others who start programs and say which: Python, Go, tini, Node.js.
+_TOLD = re.compile(
+    r"\[Errno 8\] Exec format error: '(?P<python>[^']+)'|fork/exec (?P<go>[^:]+): |"
+    r'exec: "(?P<path>[^"]+)": executable file not found|'
+    r"exec (?P<tini>\S+)(?: failed)?: (?:exec format error|no such file or directory|permission denied)|"
+    r"spawn (?P<node>\S+) (?:ENOENT|EACCES|ENOEXEC)",
+    re.IGNORECASE,
+)
+
 
 def named(output: tuple[str, ...], exit_code: int) -> str:
-    """Return the program that a shell has said it could not run, in its last lines; "" where none."""
+    """Return the program that a shell, or another one, has said it could not run, in its last lines; "" where none."""
     for line in reversed(output):
         if found := _READ_AS_SCRIPT.match(line) or (_SAID.match(line) if exit_code in BY_SHELLS else None):
             return found["program"].strip().replace("\\r", "\r")
+        if told := _TOLD.search(line):
+            return str(next(filter(None, told.groups())))
     return ""
 
 

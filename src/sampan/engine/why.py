@@ -11,6 +11,7 @@ import msgspec
 
 from sampan.engine import endings, missing_program, remains
 from sampan.engine.causes import Facts, causes
+from sampan.engine.causes_told import NO_SPEC
 from sampan.engine.core import now_ns
 from sampan.engine.launch import looked_around
 from sampan.engine.logs import read_logs
@@ -26,10 +27,14 @@ from sampan.units import format_ago
 if TYPE_CHECKING:
     from sampan.engine.core import Core
     from sampan.engine.registry import Container
+    from sampan.spec.runtime import Spec
 
 _FRESH_NS = 5 * 10**9
 _LINES = 10
+_LOOKED_AT = 100
+"""Lines that are looked at: what tells of a program that ran out of memory stands before a stack trace."""
 _LONGEST = 400
+_MOST_BYTES = 1 << 20
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
@@ -73,7 +78,7 @@ def _why(core: Core, container: Container) -> Why:
     state, output = _completed(core, container), _output(core, container)
     program = None
     if state.ending and state.ending.exit_code and not state.ending.error:
-        name = missing_program.named(output, state.ending.exit_code)
+        name = missing_program.named(output[-_LINES:], state.ending.exit_code)
         program = missing_program.look_up(core, container, name) if name else None
     facts = Facts(
         name=container.name,
@@ -81,6 +86,7 @@ def _why(core: Core, container: Container) -> Why:
         body=container.body,
         output=output,
         program=program,
+        spec=_spec(core, container),
         now=counts(remains.cgroups(core, container.id)) if container.running else None,
     )
     return Why(
@@ -90,8 +96,15 @@ def _why(core: Core, container: Container) -> Why:
         said=f"{container.name} {_status(state, container.created_ns, now_ns())}",
         causes=tuple(_printable(cause) for cause in causes(facts)),
         ending=state.ending,
-        output=output,
+        output=output[-_LINES:],
     )
+
+
+def _spec(core: Core, container: Container) -> Spec:
+    try:
+        return core.spec(container)
+    except SampanError:  # it is being removed
+        return NO_SPEC
 
 
 def _completed(core: Core, container: Container) -> State:
@@ -137,16 +150,17 @@ def _ran(state: State) -> str:
 
 def _output(core: Core, container: Container) -> tuple[str, ...]:
     """Return the last lines of the latest run, as they may be shown on a terminal; none where they can't be read."""
-    query = LogsQuery(tail=_LINES, since_ns=container.state.started_at_ns)
+    query = LogsQuery(tail=_LOOKED_AT, since_ns=container.state.started_at_ns)
     data = bytearray()
     try:
         with closing(read_logs(core, container, query)) as pieces:
             for _, piece in pieces:
                 data += piece
+                del data[:-_MOST_BYTES]
     except (SampanError, OSError):
         return ()
     lines = data.decode(errors="replace").split("\n")
-    return tuple(_clean(line)[:_LONGEST] for line in lines if line)[-_LINES:]
+    return tuple(_clean(line)[:_LONGEST] for line in lines if line)[-_LOOKED_AT:]
 
 
 def _clean(text: str) -> str:
@@ -160,4 +174,5 @@ def _printable(cause: Cause) -> Cause:
         said=_clean(cause.said),
         facts=tuple(_clean(fact)[:_LONGEST] for fact in cause.facts),
         fixes=tuple(map(_clean, cause.fixes)),
+        from_output=cause.from_output,
     )
