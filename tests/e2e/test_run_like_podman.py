@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -102,3 +103,38 @@ def test_what_is_required_runs_before_and_stays(sampan: Sampan, tmp_path: Path) 
     made("broken", command="/none")
     broken = sampan.fails(125, "run", "--name", "x1", "--requires", "broken", "busybox", "true")
     assert "can't start x1: it requires broken: " in broken.err
+
+
+def test_systemd_is_told_of_the_start(sampan: Sampan, tmp_path: Path) -> None:
+    def told() -> str:
+        return systemd.recv(1024).decode()
+
+    def run_notified(mode: str, *flags: str, code: int = 0) -> str:
+        words = ("run", "-d", "--name", mode, "--network", "none", "--sdnotify", mode, *flags)
+        return sampan.fails(code, *words, env={"NOTIFY_SOCKET": str(path)}).err
+
+    path = tmp_path / "notify"
+    forever = ("busybox", "sh", "-c", "echo $NOTIFY_SOCKET; ls $NOTIFY_SOCKET; sleep 100")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.settimeout(30)
+        systemd.bind(str(path))
+        for mode, ready in (("conmon", "\nREADY=1"), ("container", "")):
+            run_notified(mode, *forever)
+            assert told() == f"MAINPID={sampan.inspect(mode)['State']['Pid']}{ready}"
+        inside = "/run/notify/notify.sock"
+        wait_until(lambda: sampan("logs", "container").lines == [inside, inside])
+        assert sampan("logs", "conmon").lines[0] == ""
+
+        run_notified("healthy", "--health-cmd", "test -e /well || ! touch /well", "--health-interval", "1s", *forever)
+        assert told().startswith("MAINPID=")
+        assert told() == "READY=1"
+        assert sampan.inspect("healthy")["State"]["Health"]["Status"] == "healthy"
+        run_notified("ignore", *forever)
+        systemd.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            systemd.recv(1)
+    sampan("rm", "-f", "healthy", "conmon")
+    assert "the container has no health check" in run_notified("healthy", *forever, code=125)
+    assert "can't tell systemd at" in run_notified("conmon", *forever), "podman says it, and goes on"
+    assert 'invalid sdnotify value "no"' in sampan.fails(125, "run", "--sdnotify", "no", "busybox", "true").err
+    assert "add -d" in sampan.fails(125, "run", "--sdnotify", "healthy", "busybox", "true").err

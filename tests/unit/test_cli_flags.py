@@ -136,7 +136,12 @@ def test_flags_that_docker_alone_has_are_told_apart_by_one_word():
 
     assert len(names) == len(set(names))
     assert len(letters) == len(set(letters))
-    assert {flag.name for flag in RUN} - {flag.name for flag in CONTAINER} == {"detach", "detach-keys", "sig-proxy"}
+    assert {flag.name for flag in RUN} - {flag.name for flag in CONTAINER} == {
+        "detach",
+        "detach-keys",
+        "sdnotify",
+        "sig-proxy",
+    }
 
 
 def all_commands():

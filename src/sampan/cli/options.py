@@ -65,7 +65,6 @@ CONTAINER = (
     Flag("replace", "bool", "Remove the container that has its name first", group=OTHER),
     Flag("timeout", "int", "Kill it when it has run for so many seconds", group=OTHER),
     Flag("preserve-fds", "int", "Give it open files", group=OTHER, unsupported="the API passes none: use -v"),
-    Flag("sdnotify", "string", "Tell systemd of its start", group=OTHER, unsupported="use --health-cmd"),
     Flag("systemd", "string", "Podman's", default="false", group=OTHER,
          unsupported="give what it needs: --tmpfs /run --stop-signal RTMIN+3"),
     *(
@@ -199,5 +198,12 @@ RUN = (
     Flag("detach", "bool", "Run in the background and print the container's id", short="d", group=CLIENT),
     Flag("detach-keys", "string", "Keys that detach, as in ctrl-p,ctrl-q", group=CLIENT),
     Flag("sig-proxy", "bool", "Pass signals on to the program", default=True, group=CLIENT),
+    Flag(
+        "sdnotify",
+        "string",
+        "Who tells systemd of the start: container, conmon (sampan does), healthy or ignore",
+        default="ignore",
+        group=CLIENT,
+    ),
     *CONTAINER,
 )

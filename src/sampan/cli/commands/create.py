@@ -7,6 +7,7 @@ import os
 from sampan.cli.body import body_of
 from sampan.cli.command import Call, Command
 from sampan.cli.failure import Failure
+from sampan.cli.flags import Flag
 from sampan.cli.options import CONTAINER
 from sampan.cli.output import say, warn
 from sampan.cli.session import ServerError, Session
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from sampan.cli.flags import Options
 
+_SDNOTIFY = Flag("sdnotify", "string", "Podman's", unsupported="systemd is told at the start: sampan run has it")
 _PULL = ("always", "missing", "newer", "never", "")
 
 
@@ -149,7 +151,7 @@ COMMAND = Command(
     "create [OPTIONS] IMAGE [COMMAND] [ARG...]",
     "Create a new container",
     create,
-    flags=CONTAINER,
+    flags=(*CONTAINER, _SDNOTIFY),
     arguments=(1, None),
     interspersed=False,
 )

@@ -23,6 +23,10 @@ def run(call: Call) -> int:
     tty = options["tty"]
     if tty:
         _prepare_terminal(body, detached=options["detach"])
+    if "sdnotify" in options:
+        from sampan.cli.sdnotify import bind
+
+        bind(options["sdnotify"], body, detached=options["detach"])
     keys = _detach_keys(call)
     id = _created(call, body)
     if options["explain"] in ("sh", "json"):
@@ -119,6 +123,10 @@ def _start(call: Call, id: str) -> None:
         if call.options["rm"]:
             _remove(call.session, id)
         raise _not_started(e) from None
+    if "sdnotify" in call.options:
+        from sampan.cli.sdnotify import started
+
+        started(call.session, id, call.options["sdnotify"])
 
 
 def _remove(session: Session, id: str) -> None:

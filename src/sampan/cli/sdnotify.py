@@ -1,0 +1,82 @@
+"""`--sdnotify`: tell systemd that the container of a `Type=notify` unit has started, or let it tell. sd_notify(3).
+
+The container's processes are in no control group of the unit: systemd takes their messages once MAINPID names them.
+"""
+
+from __future__ import annotations
+
+import os
+
+from sampan.cli.each import container
+from sampan.cli.failure import Failure
+from sampan.cli.output import warn
+from sampan.client.wire import query
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sampan.cli.session import Session
+
+MODES = ("container", "conmon", "healthy", "ignore")
+_INSIDE = "/run/notify/notify.sock"  # as runc and crun have it
+
+
+def bind(mode: str, body: dict[str, Any], *, detached: bool) -> None:
+    """Give the container systemd's socket, where its own program is to tell. Raises Failure."""
+    if mode not in MODES:
+        raise Failure(f'sampan: invalid sdnotify value "{mode}": must be container, conmon, healthy or ignore', "", 125)
+    if mode == "healthy" and not detached:
+        raise Failure("sampan: --sdnotify=healthy waits, and is for what runs in the background", "add -d", 125)
+    socket = os.environ.get("NOTIFY_SOCKET", "")
+    if mode != "container" or not socket:
+        return
+    if not socket.startswith("/"):
+        raise Failure(f"sampan: can't bind NOTIFY_SOCKET={socket}: it is no path", "--sdnotify=conmon needs none", 125)
+    mount = {"Type": "bind", "Source": socket, "Target": _INSIDE}
+    body["HostConfig"].setdefault("Mounts", []).append(mount)
+    body["Env"] = [*(body.get("Env") or ()), f"NOTIFY_SOCKET={_INSIDE}"]
+
+
+def started(session: Session, id: str, mode: str) -> None:
+    """Tell systemd, if it asks for that, which process is the container that was started, and when this is enough."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if mode == "ignore" or not path:
+        return
+    pid = session.ask("GET", container(id, "/json")).json()["State"]["Pid"]
+    _send(path, f"MAINPID={pid}" + ("\nREADY=1" if mode == "conmon" else ""))
+    if mode == "healthy":
+        _wait_until_healthy(session, id)
+        _send(path, "READY=1")
+
+
+def _wait_until_healthy(session: Session, id: str) -> None:
+    """Return after the first check that passes. Raises Failure where there are none, or it ends before."""
+    filters = {"container": {id: True}, "type": {"container": True}}
+    happening = session.open("GET", f"/events{query(filters=filters)}").lines()
+    while True:
+        state = session.ask("GET", container(id, "/json")).json()["State"]
+        if not state["Running"]:
+            raise Failure("sampan: the container ended before it was healthy", f"sampan why {id[:12]}", 125)
+        if "Health" not in state:
+            raise Failure(
+                "sampan: --sdnotify=healthy: the container has no health check", "give one: --health-cmd", 125
+            )
+        if state["Health"]["Status"] == "healthy":
+            return
+        if next(happening, None) is None:
+            happening = session.open("GET", f"/events{query(filters=filters)}").lines()
+
+
+def _send(path: str, text: str) -> None:
+    """Send one message; a path that begins with @ is of the abstract namespace."""
+    import _socket
+
+    address = "\0" + path[1:] if path.startswith("@") else path
+    socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+    try:
+        socket.sendto(text.encode(), address)
+    except OSError as e:
+        warn(f"WARNING: can't tell systemd at {path}: {(e.strerror or '').lower()}")
+    finally:
+        socket.close()
