@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -401,17 +402,16 @@ def test_a_line_of_the_log_says_who_asked_what_and_what_came_of_it(tmp_path: Pat
 
 
 def test_an_idle_connection_makes_room_when_there_are_too_many(tmp_path: Path) -> None:
-    with serving(tmp_path / "data", tmp_path / "log", "--max-connections", "3") as registry:
-        idle = [registry.connect() for _ in range(3)]
+    options = ("--max-connections", "3")
+    with serving(tmp_path / "data", tmp_path / "log", *options) as registry, ExitStack() as clients:
+        idle = [clients.enter_context(registry.connect()) for _ in range(3)]
         for client in idle:
             client.sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
             assert client.recv(4096).startswith(b"HTTP/1.1 200")
 
-        assert registry.ask("GET", "/v2/").status == 200
+        wait_until(registry.has_room)
         ended, _, _ = select.select(idle, [], [], 10)
         assert [client.recv(10) for client in ended] == [b""]
-        for client in idle:
-            client.close()
 
 
 def test_it_serves_many_at_once(tmp_path: Path) -> None:

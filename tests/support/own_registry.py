@@ -96,6 +96,13 @@ class OwnRegistry:
         finally:
             connection.close()
 
+    def has_room(self) -> bool:
+        """Whether it takes one more client: it turns it away while each of the others may be at work, as it sees it."""
+        try:
+            return self.ask("GET", "/v2/").status == 200
+        except ConnectionError:
+            return False
+
     # what most tests need first
 
     def push_blob(self, name: str, data: bytes, algorithm: str = "sha256") -> dict[str, Any]:
