@@ -381,8 +381,7 @@ def exited(core: Core, container: Container, event: messages.Exited) -> None:
     if networks := container.sandbox:
         networks.over = True  # before who waits for the end looks
     state = container.change(lambda state: _after(state, event, ending, policy))
-    if networks := container.sandbox:
-        networks.over = True
+    if networks:
         core.janitor.later(f"give back the networks of {container.name}", networks.release)
     container.written.clear()  # it may have changed them
     core.oom_watch.ended(container, ending, oom_killed=event.oom_killed)
