@@ -135,9 +135,10 @@ class Layers:
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 
-    def is_complete(self, diff_id: str) -> bool:
-        """Tell whether a layer is here and its tar can be written: not if it is from before there were recipes."""
-        return self.find(diff_id) is not None and has_recipe(self._dirs.layer(diff_id))
+    def find_complete(self, diff_id: str) -> LayerRecord | None:
+        """Return it if its tar can be written, too: not if the layer is from before there were recipes."""
+        record = self.find(diff_id)
+        return record if record is not None and has_recipe(self._dirs.layer(diff_id)) else None
 
     def open_blob(self, diff_id: str, digest: str) -> BinaryIO | None:
         """Open the blob with this digest that a layer was unpacked from, if it was kept (`store.keep-blobs`)."""
@@ -166,8 +167,7 @@ class Layers:
         with making:
             with self._lock:
                 self._come.pop(diff_id, None)
-            record = self.find(diff_id)
-            yield record if record is not None and self.is_complete(diff_id) else None
+            yield self.find_complete(diff_id)
         with self._lock:
             self._making.pop(diff_id, None)
 
@@ -244,9 +244,8 @@ class Layers:
 
     def adopt(self, target: str, result: Unpacked, pins: Pins) -> LayerRecord:
         """Keep an unpacked layer, the diff id of which was not known before."""
-        pins.add(result.diff_id)
-        record = self.find(result.diff_id)
-        if record is not None and self.is_complete(result.diff_id):
+        record = pins.add(result.diff_id)
+        if record is not None:
             remove_tree(target)
             return record
         return self._adopt(target, result.diff_id)
@@ -330,7 +329,7 @@ class Pins:
         with self._lock:
             self._pins[diff_id] += 1
             self._mine.append(diff_id)
-        return self._layers.find(diff_id) if self._layers.is_complete(diff_id) else None
+        return self._layers.find_complete(diff_id)
 
     def release(self) -> tuple[str, ...]:
         """Hold nothing any more; return what was held."""

@@ -5,8 +5,6 @@ Sources: docker/cli, config/credentials; containers-auth.json(5). The command li
 
 from __future__ import annotations
 
-import binascii
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,6 +92,8 @@ def _read(entry: object) -> dict[str, str] | None:
         return {"identitytoken": str(entry["identitytoken"])}
     name, password = str(entry.get("username") or ""), str(entry.get("password") or "")
     if entry.get("auth"):
+        import binascii  # a library to load, where a build or a pull has no credentials
+
         try:
             name, colon, password = binascii.a2b_base64(str(entry["auth"])).decode().partition(":")
         except ValueError:

@@ -11,7 +11,7 @@ from sampan.cli.output import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from sampan.cli.building.contexts import Input
@@ -39,7 +39,7 @@ def build(call: Call) -> int:
         request = request_of(call, found)
         for output in request.get("outputs", ()):
             outputs.check(output)
-        answer = _ask(call, found, request)
+        answer = _ask(call, found, request, mode)
     except ServerError as e:
         raise Failure(f"ERROR: failed to build: failed to solve: {e.text}", e.hint) from None
     except Failure as e:
@@ -70,44 +70,50 @@ def _mode(call: Call) -> str:
     return str(mode)
 
 
-def _screen(mode: str, *, stored: bool) -> Screen:
-    from sampan.cli.building.trace import Trace
-
-    trace = Trace(stored=stored)
+def _screen(mode: str) -> Callable[[Trace], Screen]:
+    """Return what shows a build."""
     if mode == "tty":
         from sampan.cli.building.terminal import Terminal
 
-        return Terminal(trace)
+        return Terminal
     if mode == "rawjson":
         from sampan.cli.building.rawjson import RawJson
 
-        return RawJson(trace)
+        return RawJson
     from sampan.cli.building.plain import Plain, Quiet
 
-    return Quiet(trace) if mode == "quiet" else Plain(trace)
+    return Quiet if mode == "quiet" else Plain
 
 
-def _ask(call: Call, found: Input, request: Json) -> Response:
+def _get_ready(mode: str) -> None:
+    """Import what shows the answer. The engine works already: where all is cached that takes it no longer."""
+    from sampan.cli.building import receiving, results  # noqa: F401
+
+    _screen(mode)
+
+
+def _ask(call: Call, found: Input, request: Json, mode: str) -> Response:
     """Send the request; a context on standard input follows it, and one that the engine doesn't see."""
     from sampan.cli.building import sending
     from sampan.cli.session import ServerError
 
     if found.archive is not None:
-        return _post(call, request, sending.rest_of_input(found.archive))
+        return _post(call, request, sending.rest_of_input(found.archive), mode)
     try:
-        return _post(call, request, iter(()))
+        return _post(call, request, iter(()), mode)
     except ServerError as e:
         if not found.directory or e.http_status != 409 or "can't see" not in e.text:
             raise
     pieces = sending.directory(found.directory, found.name, compress=call.options["compress"])
-    return _post(call, {**request, "context": {"kind": "tar"}}, pieces)
+    return _post(call, {**request, "context": {"kind": "tar"}}, pieces, mode)
 
 
-def _post(call: Call, request: Json, archive: Iterator[bytes]) -> Response:
+def _post(call: Call, request: Json, archive: Iterator[bytes], mode: str) -> Response:
     from sampan.client.jsontext import dumps
 
     def pieces() -> Iterator[bytes]:
         yield f"{dumps(request)}\n".encode("utf-8", "surrogateescape")
+        _get_ready(mode)
         yield from archive
 
     return call.session.ask("POST", "/sampan/build", pieces(), {"Content-Type": _TYPE})
@@ -117,9 +123,10 @@ def _shown(call: Call, answer: Response, request: Json, mode: str) -> Trace:
     """Show the events as they come, and write outputs as they come."""
     from sampan.cli.building import outputs
     from sampan.cli.building.receiving import Answer
+    from sampan.cli.building.trace import Trace
 
     wanted = request.get("outputs", ())
-    screen = _screen(mode, stored=not wanted or any(output["type"] == "image" for output in wanted))
+    screen = _screen(mode)(Trace(stored=not wanted or any(output["type"] == "image" for output in wanted)))
     received = Answer(answer.pieces())
     screen.start()
     try:
