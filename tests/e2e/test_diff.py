@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tarfile
+from pathlib import Path
+
 from support.sampan import Sampan, wait_until
 
 SCRIPT = """
@@ -37,6 +40,25 @@ def test_what_the_engine_mounts_does_not_show_and_what_the_user_mounts_does(samp
     sampan("run", "--name", "one", "-v", "data:/data", "--tmpfs", "/scratch", "-t", "busybox", "true")
 
     assert sampan("diff", "one").lines == ["A /data", "A /scratch"]
+
+
+def test_the_mark_of_a_container_is_in_each_and_in_its_archive_and_no_change_of_its(
+    sampan: Sampan, tmp_path: Path
+) -> None:
+    look = "stat -c '%a %u %g %s' /.dockerenv"
+
+    for flags in ((), ("--read-only",), ("--userns", "auto")):
+        assert sampan("run", "--name", "one", *flags, "busybox", "sh", "-c", look).lines == ["755 0 0 0"]
+        assert sampan("diff", "one").out == ""
+        sampan("export", "-o", tmp_path / "one.tar", "one")
+        sampan("rm", "one")
+    sampan("import", tmp_path / "one.tar", "exported")
+    sampan("run", "--name", "two", "exported", "rm", "/.dockerenv")
+
+    with tarfile.open(tmp_path / "one.tar") as archive:
+        assert archive.getmember(".dockerenv").size == 0
+    assert sampan("diff", "two").lines == ["D /.dockerenv"]
+    sampan("rmi", "-f", "exported")
 
 
 def test_a_container_that_is_not_there_is_dockers_error(sampan: Sampan) -> None:

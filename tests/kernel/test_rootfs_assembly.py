@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, assume, given, settings
 
 from sampan import dirs
 from sampan.kernel import mount
+from sampan.rootfs.overlay import MARKER
 from sampan.rootfs.snapshots import Snapshots
 from sampan.spec.image import Image, ImageConfig, Rootfs
 from support import naive
@@ -72,6 +73,7 @@ class Store:
         rootfs = self.snapshots.prepare(
             "c" * 64, Image(id="sha256:0", config=ImageConfig(), raw_config=b"", diff_ids=diff_ids)
         )
+        os.unlink(f"{rootfs.upperdir}/{MARKER}")
         mount_overlay(rootfs)
         try:
             return shown(rootfs.path)

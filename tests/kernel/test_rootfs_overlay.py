@@ -11,6 +11,7 @@ from sampan import dirs
 from sampan.errors import Conflict
 from sampan.kernel import mount
 from sampan.rootfs import host
+from sampan.rootfs.overlay import MARKER
 from sampan.rootfs.snapshots import Snapshots
 from sampan.spec.image import Image, ImageConfig
 from support.child import in_child
@@ -62,6 +63,7 @@ class Store:
 
     def shown(self, *layers, look):
         rootfs = self.snapshots.prepare(ID, self.image(*layers))
+        os.unlink(f"{rootfs.upperdir}/{MARKER}")
 
         def inside():
             mount_overlay(rootfs)
@@ -238,6 +240,20 @@ def test_a_second_container_of_an_image_takes_a_few_system_calls(store):
     assert len(first.lowerdirs) == 3
     with pytest.raises(Conflict, match="is there already"):
         store.snapshots.prepare(ID, image)
+
+
+@pytest.mark.parametrize(
+    ("layers", "upper"),
+    [
+        (([],), [MARKER]),
+        (([file(MARKER, b"of an export")], [file("a")]), []),
+        (([file(MARKER)], [file(f".wh.{MARKER}")]), [MARKER]),
+    ],
+)
+def test_the_mark_of_a_container_is_made_where_its_image_has_none(store, layers, upper):
+    rootfs = store.snapshots.prepare(ID, store.image(*layers))
+
+    assert os.listdir(rootfs.upperdir) == upper
 
 
 def test_what_a_container_wrote_is_counted_and_removed(store):

@@ -6,7 +6,7 @@ only its time is. A file is as it was if owner, mode, size, time and attributes 
 was only opened for writing). What was deleted is named once, without what was in it.
 
 A container's mount points are made in its upper directory where its image has none. Those of the engine's own mounts
-(/proc, /etc/hosts, …) are no changes of the container's.
+(/proc, /etc/hosts, …) are no changes of the container's, nor is the empty file that marks it as a container.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from sampan.rootfs.overlay import Metadata
+from sampan.rootfs.overlay import MARKER, Metadata
 from sampan.rootfs.union import DIRECTORY, OTHER, WHITEOUT, Shown, Stack, join, split
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class _Walk:
         self._stack = stack
         self._root = root
         below = stack.all[1:]
-        self._own = {stack.real(path, below) for path in own}
+        self._own = {MARKER, *(stack.real(path, below) for path in own)}
         self._above_own = {parent for path in self._own for parent in _parents(path)}
         self._open: list[_Directory] = []
 

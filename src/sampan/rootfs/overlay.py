@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _RECORD = "layer.json"
 OPAQUE_XATTR = "trusted.overlay.opaque"
 WHITEOUT_XATTR = "trusted.overlay.whiteout"
+MARKER = ".dockerenv"
+"""An empty file in the root, by which software tells that it is in a container: Docker's (moby, initlayer)."""
 OVERLAY_XATTRS = ("trusted.overlay.", "user.overlay.")
 
 
@@ -50,6 +52,7 @@ class Chain(NamedTuple):
 
     lowerdirs: tuple[str, ...]  # topmost first, never empty
     root: Metadata
+    marked: bool  # one of them has a MARKER that shows
 
 
 class _Layer(NamedTuple):
@@ -74,7 +77,24 @@ def assemble(dirs: Dirs, diff_ids: Sequence[str]) -> Chain:
     if shape or not layers:
         name = hashlib.sha256("\n".join(diff_ids).encode()).hexdigest()
         lowerdirs = (_build(dirs, name, shape), *lowerdirs)
-    return Chain(lowerdirs, root)
+    return Chain(lowerdirs, root, is_marked(lowerdirs))
+
+
+def is_marked(lowerdirs: Iterable[str]) -> bool:
+    """Tell whether a MARKER shows in these directories, topmost first: images made by `export` have one."""
+    for directory in lowerdirs:
+        path = os.fsencode(f"{directory}/{MARKER}")
+        try:
+            status = os.lstat(path)
+        except FileNotFoundError:
+            continue
+        return not (stat.S_ISCHR(status.st_mode) or _xattr(path, WHITEOUT_XATTR))
+    return False
+
+
+def mark(upperdir: str) -> None:
+    """Make the MARKER in the directory that a container writes to."""
+    os.close(os.open(f"{upperdir}/{MARKER}", os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o755))
 
 
 def root_of(lowerdirs: Sequence[str]) -> Metadata:

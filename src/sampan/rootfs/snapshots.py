@@ -47,10 +47,11 @@ class Snapshots:
         """
         if not host:
             return self._prepare(id, overlay.assemble(self._dirs, diff_ids))
-        rootfs = self._prepare(id, self._over_host())
+        contents = [self.content(diff_id) for diff_id in diff_ids]
+        rootfs = self._prepare(id, self._over_host()._replace(marked=overlay.is_marked(contents)))
         try:
-            for diff_id in diff_ids:
-                copy_tree(self.content(diff_id), rootfs.upperdir)
+            for content in contents:
+                copy_tree(content, rootfs.upperdir)
         except BaseException:
             self.remove(id)
             raise
@@ -59,7 +60,7 @@ class Snapshots:
     def prepare_directory(self, id: str, path: str, *, overlaid: bool) -> Rootfs:
         """Do the same for a directory of the host: with `overlaid` over it, else it is itself what is written to."""
         if overlaid:
-            return self._prepare(id, overlay.Chain((path,), overlay.metadata_of(path)))
+            return self._prepare(id, overlay.Chain((path,), overlay.metadata_of(path), overlay.is_marked((path,))))
         with doing(f"can't prepare container {id[:12]}"):
             os.mkdir(self._dirs.container(id), 0o711)
         return Rootfs(path=path, lowerdirs=(path,))
@@ -78,7 +79,7 @@ class Snapshots:
         return f"{self._dirs.layer(diff_id)}/diff"
 
     def _over_host(self) -> overlay.Chain:
-        return overlay.Chain((self._cover.refresh(), "/"), overlay.metadata_of("/"))
+        return overlay.Chain((self._cover.refresh(), "/"), overlay.metadata_of("/"), marked=False)
 
     def _prepare(self, id: str, chain: overlay.Chain) -> Rootfs:
         base = self._dirs.container(id)
@@ -100,6 +101,8 @@ class Snapshots:
                     overlay.apply_metadata(rootfs.upperdir, chain.root)
                 else:
                     os.chmod(rootfs.upperdir, 0o755)  # whatever the umask is
+                if not chain.marked:
+                    overlay.mark(rootfs.upperdir)
             except BaseException:
                 self._writable.remove(id)
                 remove_tree(base)
