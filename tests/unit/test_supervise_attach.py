@@ -8,9 +8,11 @@ import socket
 import pytest
 from hypothesis import given, strategies as st
 
+from sampan.http11 import websocket as ws
 from sampan.supervise.attach import HIGH_WATER_BYTES, Client, DetachKeys
 from sampan.supervise.loop import Loop
 from sampan.supervise.streams import Streams
+from sampan.supervise.web_client import WebClient
 
 
 def spin(loop, times=20):
@@ -76,9 +78,10 @@ class Scene:
         self.stdin, ends["stdin"] = os.pipe2(os.O_CLOEXEC)
         self.streams = Streams(self.loop, ends, None, self.closed.append, closes_stdin=closes_stdin)
 
-    def client(self, *streams, keys=b"", **options):
+    def client(self, *streams, keys=b"", websocket=0, **options):
         ours, theirs = socket.socketpair()
-        client = Client(self.loop, theirs.detach(), frozenset(streams))
+        fd, asked = theirs.detach(), frozenset(streams)
+        client = WebClient(self.loop, fd, asked, websocket) if websocket else Client(self.loop, fd, asked)
         self.closing.enter_context(ours)
         self.streams.attach(client, keys, **options)
         return ours
@@ -196,6 +199,81 @@ def test_a_process_that_does_not_read_makes_its_client_wait_and_gets_all(scene):
         got += len(data)
         scene.spin()
     assert got == sent
+
+
+def test_a_client_that_only_listened_leaves_the_input_open(scene):
+    scene.client("stdout").close()
+    scene.spin()
+    scene.client("stdin").sendall(b"typed")
+    scene.spin()
+
+    assert os.read(scene.stdin, 100) == b"typed"
+
+
+def typed(opcode, payload):
+    """A frame of a client, with a mask that changes nothing."""
+    return bytes([0x80 | opcode, 0x80 | len(payload)]) + bytes(4) + payload
+
+
+def test_a_websocket_has_messages_of_output_and_its_messages_are_input(scene):
+    client = scene.client("stdin", "stdout", "stderr", websocket=ws.BINARY, already_read=typed(ws.TEXT, b"a")[:3])
+    client.sendall(typed(ws.TEXT, b"a")[3:] + typed(ws.PING, b"p") + typed(ws.BINARY, b"\xff"))
+    scene.spin()
+    os.write(scene.stderr, b"oh")
+    scene.spin()
+
+    assert os.read(scene.stdin, 100) == b"a\xff"
+    assert client.recv(100) == ws.frame(ws.PONG, b"p") + ws.frame(ws.BINARY, b"oh")
+
+    scene.streams.drain()
+    scene.streams.finish()
+    spin(scene.loop)
+
+    assert client.recv(100) == ws.close(ws.NORMAL)
+    assert client.recv(100) == b""
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        (typed(ws.CLOSE, b"\x03\xe9"), ws.close(1001)),
+        (b"GET / HTTP/1.1\r\n", ws.close(ws.PROTOCOL_ERROR)),
+        (b"", b""),
+    ],
+)
+@pytest.mark.parametrize("streams", [("stdin", "stdout"), ("stdout",)])
+def test_a_websocket_that_ends_is_closed_and_only_one_that_typed_ends_the_input(scene, said, answer, streams):
+    client = scene.client(*streams, websocket=ws.BINARY)
+    client.sendall(said)
+    if not said:
+        client.shutdown(socket.SHUT_WR)
+    scene.spin()
+
+    assert client.recv(100) == answer
+    assert client.recv(100) == b""
+    assert scene.streams.clients == 0
+    assert scene.closed == (["stdin"] if "stdin" in streams else [])
+
+
+def test_pings_of_a_websocket_that_does_not_read_take_no_memory_and_the_last_is_answered(scene):
+    client = scene.client("stdout", websocket=ws.BINARY)
+    (inside,) = scene.streams._clients
+    while not inside.holds_up:
+        os.write(scene.stdout, b"x" * 4096)
+        spin(scene.loop, 2)
+    held_up = len(inside._queue)
+
+    client.sendall(b"".join(typed(ws.PING, b"%04d" % number) for number in range(5000)))
+    while select.select([inside.fd], [], [], 0)[0]:
+        scene.spin()
+    assert len(inside._queue) == held_up
+
+    client.setblocking(False)
+    answers = b""
+    while ws.frame(ws.PONG, b"4999") not in answers:
+        spin(scene.loop, 2)
+        with contextlib.suppress(BlockingIOError):
+            answers += client.recv(1 << 20)
 
 
 def test_a_gone_client_is_let_go(scene):

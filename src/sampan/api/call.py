@@ -8,6 +8,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from sampan.api import websocket
 from sampan.api.peer import sender
 from sampan.api.versions import present
 from sampan.errors import InvalidInput
@@ -16,6 +17,7 @@ from sampan.spec.decoding import decode_json
 from sampan.spec.distribution import Platform
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
@@ -175,9 +177,20 @@ class Call:
     def hijack(self, session: Any) -> None:
         """Answer, then hand the connection to an attach or exec session of the engine."""
         multiplexed = not session.tty and self.version >= (1, 42)
+        self._hand_over(session, lambda: self._channel.upgrade(MULTIPLEXED if multiplexed else RAW))
+
+    def hijack_websocket(self, session: Any) -> None:
+        """Do the same with a WebSocket; the handshake was checked."""
+        self._hand_over(session, lambda: self._channel.give_away(websocket.answer(self._request.headers)))
+
+    def check_websocket(self) -> None:
+        """Refuse a request that is not the handshake of a WebSocket."""
+        websocket.check(self._request.headers)
+
+    def _hand_over(self, session: Any, upgrade: Callable[[], tuple[socket.socket, bytes]]) -> None:
         with session.answering():
             try:
-                client, already_read = self._channel.upgrade(MULTIPLEXED if multiplexed else RAW)
+                client, already_read = upgrade()
             except BaseException:
                 session.abandon()
                 raise

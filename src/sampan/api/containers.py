@@ -12,6 +12,7 @@ from sampan.api import versions
 from sampan.api.call import JSON, MULTIPLEXED, RAW
 from sampan.engine.requests import AttachQuery, CommitQuery, LogsQuery
 from sampan.errors import InvalidInput, SampanError
+from sampan.http11.websocket import BINARY, TEXT
 from sampan.spec import docker
 
 if TYPE_CHECKING:
@@ -274,6 +275,26 @@ def attach(call: Call) -> None:
                 stream=call.flag("stream"),
                 logs=call.flag("logs"),
                 detach_keys=call.text("detachKeys") or None,
+            ),
+        )
+    )
+
+
+def attach_websocket(call: Call) -> None:
+    """GET /containers/{id}/attach/ws: the same by a WebSocket, where the streams are told apart by nothing."""
+    call.check_websocket()
+    chooses = call.version >= versions.WEBSOCKET_STREAMS
+    call.hijack_websocket(
+        call.engine.attach(
+            call.path["id"],
+            AttachQuery(
+                stdin=call.flag("stdin") or not chooses,
+                stdout=call.flag("stdout") or not chooses,
+                stderr=call.flag("stderr") or not chooses,
+                stream=call.flag("stream"),
+                logs=call.flag("logs"),
+                detach_keys=call.text("detachKeys") or None,
+                websocket=BINARY if call.version >= versions.WEBSOCKET_BINARY else TEXT,
             ),
         )
     )

@@ -26,13 +26,17 @@ class ApiChannel(Channel):
     def upgrade(self, content_type: str) -> tuple[socket.socket, bytes]:
         """Answer a hijack: the connection, and what was read of it past the request, are the caller's."""
         assert self._request is not None
-        self.body()  # at most an exec's options
         upgraded = "upgrade" in self._request.headers
-        self.answered = self._closing = True
         start = "HTTP/1.1 101 UPGRADED\r\n" if upgraded else "HTTP/1.1 200 OK\r\n"
         head = f"{start}Content-Type: {content_type}\r\n"
         if upgraded:
             head += "Connection: Upgrade\r\nUpgrade: tcp\r\n"
+        return self.give_away(head)
+
+    def give_away(self, head: str) -> tuple[socket.socket, bytes]:
+        """Answer with a head of which the last lines are ours; return what `upgrade` does."""
+        self.body()  # at most an exec's options
+        self.answered = self._closing = True
         self._send(f"{head}{self._preamble}\r\n".encode("latin-1", "replace"))
         self._wait_at_most(0, 0)  # it would stay on the socket, whoever has it
         return self.client, self._body.rest

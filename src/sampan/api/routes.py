@@ -54,6 +54,7 @@ ROUTES = (
     Route("POST", "/containers/{id}/rename", containers.rename),
     Route("POST", "/containers/{id}/wait", containers.wait),
     Route("POST", "/containers/{id}/attach", containers.attach),
+    Route("GET", "/containers/{id}/attach/ws", containers.attach_websocket),
     Route("POST", "/containers/{id}/resize", containers.resize),
     Route("POST", "/containers/{id}/exec", containers.exec_create),
     Route("DELETE", "/containers/{id}", containers.remove),
@@ -129,7 +130,6 @@ ROUTES = (
 """What is built."""
 
 _NOT_BUILT = """
-GET /containers/{id}/attach/ws
 GET /images/search
 POST /session
 POST /grpc

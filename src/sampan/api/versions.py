@@ -24,6 +24,9 @@ GREATEST: Version = (1, 50)
 MULTIPLEXED_CONTENT_TYPE: Version = (1, 42)
 """Since then a stream in frames has a content type of its own."""
 
+WEBSOCKET_STREAMS: Version = (1, 42)
+"""Since then an attach by a WebSocket chooses streams; before, it has all."""
+WEBSOCKET_BINARY: Version = (1, 28)
 EXEC_CONSOLE_SIZE: Version = (1, 42)
 ENABLE_IPV4: Version = (1, 48)
 LISTS_WITHOUT_CONTAINERS: Version = (1, 28)

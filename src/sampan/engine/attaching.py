@@ -12,7 +12,8 @@ from sampan.engine import lifecycle
 from sampan.engine.lifecycle import Verb
 from sampan.engine.reaching import ask
 from sampan.engine.requests import LogsQuery
-from sampan.errors import SampanError
+from sampan.errors import SampanError, Unsupported
+from sampan.http11 import websocket
 from sampan.spec.state import Status
 from sampan.supervise import messages
 from sampan.units import parse_detach_keys
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from sampan.engine.registry import Container
     from sampan.engine.requests import AttachQuery
 
+_WEBSOCKET_SINCE = 2  # the version of a shim's messages
+
 STREAMS = {"stdin": 0, "stdout": 1, "stderr": 2}
 
 
@@ -35,10 +38,13 @@ def frame(stream: str, data: bytes) -> bytes:
 
 def tell_client(fd: int, error: SampanError, *, tty: bool) -> None:
     """Write an error to a connection whose HTTP answer is sent already."""
-    text = f"{error.message}\r\n" if tty else f"{error.message}\n"
-    if error.hint:
-        text += f"  hint: {error.hint}\r\n" if tty else f"  hint: {error.hint}\n"
-    send(fd, text.encode() if tty else frame("stderr", text.encode()))
+    text = _told(error, "\r\n" if tty else "\n")
+    send(fd, text if tty else frame("stderr", text))
+
+
+def _told(error: SampanError, end: str) -> bytes:
+    hint = f"  hint: {error.hint}{end}" if error.hint else ""
+    return f"{error.message}{end}{hint}".encode()
 
 
 def send(fd: int, data: bytes) -> bool:
@@ -61,6 +67,12 @@ class AttachSession:
         self._container = container
         self._query = query
         self._keys = parse_detach_keys(query.detach_keys) if query.detach_keys else b"\x10\x11"
+        if query.websocket and container.running:
+            status = ask(container, Verb.ATTACH, messages.Hello(), messages.Status)
+            if status.version < _WEBSOCKET_SINCE:
+                raise Unsupported(
+                    f"can't attach to {container.name} by a WebSocket: an earlier sampan has started it", "restart it"
+                )
 
     @property
     def tty(self) -> bool:
@@ -83,28 +95,49 @@ class AttachSession:
     def hand_over(self, fd: int, already_read: bytes = b"") -> None:
         """Give the connection to the shim; a failure is written to the client."""
         try:
-            self._hand_over(fd, already_read)
+            handed_over = self._hand_over(fd, already_read)
         except SampanError as e:
-            tell_client(fd, e, tty=self.tty)
+            handed_over = False
+            send(fd, self._form("stderr", _told(e, "\r\n" if self.tty else "\n")))
+        if not handed_over and self._query.websocket:
+            send(fd, websocket.close(websocket.NORMAL))
 
-    def _hand_over(self, fd: int, already_read: bytes) -> None:
+    def _form(self, stream: str, data: bytes) -> bytes:
+        """Return a piece of a stream as the client gets it."""
+        if self._query.websocket:
+            return websocket.frame(self._query.websocket, data)
+        return data if self.tty else frame(stream, data)
+
+    def _hand_over(self, fd: int, already_read: bytes) -> bool:
+        """False where nothing more is to come."""
         core, container = self._core, self._container
         if self._query.logs and not self._send_past(fd):
-            return
+            return False
         if not self._query.stream:
-            return
-        message = messages.Attach(streams=self._streams(), detach_keys=self._keys, already_read=already_read)
+            return False
+        message = messages.Attach(
+            streams=self._streams(),
+            detach_keys=self._keys,
+            already_read=already_read,
+            websocket=self._query.websocket,
+        )
         core.tell(container, "attach")
         with container.lock:
             if not container.running:
                 _let_go_of_gone(container)
                 container.attaching.append((os.dup(fd), message))
-                return
+                return True
+        return self._give(fd, message)
+
+    def _give(self, fd: int, message: messages.Attach) -> bool:
+        """Give the connection to the shim; False where the container has ended meanwhile."""
         try:
-            ask(container, Verb.ATTACH, message, messages.Done, fds=(fd,))
+            ask(self._container, Verb.ATTACH, message, messages.Done, fds=(fd,))
         except SampanError:
-            if container.running:
+            if self._container.running:
                 raise
+            return False
+        return True
 
     def _streams(self) -> frozenset[Literal["stdin", "stdout", "stderr"]]:
         found: set[Literal["stdin", "stdout", "stderr"]] = set()
@@ -122,7 +155,7 @@ class AttachSession:
         # What is written while a slow client reads belongs to the past as well: the handover comes right behind.
         query = LogsQuery(stdout=self._query.stdout, stderr=self._query.stderr, follow=True)
         for stream, data in read_logs(self._core, self._container, query, catch_up=True):
-            if not send(fd, data if self.tty else frame(stream, data)):
+            if not send(fd, self._form(stream, data)):
                 return False
         return True
 

@@ -31,7 +31,10 @@ class LogsQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AttachQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Which streams of a container a client wants. `stream` false with `logs` true sends what there was and ends."""
+    """Which streams of a container a client wants. `stream` false with `logs` true sends what there was and ends.
+
+    `websocket`: they are messages of that opcode.
+    """
 
     stdin: bool = False
     stdout: bool = False
@@ -39,6 +42,7 @@ class AttachQuery(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool = True
     logs: bool = False
     detach_keys: str | None = None  # Docker's form: "ctrl-p,ctrl-q"; None: the container's own
+    websocket: int = 0
 
 
 class EventsQuery(msgspec.Struct, frozen=True, kw_only=True):

@@ -60,7 +60,8 @@ class DetachKeys:
 class Client:
     """Frames (or, with a terminal, copies) output to a connection, and reads its input.
 
-    `on_input(data)` gets what the client typed; `on_input_end()` is called once at its end of file or its going;
+    `on_input(data)` gets what the client typed; `on_input_end()` is called once at its end of file or its going, if it
+    may type;
     `on_drained()` when a client that held the output up has read enough; `on_gone()` once, at the end of all.
     """
 
@@ -105,10 +106,13 @@ class Client:
         """Give it output, if it asked for this stream."""
         if stream not in self._streams or self.gone or self._closing:
             return
-        if not self._raw:
-            self._send(b"%c\0\0\0%b" % (NUMBERS[stream], len(data).to_bytes(4, "big")) + data)
-        else:
-            self._send(data)
+        self._send(self._framed(stream, data))
+
+    def _framed(self, stream: str, data: memoryview | bytes) -> memoryview | bytes:
+        """Return output as the client gets it."""
+        if self._raw:
+            return data
+        return b"%c\0\0\0%b" % (NUMBERS[stream], len(data).to_bytes(4, "big")) + data
 
     def read_input(self, wanted: bool) -> None:
         """Read from the client, or leave it waiting because the container does not read either."""
@@ -210,8 +214,12 @@ class Client:
         if data:
             self._take(data)
         else:
-            self._end_input()
-            self._watch()
+            self._said_all()
+
+    def _said_all(self) -> None:
+        """End of file came from the client: it may listen on."""
+        self._end_input()
+        self._watch()
 
     def _take(self, data: bytes) -> None:
         if not self._has_input:
@@ -229,7 +237,8 @@ class Client:
     def _end_input(self) -> None:
         if not self._input_ended:
             self._input_ended = True
-            self.on_input_end(self)
+            if self._has_input:
+                self.on_input_end(self)
 
 
 def _shut_down(fd: int) -> None:

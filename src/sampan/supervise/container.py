@@ -22,6 +22,7 @@ from sampan.supervise.loop import IN
 from sampan.supervise.names import Names, Scope, open_again, ports, take_sockets
 from sampan.supervise.process import Process, clock_ns, ended_by, exit_code, find, inodes_of, reopen
 from sampan.supervise.streams import Streams, close_all, nowhere, pipes
+from sampan.supervise.web_client import WebClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -148,8 +149,9 @@ class Container:
 
     def take_clients(self, given: Handover, fds: Iterator[int]) -> None:
         """Take the clients that have attached before there was a container."""
-        for streams, keys, already_read in given.clients:
-            self._waiting.append((Client(self._loop, next(fds), frozenset(streams)), keys, already_read))
+        for streams, keys, already_read, websocket in given.clients:
+            client = self._client(next(fds), frozenset(streams), websocket)
+            self._waiting.append((client, keys, already_read))
         if given.gated:
             assert self._init
             init = self._init
@@ -219,12 +221,15 @@ class Container:
             raise InvalidInput("an attach needs the client's connection")
         if self.state.phase == "exited":
             raise Conflict(f"container {self.id} is not running")
-        client = Client(self._loop, fds.pop(0), message.streams)
+        client = self._client(fds.pop(0), message.streams, message.websocket)
         if self._init and not self._init.gate:
             keys = message.detach_keys
             self._init.streams.attach(client, keys, already_read=message.already_read)
         else:
             self._waiting.append((client, message.detach_keys, message.already_read))
+
+    def _client(self, fd: int, streams: frozenset[str], websocket: int) -> Client:
+        return WebClient(self._loop, fd, streams, websocket) if websocket else Client(self._loop, fd, streams)
 
     def _dismiss_waiting(self) -> None:
         for client, _, _ in self._waiting:

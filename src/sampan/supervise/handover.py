@@ -41,7 +41,7 @@ class Handover(NamedTuple):
     listens: bool  # the first channel's server said Hello
     unread: bytes  # of the first channel: read, and not answered
     unread_fds: int
-    clients: tuple[tuple[tuple[str, ...], bytes, bytes], ...]  # (streams, detach keys, already read)
+    clients: tuple[tuple[tuple[str, ...], bytes, bytes, int], ...]  # (streams, detach keys, already read, websocket)
     names: tuple[Any, ...] | None  # the fields of `names.Scope`
     ports: tuple[Any, ...] | None  # the targets, the ports, and the number of the first of which there is a socket
 

@@ -254,7 +254,7 @@ class Launcher:
             listens=self._listens,
             unread=unread,
             unread_fds=len(unread_fds),
-            clients=tuple((tuple(a.streams), a.detach_keys, a.already_read) for _, a in self._clients),
+            clients=tuple((tuple(a.streams), a.detach_keys, a.already_read, a.websocket) for _, a in self._clients),
             names=tuple(Scope.of(state.names)) if state.names else None,
             ports=(ports.targets, tuple(msgspec.structs.astuple(p) for p in ports.ports), ports.first)
             if ports.ports

@@ -99,11 +99,13 @@ class Attach(Message, frozen=True, kw_only=True, tag="attach"):
     Without a terminal, output is in frames of Docker's eight-byte header; with one it is raw. `already_read` are bytes
     that the server's HTTP parser had read past the request: they are the start of the client's standard input.
     End of file from the client closes the standard input only.
+    With `websocket` it is one instead, where output is in messages of that opcode.
     """
 
     streams: frozenset[Literal["stdin", "stdout", "stderr"]]
     detach_keys: bytes = b"\x10\x11"
     already_read: bytes = b""
+    websocket: int = 0
 
 
 class Resize(Message, frozen=True, kw_only=True, tag="resize"):
