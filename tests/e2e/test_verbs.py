@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -276,6 +277,19 @@ def test_a_verb_that_is_not_built_yet_says_so(web: Sampan) -> None:
         assert "unsupported" in web.fails(125, verb, "web").err
 
 
-@pytest.mark.parametrize("flag", [["--use-api-socket"], ["--kernel-memory", "1g"], ["--pod", "x"]])
+def test_a_container_may_be_given_the_api_and_the_users_credentials(sampan: Sampan, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"auths": {"r.example:5000": {"auth": "dTpw"}}, "psFormat": "x"}')
+    asked = ("--use-api-socket", "host", "sh", "-c")
+    look = "cd $DOCKER_CONFIG; stat -c '%a %u' config.json; cat config.json; echo; docker ps --format {{.Names}}"
+
+    said = sampan("run", "--name", "web", *asked, look, env={"DOCKER_CONFIG": str(tmp_path)}).lines
+
+    assert said == ["600 0", '{"auths":{"r.example:5000":{"auth":"dTpw"}}}', "web"]
+    assert sampan("run", "--rm", *asked, "echo $DOCKER_CONFIG").line == ""
+    own = ("run", "--rm", "-e", "DOCKER_CONFIG=/mine", *asked, "echo $DOCKER_CONFIG; ls /run/secrets")
+    assert sampan(*own, check=False, env={"DOCKER_CONFIG": str(tmp_path)}).line == "/mine"
+
+
+@pytest.mark.parametrize("flag", [["--kernel-memory", "1g"], ["--pod", "x"]])
 def test_a_flag_that_is_not_built_yet_is_refused(sampan: Sampan, flag: list[str]) -> None:
     assert "unsupported" in sampan.fails(125, "run", *flag, "busybox", "true").err

@@ -110,7 +110,7 @@ def test_what_is_no_handshake_is_refused_and_hostile_frames_end_their_connection
         answer = shake(web, changes)
         assert answer.startswith(b"HTTP/1.1 403" if "Origin" in changes else b"HTTP/1.1 400"), answer
         assert words.strip().encode() in answer
-    assert b"No such container: nosuch" in shake(web, {}, name="nosuch")
+    assert b"No such container: nosuch" in shake(web, {"Upgrade": "tcp"}, name="nosuch")
 
     with WebSocket(web.socket, f"/containers/web/attach/ws?{ALL}") as other:
         for frames in (b"\x82\x01x", b"\xff" * 100, b"\x82\xff" + b"\xff" * 12, b"\x89\xff" + bytes(12), b"GET / HTTP"):

@@ -180,12 +180,10 @@ class Call:
         self._hand_over(session, lambda: self._channel.upgrade(MULTIPLEXED if multiplexed else RAW))
 
     def hijack_websocket(self, session: Any) -> None:
-        """Do the same with a WebSocket; the handshake was checked."""
-        self._hand_over(session, lambda: self._channel.give_away(websocket.answer(self._request.headers)))
-
-    def check_websocket(self) -> None:
-        """Refuse a request that is not the handshake of a WebSocket."""
-        websocket.check(self._request.headers)
+        """Do the same with a WebSocket. Raises InvalidInput for a request that is not its handshake."""
+        headers = self._request.headers
+        websocket.check(headers)
+        self._hand_over(session, lambda: self._channel.give_away(websocket.answer(headers)))
 
     def _hand_over(self, session: Any, upgrade: Callable[[], tuple[socket.socket, bytes]]) -> None:
         with session.answering():

@@ -282,22 +282,20 @@ def attach(call: Call) -> None:
 
 def attach_websocket(call: Call) -> None:
     """GET /containers/{id}/attach/ws: the same by a WebSocket, where the streams are told apart by nothing."""
-    call.check_websocket()
     chooses = call.version >= versions.WEBSOCKET_STREAMS
-    call.hijack_websocket(
-        call.engine.attach(
-            call.path["id"],
-            AttachQuery(
-                stdin=call.flag("stdin") or not chooses,
-                stdout=call.flag("stdout") or not chooses,
-                stderr=call.flag("stderr") or not chooses,
-                stream=call.flag("stream"),
-                logs=call.flag("logs"),
-                detach_keys=call.text("detachKeys") or None,
-                websocket=BINARY if call.version >= versions.WEBSOCKET_BINARY else TEXT,
-            ),
-        )
+    session = call.engine.attach(
+        call.path["id"],
+        AttachQuery(
+            stdin=call.flag("stdin") or not chooses,
+            stdout=call.flag("stdout") or not chooses,
+            stderr=call.flag("stderr") or not chooses,
+            stream=call.flag("stream"),
+            logs=call.flag("logs"),
+            detach_keys=call.text("detachKeys") or None,
+            websocket=BINARY if call.version >= versions.WEBSOCKET_BINARY else TEXT,
+        ),
     )
+    call.hijack_websocket(session)
 
 
 def exec_create(call: Call) -> None:

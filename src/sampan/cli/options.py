@@ -93,7 +93,7 @@ CONTAINER = (
     Flag("log-driver", "string", "json-file (three files of 10 MB), local, syslog, journald, none", group=OTHER),
     Flag("log-opt", "map", "Option of the driver: max-size=10m, max-file=3, tag={{.Name}}", group=OTHER),
     Flag("disable-content-trust", "bool", "Skip image verification", default=True, group=OTHER, unsupported=_LATER),
-    Flag("use-api-socket", "bool", "Give it the API's socket", group=OTHER, unsupported="bind it: -v SOCKET:SOCKET"),
+    Flag("use-api-socket", "bool", "Give it the API's socket, and so this machine, and your credentials", group=OTHER),
     Flag("hostname", "string", "Host name", short="h", group=ISOLATION, api="Hostname"),
     Flag("domainname", "string", "NIS domain name", group=ISOLATION, api="Domainname"),
     Flag("pid", "string", "PID namespace: host or container:NAME", group=ISOLATION),

@@ -51,6 +51,7 @@ def create_container(session: Session, options: Options, body: dict[str, Any]) -
         from sampan.cli import proxies
 
         body["Env"] = proxies.add(body.get("Env") or [], proxies.configured(session.config(), session.socket))
+    credentials = _api_socket(session, options, body)
     with _IdFile(options["cidfile"]) as id_file:
         if policy in ("always", "newer") and body["Image"]:
             _pull(session, options, body["Image"], policy)
@@ -74,8 +75,21 @@ def create_container(session: Session, options: Options, body: dict[str, Any]) -
         id = str(answer["Id"])
         for warning in answer.get("Warnings") or ():
             warn(f"WARNING: {warning}")
+        if credentials:
+            from sampan.cli.api_socket import put_credentials
+
+            put_credentials(session, id, credentials)
         id_file.write(id)
     return id
+
+
+def _api_socket(session: Session, options: Options, body: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """--use-api-socket: return the credentials to be put into the container."""
+    if not options["use-api-socket"]:
+        return {}
+    from sampan.cli.api_socket import give_socket
+
+    return give_socket(session, body)
 
 
 def _make_room(session: Session, name: str) -> None:
