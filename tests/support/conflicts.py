@@ -266,10 +266,13 @@ def let_go(sampan: Sampan, everyone: list[Caller], for_s: float) -> None:
     for one in everyone:
         while one.thread.is_alive() and time.monotonic() < end:
             one.thread.join(1)
-            if all(not other.thread.is_alive() or other.at == "wait" for other in everyone):
-                for name in NAMES:  # whoever still waits is told of this
-                    with suppress(ConnectionLost, Unreachable):
+            left = {other.at for other in everyone if other.thread.is_alive()}
+            for name in NAMES if left and left <= {"wait", "execute"} else ():
+                with suppress(ConnectionLost, Unreachable):
+                    if left <= {"wait"}:  # whoever still waits is told of this
                         ask(sampan, "DELETE", f"/containers/{name}?force=1")
+                    else:  # what is executed in one that was paused ends no sooner
+                        ask(sampan, "POST", f"/containers/{name}/unpause")
     stuck = [f"{one.thread.name}: {one.at}" for one in everyone if one.thread.is_alive()]
     assert not stuck, f"no answer after {for_s} s: {stuck}{sampan.log()}"
 
