@@ -77,6 +77,16 @@ def test_what_the_registry_takes_is_kept_and_used(sampan: Sampan, server: Regist
         in refused.err
     )
 
+    given = ("-q", "--creds", "me:secret")
+    for command in (
+        ("pull", *given, f"{server.address}/app"),
+        ("run", "--rm", *given, f"{server.address}/app", "true"),
+    ):
+        sampan(*command)
+        sampan("rmi", f"{server.address}/app")
+    assert "unauthorized" in sampan.fails(1, "pull", "--creds", "me:wrong", f"{server.address}/app").err
+    assert json.loads(config.read_text()) == {"auths": {}}
+
 
 def test_a_password_from_standard_input_is_not_warned_of(sampan: Sampan, server: Registry, config: Path) -> None:
     words = ("login", "-u", "me", "--password-stdin", f"http://{server.address}/v2/")

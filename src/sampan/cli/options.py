@@ -51,6 +51,7 @@ CONTAINER = (
     Flag("cidfile", "string", "Write the container's id to this file", group=OTHER, api="HostConfig.ContainerIDFile"),
     Flag("rm", "bool", "Remove the container when it exits", group=OTHER, api="HostConfig.AutoRemove"),
     Flag("pull", "string", "Pull the image first: always, missing, newer or never", default="missing", group=OTHER),
+    Flag("creds", "string", "Credentials for a pull: USER:PASSWORD", group=OTHER),
     Flag("quiet", "bool", "Show nothing of a pull", short="q", group=OTHER),
     Flag(
         "platform",
@@ -76,7 +77,6 @@ CONTAINER = (
             ("chrootdirs", "list", "bind it there, too: -v"),
             ("rdt-class", "string", "sampan-runtime does it: linux.intelRdt.closID of config.json"),
             ("decryption-key", "list", "an encrypted image must be decrypted before: skopeo copy"),
-            ("creds", "string", "log in first: sampan login"),
             ("retry", "int", "sampan pull tries again by itself"),
             ("retry-delay", "string", "sampan pull tries again by itself"),
             ("health-startup-cmd", "string", "use --health-start-period"),

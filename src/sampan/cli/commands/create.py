@@ -124,7 +124,8 @@ def _pull(session: Session, options: Options, image: str, policy: str) -> None:
     """Pull it; progress goes to standard error, since output is the container's id."""
     from sampan.cli.commands.pull import pull_image
 
-    pull_image(session, _with_tag(image), platform=options["platform"], quiet=options["quiet"], policy=policy)
+    choice = {name: options[name] for name in ("creds", "platform", "quiet")}
+    pull_image(session, _with_tag(image), policy=policy, **choice)
 
 
 class _IdFile:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sampan.cli.command import Call, Command
-from sampan.cli.credentials import headers_for
+from sampan.cli.credentials import headers_for, headers_of
 from sampan.cli.failure import Failure, UsageError
 from sampan.cli.flags import Flag
 from sampan.cli.output import say, warn
@@ -52,7 +52,8 @@ def _pull(call: Call, name: str, mode: str) -> None:
     if tell and whole and not is_whole(name):
         say(f"Using default tag: {reference.tag}")
     target = (reference.name, (reference.digest or reference.tag) if whole else None)
-    request(call.session, reference, target, platform=options["platform"], policy=options["policy"], mode=mode)
+    choice = {name: options[name] for name in ("creds", "platform", "policy")}
+    request(call.session, reference, target, mode=mode, **choice)
     if mode != "rawjson":
         say(str(reference) if whole else reference.name)
 
@@ -73,12 +74,14 @@ def check_policy(policy: str) -> None:
         raise Failure(f"sampan: invalid value for --policy: {policy}", f"it is one of {', '.join(POLICIES)}", 125)
 
 
-def pull_image(session: Session, name: str, *, platform: str, quiet: bool, policy: str = "always") -> None:
+def pull_image(
+    session: Session, name: str, *, platform: str, quiet: bool, policy: str = "always", creds: str = ""
+) -> None:
     """Pull an image for a container, and show progress on standard error."""
     reference = named(session, name)
     target = (reference.name, reference.digest or reference.tag)
     mode = "quiet" if quiet else "auto"
-    request(session, reference, target, platform=platform, policy=policy, mode=mode, stream=2)
+    request(session, reference, target, platform=platform, policy=policy, creds=creds, mode=mode, stream=2)
 
 
 def request(
@@ -88,10 +91,14 @@ def request(
     *,
     platform: str,
     policy: str,
+    creds: str,
     mode: str,
     stream: int = 1,
 ) -> None:
-    """Have the server pull `target`, a repository's name with a tag or digest or without, and show its progress."""
+    """Have the server pull `target`, a repository's name with a tag or digest or without, and show its progress.
+
+    `creds`, user:password, take the place of those that are kept.
+    """
     name, tag = target
     parameters = query(
         fromImage=name,
@@ -100,7 +107,10 @@ def request(
         policy=policy if policy != "always" else None,
         sizes=has_total(stream, mode),
     )
-    headers = headers_for(session, reference.registry, reference.repository)
+    if creds:
+        headers = headers_of(creds, reference.registry)
+    else:
+        headers = headers_for(session, reference.registry, reference.repository)
     answer = session.ask("POST", f"/images/create{parameters}", None, headers)
     try:
         show(answer.lines(), stream=stream, mode=mode)
@@ -114,6 +124,7 @@ COMMAND = Command(
     pull,
     flags=(
         Flag("all-tags", "bool", "Every tag of the repository", short="a"),
+        Flag("creds", "string", "Credentials for the registry: USER:PASSWORD"),
         Flag(
             "disable-content-trust", "bool", "Skip verification", default=True, unsupported="there is no content trust"
         ),
