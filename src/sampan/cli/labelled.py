@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 _COLOURS = (37, 31, 33, 34, 35, 36, 32)
 _ID = 12
+_LONGEST = 1 << 20
 
 
 class Labelled:
-    """Writes a container's lines, each between `before` and `after`, once they are whole."""
+    """Writes a container's lines, each between `before` and `after`, once they are whole; endless ones in parts."""
 
     def __init__(self, before: bytes, after: bytes) -> None:
         self._before, self._after = before, after
@@ -32,6 +33,9 @@ class Labelled:
     def write(self, descriptor: int, data: bytes) -> None:
         """Take what comes next on one of the streams."""
         *lines, self._rest[descriptor] = (self._rest[descriptor] + data).split(b"\n")
+        if len(self._rest[descriptor]) > _LONGEST:  # no line for a reader
+            lines.append(self._rest[descriptor])
+            self._rest[descriptor] = b""
         if lines:
             write_all(descriptor, b"".join(self._before + line + self._after + b"\n" for line in lines))
 
