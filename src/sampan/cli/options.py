@@ -65,7 +65,8 @@ CONTAINER = (
     Flag("requires", "csv", "Start these containers before it, each time", group=OTHER),
     Flag("replace", "bool", "Remove the container that has its name first", group=OTHER),
     Flag("timeout", "int", "Kill it when it has run for so many seconds", group=OTHER),
-    Flag("preserve-fds", "int", "Give it open files", group=OTHER, unsupported="the API passes none: use -v"),
+    Flag("preserve-fds", "int", "Give it open files", group=OTHER,
+         unsupported="the engine takes none from a client: bind a file or socket with -v"),
     Flag("systemd", "string", "Podman's", default="false", group=OTHER,
          unsupported="give what it needs: --tmpfs /run --stop-signal RTMIN+3"),
     *(

@@ -85,7 +85,10 @@ class _Process:
         return _names(self._file("etc/group"))
 
     def _file(self, path: str) -> bytes:
-        root = os.open(f"/proc/{self.pid}/root", os.O_PATH | os.O_CLOEXEC)
+        try:
+            root = os.open(f"/proc/{self.pid}/root", os.O_PATH | os.O_CLOEXEC)
+        except OSError:  # a zombie has none
+            return b""
         try:
             fd = open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK)
         except OSError:

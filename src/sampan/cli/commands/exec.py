@@ -130,6 +130,7 @@ COMMAND = Command(
         Flag("env-file", "list", "Read environment variables from a file, one a line"),
         Flag("explain", "optional", "Show each kernel step; =sh, =json: print, don't run"),
         Flag("interactive", "bool", "Keep standard input open", short="i"),
+        Flag("preserve-fds", "int", "Give it open files", unsupported="the engine takes none from a client: use -i"),
         Flag("privileged", "bool", "Give the command all capabilities"),
         Flag("tty", "bool", "Give it a terminal", short="t"),
         Flag("user", "string", "User and group, by name or number: USER[:GROUP]", short="u"),
