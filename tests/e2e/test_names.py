@@ -262,6 +262,16 @@ def test_on_the_default_bridge_a_link_follows_its_container(sampan: Sampan) -> N
     assert after != before
     assert (after in hosts, before in hosts) == (True, False)
 
+    assert sampan("rm", "--link", "linked/database").line == "linked/database"
+    assert after not in cat(sampan, "linked", "/etc/hosts")
+    assert sampan.inspect("linked")["HostConfig"]["Links"] is None
+    for name, words in {
+        "linked": "Conflict, cannot remove the default link name of the container",
+        "linked/database": "No such container: linked/database",
+        "nosuch/x": "No such container: nosuch/x",
+    }.items():
+        assert words in sampan.fails(1, "rm", "--link", name).err
+
 
 def test_dns_flags_and_added_hosts_are_in_the_containers_files(sampan: Sampan) -> None:
     sampan("network", "create", "--subnet", "10.88.0.0/24", "net")

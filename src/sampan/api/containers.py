@@ -150,15 +150,13 @@ def rename(call: Call) -> None:
 
 
 def remove(call: Call) -> None:
-    """DELETE /containers/{id}."""
-    force = call.flag("force")
-    call.engine.remove(
-        call.path["id"],
-        force=force,
-        volumes=call.flag("v"),
-        link=call.flag("link"),
-        by=call.sender("remove") if force else None,
-    )
+    """DELETE /containers/{id}, with `link` of one that is named as CONTAINER/ALIAS."""
+    force, ref = call.flag("force"), "/".join(call.path.values())
+    if call.flag("link"):
+        call.engine.unlink(ref)
+    else:
+        by = call.sender("remove") if force else None
+        call.engine.remove(ref, force=force, volumes=call.flag("v"), by=by)
     call.done()
 
 

@@ -58,6 +58,7 @@ ROUTES = (
     Route("POST", "/containers/{id}/resize", containers.resize),
     Route("POST", "/containers/{id}/exec", containers.exec_create),
     Route("DELETE", "/containers/{id}", containers.remove),
+    Route("DELETE", "/containers/{id}/{name}", containers.remove),
     Route("POST", "/exec/{id}/start", containers.exec_start),
     Route("POST", "/exec/{id}/resize", containers.exec_resize),
     Route("GET", "/exec/{id}/json", containers.exec_inspect),

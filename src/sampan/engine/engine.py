@@ -27,6 +27,7 @@ from sampan.engine import (
     inspecting,
     keeper,
     launch,
+    linking,
     listing,
     logs,
     mapping,
@@ -50,7 +51,7 @@ from sampan.engine.building.building import Building
 from sampan.engine.building.leaving import Outputs
 from sampan.engine.moving import Moving
 from sampan.engine.stats import Samples
-from sampan.errors import Unsupported, doing
+from sampan.errors import doing
 from sampan.units import parse_signal
 
 if TYPE_CHECKING:
@@ -144,13 +145,14 @@ class Engine:
         *,
         force: bool = False,
         volumes: bool = False,
-        link: bool = False,
         by: Sender | None = None,
     ) -> None:
         """Remove a container, with `volumes` its anonymous volumes too."""
-        if link:
-            raise Unsupported("unsupported: rm --link", "a link goes with the container that has it")
         removing.remove(self._core, self._find(ref), force=force, volumes=volumes, by=by)
+
+    def unlink(self, ref: str) -> None:
+        """Take away a name that a container has for another one: "container/alias"."""
+        linking.unlink(self._core, ref)
 
     def stop(self, ref: str, timeout_s: int | None = None, signal: str | None = None, by: Sender | None = None) -> bool:
         """False: it was not running (HTTP 304). `timeout_s` -1 waits for ever; None: the container's own, else 10."""

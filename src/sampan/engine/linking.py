@@ -1,10 +1,14 @@
-"""What `--link` tells a program on the default bridge of another container: the variables of Docker's first years."""
+"""What `--link` tells a program on the default bridge of another container, in Docker's first years' way; its end."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import msgspec
+
+from sampan.engine.core import encode
+from sampan.engine.endpoints import parse_link
+from sampan.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,3 +65,30 @@ def _ports(container: Container) -> Iterator[tuple[bool, int, str]]:
     for text in container.body.exposed_ports or {}:
         port, _, protocol = text.partition("/")
         yield protocol not in ("", "tcp"), int(port), protocol or "tcp"
+
+
+def unlink(core: Core, ref: str) -> None:
+    """Take away a link, "container/alias": `rm --link`. What variables told of it stays told."""
+    name, _, alias = ref.strip("/").rpartition("/")
+    if not name:
+        core.registry.find(alias)
+        raise Conflict(
+            "Conflict, cannot remove the default link name of the container", "a link is named as CONTAINER/ALIAS"
+        )
+    missing = NotFound(
+        f"No such container: {name}/{alias}", "HostConfig.Links of `sampan inspect` has a container's links"
+    )
+    try:
+        container = core.registry.find(name)
+    except NotFound:
+        raise missing from None
+    with container.lock:
+        host_config = container.body.host_config
+        left = tuple(text for text in host_config.links or () if parse_link(text)[1] != alias)
+        if len(left) == len(host_config.links or ()):
+            raise missing
+        host_config = msgspec.structs.replace(host_config, links=left or None)
+        container.body = msgspec.structs.replace(container.body, host_config=host_config)
+        core.store.set_body(container.id, encode(container.body))
+        if container.sandbox:
+            container.sandbox.unlink(alias)

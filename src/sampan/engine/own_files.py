@@ -139,7 +139,8 @@ def follow(core: Core, container: Container, old: Sequence[Endpoint], *, resolve
     directory = core.dirs.container(container.id)
     ours = [*files.linked_lines(new.linked), *files.own_lines(new.addresses, names)]
     gone = set(files.own_lines(addresses(old), names))
-    linked = {" ".join(others) for endpoint in places_of(container) for others, _ in _links(core, endpoint)}
+    places = (*old, *places_of(container))
+    linked = {" ".join(others) for endpoint in places for others, _ in _links(core, endpoint)}
     with _changing, doing(f"can't change the files in /etc of {container.name}"):
         _rewrite(f"{directory}/hosts", lambda text: files.with_lines(text, gone, linked, ours))
         if new.resolver and not resolver:

@@ -243,6 +243,19 @@ class Sandbox:
             if self._container.sandbox is self:
                 self._rename()
 
+    def unlink(self, alias: str) -> None:
+        """Give up a name that it has for another container on the default bridge."""
+        default = self._core.networks.default.id
+        with self._releasing:
+            if self._container.sandbox is not self:
+                return
+            for endpoint in self.endpoints:
+                if endpoint.network == default and alias in endpoint.links:
+                    links = {name: id for name, id in endpoint.links.items() if name != alias}
+                    new = msgspec.structs.replace(endpoint, links=links)
+                    self._core.networks.rejoin(new)
+                    self._change(tuple(new if each is endpoint else each for each in self.endpoints))
+
     def _rename(self) -> None:
         networks, container = self._core.networks, self._container
         settings = {s.network_id: s for s in endpoints.places(container).values()}

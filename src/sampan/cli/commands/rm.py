@@ -35,7 +35,7 @@ COMMAND = Command(
     rm,
     flags=(
         Flag("force", "bool", "Kill it first if it runs", short="f"),
-        Flag("link", "bool", "Remove a link", short="l", unsupported="a link lasts as long as the container"),
+        Flag("link", "bool", "Remove a link, named as CONTAINER/ALIAS, and no container", short="l"),
         Flag("volumes", "bool", "Remove its anonymous volumes as well", short="v"),
         ALL,
         CIDFILE,
