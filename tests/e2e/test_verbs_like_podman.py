@@ -70,6 +70,7 @@ def test_events_with_short_ids_and_only_what_has_been(web: Sampan) -> None:
 
 def test_top_shows_what_podmans_descriptors_name(web: Sampan) -> None:
     web(*"run -d --name users --network none --userns auto -u user busybox sleep 99".split())
+    wait_until(lambda: web("top", "web", "comm").lines[1:] == ["cat"])
     host_pid = str(web.inspect("web")["State"]["Pid"])
 
     (titles, process) = web("top", "web", "pid,ppid", "user", "hpid", "huser", "seccomp", "capeff", "state", "%c").lines
