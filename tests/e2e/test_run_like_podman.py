@@ -129,6 +129,9 @@ def test_systemd_is_told_of_the_start(sampan: Sampan, tmp_path: Path) -> None:
         assert told().startswith("MAINPID=")
         assert told() == "READY=1"
         assert sampan.inspect("healthy")["State"]["Health"]["Status"] == "healthy"
+        notified = {"NOTIFY_SOCKET": str(path)}
+        assert run(sampan, "--sdnotify", "conmon", "busybox", "echo", "short", env=notified) == ["short"]
+        assert told().splitlines()[-1] == "READY=1"
         run_notified("ignore", *forever)
         systemd.setblocking(False)
         with pytest.raises(BlockingIOError):

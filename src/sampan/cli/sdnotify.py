@@ -10,6 +10,7 @@ import os
 from sampan.cli.each import container
 from sampan.cli.failure import Failure
 from sampan.cli.output import warn
+from sampan.cli.session import ServerError
 from sampan.client.wire import query
 
 TYPE_CHECKING = False
@@ -43,11 +44,23 @@ def started(session: Session, id: str, mode: str) -> None:
     path = os.environ.get("NOTIFY_SOCKET", "")
     if mode == "ignore" or not path:
         return
-    pid = session.ask("GET", container(id, "/json")).json()["State"]["Pid"]
-    _send(path, f"MAINPID={pid}" + ("\nREADY=1" if mode == "conmon" else ""))
+    pid = _pid(session, id)
+    ready = ["READY=1"] if mode == "conmon" else []
+    if words := ([f"MAINPID={pid}"] if pid else []) + ready:
+        _send(path, "\n".join(words))
     if mode == "healthy":
         _wait_until_healthy(session, id)
         _send(path, "READY=1")
+
+
+def _pid(session: Session, id: str) -> int:
+    """Return its first process, 0 where it has ended already and is perhaps gone."""
+    try:
+        return int(session.ask("GET", container(id, "/json")).json()["State"]["Pid"])
+    except ServerError as e:
+        if e.http_status != 404:
+            raise
+        return 0
 
 
 def _wait_until_healthy(session: Session, id: str) -> None:
