@@ -140,16 +140,24 @@ class Keeper:
         for id in facts.ids(self._dirs):
             self._find(id)
         if self._options.server_fd is not None:
-            sock = socket.socket(fileno=self._options.server_fd)
-            pid = _peer(sock)[1]
-            self._server = Server(self._server_channel(sock), pid, is_child=False)
-            self._loop.watch(self._server.pidfd, IN, lambda _events: self._server_ended())
+            self._take_server(socket.socket(fileno=self._options.server_fd))
         else:
             self._start_server()
         self._reap()
         self._loop.run()
 
     # ------------------------------------------------------------------------------------------------- server
+
+    def _take_server(self, sock: socket.socket) -> None:
+        """Go on with the server that has started this keeper; with another where it was killed meanwhile."""
+        try:
+            self._server = Server(self._server_channel(sock), _peer(sock)[1], is_child=False)
+        except OSError as e:
+            if e.errno != errno.ESRCH:
+                raise
+            self._server_died()
+            return
+        self._loop.watch(self._server.pidfd, IN, lambda _events: self._server_ended())
 
     def _server_channel(self, sock: socket.socket) -> Channel:
         return Channel(self._loop, sock, self._asked, self._server_gone)
