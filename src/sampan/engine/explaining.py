@@ -5,7 +5,7 @@ from __future__ import annotations
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from sampan.engine import execs, hooking, lifecycle, sandbox
+from sampan.engine import bridges, execs, hooking, lifecycle, sandbox
 from sampan.engine.launch import Start, spec_of_run, start_required
 from sampan.engine.lifecycle import Verb
 from sampan.engine.own_files import own_files
@@ -52,7 +52,7 @@ def _parts(core: Core, networks: Sandbox, spec: Spec) -> Iterator[Part]:
         if steps:
             elements = firewall_plan.network_elements(network)
             undo = (*plan.bridge_down(network), *firewall_plan.change(core.instance, elements, ()))
-            through = sandbox.firewall_steps(core.instance, network)
+            through = bridges.firewall_steps(core.instance, network)
             there = f"ip link show {quote(network.link or network.parent)}"
             yield Part(steps=(*steps, *through), undo=undo, there=there)
     yield Part(steps=(NewNamespace(),), undo=(RemoveNamespace(),))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan import ids
-from sampan.engine import endpoints, naming, network_bodies, network_options, sandbox
+from sampan.engine import bridges, endpoints, naming, network_bodies, network_options, sandbox
 from sampan.engine.core import encode, now_ns
 from sampan.errors import Conflict, InvalidInput, NotFound, NotPermitted, SampanError
 from sampan.network import host, plan
@@ -36,11 +36,11 @@ def create(core: Core, body: docker.NetworkCreate) -> docker.NetworkCreateRespon
     )
     try:
         _check_parent(network)
-        core.networks.ensure_up(network, lambda network: sandbox.bring_up(core, network))
+        core.networks.ensure_up(network, lambda network: bridges.bring_up(core, network))
     except SampanError as e:
         core.networks.remove(network)
-        sandbox.clear(core, network)
-        raise sandbox.refusal(e, f"can't create network {network.name}") from e
+        bridges.clear(core, network)
+        raise bridges.refusal(e, f"can't create network {network.name}") from e
     core.tell_network(network, "create")
     unused = [config.subnet for config in (body.ipam and body.ipam.config) or () if ":" in config.subnet]
     warning = f"IPv6 is not enabled: {', '.join(unused)} is not used" if unused and not network.ipv6 else ""
@@ -105,7 +105,7 @@ def remove(core: Core, ref: str) -> None:
         raise NotPermitted(f"{network.name} is a pre-defined network and cannot be removed", "every instance has it")
     sandbox.release_ended(core)
     core.networks.remove(network)
-    sandbox.take_down(core, network)
+    bridges.take_down(core, network)
     core.tell_network(network, "destroy")
 
 
@@ -261,4 +261,4 @@ def repair(core: Core) -> None:
 def _put_right(core: Core, network: Network, *, there: bool) -> None:
     perform(plan.bridge_up(network, instance=core.instance))
     if not there:
-        sandbox.put_back(core, network)
+        bridges.put_back(core, network)

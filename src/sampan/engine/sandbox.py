@@ -8,7 +8,6 @@ The namespace lives by its processes: the server lets go of it as soon as the pr
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from contextlib import ExitStack, contextmanager
@@ -16,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.engine import endpoints, naming, ports, user_namespaces
+from sampan.engine import bridges, endpoints, naming, ports, user_namespaces
+from sampan.engine.bridges import logged
 from sampan.engine.core import encode
-from sampan.errors import Conflict, NotPermitted, SampanError, Unsupported, doing, from_os_error
+from sampan.errors import Conflict, SampanError, doing, from_os_error
 from sampan.network import firewall_plan, host, plan
 from sampan.network.firewall_ops import RedirectNames
 from sampan.network.namespace import Namespace
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 _TRIES = 3
 _LINK_S = 0.1
 _PATIENCE_S = 1.0
-_WITHOUT = "where sampan may not change the host's network, --network none and --network host work"
 
 
 class Sandbox:
@@ -223,7 +222,7 @@ class Sandbox:
                     network = self._core.networks.get(each.network)
                     if network and each.id in routes:
                         steps = plan.default_routes(network, _with_gateways(each, routes[each.id]))
-                        with _logged():  # a container may have removed its interfaces by itself
+                        with logged():  # a container may have removed its interfaces by itself
                             perform(steps, namespace=namespace)
             self._core.networks.leave(endpoint)
             self._core.networks.free(endpoint)
@@ -315,12 +314,12 @@ class Sandbox:
         core = self._core
         for left in reversed(range(_TRIES)):
             try:
-                core.networks.ensure_up(network, lambda network: bring_up(core, network, self._seen))
+                core.networks.ensure_up(network, lambda network: bridges.bring_up(core, network, self._seen))
                 perform(steps, namespace=namespace, told=self._seen)
                 return
             except SampanError as e:
                 if not left or not network.link or host.exists(network.link):
-                    raise refusal(e, f"can't connect {self._container.name} to network {network.name}") from e
+                    raise bridges.refusal(e, f"can't connect {self._container.name} to network {network.name}") from e
                 core.networks.is_down(network)
 
     # -- the end
@@ -336,28 +335,19 @@ class Sandbox:
         """One failure doesn't keep the rest from being undone; what stays is cleared at the next server's start."""
         core = self._core
         self._close()
-        with _logged():
+        with logged():
             if self.ports:
                 core.firewall.unpublish(self._addresses(), self.ports)
         for endpoint in self.endpoints:
             core.networks.leave(endpoint)
             if endpoint.link:
-                with _logged():
+                with logged():
                     perform(plan.silence(endpoint))
                     core.networks.give_back(endpoint)
-        with _logged():
+        with logged():
             if self._connected:
                 self._tell("disconnect")
         free_left_soon(core)
-
-
-@contextmanager
-def _logged() -> Iterator[None]:
-    """Write to the log what a step of the end raises."""
-    try:
-        yield
-    except (SampanError, OSError) as e:
-        print(f"sampan: can't give back a container's network: {e}", file=sys.stderr, flush=True)
 
 
 def make(core: Core, container: Container, seen: Told | None = None) -> Sandbox | None:
@@ -453,7 +443,7 @@ def free_left(core: Core, of: str = "", patience_s: float = _PATIENCE_S) -> None
         if endpoint.link and host.exists(endpoint.link):
             if time.monotonic() < since + patience_s:
                 continue
-            with _logged():
+            with logged():
                 perform(plan.detach(endpoint))
         core.networks.free(endpoint)
 
@@ -470,53 +460,6 @@ def free_left_soon(core: Core) -> None:
     if not core.networks.freeing:
         core.networks.freeing = True
         core.janitor.later("remove the links of containers that have ended", again, _LINK_S)
-
-
-def refusal(error: SampanError, what: str) -> SampanError:
-    """Return why a network can't be made; where this host allows none at all, with what works without."""
-    found = error.within(what)
-    if isinstance(error, NotPermitted | Unsupported):
-        found.hint = f"{error.hint}; {_WITHOUT}" if isinstance(error, Unsupported) and error.hint else _WITHOUT
-    return found
-
-
-def bring_up(core: Core, network: Network, seen: Told | None = None) -> None:
-    """Make a network's bridge, or put it right, and let its packets through."""
-    perform(plan.bridge_up(network, instance=core.instance), told=seen)
-    put_back(core, network)
-    start = time.perf_counter_ns()
-    core.firewall.add_network(network)
-    took = time.perf_counter_ns() - start
-    if seen:
-        for step in firewall_steps(core.instance, network):
-            seen(step, took)
-
-
-def put_back(core: Core, network: Network) -> None:
-    """Have who is on a network be on its bridge: somebody may have removed that under them, and it is another now."""
-    for endpoint in core.networks.endpoints(network.id):
-        if endpoint.link and host.exists(endpoint.link):
-            with _logged():  # one that is just ending takes its link along
-                perform(plan.join_bridge(network, endpoint))
-
-
-def firewall_steps(instance: str, network: Network) -> tuple[Operation, ...]:
-    """Return the steps that let a network's packets through."""
-    elements = firewall_plan.network_elements(network)
-    return (*firewall_plan.change(instance, (), elements), *firewall_plan.forwarding((network,)))
-
-
-def take_down(core: Core, network: Network) -> None:
-    """Remove a network's bridge and its part of the firewall."""
-    core.firewall.remove_network(network)
-    perform(plan.bridge_down(network))
-    naming.forget_names(core, network)
-
-
-def clear(core: Core, network: Network) -> None:
-    """Remove what there is of a network that could not be made whole."""
-    with _logged():
-        take_down(core, network)
 
 
 def _with_gateways(endpoint: Endpoint, gateways: tuple[str, ...]) -> Endpoint:
