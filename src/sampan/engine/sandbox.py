@@ -75,7 +75,6 @@ class Sandbox:
     def build(self) -> None:
         """Make everything, with no program in it yet."""
         free_left(self._core)
-        free_left(self._core, self._container.id, 0)
         self.draw_up()
         self._remember()
         start = time.perf_counter_ns()
