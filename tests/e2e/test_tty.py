@@ -59,6 +59,7 @@ def test_detaching_with_ctrl_p_ctrl_q_and_attaching_again(terminal: Terminal, sa
     terminal.enter("sampan run -it --name web busybox sh")
     terminal.shows("/ #")
     terminal.enter("X=kept")
+    terminal.shows("X=kept\n/ #")  # it asks the terminal where the cursor is: the host's shell would get the answer
     terminal.type("", "C-p", "C-q")
     terminal.prompts("host$")
     assert sampan("ps", "--format", "{{.Names}}").lines == ["web"]
