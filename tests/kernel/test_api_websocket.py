@@ -105,6 +105,8 @@ def test_what_is_no_handshake_is_refused_and_hostile_frames_end_their_connection
         "missing or bad WebSocket Version": {"Sec-WebSocket-Version": "8"},
         "mismatch challenge/response": {"Sec-WebSocket-Key": "short"},
         "can't attach for a page of http://evil": {"Origin": "http://evil"},
+        "can't attach for a page of http://[": {"Origin": "http://["},
+        "can't attach for a page of null": {"Origin": "null"},
     }
     for words, changes in refused.items():
         answer = shake(web, changes)
