@@ -107,10 +107,6 @@ def test_an_error_is_dockers_json(http: Connection, path: str, status: int, said
     assert said in message(answer)
 
 
-def test_a_method_that_a_path_lacks_is_refused(http: Connection) -> None:
-    assert http.request("PUT", "/v1.50/containers/json").status == 405
-
-
 @pytest.mark.parametrize(
     ("body", "content_type", "said"),
     [

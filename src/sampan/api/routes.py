@@ -7,18 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
 from sampan.api import archive, build, containers, images, lists, moving, networks, prunes, stats, system, volumes
-from sampan.errors import InvalidInput, NotFound, SampanError
+from sampan.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sampan.api.call import Call
-
-
-class MethodNotAllowed(SampanError):
-    """The path exists, with other methods."""
-
-    http_status = 405
 
 
 class Route(NamedTuple):
@@ -171,18 +165,15 @@ def split_version(path: str) -> tuple[str, str]:
 
 
 def find(method: str, path: str) -> tuple[Callable[[Call], None], dict[str, str]]:
-    """Return the handler of a path without its version, and the path's variables, decoded."""
-    allowed: set[str] = set()
+    """Return the handler of a path without its version, and the path's variables, decoded.
+
+    As by dockerd, a path that has other methods only is not found either.
+    """
     for pattern in _GROUPS.get(path.split("/", 2)[1] if path.startswith("/") else "", ()):
         match = pattern.match.fullmatch(path)
-        if match is None:
-            continue
         handler = pattern.methods.get(method)
-        if handler is not None:
+        if match and handler:
             return handler, {name: _variable(text) for name, text in match.groupdict().items()}
-        allowed |= pattern.methods.keys()
-    if allowed:
-        raise MethodNotAllowed(f"method {method[:20]} is not allowed here: {', '.join(sorted(allowed))}")
     raise NotFound("page not found")
 
 
