@@ -78,21 +78,22 @@ def _in_turn(answers: Iterable[Response]) -> Iterator[tuple[int, bytes]]:
 
 def _together(answers: Sequence[Response]) -> Iterator[tuple[int, bytes]]:
     """Give the same as soon as there is something, of whichever answer."""
-    open_ = {answer.fileno(): index for index, answer in enumerate(answers)}
     poll = select.poll()
-    for descriptor in open_:
-        poll.register(descriptor, select.POLLIN)
-    ready = list(open_)  # a first piece may have come with the answer's head
-    while open_:
-        for descriptor in ready:
-            index = open_[descriptor]
-            piece = answers[index].poll()
-            if piece is None:
-                continue
+    unfinished: dict[int, int] = {}
+    for index, answer in enumerate(answers):
+        if piece := answer.unread():  # it came with the head: nothing need make it readable any more
             yield index, piece
-            if piece and answers[index].done:  # its end came with it: nothing more makes it readable
+        if answer.done:
+            yield index, b""
+        else:
+            unfinished[answer.fileno()] = index
+            poll.register(answer.fileno(), select.POLLIN)
+    while unfinished:
+        for descriptor, _ in poll.poll():
+            index = unfinished[descriptor]
+            if piece := answers[index].poll():
+                yield index, piece
+            if answers[index].done:
                 yield index, b""
-            if answers[index].done or not piece:
                 poll.unregister(descriptor)
-                del open_[descriptor]
-        ready = [descriptor for descriptor, _ in poll.poll()] if open_ else []
+                del unfinished[descriptor]

@@ -299,7 +299,7 @@ class Response:
         return self
 
     def unread(self) -> bytes:
-        """What was read past the head of an upgraded connection."""
+        """What was read past the head: of the body, or of an upgraded connection."""
         data = bytes(self._ready)
         self._ready.clear()
         return data
