@@ -91,8 +91,8 @@ def _together(answers: Sequence[Response]) -> Iterator[tuple[int, bytes]]:
     while unfinished:
         for descriptor, _ in poll.poll():
             index = unfinished[descriptor]
-            if piece := answers[index].poll():
-                yield index, piece
+            if come := answers[index].poll():
+                yield index, come
             if answers[index].done:
                 yield index, b""
                 poll.unregister(descriptor)
