@@ -29,7 +29,7 @@ def check(headers: Mapping[str, str]) -> None:
     if not _is_key(headers.get("sec-websocket-key", "")):
         raise InvalidInput("mismatch challenge/response", "Sec-WebSocket-Key must be 16 bytes in base64")
     origin, host = headers.get("origin", ""), headers.get("host", "")
-    if origin and origin.partition("://")[2].lower() != host.lower():
+    if origin and not origin.lower().endswith(f"://{host.lower()}"):
         raise NotPermitted(
             f"can't attach for a page of {origin[:100]}: it is another site than {host[:100]}",
             "a proxy in between must pass Host on",

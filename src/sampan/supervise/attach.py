@@ -60,9 +60,8 @@ class DetachKeys:
 class Client:
     """Frames (or, with a terminal, copies) output to a connection, and reads its input.
 
-    `on_input(data)` gets what the client typed; `on_input_end()` is called once at its end of file or its going, if it
-    may type;
-    `on_drained()` when a client that held the output up has read enough; `on_gone()` once, at the end of all.
+    `on_input(data)` gets what the client typed; `on_input_end()` is called once, if it may type, at its end of file or
+    its going; `on_drained()` when one that held the output up has read enough; `on_gone()` once, at the end of all.
     """
 
     def __init__(self, loop: Loop, fd: int, streams: frozenset[str]) -> None:
