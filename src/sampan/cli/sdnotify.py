@@ -44,7 +44,7 @@ def started(session: Session, id: str, mode: str) -> None:
     path = os.environ.get("NOTIFY_SOCKET", "")
     if mode == "ignore" or not path:
         return
-    pid = _pid(session, id)
+    pid = _state(session, id).get("Pid")
     ready = ["READY=1"] if mode == "conmon" else []
     if words := ([f"MAINPID={pid}"] if pid else []) + ready:
         _send(path, "\n".join(words))
@@ -53,32 +53,39 @@ def started(session: Session, id: str, mode: str) -> None:
         _send(path, "READY=1")
 
 
-def _pid(session: Session, id: str) -> int:
-    """Return its first process, 0 where it has ended already and is perhaps gone."""
+def _state(session: Session, id: str) -> dict[str, Any]:
+    """Return the container's state, {} where it has ended already and is removed."""
     try:
-        return int(session.ask("GET", container(id, "/json")).json()["State"]["Pid"])
+        state: dict[str, Any] = session.ask("GET", container(id, "/json")).json()["State"]
     except ServerError as e:
         if e.http_status != 404:
             raise
-        return 0
+        return {}
+    return state
 
 
 def _wait_until_healthy(session: Session, id: str) -> None:
-    """Return after the first check that passes. Raises Failure where there are none, or it ends before."""
-    filters = {"container": {id: True}, "type": {"container": True}}
-    happening = session.open("GET", f"/events{query(filters=filters)}").lines()
+    """Return after the first check that passes, of whichever server. Raises Failure where there are none."""
+    from sampan.client.wire import ConnectionLost
+
+    target = f"/events{query(filters={'container': {id: True}, 'type': {'container': True}})}"
     while True:
-        state = session.ask("GET", container(id, "/json")).json()["State"]
-        if not state["Running"]:
-            raise Failure("sampan: the container ended before it was healthy", f"sampan why {id[:12]}", 125)
-        if "Health" not in state:
-            raise Failure(
-                "sampan: --sdnotify=healthy: the container has no health check", "give one: --health-cmd", 125
-            )
-        if state["Health"]["Status"] == "healthy":
-            return
-        if next(happening, None) is None:
-            happening = session.open("GET", f"/events{query(filters=filters)}").lines()
+        happening = session.open("GET", target).lines()
+        try:
+            if _is_healthy(session, id) or any(_is_healthy(session, id) for _ in happening):
+                return
+        except ConnectionLost:
+            pass
+
+
+def _is_healthy(session: Session, id: str) -> bool:
+    state = _state(session, id)
+    if not state.get("Running"):
+        hint = f"sampan why {id[:12]}" if state else ""
+        raise Failure("sampan: the container ended before it was healthy", hint, 125)
+    if "Health" not in state:
+        raise Failure("sampan: --sdnotify=healthy: the container has no health check", "give one: --health-cmd", 125)
+    return bool(state["Health"]["Status"] == "healthy")
 
 
 def _send(path: str, text: str) -> None:
