@@ -13,13 +13,13 @@ from sampan.cli.table import filters_of
 from sampan.client.jsontext import loads
 from sampan.client.wire import query
 
-_SHORT_ID = 12
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     Event = dict[str, Any]
+
+_SHORT_ID = 12
 
 
 def events(call: Call) -> int:

@@ -95,11 +95,13 @@ def _status(session: Session, path: str) -> int:
 
     enabled = os.path.lexists(f"{_DIRECTORY}/{_WANTED_BY}.wants/{os.path.basename(path)}")
     say(f"unit: {path} ({'enabled' if enabled else 'not enabled'})" if os.path.exists(path) else "unit: not installed")
+    connection = Connection(session.socket)
     try:
-        Connection(session.socket).connect()
+        connection.connect()
     except Unreachable:
         say("engine: does not run")
         return _NOT_RUNNING
+    connection.close()
     told = session.ask("GET", "/info").json()
     say(f"engine: runs: process {told['KeeperPid']}, {told['ContainersRunning']} containers, {session.socket}")
     return 0
