@@ -64,7 +64,6 @@ _TOTALS = re.compile(r"[= ]*\d+ \w+.* in \d+\.\d+s")
 _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|warnings?)")
 _FAILURE = re.compile(r"(?:FAILED|ERROR) tests/")
 _LONGEST = 400
-_KILLED = (-9, 137)  # timeout(1) kills its process group, and may be in time to say so
 
 
 def perform(step: Step, out: TextIO = sys.stdout) -> Outcome:
@@ -93,11 +92,12 @@ def perform(step: Step, out: TextIO = sys.stdout) -> Outcome:
             elif _FAILURE.match(line):
                 failures.append(line.strip()[:_LONGEST])
         code = process.wait()
+    seconds = time.monotonic() - started
     if code and not failures:
-        ended = f"over {step.limit} s, killed" if code in _KILLED else f"exit code {code}"
+        ended = f"over {step.limit} s, killed" if seconds >= step.limit else f"exit code {code}"
         failures.append(f"{ended}; its last line: {last[:_LONGEST]}")
     counts = {word.rstrip("s") if word.startswith("error") else word: int(n) for n, word in _COUNT.findall(totals)}
-    return Outcome(step.name, time.monotonic() - started, counts, tuple(failures) if code else ())
+    return Outcome(step.name, seconds, counts, tuple(failures) if code else ())
 
 
 def perform_all() -> list[Outcome]:
