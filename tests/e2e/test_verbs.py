@@ -278,13 +278,14 @@ def test_a_verb_that_is_not_built_yet_says_so(web: Sampan) -> None:
 
 
 def test_a_container_may_be_given_the_api_and_the_users_credentials(sampan: Sampan, tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"auths": {"r.example:5000": {"auth": "dTpw"}}, "psFormat": "x"}')
+    auths = '{"auths":{"r.example:5000":{"auth":"dTpw"},"t.example":{"identitytoken":"t"}}'
+    (tmp_path / "config.json").write_text(auths + ',"psFormat":"x"}')
     asked = ("--use-api-socket", "host", "sh", "-c")
     look = "cd $DOCKER_CONFIG; stat -c '%a %u' config.json; cat config.json; echo; docker ps --format {{.Names}}"
 
     said = sampan("run", "--name", "web", *asked, look, env={"DOCKER_CONFIG": str(tmp_path)}).lines
 
-    assert said == ["600 0", '{"auths":{"r.example:5000":{"auth":"dTpw"}}}', "web"]
+    assert said == ["600 0", auths + "}", "web"]
     assert sampan("run", "--rm", *asked, "echo $DOCKER_CONFIG").line == ""
     own = ("run", "--rm", "-e", "DOCKER_CONFIG=/mine", *asked, "echo $DOCKER_CONFIG; ls /run/secrets")
     assert sampan(*own, check=False, env={"DOCKER_CONFIG": str(tmp_path)}).line == "/mine"

@@ -49,22 +49,13 @@ def _archive(credentials: dict[str, dict[str, str]]) -> bytes:
     import io
     import tarfile
 
+    from sampan.cli.credential_store import entry_of
     from sampan.client.jsontext import dumps
 
-    content = dumps({"auths": {server: _entry(found) for server, found in credentials.items()}}).encode()
+    content = dumps({"auths": {server: entry_of(found) for server, found in credentials.items()}}).encode()
     member = tarfile.TarInfo(CONFIG.lstrip("/"))
     member.size, member.mode = len(content), 0o600
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         tar.addfile(member, io.BytesIO(content))
     return archive.getvalue()
-
-
-def _entry(found: dict[str, str]) -> dict[str, str]:
-    import binascii
-
-    pair = f"{found.get('username', '')}:{found.get('password', '')}"
-    entry = {"auth": binascii.b2a_base64(pair.encode(), newline=False).decode()}
-    if token := found.get("identitytoken"):
-        entry["identitytoken"] = token
-    return entry

@@ -39,13 +39,20 @@ def store(session: Session, server: str, found: dict[str, str]) -> None:
         except Failure as e:
             raise Failure(f"Error saving credentials: {e.message}", e.hint) from None
     else:
-        pair = f"{found['username']}:{'' if token else found['password']}"
-        entry["auth"] = binascii.b2a_base64(pair.encode(), newline=False).decode()
-        if token:
-            entry["identitytoken"] = token
+        entry = entry_of(found)
     changed = _change(session, lambda auths: _put(auths, server, entry))
     if changed and helper is None and not token:
         warn(_UNENCRYPTED.format(_path(session)))
+
+
+def entry_of(found: dict[str, str]) -> dict[str, str]:
+    """Return what config.json has of credentials that are given with X-Registry-Auth's names."""
+    token = found.get("identitytoken", "")
+    entry = {"identitytoken": token} if token else {}
+    if name := found.get("username"):  # Docker's client reads no file in which an entry has an empty one
+        pair = f"{name}:{'' if token else found['password']}"
+        entry = {"auth": binascii.b2a_base64(pair.encode(), newline=False).decode(), **entry}
+    return entry
 
 
 def _put(auths: dict[str, Any], server: str, entry: dict[str, str]) -> bool:
