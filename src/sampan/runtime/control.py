@@ -144,8 +144,12 @@ def write(directory: str, file: str, text: str) -> None:
     try:
         cgroupfs.write(directory, file, text)
     except SyscallError as e:
+        from sampan.runtime import realtime
         from sampan.runtime.cgroups import instead, may_be_missing  # who only kills or removes does without it
 
+        if e.errno == errno.EINVAL and file == realtime.RUNTIME:
+            realtime.write(directory, text)
+            return
         if e.errno != errno.ENOENT or not may_be_missing(file) or not os.path.isdir(directory):
             raise
         if other := instead(file, text):

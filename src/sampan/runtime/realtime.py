@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from typing import TYPE_CHECKING
 
 from sampan.errors import Conflict, SyscallError
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
     from sampan.runtime import ops
 
 _SECOND_US = 1_000_000
-_RUNTIME, _PERIOD = "cpu.rt_runtime_us", "cpu.rt_period_us"
+RUNTIME, _PERIOD = "cpu.rt_runtime_us", "cpu.rt_period_us"
+_RELEASED_WITHIN_S = 5.0
 
 
 def grant(op: ops.GrantRealtime) -> None:
@@ -27,7 +29,7 @@ def grant(op: ops.GrantRealtime) -> None:
         inner = directory
     for directory, amount in reversed(wanted):
         try:
-            cgroupfs.write(directory, _RUNTIME, str(amount * _period(directory) // _SECOND_US))
+            write(directory, str(amount * _period(directory) // _SECOND_US))
         except SyscallError as e:
             if e.errno != errno.EINVAL:
                 raise
@@ -35,6 +37,30 @@ def grant(op: ops.GrantRealtime) -> None:
                 f"can't give {directory} {amount} µs of each second for real-time processes: others have them",
                 "all together have what kernel.sched_rt_runtime_us says",
             ) from None
+
+
+def write(directory: str, text: str) -> None:
+    """Give a group its part; wait until the kernel has let go of that of groups which have just been removed.
+
+    rmdir(2) returns before: sched_release_group waits for RCU.
+    """
+    deadline = time.monotonic() + _RELEASED_WITHIN_S
+    while True:
+        try:
+            cgroupfs.write(directory, RUNTIME, text)
+        except SyscallError as e:
+            if e.errno != errno.EINVAL or not _fits(directory, int(text)) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+        else:
+            return
+
+
+def _fits(directory: str, runtime_us: int) -> bool:
+    """Tell whether the group that it is in has so much that no other group in it has."""
+    parent = os.path.dirname(directory)
+    others = sum(_share(below) for below in _below(parent) if below != directory)
+    return 0 <= others + runtime_us * _SECOND_US // _period(directory) <= _share(parent)
 
 
 def _below(directory: str) -> list[str]:
@@ -48,6 +74,6 @@ def _period(directory: str) -> int:
 def _share(directory: str) -> int:
     """Return the microseconds of each second that a group has; none where it has just gone."""
     try:
-        return -(-int(cgroupfs.read(directory, _RUNTIME)) * _SECOND_US // _period(directory))
+        return -(-int(cgroupfs.read(directory, RUNTIME)) * _SECOND_US // _period(directory))
     except FileNotFoundError:
         return 0
