@@ -46,6 +46,16 @@ def test_every_way_to_a_file_stays_inside(root, name: str) -> None:
     assert read(fd, name) == "inside"
 
 
+def test_nothing_but_a_regular_file_is_opened_to_be_read(root) -> None:
+    inside, fd = root
+    (inside / "to-outside").symlink_to("/../../outside/secret")
+    os.mkfifo(inside / "pipe")  # to open it would take for ever
+
+    assert path.read_in_root(fd, "etc/passwd", 3) == b"ins"
+    for name in ("pipe", "etc", "to-outside", "missing"):
+        assert path.read_in_root(fd, name, 3) == b""
+
+
 def test_magic_links_are_not_followed() -> None:
     host = os.open("/", os.O_PATH)
     with pytest.raises(SyscallError) as e:

@@ -9,14 +9,12 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import stat
 import time
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sampan.build.configuration import go_duration
 from sampan.kernel.credentials import CAPABILITIES
-from sampan.kernel.path import open_in_root
+from sampan.kernel.path import read_in_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -27,6 +25,8 @@ _NS = 10**9
 _LONGEST_FILE = 1 << 20
 _SECCOMP = {"0": "disabled", "1": "strict", "2": "filter"}
 _UNKNOWN = "?"
+_Known = dict[tuple[int, int, str], dict[int, str]]
+"""Names by number, of files that are known by their root and their path in it."""
 
 
 def descriptors(words: Iterable[str]) -> tuple[str, ...]:
@@ -39,9 +39,10 @@ def descriptors(words: Iterable[str]) -> tuple[str, ...]:
 def table(names: Sequence[str], pids: Iterable[int]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     """Return titles and rows; a process that ends meanwhile has none."""
     rows = []
+    known: _Known = {}
     for pid in pids:
         try:
-            process = _Process(pid)
+            process = _Process(pid, known)
             rows.append(tuple(_COLUMNS[name][1](process) for name in names))
         except OSError:
             continue
@@ -51,8 +52,9 @@ def table(names: Sequence[str], pids: Iterable[int]) -> tuple[tuple[str, ...], t
 class _Process:
     """What /proc says of one process."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, known: _Known) -> None:
         self.pid = pid
+        self._known = known
         text = self.read("stat")
         self.name = text[text.index("(") + 1 : text.rindex(")")]
         self.stat = text[text.rindex(")") + 2 :].split()  # [0] is the state, the third field of proc(5)
@@ -76,36 +78,29 @@ class _Process:
     def elapsed_ns(self) -> int:
         return max(1, int((time.time() - self.started) * _NS))
 
-    @cached_property
-    def users(self) -> dict[int, str]:
-        return _names(self._file("etc/passwd"))
-
-    @cached_property
-    def groups(self) -> dict[int, str]:
-        return _names(self._file("etc/group"))
-
-    def _file(self, path: str) -> bytes:
+    def _names(self, path: str) -> dict[int, str]:
+        """Return names by number of a file in its root, which others have as well."""
         try:
             root = os.open(f"/proc/{self.pid}/root", os.O_PATH | os.O_CLOEXEC)
         except OSError:  # a zombie has none
-            return b""
+            return {}
         try:
-            fd = open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK)
-        except OSError:
-            return b""
+            status = os.fstat(root)
+            key = status.st_dev, status.st_ino, path
+            if key not in self._known:
+                self._known[key] = _names(read_in_root(root, path, _LONGEST_FILE))
+            return self._known[key]
         finally:
             os.close(root)
-        with open(fd, "rb") as file:
-            return file.read(_LONGEST_FILE) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
 
     def user(self, field: int) -> str:
         """Its own name of one of its users (0 the real, 1 the effective one)."""
         id = self._inside("uid_map", int(self.status["Uid"][field]))
-        return self.users.get(id, str(id))
+        return self._names("etc/passwd").get(id, str(id))
 
     def group(self, id: int) -> str:
         inside = self._inside("gid_map", id)
-        return self.groups.get(inside, str(inside))
+        return self._names("etc/group").get(inside, str(inside))
 
     def _inside(self, name: str, id: int) -> int:
         for line in self.read(name).splitlines():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import stat
 from ctypes import byref, c_char_p, c_int, c_size_t, c_uint64, c_void_p, sizeof
 from enum import IntFlag
 
@@ -54,6 +55,24 @@ def openat2(dirfd: int, path: str, flags: int, *, mode: int = 0, resolve: int = 
 def open_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
     """Open `path` as a process whose root is `root_fd` would: links and ".." stay inside. CVE-2024-45310."""
     return openat2(root_fd, path, flags, mode=mode, resolve=_IN_ROOT)
+
+
+def read_in_root(root_fd: int, path: str, limit: int) -> bytes:
+    """Return the beginning of a file in that root; nothing of one that is missing, or is no regular file.
+
+    It is looked at before it is opened: to open a device may be an action, of a watchdog for example.
+    """
+    try:
+        found = open_in_root(root_fd, path, os.O_PATH)
+        try:
+            if not stat.S_ISREG(os.fstat(found).st_mode):
+                return b""
+            with open(f"/proc/self/fd/{found}", "rb") as file:
+                return file.read(limit)
+        finally:
+            os.close(found)
+    except OSError:
+        return b""
 
 
 def is_mount_point(dirfd: int, name: str) -> bool:

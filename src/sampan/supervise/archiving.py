@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sampan.errors import Conflict, InvalidInput, NotPermitted, SyscallError
 from sampan.image import inode, tar, tarwrite
 from sampan.image.compression import decompressed
-from sampan.kernel.path import is_mount_point, mkdirs_in_root, open_in_root
+from sampan.kernel.path import is_mount_point, mkdirs_in_root, open_in_root, read_in_root
 from sampan.kernel.trees import remove_tree
 from sampan.runtime.passwd import look_up
 from sampan.supervise import messages as m, places
@@ -184,17 +184,9 @@ def write_path(job: m.WritePath, fd: int) -> m.Done:
 
 
 def _owner(root: int, user: str) -> tuple[int, int]:
-    found = look_up(user, _read_file(root, "etc/passwd"), _read_file(root, "etc/group"))
+    passwd, group = (read_in_root(root, path, _LONGEST_FILE) for path in ("etc/passwd", "etc/group"))
+    found = look_up(user, passwd, group)
     return found.uid, found.gid
-
-
-def _read_file(root: int, path: str) -> bytes:
-    try:
-        fd = open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:
-        return b""
-    with open(fd, "rb") as file:
-        return file.read(_LONGEST_FILE) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
 
 
 class _Unpacker:
