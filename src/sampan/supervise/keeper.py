@@ -150,11 +150,13 @@ class Keeper:
 
     def _take_server(self, sock: socket.socket) -> None:
         """Go on with the server that has started this keeper; with another where it was killed meanwhile."""
+        channel = self._server_channel(sock)
         try:
-            self._server = Server(self._server_channel(sock), _peer(sock)[1], is_child=False)
+            self._server = Server(channel, _peer(sock)[1], is_child=False)
         except OSError as e:
             if e.errno != errno.ESRCH:
                 raise
+            channel.close()  # what it has asked for is of a server that is no more
             self._server_died()
             return
         self._loop.watch(self._server.pidfd, IN, lambda _events: self._server_ended())
