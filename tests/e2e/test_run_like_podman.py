@@ -104,6 +104,14 @@ def test_what_is_required_runs_before_and_stays(sampan: Sampan, tmp_path: Path) 
     broken = sampan.fails(125, "run", "--name", "x1", "--requires", "broken", "busybox", "true")
     assert "can't start x1: it requires broken: " in broken.err
 
+    made("late", "--restart", "always", "-v", f"{tmp_path}:/here", command="tail -f /here/go")
+    made("user", "--requires", "late")
+    sampan("start", "late")
+    wait_until(lambda: sampan.inspect("late")["RestartCount"] > 4)
+    (tmp_path / "go").touch()
+    sampan("start", "user")
+    assert sampan.inspect("late")["State"]["Status"] == "running", "it has not waited for its next try"
+
 
 def test_systemd_is_told_of_the_start(sampan: Sampan, tmp_path: Path) -> None:
     def told() -> str:

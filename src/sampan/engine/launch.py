@@ -67,8 +67,11 @@ def start(core: Core, container: Container, detach_keys: str | None = None) -> b
 
 def start_required(core: Core, container: Container) -> None:
     """See to it that what a container requires runs."""
+    from sampan.engine import restarting
+
     for other in required.before(core, container):
         try:
+            restarting.at_once(core, other)
             if not other.running:
                 _start(core, other)
         except SampanError as e:  # not as it is: 127 would be of the program that was asked for
@@ -263,22 +266,26 @@ class Start:
         self._let_go()
         if container.sandbox:
             container.sandbox.release()
-        created = self._before.status is Status.CREATED
-        code = error.exit_status if error.exit_status in (126, 127) else 128
-        state = msgspec.structs.replace(
-            self._before,
-            error=error.message,
-            exit_code=code,
-            status=Status.CREATED if created else Status.EXITED,
-            ending=endings.of_failed_start(error, code, now_ns()),
-        )
-        container.last_exit = (code, error.message)
-        container.become(state)
-        self._core.save(container)
+        note_failure(self._core, container, self._before, error)
         if container.body.host_config.auto_remove:
             from sampan.engine.removing import discard
 
             discard(self._core, container)
+
+
+def note_failure(core: Core, container: Container, before: State, error: SampanError) -> None:
+    """Have a container be in the state from before a start that failed, with the reason."""
+    code = error.exit_status if error.exit_status in (126, 127) else 128
+    state = msgspec.structs.replace(
+        before,
+        error=error.message,
+        exit_code=code,
+        status=Status.CREATED if before.status is Status.CREATED else Status.EXITED,
+        ending=endings.of_failed_start(error, code, now_ns()),
+    )
+    container.last_exit = (code, error.message)
+    container.become(state)
+    core.save(container)
 
 
 def fork_shim(core: Core, container: Container, keeper: Channel) -> tuple[Channel, Pending]:

@@ -39,15 +39,22 @@ def _later(core: Core, container: Container, wait_s: float) -> None:
     timer.start()
 
 
+def at_once(core: Core, container: Container) -> None:
+    """Start one that waits for its restart now."""
+    if container.state.status is Status.RESTARTING:
+        _again(core, container)
+
+
 def _again(core: Core, container: Container) -> None:
+    if container.state.status is not Status.RESTARTING:  # what it requires stays as it is, too
+        return
     unmet = _unmet(core, container)
     with container.lock, _AT_ONCE:
         if core.closing or container.removed or container.state.status is not Status.RESTARTING:
             return
-        container.restart = None
+        _take_timer(container)
         if unmet:
-            container.update(status=Status.EXITED, error=unmet.message)
-            core.save(container)
+            launch.note_failure(core, container, container.state, unmet)
             _complain(container, unmet)
             return
         started = launch.Start(core, container)
@@ -76,9 +83,13 @@ def call_off(core: Core, container: Container) -> bool:
     with container.lock:
         if container.state.status is not Status.RESTARTING:
             return False
-        timer, container.restart = container.restart, None
-        if timer:
-            timer.cancel()
+        _take_timer(container)
         container.update(status=Status.EXITED, stopped_by_user=True)
         core.save(container)
         return True
+
+
+def _take_timer(container: Container) -> None:
+    timer, container.restart = container.restart, None
+    if timer:
+        timer.cancel()
