@@ -420,18 +420,22 @@ def test_many_clients_at_once_are_all_answered(http: Connection, sampan: Sampan)
     assert answers == [b"[]\n"] * 600
 
 
-def test_a_client_that_never_reads_stops_nobody(http: Connection, sampan: Sampan) -> None:
+def test_a_client_that_never_reads_or_never_sends_its_body_stops_nobody(http: Connection, sampan: Sampan) -> None:
     id = create(http, "sh", "-c", "yes aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa | head -c 3000000")
     http.request("POST", f"/v1.50/containers/{id}/start").check()
     http.request("POST", f"/v1.50/containers/{id}/wait").check().read()
     lazy = socket.socket(socket.AF_UNIX)
     lazy.connect(str(sampan.socket))
     lazy.sendall(f"GET /v1.50/containers/{id}/logs?stdout=1&follow=1 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    silent = socket.socket(socket.AF_UNIX)
+    silent.connect(str(sampan.socket))
+    silent.sendall(f"POST /containers/{id}/attach?stream=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n".encode())
 
     time.sleep(0.3)
     assert http.request("DELETE", f"/v1.50/containers/{id}?force=1").status == 204
     assert http.request("GET", "/_ping").read() == b"OK"
     lazy.close()
+    silent.close()
 
 
 def test_a_user_without_the_right_gets_one_clear_error(sampan: Sampan) -> None:

@@ -186,6 +186,7 @@ class Call:
         self._hand_over(session, lambda: self._channel.give_away(websocket.answer(headers)))
 
     def _hand_over(self, session: Any, upgrade: Callable[[], tuple[socket.socket, bytes]]) -> None:
+        self._channel.body()  # before its container is locked: an attach's may never come
         with session.answering():
             try:
                 client, already_read = upgrade()
