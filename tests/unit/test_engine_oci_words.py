@@ -65,7 +65,7 @@ def test_what_dockers_daemon_finds_out_before_it_asks_the_runtime_has_none_of_it
     assert oci_words.cause_in(error.message) == error.message
 
 
-@given(st.sampled_from([CommandNotFound, InvalidInput]), st.text())
+@given(st.sampled_from([CommandNotFound, InvalidInput]), st.text() | st.sampled_from([": unknown", '": x: unknown']))
 def test_any_failure_keeps_its_own_words(kind: type[SampanError], text: str) -> None:
     for error in (kind(text), kind(f'exec: "{text}": permission denied: {text}')):
         assert oci_words.cause_in(oci_words.of_start(error).message) == error.message

@@ -56,4 +56,7 @@ def cause_in(message: str) -> str:
     """Return a start's failure without these words."""
     if not message.startswith(_START):
         return message
-    return message.removeprefix(_START).removeprefix(_PROCESS).removeprefix(_INIT).replace(_UNKNOWN, "", 1)
+    said = message.removeprefix(_START).removeprefix(_PROCESS)
+    if found := _PROGRAM.fullmatch(said):
+        return found[1] + found[3].removeprefix(_UNKNOWN)
+    return said.removeprefix(_INIT).removesuffix(_UNKNOWN)
