@@ -139,6 +139,10 @@ def test_a_cause_is_found_by_the_facts(facts: Facts, wanted: list[str]) -> None:
             ended(exit_code=137, signal=9, host=HostConfig(ulimits=(Ulimit(name="cpu", hard=1, soft=1),))),
             "run it with --ulimit cpu=2:2",
         ),
+        (
+            ended(exit_code=137, signal=9, host=HostConfig(ulimits=(Ulimit(name="cpu", hard=-1, soft=1),))),
+            "find who sends it",
+        ),
         (ended(exit_code=137, signal=9, sent=(sent(15, 4), sent(9))), "run it with --init, or --stop-signal"),
     ],
 )

@@ -165,7 +165,8 @@ def _limit(told: Told, number: int, *, passed_on: bool) -> Cause | None:
     """
     if number == _SIGXFSZ:
         return by_signal(told, "fsize", _name(number))
-    if number == _SIGXCPU or (number == _SIGKILL and not passed_on and told.ulimit("cpu")):
+    _, hard = told.ulimit("cpu") or (-1, -1)
+    if number == _SIGXCPU or (number == _SIGKILL and not passed_on and hard >= 0):
         return by_signal(told, "cpu", _name(number))
     return None
 
