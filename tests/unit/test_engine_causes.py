@@ -152,6 +152,15 @@ def test_what_would_help_is_said(facts: Facts, fix: str) -> None:
     assert cause.fixes[0].startswith(fix)
 
 
+def test_an_unlimited_ulimit_is_no_cause() -> None:
+    unlimited = HostConfig(ulimits=tuple(Ulimit(name=name, hard=-1, soft=-1) for name in ("memlock", "data", "fsize")))
+    (cause,) = causes(ended(exit_code=1, output=("cannot allocate memory",), host=unlimited))
+
+    assert cause.said == "its last lines say that it got no memory: more than this machine allows"
+    (cause,) = causes(ended(exit_code=1, output=("write /x: file too large",), host=unlimited))
+    assert cause.kind == "file-too-long"
+
+
 def test_who_asked_is_said() -> None:
     (cause,) = causes(ended(exit_code=143, signal=15, sent=(sent(15, 1.5),)))
 

@@ -63,6 +63,8 @@ TABLE: list[tuple[str, Spec | None, dict[str, Any], str, str, str, str]] = [
      "ulimit", "it has used all the processor time", "it runs with --ulimit cpu=1:-1", "run it with --ulimit cpu=2:-1"),
     ("sh: fork: Resource temporarily unavailable", None, limited("nproc", 9, 9), "ulimit",
      "it got no other process or thread", "it runs with --ulimit nproc=9:9", "run it with --ulimit nproc=18:18"),
+    ("fork: retry: Resource temporarily unavailable", None, limited("nproc", -1, -1), "ulimit",
+     "it got no other process or thread", "its limit of processes", "run it with a higher --ulimit nproc"),
     ("RuntimeError: can't start new thread", None, {}, "ulimit", "it got no other process or thread",
      "its limit of processes, --pids-limit, has refused it none", "run it with a higher --ulimit nproc"),
     ("OutOfMemoryError: unable to create native thread: possibly out of memory", None, {}, "ulimit", "it got no",

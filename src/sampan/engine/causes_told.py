@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sampan.spec.runtime import Mount
 
 NO_SPEC = Spec(oci_version="")
-_UNLIMITED = 2**64 - 1
+_UNLIMITED = (-1, 2**64 - 1)
 _PATH = re.compile(r"/[\w./@+-]+")
 
 
@@ -52,12 +52,12 @@ class Told(NamedTuple):
         return "" if name.partition(":")[0] in ("", "0", "root") else name
 
     def ulimit(self, name: str) -> tuple[int, int] | None:
-        """Return what --ulimit gave it, soft and hard; below zero is unlimited."""
-        for limit in self.spec.process.rlimits if self.spec.process else ():
-            if limit.type == f"RLIMIT_{name.upper()}":
-                return tuple(-1 if n == _UNLIMITED else n for n in (limit.soft, limit.hard))  # type: ignore[return-value]
-        asked = self.body.host_config.ulimits or ()
-        return next(((limit.soft, limit.hard) for limit in asked if limit.name == name), None)
+        """Return what --ulimit gave it, soft and hard (-1: unlimited); None for one that does not limit."""
+        process = self.spec.process
+        given = [(n.soft, n.hard) for n in (process.rlimits if process else ()) if n.type == f"RLIMIT_{name.upper()}"]
+        asked = [(limit.soft, limit.hard) for limit in self.body.host_config.ulimits or () if limit.name == name]
+        soft, hard = next(iter((*given, *asked)), (-1, -1))
+        return None if soft in _UNLIMITED else (soft, -1 if hard in _UNLIMITED else hard)
 
     def mount_of(self, path: str) -> Mount | None:
         """Return the mount that a path is on; None where that is the container's root."""

@@ -99,7 +99,7 @@ def _given(told: Told, name: str) -> str:
 
 def _higher(told: Told, name: str) -> str:
     limit = told.ulimit(name)
-    if limit is None or limit[0] < 0:
+    if limit is None:
         return f"run it with a higher --ulimit {name}=…"
     soft, hard = limit
     return f"run it with --ulimit {name}={2 * soft}:{-1 if hard < 0 else max(2 * soft, hard)}"
