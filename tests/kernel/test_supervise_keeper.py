@@ -18,7 +18,7 @@ from sampan.errors import Conflict
 from sampan.runtime import control
 from sampan.supervise import messages as m
 from support.faults import slowed
-from support.supervised import TINY_SERVER, World, until
+from support.supervised import TINY_SERVER, World, has_ended, until
 from support.tars import archive, member
 
 COUNT = 'n=0; while n=$((n+1)); do echo "line $n"; [ -e /tmp/stop ] && exit 5; done'
@@ -34,7 +34,7 @@ def world(tmp_path):
 
 def kill(pid):
     os.kill(pid, signal.SIGKILL)
-    until(lambda: not os.path.exists(f"/proc/{pid}"), f"the end of {pid}")
+    until(lambda: has_ended(pid), f"the end of {pid}")
 
 
 def kill_keeper(world):
@@ -270,7 +270,8 @@ def test_what_ended_while_keeper_and_shim_were_dead_is_ended_and_unknown(world):
     world.keeper = None
     os.kill(keeper, signal.SIGKILL)
     os.kill(container.shim_pid, signal.SIGKILL)
-    kill(pid)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not os.path.exists(f"/proc/{pid}"), "somebody else collecting it")
     os.kill(world.server_pid, signal.SIGCONT)
     world.connect()
 
@@ -364,7 +365,7 @@ def test_the_keeper_ends_on_sigterm_and_leaves_the_containers_running(world):
     keeper = world.keeper_pid
 
     os.kill(keeper, signal.SIGTERM)
-    until(lambda: not os.path.exists(f"/proc/{keeper}"), "the keeper's end")
+    until(lambda: has_ended(keeper), "the keeper's end")
 
     assert not os.path.exists(world.dirs.socket)
     assert not os.path.exists(f"/proc/{world.server_pid}")
@@ -389,7 +390,7 @@ def test_an_idle_server_leaves_and_the_keeper_with_it(world):
 
     leave(world, hold=False)
 
-    until(lambda: not os.path.exists(f"/proc/{keeper}"), "the keeper's end")
+    until(lambda: has_ended(keeper), "the keeper's end")
     assert not os.path.exists(world.dirs.socket)
     assert not world.groups()
     world.start()
@@ -460,7 +461,7 @@ def test_facts_of_another_boot_are_forgotten(world):
     leave_running = container.state()["pid"]
     keeper = world.keeper_pid
     os.kill(keeper, signal.SIGTERM)
-    until(lambda: not os.path.exists(f"/proc/{keeper}"), "the keeper's end")
+    until(lambda: has_ended(keeper), "the keeper's end")
     kill(container.shim_pid)
     kill(leave_running)
     Path(world.dirs.run, "boot_id").write_text("another\n")

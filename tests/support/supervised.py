@@ -40,6 +40,18 @@ def until(condition: Callable[[], Any], what: str = "it", timeout_s: float = 30)
     return found
 
 
+def has_ended(pid: int) -> bool:
+    """Tell whether a process has ended; an orphan that has is there until the first process looks, seconds later."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([fd], [], [], 0)[0])
+    finally:
+        os.close(fd)
+
+
 class Link:
     """A channel: requests and their answers, events as they came."""
 
@@ -341,7 +353,7 @@ class World:
                     container.link.close()
         pid = self.keeper_pid
         os.kill(pid, signal.SIGTERM)
-        until(lambda: not os.path.exists(f"/proc/{pid}"), "the keeper's end")
+        until(lambda: has_ended(pid), "the keeper's end")
         if self.keeper:
             self.keeper.close()
         log = Path(self.dirs.keeper_log).read_text()
