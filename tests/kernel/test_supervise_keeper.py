@@ -540,6 +540,18 @@ def children(world, pid):
     return found
 
 
+def ahead_of_need(world):
+    """Return the nursery and the spare shim, once that has its launcher and nothing else is being born."""
+    shims = {*named(world, "sampan-shim")}
+    with contextlib.suppress(OSError):
+        parents = {pid: parent(pid) for pid in shims}
+        spare = shims & {*parents.values()}
+        nursery = {pid for pid in shims - spare if parents[pid] == world.keeper_pid}
+        if (len(shims), len(spare), len(nursery)) == (3, 1, 1):
+            return nursery.pop(), spare.pop()
+    return None
+
+
 def test_whatever_waits_ahead_of_need_may_be_killed(world):
     container = world.run("sleep", "1000")
     until(lambda: len(named(world, "sampan-shim")) == 4, "nursery, a spare shim, its launcher, and the container's")
@@ -556,9 +568,7 @@ def test_whatever_waits_ahead_of_need_may_be_killed(world):
 
 
 def test_a_spare_shim_that_dies_before_the_keeper_has_heard_of_its_birth_is_not_handed_out(world):
-    until(lambda: len(named(world, "sampan-shim")) == 3, "nursery, spare shim, launcher")
-    (spare,) = {parent(pid) for pid in named(world, "sampan-shim")} - {world.keeper_pid}
-    (nursery,) = children(world, world.keeper_pid) - {spare}
+    nursery, spare = until(lambda: ahead_of_need(world), "nursery, spare shim, launcher")
 
     with slowed(nursery, "sendmsg", 1):  # it tells of each birth by one
         kill(spare)
