@@ -377,7 +377,7 @@ def drawn_up(core: Core, container: Container) -> Iterator[Sandbox | None]:
         yield sandbox
     finally:
         sandbox.release()
-        free_left(core, container.id)
+        free_left(core)
 
 
 def own_parameters(spec: Spec) -> dict[str, str]:
@@ -430,15 +430,13 @@ def release_ended(core: Core) -> bool:
     return bool(ended or left)
 
 
-def free_left(core: Core, of: str = "", patience_s: float = _PATIENCE_S) -> None:
-    """Forget the endpoints that have left, all or a container's, once their links are gone.
+def free_left(core: Core, patience_s: float = _PATIENCE_S) -> None:
+    """Forget the endpoints that have left, once their links are gone.
 
     The kernel removes links with their namespace, many at once, behind everything else, where one at a time takes it
     20 ms each with all other changes of the network waiting; one that somebody keeps alive is removed from here.
     """
     for endpoint, since in core.networks.leaving():
-        if of and endpoint.container != of:
-            continue
         if endpoint.link and host.exists(endpoint.link):
             if time.monotonic() < since + patience_s:
                 continue
