@@ -137,8 +137,15 @@ class Sampan:
 
     def leftovers(self) -> list[str]:
         """What is still there of containers that were removed. Removal goes on behind the answer: wait for it."""
-        wait_until(lambda: not self._traces(), fail=False)
-        return self._traces()
+        # Looked at once each time: the removal of unused layers may begin after a look that found nothing.
+        left: list[str] = []
+
+        def nothing() -> bool:
+            left[:] = self._traces()
+            return not left
+
+        wait_until(nothing, fail=False)
+        return left
 
     def _traces(self) -> list[str]:
         found = [f"cgroup {path}" for path in self.cgroups()]
