@@ -14,9 +14,8 @@ import msgspec
 from sampan.errors import Unsupported
 from sampan.runtime import attributes, cgroups, mounts, ops
 from sampan.runtime.refuse import namespace_of, refuse, refuse_process
+from sampan.runtime.rights import Rights, agent, become_the_program
 from sampan.spec import runtime as oci
-from sampan.spec.defaults import seccomp
-from sampan.spec.defaults.capabilities import ALL
 from sampan.spec.host import CgroupMode, Host
 
 if TYPE_CHECKING:
@@ -63,10 +62,10 @@ def plan(spec: oci.Spec, host: Host, *, id: str, cgroup_parent: str = "", bundle
     assert spec.root
     assert spec.process
     own = cgroups.groups(host, spec.linux.cgroups_path or f"{cgroup_parent}/{id}", spec.linux.resources)
-    rights = _Rights(spec.process, host, other_user=mounts.has_user(spec))
+    rights = Rights(spec.process, host, other_user=mounts.has_user(spec))
     state = oci.ContainerState(oci_version=spec.oci_version, id=id, bundle=bundle, annotations=spec.annotations)
     hooks = _Hooks(spec, state)
-    connect, describe = _agent(spec, state, "creating")
+    connect, describe = agent(spec, state, "creating")
     rdt = attributes.resctrl(spec.linux, host, id)
     outside = [*connect, *_outside(spec, host, own), *([rdt] if rdt else []), *hooks.outside()]
     inside = [
@@ -89,7 +88,7 @@ def plan(spec: oci.Spec, host: Host, *, id: str, cgroup_parent: str = "", bundle
         *([ops.MakeReadOnly("/", mounted=True)] if spec.root.readonly else []),
         ops.PivotRoot(spec.root.path),
         *([ops.SetPropagation("/", propagation)] if (propagation := spec.linux.rootfs_propagation) else []),
-        *_become_the_program(spec.process, rights, spec, hooks=hooks),
+        *become_the_program(spec.process, rights, spec, at_start=[*_reap(spec), *hooks.at_start()]),
     ]
     # A class of service that was made for this container alone goes with it, as does where it was watched.
     if rdt:
@@ -104,10 +103,10 @@ def plan_exec(
     refuse_process(process, host)
     own = cgroups.groups(host, spec.linux.cgroups_path or f"{cgroup_parent}/{id}", spec.linux.resources)
     types = [n.type for n in spec.linux.namespaces]
-    rights = _Rights(process, host, other_user="user" in types)
+    rights = Rights(process, host, other_user="user" in types)
     first, last = attributes.affinity(process)
     state = oci.ContainerState(oci_version=spec.oci_version, id=id, bundle=bundle, annotations=spec.annotations)
-    connect, describe = _agent(spec, state, "running")
+    connect, describe = agent(spec, state, "running")
     # A pid namespace takes in the children to come only; setns(2).
     outside: list[ops.Outside] = [*connect, *_own_streams(spec)]
     outside += [ops.JoinContainer(("pid",))] if "pid" in types else []
@@ -131,7 +130,7 @@ def plan_exec(
         *([ops.BecomeMappedRoot()] if "user" in types else []),
         _look_up_user(process, spec.annotations),
         *([ops.MakeConsole(bind=False)] if process.terminal else []),
-        *_become_the_program(process, rights, spec),
+        *become_the_program(process, rights, spec),
     ]
     return Plan(id=id, steps=_merge(outside, inside), cgroups=own, warnings=rights.warnings)
 
@@ -394,6 +393,11 @@ def _look_up_user(process: oci.Process, annotations: dict[str, str]) -> ops.Insi
     return ops.LookUpUser(user.username, user.uid, user.gid, user.additional_gids, added)
 
 
+def _reap(spec: oci.Spec) -> Iterator[ops.Inside]:
+    if spec.annotations.get(oci.INIT) == "true":
+        yield ops.Reap()
+
+
 def _once_in_the_cgroups(spec: oci.Spec, host: Host, own: tuple[tuple[str, str], ...]) -> Iterator[ops.Inside]:
     if own and host.cgroup_mode is CgroupMode.V1:
         yield ops.Await("cgroups")
@@ -402,122 +406,3 @@ def _once_in_the_cgroups(spec: oci.Spec, host: Host, own: tuple[tuple[str, str],
     if "cgroup" in _new(spec):
         yield ops.Unshare(("cgroup",))
     yield from mounts.cgroup_filesystems(spec, host, own)
-
-
-# ----------------------------------------------------------------------------------------- inside: becoming the program
-
-
-class _Rights:
-    """What the program may do here: what was asked for, less what this process can't give, each with a word."""
-
-    def __init__(self, process: oci.Process, host: Host, *, other_user: bool) -> None:
-        self._host = host
-        self._words: list[str] = []
-        asked = process.capabilities or oci.Capabilities()
-        # In a user namespace of its own a process has them all, over that namespace.
-        have = frozenset(ALL) if other_user else host.capabilities
-        self.capabilities = oci.Capabilities(
-            bounding=self._given(asked.bounding, have),
-            effective=self._given(asked.effective, have),
-            permitted=self._given(asked.permitted, have),
-            inheritable=self._given(asked.inheritable, have),
-            # What is not permitted and inheritable as well can't be raised; capabilities(7). runc leaves it out, too.
-            ambient=self._given(
-                tuple(n for n in asked.ambient if n in asked.permitted and n in asked.inheritable), have
-            ),
-        )
-        raise_limits = host.may_raise_rlimits and not other_user
-        self.rlimits = tuple(self._clamped(r, dict(host.rlimits), raise_limits=raise_limits) for r in process.rlimits)
-        self.warnings = tuple(dict.fromkeys(self._words))
-
-    def _given(self, names: tuple[str, ...], have: frozenset[str]) -> tuple[str, ...]:
-        for name in sorted(set(names) - have):
-            self._words.append(f"{name} can't be given to the container: sampan does not have it here")
-        return tuple(n for n in names if n in have)
-
-    def _clamped(self, limit: oci.Rlimit, hard_limits: dict[str, int], *, raise_limits: bool) -> ops.SetRlimit:
-        soft, hard = limit.soft, limit.hard
-        most = _unlimited(hard_limits.get(limit.type, UNLIMITED))
-        if not raise_limits and most != UNLIMITED and _unlimited(hard) > most:
-            word = "unlimited" if _unlimited(hard) == UNLIMITED else hard
-            self._words.append(f"{limit.type} {word} was lowered to {most}, the most that sampan may give here")
-            soft, hard = min(_unlimited(soft), most), most
-        return ops.SetRlimit(limit.type, _none(soft), _none(hard))
-
-
-UNLIMITED = 2**64 - 1
-USUAL_UMASK = 0o022
-
-
-def _unlimited(number: int) -> int:
-    return UNLIMITED if number < 0 else number
-
-
-def _none(number: int) -> int | None:
-    return None if _unlimited(number) == UNLIMITED else number
-
-
-def _become_the_program(
-    process: oci.Process, rights: _Rights, spec: oci.Spec, *, hooks: _Hooks | None = None
-) -> Iterator[ops.Inside]:
-    """Give up all that the program is not to have; the filter last, for it may forbid the rest."""
-    yield ops.ChangeDirectory(process.cwd)
-    yield ops.SetUmask(USUAL_UMASK if process.user.umask is None else process.user.umask)
-    yield from rights.rlimits
-    capabilities = rights.capabilities
-    yield ops.DropBounding(capabilities.bounding)
-    yield ops.BecomeUser()
-    if process.no_new_privileges:
-        yield ops.SetNoNewPrivileges()
-    final = ops.SetCapabilities(
-        capabilities.effective, capabilities.permitted, capabilities.inheritable, capabilities.ambient
-    )
-    filter = _filter(spec, capabilities)
-    if filter and not process.no_new_privileges and "CAP_SYS_ADMIN" not in capabilities.effective:
-        admin = "CAP_SYS_ADMIN"
-        effective, permitted = (*capabilities.effective, admin), (*dict.fromkeys((*capabilities.permitted, admin)),)
-        yield ops.SetCapabilities(effective, permitted, capabilities.inheritable, (), until_filtered=True)
-        yield filter
-        yield final
-    else:
-        yield final
-        if filter:
-            yield filter
-    if hooks:  # it is the container's first process, no exec's
-        if spec.annotations.get(oci.INIT) == "true":
-            yield ops.Reap()
-        yield from hooks.at_start()
-    yield ops.Execute(process.args, process.env)
-
-
-def _agent(
-    spec: oci.Spec, state: oci.ContainerState, status: str
-) -> tuple[list[ops.ConnectListener], list[ops.DescribeProcess]]:
-    """Return what is done for the program that answers the calls which the filter asks about."""
-    profile = spec.linux.seccomp
-    if profile is None or not _notifies(profile):
-        return [], []
-    state = msgspec.structs.replace(state, status=status)
-    return [ops.ConnectListener(profile.listener_path)], [ops.DescribeProcess(state, profile.listener_metadata)]
-
-
-def _notifies(profile: oci.Seccomp) -> bool:
-    return any(rule.action == "SCMP_ACT_NOTIFY" for rule in profile.syscalls)
-
-
-def _filter(spec: oci.Spec, capabilities: oci.Capabilities) -> ops.SetFilter | None:
-    if (own := spec.linux.seccomp) is not None:
-        return ops.SetFilter("spec", "", msgspec.json.encode(own), own.flags, _notifies(own))
-    profile = spec.annotations.get(oci.SECCOMP, "unconfined")
-    if profile == "unconfined":
-        return None
-    if profile != "default":
-        return ops.SetFilter(profile)
-    variant = seccomp.variant(capabilities.bounding)
-    if variant is None:
-        judged = ", ".join(sorted(seccomp.JUDGED & frozenset(capabilities.bounding)))
-        raise Unsupported(
-            f"can't set the default seccomp filter: none is compiled for the capabilities {judged or '(none)'}",
-            "put a profile into linux.seccomp, or give the default capabilities, all or none",
-        )
-    return ops.SetFilter(profile, variant)
