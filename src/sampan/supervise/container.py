@@ -21,6 +21,7 @@ from sampan.supervise.launcher import launched
 from sampan.supervise.loop import IN
 from sampan.supervise.names import Names, Scope, open_again, ports, take_sockets
 from sampan.supervise.process import Process, clock_ns, ended_by, exit_code, find, inodes_of, reopen
+from sampan.supervise.record import Record
 from sampan.supervise.streams import Streams, close_all, nowhere, pipes
 from sampan.supervise.web_client import WebClient
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from sampan.supervise.process import Duplicates, Held
 
 _FINISHED_EXECS = 32
-_WRITE_AGAIN_S = 0.5
 _BIND_AGAIN_S = 1.0
 _REMEMBERED_SIGNALS = 3
 
@@ -45,11 +45,9 @@ class Container:
     ) -> None:
         self.id = id
         self._loop = loop
-        self._directory_fd = directory_fd
+        self._record = Record(loop, directory_fd)
         self._tell = tell
         self._duplicates = duplicates
-        self._state: facts.State | None = None
-        self._written = b""
         self._own_pid_namespace = True
         self._init: Process | None = None
         self._execs: dict[str, Process] = {}
@@ -60,7 +58,6 @@ class Container:
         self._names: Names | None = None
         self._collected: dict[int, int] = {}
         self._torn_down = False
-        self._unwritten = False
         self._sent: tuple[Sent, ...] = ()
         self._killed = False
 
@@ -68,37 +65,17 @@ class Container:
 
     @property
     def state(self) -> facts.State:
-        """Return what is known. It is decoded when somebody wants to know."""
-        if self._state is None:
-            self._state = facts.decode(self._written)
-        return self._state
+        """Return what is known."""
+        return self._record.state
 
     def change(self, **fields: object) -> None:
-        """Change what is known, and write it down."""
-        self._state = msgspec.structs.replace(
-            self.state,
+        """Change what is known, and write it down with what runs now."""
+        self._record.change(
             tasks=tuple(p.task() for p in self.processes()),
             execs=(*self._finished.values(), *(m.ExecStatus(exec_id=p.name, pid=p.pid) for p in self._execs.values())),
             dropped_log_lines=self._log.dropped_lines if self._log else self.state.dropped_log_lines,
             **fields,
         )
-        self._write_down()
-
-    def _write_down(self) -> None:
-        """On a full disk: later. What is known is told all the same, and only a killed shim's successor needs it."""
-        try:
-            facts.write(self._directory_fd, self.state)
-        except OSError:
-            if not self._unwritten:
-                self._loop.call_later(_WRITE_AGAIN_S, self._write_again)
-            self._unwritten = True
-        else:
-            self._unwritten = False
-
-    def _write_again(self) -> None:
-        if self._unwritten:
-            self._unwritten = False
-            self._write_down()
 
     def processes(self) -> list[Process]:
         """Return those that run: the init first."""
@@ -137,7 +114,7 @@ class Container:
 
     def take(self, given: Handover, fds: Iterator[int]) -> None:
         """Go on with what the launcher has made."""
-        self._written = given.state
+        self._record.take(given.state)
         self._own_pid_namespace = given.own_pid_namespace
         self._log = logs.opened(self._loop, given.log)
         init = self._init = Process("", given.pid, next(fds), given.start_time)
@@ -455,7 +432,7 @@ class Container:
         """Go on where a killed shim was. What `held` lacks (its keeper was killed too) is looked up in the kernel."""
         lost_output = lost_output or state.lost_output
         self._own_pid_namespace = state.own_pid_namespace
-        self._state = msgspec.structs.replace(state, shim_pid=os.getpid(), lost_output=lost_output)
+        self._record.adopt(msgspec.structs.replace(state, shim_pid=os.getpid(), lost_output=lost_output))
         self._finished = {e.exec_id: e for e in state.execs if e.exit_code is not None}
         if state.phase != "exited":
             self._log = logs.opened(self._loop, logs.plain(state.log))
@@ -501,6 +478,6 @@ class Container:
 
     def _bury(self) -> None:
         """The init has ended while nobody looked."""
-        self._state = facts.dead(self.state, clock_ns())
+        self._record.adopt(facts.dead(self.state, clock_ns()))
         self.change()
         self._loop.call_later(0, self.tear_down)
