@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.errors import Conflict, Failed, InvalidInput, NotFound, SampanError
-from sampan.ids import is_digest, short
+from sampan.ids import short
 from sampan.image import lineage, platforms, removal, unfinished
 from sampan.image.blobs import Blobs
+from sampan.image.catalog import Catalog
 from sampan.image.database import Database, Row
 from sampan.image.layers import Layers, boot_id
 from sampan.kernel.trees import remove_tree, sync_filesystem
 from sampan.spec.distribution import Manifest, Platform, decode_manifest, go_architecture
 from sampan.spec.image import BlobFact, Image, Removal, decode_config
-from sampan.spec.reference import DEFAULT_REGISTRY, Reference, has_registry
+from sampan.spec.reference import DEFAULT_REGISTRY, Reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence, Set as AbstractSet
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     InUse = Callable[[str], Sequence[Use]]  # the containers that are made of the image with this id
 
 _USED_AFTER_S = 1  # many containers are made of one image in a second
-
-_HEX = frozenset("0123456789abcdef")
 
 
 class Images:
@@ -56,7 +55,6 @@ class Images:
         """`default_registry` tells where names without a registry are sought first; docker.io's are found, too."""
         self._dirs = dirs
         self._keeper = keeper
-        self._default_registry = default_registry
         self._builtins = {image.id: image for image in builtins}
         self._lock = threading.RLock()
         self._closed = False
@@ -66,10 +64,7 @@ class Images:
         self.layers = Layers(dirs)
         self._blobs = Blobs(f"{dirs.images}/blobs", dirs.tmp)
         self._database = Database(f"{dirs.images}/images.db")
-        self._images: dict[str, Image] = {}
-        self._hidden: set[str] = set()
-        self._by_name: dict[str, str] = {}
-        self._load()
+        self._catalog = Catalog(self._database, self._blobs, builtins, default_registry)
 
     def close(self) -> None:
         """Close the database."""
@@ -84,7 +79,7 @@ class Images:
     def resolve(self, name: str, platform: str | None = None) -> Image:
         """Find an image by name, name and digest, id or beginning of an id. Raises NotFound in Docker's words."""
         with self._lock:
-            image = self._find(name)
+            image = self._catalog.find(name)
         if platform is not None and not _is_for(image, platforms.parse(platform)):
             raise NotFound(
                 f"image with reference {name} was found but its platform ({image.config.platform}) does not match the "
@@ -96,7 +91,7 @@ class Images:
     def list(self, all: bool = False) -> tuple[Image, ...]:  # noqa: ARG002  # there are no intermediate images
         """Every image, the newest first and the built-in ones last."""
         with self._lock:
-            images = [*self._images.values()]
+            images = [*self._catalog.images.values()]
         return tuple(sorted(images, key=lambda image: (not image.host, image.created_ns), reverse=True))
 
     def tag(self, image: Image, reference: Reference) -> None:
@@ -105,23 +100,22 @@ class Images:
             raise InvalidInput("refusing to create a tag with a digest reference")
         self.check_name(reference)
         with self._lock:
-            if image.id not in self._images:
+            if image.id not in self._catalog.images:
                 raise NotFound(f"No such image: {image.id}")
             self._database.name(image.id, [str(reference)], time.time_ns())
-            self._load()
+            self._catalog.load()
 
     def untag(self, image: Image, names: Sequence[str]) -> tuple[Reference, ...]:
         """Take names of an image away, all if none is given; it stays, even without any. Return what went."""
         own = self._builtins[image.id].repo_tags if image.id in self._builtins else ()
         with self._lock:
-            known = [Reference.parse(name) for name, id in self._by_name.items() if id == image.id]
-            known = [reference for reference in known if reference.familiar() not in own]
-            wanted = [self._lookup_reference(name) for name in names] or known
+            known = [r for r in self._catalog.references(image.id) if r.familiar() not in own]
+            wanted = [self._catalog.reference(name) for name in names] or known
             for reference in wanted:
                 if reference not in known:
                     raise NotFound(f"can't untag {reference.familiar()}: it is no name of image {short(image.id)}")
             self._database.remove(image.id, [str(reference) for reference in wanted], delete=False)
-            self._load()
+            self._catalog.load()
         return tuple(wanted)
 
     def layers_of_all(self) -> dict[str, dict[str, int]]:
@@ -141,12 +135,12 @@ class Images:
         With an image goes the one it was made from, if that has no name and nothing else needs it, unless `no_prune`.
         """
         with self._lock:
-            image = self._find(name)
-            named = None if _is_id(name, image.id) else self._lookup_reference(name)
+            image = self._catalog.find(name)
+            named = None if _is_id(name, image.id) else self._catalog.reference(name)
             if image.host:
                 return self._untag_builtin(image, named)
-            references = [Reference.parse(n) for n, id in self._by_name.items() if id == image.id]
-            parents = lineage.parents(self._images.values())
+            references = self._catalog.references(image.id)
+            parents = lineage.parents(self._catalog.images.values())
             decision = removal.decide(
                 image.id,
                 references,
@@ -162,8 +156,8 @@ class Images:
                 return tuple(said)
             doomed = [image]
             for id in () if no_prune else lineage.orphans(image.id, parents, partial(self._is_kept, in_use)):
-                doomed.append(self._images[id])
-                unused[id] = self._forget(self._images[id], decision, in_use)
+                doomed.append(self._catalog.images[id])
+                unused[id] = self._forget(self._catalog.images[id], decision, in_use)
             self._drop_documents()
         for gone in doomed:
             sizes = dict(zip(gone.diff_ids, gone.layer_sizes, strict=True))
@@ -176,11 +170,11 @@ class Images:
         names = [str(reference) for reference in decision.untag]
         hide = decision.delete and bool(in_use(image.id))
         self._database.remove(image.id, names, delete=decision.delete, hide=hide)
-        self._load()
+        self._catalog.load()
         return self._unused(image.diff_ids)
 
     def _is_kept(self, in_use: InUse, id: str) -> bool:
-        image = self._images.get(id)
+        image = self._catalog.images.get(id)
         return image is None or image.host or bool(image.repo_tags or image.repo_digests or in_use(id))
 
     @contextmanager
@@ -227,8 +221,8 @@ class Images:
                 layers=tuple(layers),
             )
             self._database.add(row, names, time.time_ns(), blobs)
-            self._load()
-            image = self._images[row.id]
+            self._catalog.load()
+            image = self._catalog.images[row.id]
         threading.Thread(target=self._sync, args=((row.id,),), daemon=True, name="sync").start()
         return image
 
@@ -251,13 +245,13 @@ class Images:
     def used(self, image_id: str) -> None:
         """Put down that a container is made of the image now. It is on the disk a second later, or at `close`."""
         with self._lock:
-            image = self._images.get(image_id)
+            image = self._catalog.images.get(image_id)
             if image is None or image.host or self._closed:
                 return
-            self._images[image_id] = msgspec.structs.replace(image, last_used_ns=time.time_ns())
             if not self._used:
                 threading.Thread(target=self._write_used, daemon=True, name="used").start()
-            self._used[image_id] = self._images[image_id].last_used_ns
+            self._used[image_id] = now_ns = time.time_ns()
+            self._catalog.used(image, now_ns)
 
     def lists(self) -> dict[str, bytes]:
         """The indexes that are made here, by canonical name."""
@@ -281,13 +275,13 @@ class Images:
     def collect(self, in_use: InUse) -> None:
         """Remove what was kept for containers that are gone now: images removed by force."""
         with self._lock:
-            free = [id for id in self._hidden if not in_use(id)]
+            free = [id for id in self._catalog.hidden if not in_use(id)]
             if not free:
                 return
             layers = {d for row in self._database.rows() if row.id in free for d, _ in row.layers}
             for id in free:
                 self._database.remove(id, (), delete=True)
-            self._load()
+            self._catalog.load()
             unused = self._unused(layers)
             self._drop_documents()
         for diff_id in unused:
@@ -302,7 +296,7 @@ class Images:
         with self._lock:
             damaged = [(row, why) for row in self._database.rows() if (why := self._damage(row))]
             said = tuple(self._drop_damaged(row, why) for row, why in damaged)
-            self._load()
+            self._catalog.load()
             self.collect(in_use)
             rows = self._database.rows()
             self.layers.keep_only({diff_id for row in rows for diff_id, _ in row.layers} | self._kept_elsewhere())
@@ -311,74 +305,6 @@ class Images:
         if unsynced:
             threading.Thread(target=self._sync, args=(unsynced,), daemon=True, name="sync").start()
         return said
-
-    def _find(self, name: str) -> Image:
-        id = self._by_name.get(name)  # a built-in's name, or a canonical one
-        if id is None and (name in self._images or f"sha256:{name}" in self._images):
-            id = name if name in self._images else f"sha256:{name}"
-        if id is None and not is_digest(name) and not (len(name) == 64 and _HEX.issuperset(name)):
-            id = self._by_name.get(str(self._lookup_reference(name)))
-        if id is None:
-            prefix = name.removeprefix("sha256:")
-            found = [id for id in self._images if id[7:].startswith(prefix)] if _HEX.issuperset(prefix) else []
-            id = found[0] if len(found) == 1 else None
-        if id is None or id not in self._images:
-            bare = len(name) == 64 and _HEX.issuperset(name)
-            shown = f"sha256:{name}" if bare else name if is_digest(name) else self._lookup_reference(name).familiar()
-            raise NotFound(
-                f"No such image: {shown}", "`sampan images` lists those that are here, `sampan pull` gets one"
-            )
-        return self._images[id]
-
-    def _lookup_reference(self, name: str) -> Reference:
-        reference = _without_tag_of_digest(Reference.parse(name))
-        if not has_registry(name) and (default := self._default_registry()) != DEFAULT_REGISTRY:
-            preferred = _without_tag_of_digest(Reference.parse(name, default))
-            if str(preferred) in self._by_name or str(reference) not in self._by_name:
-                return preferred
-        return reference
-
-    def _load(self) -> None:
-        """Read the database anew: it is small, and this is its only writer."""
-        self._by_name = {}
-        tags: dict[str, list[str]] = {}
-        digests: dict[str, list[str]] = {}
-        times: dict[str, int] = {}
-        for name, id, named_ns in self._database.names():
-            self._by_name[name] = id
-            reference = Reference.parse(name)
-            (tags if reference.digest is None else digests).setdefault(id, []).append(reference.familiar())
-            times[id] = max(times.get(id, 0), named_ns)
-        images: dict[str, Image] = {}
-        rows = self._database.rows()
-        for row in rows:
-            if not row.hidden and (known := self._read(row)) is not None:
-                images[row.id] = known
-        for builtin in self._builtins.values():
-            images[builtin.id] = builtin
-            for name in builtin.repo_tags:
-                self._by_name[str(Reference.parse(name))] = builtin.id
-        self._hidden = {row.id for row in rows if row.hidden}
-        self._images = {id: _named(image, tags, digests, times) for id, image in images.items()}
-
-    def _read(self, row: Row) -> Image | None:
-        known = self._images.get(row.id)
-        if known is not None and known.manifest_digest == row.manifest:
-            return known
-        try:
-            raw = self._blobs.get(row.id)
-        except SampanError:  # `sweep` says so
-            return None
-        return Image(
-            id=row.id,
-            config=decode_config(raw),
-            raw_config=raw,
-            diff_ids=tuple(diff_id for diff_id, _ in row.layers),
-            layer_sizes=tuple(size for _, size in row.layers),
-            size=sum(size for _, size in row.layers),
-            manifest_digest=row.manifest,
-            last_used_ns=row.last_used_ns or 0,
-        )
 
     def _seen(self, raw: bytes, diff_ids: Sequence[str], origin: str | None) -> Iterator[BlobFact]:
         """The blobs that a manifest names and that are known to be what it says."""
@@ -426,7 +352,7 @@ class Images:
         if named is None or str(named) not in {name for name, _, _ in self._database.names()}:
             raise Conflict(f"can't remove {image.repo_tags[0]}: it is built in")
         self._database.remove(image.id, [str(named)], delete=False)
-        self._load()
+        self._catalog.load()
         return (Removal("Untagged", named.familiar()),)
 
     def _damage(self, row: Row) -> str | None:
@@ -475,16 +401,6 @@ def _fact(diff_id: str, blob: Descriptor, origin: str | None) -> BlobFact:
     )
 
 
-def _named(image: Image, tags: dict[str, list[str]], digests: dict[str, list[str]], times: dict[str, int]) -> Image:
-    own = image.repo_tags if image.host else ()
-    return msgspec.structs.replace(
-        image,
-        repo_tags=(*own, *tags.get(image.id, ())),
-        repo_digests=tuple(digests.get(image.id, ())),
-        last_tagged_ns=times.get(image.id, 0),
-    )
-
-
 def _is_id(name: str, id: str) -> bool:
     """Tell whether `name`, by which the image was found, is its id or the beginning of it."""
     return name == id or (len(name) <= 64 and id.removeprefix("sha256:").startswith(name.removeprefix("sha256:")))
@@ -495,10 +411,6 @@ def _shown(reference: Reference, named: Reference | None, typed: str) -> str:
     if reference == named and reference.digest is not None:
         reference = msgspec.structs.replace(reference, tag=Reference.parse(typed).tag)
     return reference.familiar()
-
-
-def _without_tag_of_digest(reference: Reference) -> Reference:
-    return reference.with_digest(reference.digest) if reference.digest else reference
 
 
 def _is_for(image: Image, wanted: Platform) -> bool:
