@@ -360,6 +360,7 @@ def check_case(instances: Instances, case: Case) -> None:
 def prepare(sampan: Stepped, scenario: Scenario) -> None:
     for command in scenario.prepare:
         if command.startswith("!"):
+            wait_until(lambda: len(log(sampan)) == len(LINES))  # what a killed shim has read and not written is lost
             kill(*victims(sampan, command[1:]))
             sampan("info")  # which asks the next keeper, too
             sampan("exec", "web", "true")
