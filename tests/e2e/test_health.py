@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,6 +101,55 @@ def test_a_paused_container_is_left_alone(sampan: Sampan) -> None:
     wait_until(lambda: health(sampan) == "unhealthy")
 
 
+STARTUP = ("--health-startup-cmd", "test -e /up || { echo not up; exit 3; }", "--health-startup-interval", "50ms")
+
+
+def checked(sampan: Sampan) -> Any:
+    return sampan.inspect("web")["State"]["Health"]
+
+
+def test_a_container_has_started_once_its_startup_check_succeeds_and_a_servers_end_forgets_nothing(
+    sampan: Sampan, tmp_path: Path
+) -> None:
+    """The latest checks are in the file, too, and `update` changes both checks while it runs."""
+    log = ("--health-log-destination", str(tmp_path), "--health-max-log-count", "3", "--health-max-log-size", "4")
+    run(sampan, *QUICK, *CHECK, *STARTUP, "--health-startup-success", "2", *log)
+    file = tmp_path / f"{sampan.inspect('web')['Id']}-healthcheck.log"
+    file.with_name(f".{file.name}.new").symlink_to("/dev/full")
+    wait_until(lambda: checked(sampan).get("Startup", {}).get("Failures", 0) > 3)
+
+    assert [checked(sampan)[field] for field in ("Status", "FailingStreak")] == ["starting", 0]
+    assert [(run["ExitCode"], run["Output"]) for run in checked(sampan)["Log"]] == [(3, "not ")] * 3
+    assert "its startup check has failed" in sampan("why", "web").out
+    os.kill(sampan.info("ServerPid"), signal.SIGKILL)
+    assert checked(sampan)["Startup"]["Failures"] > 3
+    sampan("exec", "web", "touch", "/up")
+    wait_until(lambda: health(sampan) == "healthy")
+    assert checked(sampan)["Startup"]["Successes"] == 2
+    wait_until(lambda: json.loads(file.read_bytes())["Status"] == "healthy")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert not file.is_symlink()
+    sampan("exec", "web", "touch", "/sick")
+    wait_until(lambda: health(sampan) == "unhealthy")
+    sampan("update", "--health-cmd", "echo well enough", "--health-log-destination", "events_logger", "web")
+    wait_until(lambda: health(sampan) == "healthy")
+    wait_until(lambda: "health_log=" in sampan("events", "--since", "1m", "--until", "0s").out)
+    assert "healthcheck command is not set" not in sampan("update", "--no-healthcheck", "web").err
+    assert "Health" not in sampan.inspect("web")["State"]
+    assert "healthcheck command is not set" in sampan.fails(1, "update", "--health-retries", "3", "web").err
+
+
+def test_a_container_that_does_not_start_is_restarted(sampan: Sampan) -> None:
+    run(sampan, *QUICK, *CHECK, *STARTUP, "--health-startup-retries", "2", "--stop-timeout", "0")
+    pid = sampan.inspect("web")["State"]["Pid"]
+
+    wait_until(lambda: sampan.inspect("web")["State"]["Pid"] not in (0, pid))
+    assert "its startup check had failed: --health-startup-retries" in sampan("why", "web").out
+    sampan("update", "--health-startup-cmd", "true", "web")
+    wait_until(lambda: health(sampan) == "healthy")
+    assert sampan("inspect", "-f", "{{.RestartCount}}", "web").line == "0"
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -108,6 +160,13 @@ def test_a_paused_container_is_left_alone(sampan: Sampan) -> None:
             'invalid argument "soon" for "--health-interval" flag: time: invalid',
         ),
         (("--health-cmd", "true", "--health-on-failure", "cry"), "invalid health-on-failure action: 'cry'"),
+        (("--no-healthcheck", "--health-startup-cmd", "true"), "--no-healthcheck conflicts with --health-* options"),
+        (("--health-startup-cmd", "true"), "cannot set a startup healthcheck when there is no regular healthcheck"),
+        (
+            ("--health-cmd", "true", "--health-log-destination", "/not/there"),
+            "HealthCheck Log '/not/there' destination error: stat /not/there: no such file or directory",
+        ),
+        (("--health-log-destination", "/etc/passwd"), "HealthCheck Log '/etc/passwd' destination must be directory"),
     ],
 )
 def test_what_is_no_check_is_refused(sampan: Sampan, flags: tuple[str, ...], message: str) -> None:

@@ -13,7 +13,7 @@ from sampan.engine.missing_program import named
 from sampan.spec.annotations import TIMEOUT
 from sampan.spec.docker import ContainerCreate, HealthConfig, HostConfig, LogConfig, Mount, RestartPolicy, Ulimit
 from sampan.spec.ending import Counts, Crash, Ending, Forbidden, FullDisk, OutOfMemory, Sender, Sent
-from sampan.spec.state import Health, Probe, State, Status
+from sampan.spec.state import Health, Probe, Startup, State, Status
 
 SECOND = 10**9
 ME = Sender(verb="stop", pid=50, uid=1000, program="docker")
@@ -257,6 +257,23 @@ def test_a_failing_health_check_is_told(probe: Probe, said: str, fix: str) -> No
     assert cause.said == f"its health check has failed 3 times in a row: `/bin/sh -c 'wget localhost; exit 3'` {said}"
     assert cause.facts == tuple(f"the check said: {line}" for line in probe.output.splitlines())
     assert cause.fixes[0].startswith(fix)
+
+
+def test_a_failing_startup_check_is_told() -> None:
+    health = Health(startup=Startup(successes=1, failures=2), log=(Probe(exit_code=-1),))
+    host = HostConfig(annotations={"sampan.health-startup-cmd": "up"})
+    body = ContainerCreate(healthcheck=HealthConfig(test=("CMD", "check")), host_config=host)
+    (cause,) = causes(running(health=health)._replace(body=body))
+
+    assert cause.said == "its startup check has failed 2 times: `/bin/sh -c up` took too long"
+    assert cause.fixes[0].startswith("give it more time with --health-startup-timeout")
+
+
+def test_one_that_was_restarted_for_its_startup_check_says_so() -> None:
+    ending = Ending(at_ns=1, signal=9, sent=(sent(9, by=Sender(verb="startup check")),))
+    (cause,) = causes(running(ending=ending))
+
+    assert cause.said == "SIGKILL was sent to restart it, since its startup check had failed: --health-startup-retries"
 
 
 def test_the_check_of_one_that_was_ended_for_it_can_be_run_only_when_it_is_started() -> None:

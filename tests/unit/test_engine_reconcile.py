@@ -152,3 +152,21 @@ def test_after_a_boot_what_ran_is_started_and_the_count_is_the_same() -> None:
     assert isinstance(record, Record)
     assert record.state.restart_count == 2
     assert restart == Restart("a")
+
+
+AGAIN = msgspec.structs.replace(RUNNING, again=True)
+
+
+def test_one_that_sampan_was_about_to_restart_is_started_again_wherever_that_was_cut_off() -> None:
+    record, start = diff([Intent(id="a", state=AGAIN)], found(ENDED))
+    exited = msgspec.structs.replace(AGAIN, status=Status.EXITED, pid=0)
+    unbegun = msgspec.structs.replace(AGAIN, pid=0)
+
+    assert isinstance(record, Record)
+    assert (record.state.status, record.state.restart_count, start) == (Status.RESTARTING, 0, Restart("a"))
+    assert diff([Intent(id="a", state=exited, auto_remove=True)], found()) == (Restart("a"),)
+    assert diff([Intent(id="a", state=unbegun)], found(Fact(id="a")))[-1] == Restart("a")
+
+
+def test_one_that_runs_is_not_about_to_be_restarted_any_more() -> None:
+    assert diff([Intent(id="a", state=AGAIN)], found(ALIVE)) == (Adopt("a", RUNNING),)

@@ -82,3 +82,21 @@ def test_nothing_is_done_to_the_unhealthy_where_nothing_checks() -> None:
     with pytest.raises(InvalidInput, match="cannot set on-failure action to kill without a health check"):
         words(action)
     assert words(action, Healthcheck={"Test": ["CMD", "true"]}) == []
+
+
+def test_a_startup_check_needs_a_health_check() -> None:
+    startup = {"Annotations": {"sampan.health-startup-cmd": "true"}}
+
+    with pytest.raises(InvalidInput, match="cannot set a startup healthcheck when there is no regular healthcheck"):
+        words(startup)
+    assert words(startup, Healthcheck={"Test": ["CMD", "true"]}) == []
+
+
+def test_what_is_about_a_startup_check_or_a_log_that_is_not_there() -> None:
+    about = {"Annotations": {"sampan.health-startup-retries": "3"}}
+    log = {"Annotations": {"sampan.health-max-log-count": "3"}}
+
+    assert words(about, Healthcheck={"Test": ["CMD", "true"]}) == [
+        "--health-startup-retries has no effect: there is no --health-startup-cmd"
+    ]
+    assert words(log) == ["--health-max-log-count has no effect: there is no --health-cmd, nor one of the image"]

@@ -348,6 +348,11 @@ def update_ports(call: Call) -> None:
     call.answer(call.engine.update_ports(call.path["id"], call.body(docker.PortsUpdate)))
 
 
+def update_health(call: Call) -> None:
+    """POST /sampan/containers/{id}/healthcheck."""
+    call.answer(call.engine.update_health(call.path["id"], call.body(docker.HealthUpdate)))
+
+
 def start_explained(call: Call) -> None:
     """POST /sampan/containers/{id}/start?explain=1: each step with the time it took, a line each."""
     if not call.flag("explain"):

@@ -10,7 +10,6 @@ from sampan.spec.annotations import (
     CHOWN,
     GIDMAP,
     GROUP_ENTRY,
-    HEALTH_ON_FAILURE,
     HOSTUSERS,
     IDMAP,
     IMAGE_VOLUME,
@@ -173,21 +172,9 @@ def _log(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
 
 
 def _health(options: Options, body: Json, host: Json) -> None:
-    check: Json = {field: _health_time(options, flag) for flag, field in _HEALTH_TIMES.items() if options[flag]}
-    if (options["health-retries"] or 0) < 0:
-        raise _refused("--health-retries cannot be negative")
-    if options["health-retries"]:
-        check["Retries"] = options["health-retries"]
-    if options["health-cmd"]:
-        check["Test"] = ["CMD-SHELL", options["health-cmd"]]
-    if options["no-healthcheck"]:
-        if check:
-            raise _refused("--no-healthcheck conflicts with --health-* options")
-        check["Test"] = ["NONE"]
-    if check:
-        body["Healthcheck"] = check
-    if options["health-on-failure"] != "none":
-        host.setdefault("Annotations", {})[HEALTH_ON_FAILURE] = options["health-on-failure"]
+    from sampan.cli.body_health import fill
+
+    fill(options, body, host)
 
 
 def _umask(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
@@ -252,21 +239,24 @@ def _timezone(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
 _ZONES = "/usr/share/zoneinfo"
 
 
-_HEALTH_TIMES = {
-    "health-interval": "Interval",
-    "health-timeout": "Timeout",
-    "health-start-period": "StartPeriod",
-    "health-start-interval": "StartInterval",
-}
-
-
-def _health_time(options: Options, flag: str) -> int:
-    value: int = options[flag]
-    if value < 0:
-        raise _refused(f"--{flag} cannot be negative")
-    return value
-
-
+HEALTH = (
+    "health-cmd",
+    "health-interval",
+    "health-log-destination",
+    "health-max-log-count",
+    "health-max-log-size",
+    "health-on-failure",
+    "health-retries",
+    "health-start-interval",
+    "health-start-period",
+    "health-startup-cmd",
+    "health-startup-interval",
+    "health-startup-retries",
+    "health-startup-success",
+    "health-startup-timeout",
+    "health-timeout",
+    "no-healthcheck",
+)
 RARE = {
     **dict.fromkeys(("device", "gpus"), _devices),
     "annotation": _annotations,
@@ -289,6 +279,6 @@ RARE = {
     **dict.fromkeys(("uidmap", "gidmap", "subuidname", "subgidname"), _id_maps),
     "log-driver": _log,
     "log-opt": _log,
-    **dict.fromkeys((*_HEALTH_TIMES, "health-cmd", "health-retries", "health-on-failure", "no-healthcheck"), _health),
+    **dict.fromkeys(HEALTH, _health),
 }
 """Flag to what puts it into the body."""

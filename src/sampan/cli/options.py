@@ -22,6 +22,27 @@ PROCESS, ISOLATION, FILES, LIMITS, NETWORK, CLIENT, HEALTH, OTHER = (
     "Image and container",
 )
 
+HEALTH_FLAGS = (
+    Flag("health-cmd", "string", "Command that tells by its exit code whether it is well", group=HEALTH),
+    Flag("health-interval", "duration", "Time between checks: 30s", group=HEALTH),
+    Flag("health-on-failure", "string", "Once unhealthy: none, kill, restart, stop", default="none", group=HEALTH),
+    Flag("health-retries", "int", "Failures in a row that make it unhealthy", group=HEALTH),
+    Flag("health-start-interval", "duration", "Time between checks while it starts", group=HEALTH),
+    Flag("health-start-period", "duration", "Time it may take to start, in which failures do not count", group=HEALTH),
+    Flag("health-timeout", "duration", "Time that a check may take", group=HEALTH),
+    Flag("health-startup-cmd", "string", "Command that must succeed before the health check begins: TEXT or JSON array",
+         group=HEALTH),
+    Flag("health-startup-interval", "duration", "Time between its runs: 30s", group=HEALTH),
+    Flag("health-startup-retries", "int", "Failures after which the container is restarted; 0: never", group=HEALTH),
+    Flag("health-startup-success", "int", "How often it must succeed", group=HEALTH),
+    Flag("health-startup-timeout", "duration", "Time that a run of it may take", group=HEALTH),
+    Flag("health-log-destination", "string", "Note each check also in this directory, or as events: events_logger",
+         default="local", group=HEALTH),
+    Flag("health-max-log-count", "int", "How many of the latest checks are kept; 0: all", default=5, group=HEALTH),
+    Flag("health-max-log-size", "int", "Bytes that are kept of what each says; 0: all", default=4096, group=HEALTH),
+    Flag("no-healthcheck", "bool", "Without the health check that the image may have", group=HEALTH),
+)  # fmt: skip
+
 CONTAINER = (
     Flag("env", "env", "Set an environment variable; a name alone takes its value from here", short="e", group=PROCESS),
     Flag("env-host", "bool", "Give it all variables of this shell", group=PROCESS),
@@ -80,14 +101,6 @@ CONTAINER = (
             ("decryption-key", "list", "an encrypted image must be decrypted before: skopeo copy"),
             ("retry", "int", "sampan pull tries again by itself"),
             ("retry-delay", "string", "sampan pull tries again by itself"),
-            ("health-startup-cmd", "string", "use --health-start-period"),
-            ("health-startup-interval", "string", "use --health-start-interval"),
-            ("health-startup-retries", "int", "use --health-start-period"),
-            ("health-startup-success", "int", "use --health-start-period"),
-            ("health-startup-timeout", "string", "use --health-timeout"),
-            ("health-log-destination", "string", "sampan inspect has the last five"),
-            ("health-max-log-count", "int", "sampan inspect has the last five"),
-            ("health-max-log-size", "int", "sampan inspect has the last five"),
         )
     ),
     Flag("runtime", "string", "Runtime to use: sampan, its own", group=OTHER, api="HostConfig.Runtime"),
@@ -185,14 +198,7 @@ CONTAINER = (
     Flag("dns-opt", "list", "The same", group=NETWORK),
     Flag("dns-search", "domain", "DNS search domain", group=NETWORK, api="HostConfig.DnsSearch"),
     Flag("add-host", "host", "Add a line to /etc/hosts: NAME:ADDRESS", group=NETWORK, api="HostConfig.ExtraHosts"),
-    Flag("health-cmd", "string", "Command that tells by its exit code whether it is well", group=HEALTH),
-    Flag("health-interval", "duration", "Time between checks: 30s", group=HEALTH),
-    Flag("health-on-failure", "string", "Once unhealthy: none, kill, restart, stop", default="none", group=HEALTH),
-    Flag("health-retries", "int", "Failures in a row that make it unhealthy", group=HEALTH),
-    Flag("health-start-interval", "duration", "Time between checks while it starts", group=HEALTH),
-    Flag("health-start-period", "duration", "Time it may take to start, in which failures do not count", group=HEALTH),
-    Flag("health-timeout", "duration", "Time that a check may take", group=HEALTH),
-    Flag("no-healthcheck", "bool", "Without the health check that the image may have", group=HEALTH),
+    *HEALTH_FLAGS,
 )  # fmt: skip
 
 RUN = (

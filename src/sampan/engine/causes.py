@@ -13,6 +13,7 @@ from sampan.engine.causes_said import full_heap, no_memory, short_of_room
 from sampan.engine.causes_told import NO_SPEC, Told
 from sampan.engine.causes_ulimits import memory as ulimit_of_memory
 from sampan.engine.causes_words import told_by
+from sampan.engine.health_options import action
 from sampan.engine.health_policy import check_of
 from sampan.spec.docker.why import Cause
 from sampan.spec.ending import Ending
@@ -60,7 +61,16 @@ class Facts(NamedTuple):
     @property
     def ended(self) -> bool:
         """Whether there was one that is of interest: it does not run since, or is to be started again."""
-        return self.state.ending is not None and (not self.state.alive or self.state.restart_count > 0)
+        if self.state.ending is None:
+            return False
+        return not self.state.alive or self.state.restart_count > 0 or self._ended_by_check
+
+    @property
+    def _ended_by_check(self) -> bool:
+        """Whether a check of it has had it restarted."""
+        verbs = {sent.sender.verb for sent in self.ending.sent}
+        annotations = self.body.host_config.annotations or {}
+        return "startup check" in verbs or ("health check" in verbs and action(annotations) == "restart")
 
 
 def causes(facts: Facts) -> tuple[Cause, ...]:
@@ -126,17 +136,24 @@ def _ailing(facts: Facts) -> Iterator[Cause]:
         yield from _memory(facts, facts.now, ())
         yield from _stalled(facts, facts.now)
         yield from _forks(facts, facts.now)
-    health = facts.state.health
-    if health is None or not health.failing_streak or not health.log:
+    health, check = facts.state.health, check_of(facts.body)
+    if health is None or not health.log or health.log[-1].exit_code == 0:
         return
-    last, check = health.log[-1], check_of(facts.body)
-    command = shlex.join(check.command) if check else ""
-    times = f"{health.failing_streak} times in a row" if health.failing_streak > 1 else "once"
-    yield Cause(
+    starts = check is not None and check.starts(health)
+    if failed := health.startup.failures if starts else health.failing_streak:
+        run = check.startup if check and starts else check
+        yield _failing(facts, shlex.join(run.command) if run else "", failed, starts=starts)
+
+
+def _failing(facts: Facts, command: str, failed: int, *, starts: bool) -> Cause:
+    assert facts.state.health is not None
+    last, what = facts.state.health.log[-1], "startup check" if starts else "health check"
+    times = "once" if failed == 1 else f"{failed} times" if starts else f"{failed} times in a row"
+    return Cause(
         kind="unhealthy",
-        said=f"its health check has failed {times}: `{command}` {_probe_ended(last)}",
+        said=f"its {what} has failed {times}: `{command}` {_probe_ended(last)}",
         facts=tuple(f"the check said: {line}" for line in last.output.splitlines()[-5:]),
-        fixes=(_probe_fix(facts, command, last),),
+        fixes=(_probe_fix(facts, command, last, "health-startup" if starts else "health"),),
     )
 
 
@@ -144,14 +161,14 @@ def _probe_ended(probe: Probe) -> str:
     return "took too long" if probe.exit_code < 0 else f"ended with exit code {probe.exit_code}"
 
 
-def _probe_fix(facts: Facts, command: str, probe: Probe) -> str:
+def _probe_fix(facts: Facts, command: str, probe: Probe, flags: str) -> str:
     by_hand = f"sampan exec {facts.name} {command}"
     if not facts.state.alive:
         by_hand = f"sampan start {facts.name}, then {by_hand}"
     if probe.exit_code < 0:
-        return f"give it more time with --health-timeout, or find what it waits for: {by_hand}"
+        return f"give it more time with --{flags}-timeout, or find what it waits for: {by_hand}"
     if probe.exit_code in _KINDS:
-        return "what the check runs is not in the image: change --health-cmd, or install it"
+        return f"what the check runs is not in the image: change --{flags}-cmd, or install it"
     return f"run the check by hand: {by_hand}"
 
 

@@ -96,6 +96,12 @@ def _sent(body: ContainerCreate, ending: Ending, last: Sent) -> Iterator[Cause]:
     if sender.verb == "health check":
         yield Cause(kind="signal", said=f"{_name(last.number)} was sent since it was unhealthy: --health-on-failure")
         return
+    if sender.verb == "startup check":
+        said = (
+            f"{_name(last.number)} was sent to restart it, since its startup check had failed: --health-startup-retries"
+        )
+        yield Cause(kind="signal", said=said)
+        return
     first = next((s for s in ending.sent if s.sender == sender), last)
     patient = first is not last and last.number == _SIGKILL
     did = f"{_name(last.number)} ended it" if ending.signal == last.number else "it then ended by itself"

@@ -14,6 +14,8 @@ from sampan.engine import (
     device_requests,
     directory_roots,
     endpoints,
+    health_files,
+    health_options,
     image_mounts,
     log_options,
     mounts,
@@ -69,6 +71,7 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
     endpoints.links(core.registry, full.host_config.links or (), must_run=False)
     warnings += check_ports(body, full)
     warnings += without_effect.words(body, full, core.host, _own_oom_score())
+    health_files.check(health_options.health_log(full.host_config.annotations or {}).directory)
     log_options.check(full.host_config.log_config.type, full.host_config.log_config.config or {})
     limit_bytes = resources.writable_bytes(full.host_config)
     joins = _joins(core, full.host_config)

@@ -21,6 +21,7 @@ from sampan.engine import (
     execs,
     explaining,
     exporting,
+    health_update,
     image_inspecting,
     image_listing,
     imaging,
@@ -193,6 +194,10 @@ class Engine:
     def update_ports(self, ref: str, body: docker.PortsUpdate) -> docker.PortsUpdateResponse:
         """Change which ports a container publishes, at once if it runs; it stays so at its next starts."""
         return republishing.update(self._core, self._find(ref), body)
+
+    def update_health(self, ref: str, body: docker.HealthUpdate) -> docker.ContainerUpdateResponse:
+        """Change how its health is checked, at once if it runs; it stays so at its next starts."""
+        return health_update.update(self._core, self._find(ref), body)
 
     def list(
         self, *, all: bool = False, limit: int = 0, size: bool = False, filters: Filters | None = None

@@ -13,13 +13,13 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from sampan.engine import execs, stopping
+from sampan.engine import execs, health_files, stopping
 from sampan.engine.core import encode, now_ns
-from sampan.engine.health_policy import after, check_of, wait_ns
+from sampan.engine.health_policy import after, check_of, is_out_of_retries, wait_ns
 from sampan.engine.lifecycle import Verb
 from sampan.engine.reaching import ask
 from sampan.errors import SampanError
@@ -34,61 +34,100 @@ if TYPE_CHECKING:
     from sampan.engine.health_policy import Check
     from sampan.engine.registry import Container
 
-_OUTPUT_MAX = 4096
 _HEADER = 8
 _END_S = 5.0
 _KILLED = -1
 
 
+class Watch(NamedTuple):
+    """One run of a container, checked in one way. The container's `watch` is the one that holds: `is`, not `==`."""
+
+    check: Check
+    started_at_ns: int
+    noting: threading.Lock
+
+
 def begin(core: Core, container: Container, *, anew: bool = True) -> None:
     """Have a container that runs checked from now on; `anew`: it has just started, nothing is known of its health."""
     check = check_of(container.body)
-    if check is None:
+    container.watch = watch = Watch(check, container.state.started_at_ns, threading.Lock()) if check else None
+    if watch is None:
         return
     if anew or container.state.health is None:
         container.update(health=Health())
-    _later(core, container, check)
+        if watch.check.log.directory:  # what it says of the run before is no longer so
+            threading.Thread(target=_note, args=(container, watch), name="health", daemon=True).start()
+    _later(core, container, watch)
 
 
-def _later(core: Core, container: Container, check: Check) -> None:
-    health, started = container.state.health or Health(), container.state.started_at_ns
-    delay_ns = wait_ns(check, health, now_ns() - started)
+def _later(core: Core, container: Container, watch: Watch, *, at_once: bool = False) -> None:
+    health, age_ns = container.state.health or Health(), now_ns() - watch.started_at_ns
+    delay_ns = 0 if at_once else wait_ns(watch.check, health, age_ns)
 
     def due() -> None:
-        if _is_same(container, started):
-            thread = threading.Thread(target=_look, args=(core, container, check, started), name="health", daemon=True)
-            thread.start()
+        if _holds(container, watch):
+            threading.Thread(target=_look, args=(core, container, watch), name="health", daemon=True).start()
 
     core.janitor.later(f"check the health of {container.name}", due, delay_ns / 1e9)
 
 
-def _is_same(container: Container, started_at_ns: int) -> bool:
-    return not container.removed and container.running and container.state.started_at_ns == started_at_ns
+def _holds(container: Container, watch: Watch) -> bool:
+    same = container.watch is watch and container.state.started_at_ns == watch.started_at_ns
+    return same and not container.removed and container.running
 
 
-def _look(core: Core, container: Container, check: Check, started_at_ns: int) -> None:
+def _look(core: Core, container: Container, watch: Watch) -> None:
+    starts = watch.check.starts(container.state.health or Health())
     try:
         if container.state.status is Status.RUNNING:  # one that is paused is left alone
-            probe = _probe(core, container, check)
-            if core.closing or not _is_same(container, started_at_ns):
+            probe = _probe(core, container, watch.check, startup=starts)
+            if core.closing or not _holds(container, watch):
                 return
-            _learn(core, container, check, probe)
+            _learn(core, container, watch, probe)
+            _note(container, watch)
     except SampanError as e:
         print(f"sampan: can't check the health of {container.name}: {e.message}", file=sys.stderr, flush=True)
-    if not core.closing and _is_same(container, started_at_ns):
-        _later(core, container, check)
+    if not core.closing and _holds(container, watch):
+        passed = starts and not watch.check.starts(container.state.health or Health())
+        _later(core, container, watch, at_once=passed)
 
 
-def _learn(core: Core, container: Container, check: Check, probe: Probe) -> None:
-    before = container.state.health or Health()
-    health = after(check, before, probe, container.state.started_at_ns)
-    if health.status == before.status:
+def _note(container: Container, watch: Watch) -> None:
+    """Write down what is known of its health where that is wanted."""
+    directory = watch.check.log.directory
+    with watch.noting:
+        health = container.state.health
+        if not directory or health is None or not _holds(container, watch):
+            return
+        try:
+            health_files.write(directory, container.id, health)
+        except SampanError as e:
+            print(f"sampan: can't note the health of {container.name}: {e.message}", file=sys.stderr, flush=True)
+
+
+def _learn(core: Core, container: Container, watch: Watch, probe: Probe) -> None:
+    check, before = watch.check, container.state.health or Health()
+    health = after(check, before, probe, watch.started_at_ns)
+    if _matters(before, health):
+        _change(core, container, health)
+    else:
         container.update(health=health)
-        return
-    _change(core, container, health)
-    core.tell(container, f"health_status: {health.status}")
-    if health.status == "unhealthy":
-        _act(core, container, check.on_failure)
+    changed = health.status != before.status
+    if check.log.events:
+        core.tell(container, f"health_status: {health.status}", health_files.attributes(health))
+    elif changed:
+        core.tell(container, f"health_status: {health.status}")
+    if health.status == "unhealthy":  # also one that was so before: a server may have been killed just then
+        _act(core, container, check.on_failure, Sender(verb="health check"))
+    elif is_out_of_retries(check, health):
+        _act(core, container, "restart", Sender(verb="startup check"))
+
+
+def _matters(before: Health, after: Health) -> bool:
+    """Whether a next server must know it: all but the log, and how long it has been unhealthy."""
+    if after.status == before.status == "unhealthy":
+        return False
+    return msgspec.structs.replace(before, log=()) != msgspec.structs.replace(after, log=())
 
 
 def _change(core: Core, container: Container, health: Health) -> None:
@@ -100,31 +139,43 @@ def _change(core: Core, container: Container, health: Health) -> None:
             container.update(health=health)
 
 
-def _act(core: Core, container: Container, action: str) -> None:
-    by = Sender(verb="health check")
+def _act(core: Core, container: Container, action: str, by: Sender) -> None:
     match action:
         case "kill":
             stopping.send_signal(core, container, signal.SIGKILL, by)
         case "stop":
             stopping.stop(core, container, None, None, by)
         case "restart":
-            stopping.restart(core, container, None, None, by)
+            _restart(core, container, by)
         case _:
             pass
+
+
+def _restart(core: Core, container: Container, by: Sender) -> None:
+    """Nobody asks for it a second time: where this server is killed meanwhile, the next one starts it."""
+    container.update(again=True)
+    core.save(container)
+    try:
+        stopping.restart(core, container, None, None, by)
+    finally:
+        if container.state.again and not core.closing:
+            container.update(again=False)
+            core.save(container)
 
 
 # -------------------------------------------------------------------------------------------------------- one probe
 
 
-def _probe(core: Core, container: Container, check: Check) -> Probe:
-    start_ns = now_ns()
+def _probe(core: Core, container: Container, check: Check, *, startup: bool) -> Probe:
+    start_ns, most = now_ns(), check.log.output_bytes
+    run = check.startup if startup and check.startup else check
     code, output = 126, b""
     ours, theirs = socket.socketpair()
     try:
-        config = ExecConfig(cmd=check.command, attach_stdout=True, attach_stderr=True)
+        config = ExecConfig(cmd=run.command, attach_stdout=True, attach_stderr=True)
         exec = execs.find(core, execs.create(core, container, config))
         try:
-            code, output = _run(core, exec, (ours, theirs), check.timeout / 1e9)
+            code, output = _run(core, exec, (ours, theirs), run.timeout / 1e9, most)
         finally:
             execs.forget(core, exec)
     except SampanError as e:
@@ -132,16 +183,18 @@ def _probe(core: Core, container: Container, check: Check) -> Probe:
     finally:
         ours.close()
         theirs.close()
-    text = output[:_OUTPUT_MAX].decode(errors="replace")
+    text = output[:most].decode(errors="replace")
     return Probe(start_ns=start_ns, end_ns=now_ns(), exit_code=code, output=text)
 
 
-def _run(core: Core, exec: Exec, pair: tuple[socket.socket, socket.socket], timeout_s: float) -> tuple[int, bytes]:
+def _run(
+    core: Core, exec: Exec, pair: tuple[socket.socket, socket.socket], timeout_s: float, most: int
+) -> tuple[int, bytes]:
     """Run the exec; return its exit code, or -1 where it was killed for taking too long, and what it said."""
     exec.started = True
     execs.ExecSession(core, exec, None).run(pair[1].fileno(), b"")
     pair[1].close()
-    output, ended = _read(pair[0], time.monotonic() + timeout_s)
+    output, ended = _read(pair[0], time.monotonic() + timeout_s, most)
     if not ended:
         with suppress(SampanError):
             kill = messages.Signal(number=signal.SIGKILL, exec_id=exec.id)
@@ -153,7 +206,7 @@ def _run(core: Core, exec: Exec, pair: tuple[socket.socket, socket.socket], time
     return (exec.code if exec.code is not None else _KILLED), output
 
 
-def _read(sock: socket.socket, deadline: float) -> tuple[bytes, bool]:
+def _read(sock: socket.socket, deadline: float, most: int) -> tuple[bytes, bool]:
     """Read Docker's frames to their end, of which only the beginning is kept; False: the time was over before."""
     kept, buffer = bytearray(), bytearray()
     while True:
@@ -165,5 +218,5 @@ def _read(sock: socket.socket, deadline: float) -> tuple[bytes, bool]:
             return bytes(kept), True
         buffer += data
         while len(buffer) >= _HEADER and len(buffer) >= (end := _HEADER + int.from_bytes(buffer[4:_HEADER], "big")):
-            kept += buffer[_HEADER : min(end, _HEADER + _OUTPUT_MAX - len(kept))] if len(kept) < _OUTPUT_MAX else b""
+            kept += buffer[_HEADER : min(end, _HEADER + most - len(kept))] if len(kept) < most else b""
             del buffer[:end]

@@ -7,21 +7,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
+from sampan.engine.health_options import SHELL, HealthLog, action, health_log, startup_check
 from sampan.errors import InvalidInput
-from sampan.spec.annotations import HEALTH_ON_FAILURE
 from sampan.spec.docker.container import HealthConfig
-from sampan.spec.state import Health, Probe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from sampan.engine.health_options import StartupCheck
     from sampan.spec.docker import ContainerCreate
     from sampan.spec.image import HealthCheck
+    from sampan.spec.state import Health, Probe
 
 _S = 10**9
 _LEAST_NS = 10**6
-_KEPT = 5
-ACTIONS = ("none", "kill", "restart", "stop")
 
 
 class Check(NamedTuple):
@@ -34,9 +33,15 @@ class Check(NamedTuple):
     start_interval: int
     retries: int
     on_failure: str
+    startup: StartupCheck | None = None
+    log: HealthLog = HealthLog()
+
+    def starts(self, health: Health) -> bool:
+        """Whether it is its startup check that is run."""
+        return self.startup is not None and health.status == "starting"
 
 
-def completed(given: HealthConfig | None, image: HealthCheck | None) -> HealthConfig | None:
+def completed(given: HealthConfig | None, image: HealthCheck | HealthConfig | None) -> HealthConfig | None:
     """Return a container's check: what is given, and the image's where that says nothing. Raises InvalidInput."""
     first, second = given or HealthConfig(), image
     fields = ("test", "interval", "timeout", "start_period", "start_interval", "retries")
@@ -65,7 +70,7 @@ def check_of(body: ContainerCreate) -> Check | None:
     config = body.healthcheck
     if config is None or not config.test or config.test[0] == "NONE" or len(config.test) < 2:
         return None
-    shell = tuple(body.shell or ()) or ("/bin/sh", "-c")
+    shell, annotations = tuple(body.shell or ()) or SHELL, body.host_config.annotations or {}
     command = config.test[1:] if config.test[0] == "CMD" else (*shell, config.test[1])
     return Check(
         command=tuple(command),
@@ -74,30 +79,43 @@ def check_of(body: ContainerCreate) -> Check | None:
         start_period=config.start_period,
         start_interval=config.start_interval or 5 * _S,
         retries=config.retries or 3,
-        on_failure=(body.host_config.annotations or {}).get(HEALTH_ON_FAILURE, "none"),
+        on_failure=action(annotations),
+        startup=startup_check(annotations, shell),
+        log=health_log(annotations),
     )
 
 
 def wait_ns(check: Check, health: Health, age_ns: int) -> int:
     """Return how long to wait for the next probe of a container that runs since `age_ns`."""
+    if check.startup and check.starts(health):
+        return check.startup.interval if health.log else 0  # Podman's first is at once
     starting = health.status == "starting" and age_ns < check.start_period
     return check.start_interval if starting else check.interval
 
 
 def after(check: Check, health: Health, probe: Probe, started_at_ns: int) -> Health:
     """Return the health after a probe."""
-    log = (*health.log, probe)[-_KEPT:]
+    health = replace(health, log=check.log.kept((*health.log, probe)))
+    if check.startup and check.starts(health):
+        return _started(health, probe, check.startup)
     if probe.exit_code == 0:
-        return Health(status="healthy", log=log)
+        return replace(health, status="healthy", failing_streak=0)
     if health.status == "starting" and probe.start_ns - started_at_ns < check.start_period:
-        return Health(status="starting", failing_streak=health.failing_streak, log=log)
+        return health
     streak = health.failing_streak + 1
-    return Health(status="unhealthy" if streak >= check.retries else health.status, failing_streak=streak, log=log)
+    return replace(health, status="unhealthy" if streak >= check.retries else health.status, failing_streak=streak)
 
 
-def action(annotations: Mapping[str, str]) -> str:
-    """Return what is to be done to an unhealthy container. Raises InvalidInput."""
-    text = annotations.get(HEALTH_ON_FAILURE, "none")
-    if text not in ACTIONS:
-        raise InvalidInput(f"invalid health-on-failure action: {text!r}", f"there are {', '.join(ACTIONS)}")
-    return text
+def _started(health: Health, probe: Probe, check: StartupCheck) -> Health:
+    """Return the health after a run of the startup check; as by Podman, they need not be successes in a row."""
+    found = health.startup
+    if probe.exit_code:
+        return replace(health, startup=replace(found, failures=found.failures + 1))
+    startup = replace(found, successes=found.successes + 1)
+    return replace(health, status="healthy" if startup.successes >= check.successes else health.status, startup=startup)
+
+
+def is_out_of_retries(check: Check, health: Health) -> bool:
+    """Whether the container is to be restarted for its startup check."""
+    startup = check.startup
+    return startup is not None and check.starts(health) and 0 < startup.retries <= health.startup.failures

@@ -9,6 +9,7 @@ import msgspec
 from sampan.engine.log_options import log_file
 from sampan.engine.network_settings import network_settings
 from sampan.engine.translate import rootfs_of
+from sampan.spec.decoding import convert
 from sampan.spec.docker import (
     ContainerConfig,
     ContainerInspectResponse,
@@ -16,11 +17,12 @@ from sampan.spec.docker import (
     GraphDriver,
     Health,
     HealthcheckResult,
+    HealthStartup,
     IdMappings,
     MappedHostConfig,
     MountPoint,
 )
-from sampan.spec.state import State, Status
+from sampan.spec.state import Health as Known, Probe, Startup, State, Status
 from sampan.units import ZERO_TIME, format_timestamp
 
 if TYPE_CHECKING:
@@ -94,25 +96,24 @@ def state_of(state: State) -> ContainerState:
         error=state.error,
         started_at=format_timestamp(state.started_at_ns) if state.started_at_ns else ZERO_TIME,
         finished_at=format_timestamp(state.finished_at_ns) if state.finished_at_ns else ZERO_TIME,
-        health=health_of(state),
+        health=health_of(state.health),
         ending=state.ending,
     )
 
 
-def health_of(state: State) -> Health | None:
-    """Return a container's health in Docker's form."""
-    if state.health is None:
+def health_of(health: Known | None) -> Health | None:
+    """Return a container's health in Docker's form, with how far its startup check is."""
+    if health is None:
         return None
-    log = tuple(
-        HealthcheckResult(
-            start=format_timestamp(probe.start_ns),
-            end=format_timestamp(probe.end_ns),
-            exit_code=probe.exit_code,
-            output=probe.output,
-        )
-        for probe in state.health.log
-    )
-    return Health(status=state.health.status, failing_streak=state.health.failing_streak, log=log)
+    log = tuple(map(result_of, health.log))
+    startup = convert(health.startup, HealthStartup, from_attributes=True) if health.startup != Startup() else None
+    return Health(status=health.status, failing_streak=health.failing_streak, log=log, startup=startup)
+
+
+def result_of(probe: Probe) -> HealthcheckResult:
+    """Return one run of a check in Docker's form."""
+    start, end = format_timestamp(probe.start_ns), format_timestamp(probe.end_ns)
+    return HealthcheckResult(start=start, end=end, exit_code=probe.exit_code, output=probe.output)
 
 
 def _graph_driver(rootfs: Rootfs, directory: str) -> GraphDriver:

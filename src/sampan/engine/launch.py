@@ -153,6 +153,7 @@ class Start:
             start_time=start_time,
             started_at_ns=started_at_ns,
             finished_at_ns=self._before.finished_at_ns,
+            again=self._before.again and not pid,
             restart_count=restart_count,
             endpoints=self._sandbox.endpoints if self._sandbox else (),
             ports=self._sandbox.ports if self._sandbox else (),

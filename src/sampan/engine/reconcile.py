@@ -131,10 +131,11 @@ def _container(intent: Intent, fact: Fact | None, facts: Facts) -> list[Action]:
     ended = _ended(state, fact, facts)
     if ended is None:
         record = [Record(intent.id, state, shim=True)] if fact else []
-        waits = state.status is Status.RESTARTING or (facts.booted and wanted_at_boot(intent.policy, state))
+        waits = state.status is Status.RESTARTING or state.again
+        waits = waits or (facts.booted and wanted_at_boot(intent.policy, state))
         return [*record, *([Restart(intent.id)] if waits else [])]
-    if wanted(intent.policy, ended) or (facts.booted and wanted_at_boot(intent.policy, ended)):
-        count = ended.restart_count + (not facts.booted)
+    if ended.again or wanted(intent.policy, ended) or (facts.booted and wanted_at_boot(intent.policy, ended)):
+        count = ended.restart_count + (not facts.booted and not ended.again)
         waiting = msgspec.structs.replace(ended, status=Status.RESTARTING, restart_count=count)
         return [Record(intent.id, waiting, shim=fact is not None), Restart(intent.id)]
     last: Action = Discard(intent.id)
@@ -144,7 +145,7 @@ def _container(intent: Intent, fact: Fact | None, facts: Facts) -> list[Action]:
 def _unbegun(intent: Intent, fact: Fact | None, facts: Facts) -> list[Action]:
     """What was to start is as it was before: shims write down what they begin, and the record has no pid yet."""
     first = not intent.state.finished_at_ns
-    again = intent.policy.name not in ("", "no")
+    again = intent.state.again or intent.policy.name not in ("", "no")
     status = Status.RESTARTING if again else Status.CREATED if first else Status.EXITED
     before = msgspec.structs.replace(
         intent.state,
@@ -171,6 +172,7 @@ def _running(state: State, fact: Fact) -> State:
         pid=fact.pid,
         start_time=fact.start_time,
         started_at_ns=fact.started_at_ns or state.started_at_ns,
+        again=False,
     )
 
 

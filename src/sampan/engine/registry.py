@@ -14,6 +14,7 @@ from sampan.errors import Conflict, InvalidInput, NotFound
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from sampan.engine.health import Watch
     from sampan.engine.links import Channel
     from sampan.engine.mounts import Wanted
     from sampan.engine.sandbox import Sandbox
@@ -57,6 +58,7 @@ class Container:
         self.names: AnswerNames | None = None  # what its shim answers; None: it has no name server
         self.sandbox: Sandbox | None = None  # its networks while it runs, and until they are given back
         self.restart: threading.Timer | None = None  # what starts it again, while it is in state `restarting`
+        self.watch: Watch | None = None  # how its health is checked in this run; None: not at all
         self.restart_delay_s = 0.0  # how long it waited for that the last time
         self.on_change: set[Callable[[], None]] = (
             set()

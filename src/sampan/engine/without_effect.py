@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sampan.engine import health_policy, security
+from sampan.engine import health_options, health_policy, security
 from sampan.engine.merge import joined
 from sampan.errors import InvalidInput
 
@@ -65,14 +65,23 @@ def _oom_score(hc: HostConfig, host: Host, own: int) -> Iterator[str]:
 
 def _health(asked: ContainerCreate, full: ContainerCreate) -> Iterator[str]:
     """Refuse what should be done to an unhealthy container where nothing checks its health, as Podman does."""
-    action = health_policy.action(full.host_config.annotations or {})
+    annotations = full.host_config.annotations or {}
+    action, startup = health_options.action(annotations), health_options.startup_check(annotations)
+    health_options.health_log(annotations)
+    if startup is None and (unused := [name for name in health_options.STARTUP if name in annotations]):
+        yield f"--{unused[0].removeprefix('sampan.')} has no effect: there is no --health-startup-cmd"
     if health_policy.check_of(full):
         return
     if action != "none":
         raise InvalidInput(
             f"cannot set on-failure action to {action} without a health check", "give it one: --health-cmd"
         )
+    if startup is not None:
+        raise InvalidInput(
+            "cannot set a startup healthcheck when there is no regular healthcheck", "give it one: --health-cmd"
+        )
     given = asked.healthcheck
-    set_ = [name for name in _TIMES if given and not given.test and getattr(given, name)]
+    set_ = [f"health-{name.replace('_', '-')}" for name in _TIMES if given and not given.test and getattr(given, name)]
+    set_ += [name.removeprefix("sampan.") for name in health_options.LOG if name in annotations]
     if set_:
-        yield f"--health-{set_[0].replace('_', '-')} has no effect: there is no --health-cmd, nor one of the image"
+        yield f"--{set_[0]} has no effect: there is no --health-cmd, nor one of the image"

@@ -34,12 +34,20 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     output: str = ""
 
 
+class Startup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How often the startup check has ended in which way in this run."""
+
+    successes: int = 0
+    failures: int = 0
+
+
 class Health(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a container is by its check: `status` is starting, healthy or unhealthy; `log` has the latest probes."""
 
     status: str = "starting"
     failing_streak: int = 0
     log: tuple[Probe, ...] = ()
+    startup: Startup = Startup()
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -56,6 +64,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     oom_killed: bool = False
     error: str = ""  # why the last start failed
     stopped_by_user: bool = False
+    again: bool = False  # it is being ended, to be started again, by sampan itself
     restart_count: int = 0
     thaw: bool = False  # it is frozen for a commit only: a server that finds it so lets it go on
     health: Health | None = None  # None: nothing is checked

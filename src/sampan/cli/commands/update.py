@@ -1,12 +1,13 @@
-"""`sampan update`: change a container's limits, restart policy and published ports, also while it runs."""
+"""`sampan update`: change a container's limits, restart policy, health check and ports, also while it runs."""
 
 from __future__ import annotations
 
-from sampan.cli.body_rare import restart_policy
+from sampan.cli.body_rare import HEALTH, restart_policy
 from sampan.cli.command import Call, Command
 from sampan.cli.each import container, each
 from sampan.cli.failure import Failure, not_of_run
 from sampan.cli.flags import Flag
+from sampan.cli.options import HEALTH_FLAGS
 from sampan.cli.output import warn
 
 TYPE_CHECKING = False
@@ -23,13 +24,15 @@ def update(call: Call) -> int:
     options = call.options
     if not options.given:
         raise Failure("you must provide one or more flags when using this command")
-    ports, limits = _ports(options), _limits(options)
+    ports, limits, health = _ports(options), _limits(options), _health(options)
 
     def change(name: str) -> None:
         if limits:
             answer = call.session.ask("POST", container(name, "/update"), limits).json()
             for warning in answer.get("Warnings") or ():
                 warn(f"WARNING: {warning}")
+        if health:
+            call.session.ask("POST", "/sampan" + container(name, "/healthcheck"), health).read()
         if ports:
             call.session.ask("POST", "/sampan" + container(name, "/ports"), ports).read()
 
@@ -45,6 +48,17 @@ def _ports(options: Options) -> dict[str, Any]:
         "Add": bindings_of(options["publish-add"]),
         "Remove": [removal_of(text) for text in options["publish-rm"]],
     }
+
+
+def _health(options: Options) -> dict[str, Any]:
+    if not any(name in options for name in HEALTH):
+        return {}
+    from sampan.cli.body_health import annotated, checked
+
+    try:
+        return {"Healthcheck": checked(options) or None, "Annotations": annotated(options)}
+    except Failure as e:
+        raise not_of_run(e) from None
 
 
 def limits_of(options: Options) -> dict[str, Any]:
@@ -85,12 +99,13 @@ LIMITS = (
 
 COMMAND = Command(
     "update [OPTIONS] CONTAINER [CONTAINER...]",
-    "Change limits, restart policy and published ports of one or more containers, running or not",
+    "Change limits, restart policy, health check and published ports of one or more containers, running or not",
     update,
     flags=(
         Flag("publish-add", "list", "Publish one more port: [[ADDRESS:][HOST]:]PORT[/PROTOCOL]; ranges too"),
         Flag("publish-rm", "list", "Publish it no longer: [ADDRESS:]HOST[/PROTOCOL]; ranges too"),
         *LIMITS,
+        *HEALTH_FLAGS,
         Flag("restart", "string", "Restart policy: no, always, unless-stopped, on-failure[:N]"),
     ),
     arguments=(1, None),

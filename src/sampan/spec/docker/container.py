@@ -275,6 +275,13 @@ class ContainerUpdate(Resources, frozen=True, kw_only=True):
     restart_policy: RestartPolicy | None = None
 
 
+class HealthUpdate(Given, frozen=True, kw_only=True):
+    """The body of `POST /sampan/containers/{id}/healthcheck`: what changes. Annotations are those about health."""
+
+    healthcheck: HealthConfig | None = None
+    annotations: dict[str, str] | None = None
+
+
 class ContainerUpdateResponse(Body, frozen=True, kw_only=True):
     """What an update has to say."""
 
@@ -290,12 +297,20 @@ class HealthcheckResult(Body, frozen=True, kw_only=True):
     output: str = always("")
 
 
+class HealthStartup(Body, frozen=True, kw_only=True):
+    """How often a container's startup check has ended in which way. Sampan's own."""
+
+    successes: int = always(0)
+    failures: int = always(0)
+
+
 class Health(Body, frozen=True, kw_only=True):
     """A container's health and its latest checks."""
 
     status: str = always("")
     failing_streak: int = always(0)
     log: tuple[HealthcheckResult, ...] | None = always(None)
+    startup: HealthStartup | None = None
 
 
 class ContainerState(Body, frozen=True, kw_only=True):
