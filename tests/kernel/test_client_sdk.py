@@ -15,6 +15,7 @@ import pytest
 
 from sampan import __version__, errors
 from sampan.client import Client, ProgramFailed, endpoint, wire
+from sampan.spec.docker import HealthConfig
 from support.registry import Registry
 from support.sampan import Sampan, wait_until
 
@@ -81,6 +82,9 @@ def test_a_container_is_led_through_its_life(client: Client) -> None:
         assert seen == ["created", "running", "paused", "running", "exited", "running", "exited"]
         assert client.containers.get("two").id == box.id
         assert box.exit_code == 137
+        box.update_health(HealthConfig(test=("CMD", "true")), {"sampan.health-on-failure": "kill"})
+        assert box.attributes.config.healthcheck == HealthConfig(test=("CMD", "true"))
+        assert box.attributes.host_config.annotations == {"sampan.health-on-failure": "kill"}
 
 
 def test_another_program_is_executed_in_a_container(client: Client) -> None:

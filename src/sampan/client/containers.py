@@ -217,6 +217,14 @@ class Container:
         self.reload()
         return answer
 
+    def update_health(
+        self, check: docker.HealthConfig | None = None, annotations: dict[str, str] | None = None
+    ) -> None:
+        """Change how its health is checked, at once if it runs; `annotations` are those about health."""
+        body = docker.HealthUpdate(healthcheck=check, annotations=annotations)
+        self._api.post(f"/sampan{self._path}/healthcheck", body)
+        self.reload()
+
     def stats(self) -> StatsResponse:
         """Measure what it uses: one sample, with the processor time of a moment before. Bytes and nanoseconds."""
         return self._api.get(StatsResponse, f"{self._path}/stats{query(stream='0')}")
