@@ -85,6 +85,8 @@ def test_what_the_registry_takes_is_kept_and_used(sampan: Sampan, server: Regist
         sampan(*command)
         sampan("rmi", f"{server.address}/app")
     assert "unauthorized" in sampan.fails(1, "pull", "--creds", "me:wrong", f"{server.address}/app").err
+    untyped = sampan.fails(125, "pull", "--plan", "--creds", "me", f"{server.address}/app").err
+    assert untyped.startswith("sampan: can't ask for the password of me: standard input is no terminal\n")
     assert json.loads(config.read_text()) == {"auths": {}}
 
 
@@ -341,6 +343,18 @@ def test_who_sits_at_a_terminal_is_asked(server: Registry, config: Path, termina
     assert json.loads(config.read_text()) == {"auths": {server.address: ENTRY}}
     terminal.enter("stty -a | grep -ow echo && echo shown")
     terminal.shows("\nshown")
+
+
+def test_a_password_that_is_not_among_the_credentials_is_asked_for(
+    server: Registry, config: Path, terminal: Terminal
+) -> None:
+    terminal.enter(f"name=$(sampan pull -q --creds me {server.address}/app); echo got $name")
+    terminal.shows(f"Password of me at {server.address}:")
+    terminal.enter("secret")
+
+    screen = terminal.shows(f"got {server.address}/app:latest")
+    assert "secret" not in screen
+    assert not config.exists()
 
 
 def test_control_c_at_the_password_leaves_the_terminal_as_it_was(

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import threading
 import time
 from contextlib import suppress
@@ -15,6 +16,7 @@ from sampan.image import connections, registry, tokens, transport
 from sampan.image.address import leads_to
 from sampan.image.transport import Transport
 from sampan.spec.distribution import AuthConfig, Descriptor
+from sampan.spec.pulling import Retries
 from sampan.spec.reference import Reference
 from sampan.spec.settings import Place, Registries
 from support.fake_registry import INDEX, MANIFEST, FakeRegistry, digest_of
@@ -216,6 +218,35 @@ def test_a_registry_that_wants_an_hour_is_not_waited_for(server, as_date):
         repository(server).manifest("1")
     assert re.fullmatch(r"try again in 3[0-6]\d\d s: so the registry asks", caught.value.hint)
     assert len(server.requests) == 1
+
+
+def test_who_asks_says_how_often_and_when(server):
+    server.fail_next = [503] * 3
+    server.retry_after = ""
+    hasty = Registries(wait_s=60, tries=1)
+
+    def target(**retries):
+        reference = Reference.parse(f"{server.address}/app")
+        return Repository(reference, AuthConfig(), registries=hasty, retries=Retries(**retries))
+
+    assert target(count=3, delay_ns=1000).manifest("1")[0] == RAW
+    server.fail_next = [503]
+    with pytest.raises(Failed):
+        target(count=0).manifest("1")
+    for wrong in ({"count": -1}, {"count": 100}, {"delay_ns": -1}):
+        with pytest.raises(InvalidInput, match="invalid"):
+            target(**wrong)
+
+
+def test_a_registry_that_is_about_to_start_is_waited_for_by_who_says_so():
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        reference = Reference.parse(f"127.0.0.1:{nobody.getsockname()[1]}/app")
+        began = time.monotonic()
+        with pytest.raises(Failed, match="connection refused"):
+            Repository(reference, AuthConfig(), retries=Retries(count=2, delay_ns=10**7)).manifest("1")
+
+    assert time.monotonic() - began >= 0.02
 
 
 @pytest.mark.parametrize("status", [400, 404, 501])

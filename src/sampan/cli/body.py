@@ -92,11 +92,11 @@ def _volume(spec: str) -> tuple[str, str]:
 def _mounts(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
     host["Mounts"] = options["mount"]
     for mount in options["mount"]:
-        idmap, chown = mount.pop("IDMap", ""), mount.pop("Chown", False)
-        if idmap or chown:
-            from sampan.cli.body_rare import annotate_owners
+        idmap, chown, writable = mount.pop("IDMap", ""), mount.pop("Chown", False), mount.pop("Writable", False)
+        if idmap or chown or writable:
+            from sampan.cli.body_rare import annotate_mount
 
-            annotate_owners(host, mount["Target"], idmap, chown=chown)
+            annotate_mount(host, mount["Target"], idmap=idmap, chown=chown, writable=writable)
 
 
 def _tmpfs(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
@@ -237,6 +237,7 @@ _RARE = (
     "annotation",
     "blkio-weight-device",
     "cgroup-conf",
+    "chrootdirs",
     "device",
     "device-read-bps",
     "device-read-iops",
@@ -267,6 +268,7 @@ _RARE = (
     "memory-swappiness",
     "no-healthcheck",
     "passwd-entry",
+    "rdt-class",
     "requires",
     "restart",
     "rootfs",

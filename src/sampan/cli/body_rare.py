@@ -8,6 +8,7 @@ from sampan.cli.failure import Failure
 from sampan.spec.annotations import (
     CGROUP_CONF,
     CHOWN,
+    CHROOT_DIRS,
     GIDMAP,
     GROUP_ENTRY,
     HOSTUSERS,
@@ -15,6 +16,7 @@ from sampan.spec.annotations import (
     IMAGE_VOLUME,
     OWN_IDS,
     PASSWD_ENTRY,
+    RDT_CLASS,
     REQUIRES,
     ROOTFS,
     SUBGIDNAME,
@@ -23,6 +25,7 @@ from sampan.spec.annotations import (
     UIDMAP,
     UMASK,
     UNSETENV_ALL,
+    WRITABLE,
 )
 from sampan.spec.cdi_names import split
 
@@ -75,13 +78,15 @@ def _annotations(options: Options, body: Json, host: Json) -> None:  # noqa: ARG
     host.setdefault("Annotations", {}).update(options["annotation"])
 
 
-def annotate_owners(host: Json, target: str, idmap: str, *, chown: bool) -> None:
+def annotate_mount(host: Json, target: str, *, idmap: str, chown: bool, writable: bool) -> None:
     """Say of a mount what the API has no field for."""
     annotations = host.setdefault("Annotations", {})
     if idmap:
         annotations[IDMAP + target] = idmap
     if chown:
         annotations[CHOWN + target] = "true"
+    if writable:
+        annotations[WRITABLE + target] = "true"
 
 
 def _dns_options(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
@@ -193,6 +198,14 @@ def _requires(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
     host.setdefault("Annotations", {})[REQUIRES] = ",".join(options["requires"])
 
 
+def _chroot_dirs(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    host.setdefault("Annotations", {})[CHROOT_DIRS] = ",".join(options["chrootdirs"])
+
+
+def _rdt_class(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    host.setdefault("Annotations", {})[RDT_CLASS] = options["rdt-class"]
+
+
 def _storage(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
     host["StorageOpt"] = dict(options["storage-opt"])
 
@@ -264,6 +277,8 @@ RARE = {
     "memory-swappiness": _swappiness,
     "restart": _restart,
     "cgroup-conf": _cgroup_conf,
+    "chrootdirs": _chroot_dirs,
+    "rdt-class": _rdt_class,
     **dict.fromkeys(("hostuser", "passwd-entry", "group-entry"), _accounts),
     "rootfs": _rootfs,
     "image-volume": _image_volume,

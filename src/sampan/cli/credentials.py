@@ -19,8 +19,16 @@ if TYPE_CHECKING:
     from sampan.cli.session import Session
 
 
-def headers_for(session: Session, registry: str, repository: str = "") -> dict[str, str]:
-    """Return the header with the credentials for a repository; none where there are none."""
+_typed: dict[tuple[str, str], str] = {}  # user and registry → password; asked for once
+
+
+def headers_for(session: Session, registry: str, repository: str = "", creds: str = "") -> dict[str, str]:
+    """Return the header with the credentials for a repository; none where there are none.
+
+    `creds`, USER:PASSWORD or USER, take the place of those that are kept.
+    """
+    if creds:
+        return _header({**_given(creds, registry), "serveraddress": registry})
     found = find(session, registry, repository)
     return _header({**found, "serveraddress": server_of(registry)}) if found else {}
 
@@ -62,10 +70,20 @@ def _read(path: str) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def headers_of(credentials: str, registry: str) -> dict[str, str]:
-    """Return the header with credentials that were given as `user:password`."""
-    user, _, password = credentials.partition(":")
-    return _header({"username": user, "password": password, "serveraddress": registry})
+def _given(creds: str, registry: str) -> dict[str, str]:
+    """Read USER:PASSWORD; have what is missing typed, as Podman does."""
+    user, colon, password = creds.partition(":")
+    if not colon and (user, registry) not in _typed:
+        from sampan.cli.prompt import ask
+
+        refusal = Failure(
+            f"sampan: can't ask for the password of {user}: standard input is no terminal",
+            "give it after a colon: USER:PASSWORD",
+            125,
+        )
+        question = f"Password of {user} at {registry}: "
+        _typed[user, registry] = ask(question, secret=True, stream=2, refusal=refusal)
+    return {"username": user, "password": password if colon else _typed[user, registry]}
 
 
 def _header(document: dict[str, str]) -> dict[str, str]:

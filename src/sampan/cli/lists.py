@@ -55,7 +55,7 @@ def list_path(name: str, rest: str = "") -> str:
 
 def auths(session: Session, names: Iterable[str], creds: str = "") -> dict[str, str]:
     """Return the credentials for the repositories of all names: `creds` where given, else config.json's."""
-    from sampan.cli.credentials import headers_for, headers_of
+    from sampan.cli.credentials import headers_for
     from sampan.cli.references import named
 
     found = {}
@@ -63,10 +63,7 @@ def auths(session: Session, names: Iterable[str], creds: str = "") -> dict[str, 
         if name.startswith(("store:", "containers-storage:", "docker-daemon:")):
             continue
         reference = named(session, name.removeprefix("docker://"))
-        if creds:
-            headers = headers_of(creds, reference.registry)
-        else:
-            headers = headers_for(session, reference.registry, reference.repository)
+        headers = headers_for(session, reference.registry, reference.repository, creds)
         if headers:
             found[reference.name] = headers["X-Registry-Auth"]
     return found

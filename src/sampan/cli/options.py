@@ -43,6 +43,11 @@ HEALTH_FLAGS = (
     Flag("no-healthcheck", "bool", "Without the health check that the image may have", group=HEALTH),
 )  # fmt: skip
 
+RETRIES = (
+    Flag("retry", "int", "Ask a registry so many times more when it fails; 4 unless configured", group=OTHER),
+    Flag("retry-delay", "duration", "Wait so long before each: 5s, instead of ever longer", group=OTHER),
+)
+
 CONTAINER = (
     Flag("env", "env", "Set an environment variable; a name alone takes its value from here", short="e", group=PROCESS),
     Flag("env-host", "bool", "Give it all variables of this shell", group=PROCESS),
@@ -72,7 +77,8 @@ CONTAINER = (
     Flag("cidfile", "string", "Write the container's id to this file", group=OTHER, api="HostConfig.ContainerIDFile"),
     Flag("rm", "bool", "Remove the container when it exits", group=OTHER, api="HostConfig.AutoRemove"),
     Flag("pull", "string", "Pull the image first: always, missing, newer or never", default="missing", group=OTHER),
-    Flag("creds", "string", "Credentials for a pull: USER:PASSWORD", group=OTHER),
+    Flag("creds", "string", "Credentials for a pull: USER[:PASSWORD]", group=OTHER),
+    *RETRIES,
     Flag("quiet", "bool", "Show nothing of a pull", short="q", group=OTHER),
     Flag(
         "platform",
@@ -96,11 +102,7 @@ CONTAINER = (
             ("pod", "string", "share namespaces: --network, --ipc, --pid container:NAME"),
             ("init-ctr", "string", "run it first: sampan run --rm"),
             ("secret", "list", "bind it: -v FILE:/run/secrets/NAME:ro"),
-            ("chrootdirs", "list", "bind it there, too: -v"),
-            ("rdt-class", "string", "sampan-runtime does it: linux.intelRdt.closID of config.json"),
             ("decryption-key", "list", "an encrypted image must be decrypted before: skopeo copy"),
-            ("retry", "int", "sampan pull tries again by itself"),
-            ("retry-delay", "string", "sampan pull tries again by itself"),
         )
     ),
     Flag("runtime", "string", "Runtime to use: sampan, its own", group=OTHER, api="HostConfig.Runtime"),
@@ -136,6 +138,8 @@ CONTAINER = (
     Flag("tmpfs", "list", "Mount a tmpfs: TARGET[:OPTIONS]", group=FILES),
     Flag("rootfs", "bool", "The image is a directory of this machine to run from: DIRECTORY[:O]; O: it is only read",
          group=FILES),
+    Flag("chrootdirs", "csv", "Have its resolv.conf, hosts and hostname in these directories, too, for chroot(1)",
+         group=FILES),
     Flag("read-only", "bool", "Make the root filesystem read-only", group=FILES, api="HostConfig.ReadonlyRootfs"),
     Flag("read-only-tmpfs", "bool", "With --read-only: a tmpfs at /run, /tmp, /var/tmp, with what the image has",
          group=FILES),
@@ -160,6 +164,8 @@ CONTAINER = (
     Flag("cpuset-mems", "string", "Memory nodes that it may use", group=LIMITS, api="HostConfig.CpusetMems"),
     Flag("cpu-rt-period", "int", "Real-time period in microseconds", group=LIMITS, api="HostConfig.CpuRealtimePeriod"),
     Flag("cpu-rt-runtime", "int", "Real-time runtime in it", group=LIMITS, api="HostConfig.CpuRealtimeRuntime"),
+    Flag("rdt-class", "string", "Class of service of /sys/fs/resctrl, which has its part of the processor's cache",
+         group=LIMITS),
     Flag("pids-limit", "int", "Number of processes; -1: unlimited", group=LIMITS, api="HostConfig.PidsLimit"),
     Flag("cgroup-conf", "list", "Write a file of its control group, by its name in cgroup v2: memory.high=500000000",
          group=LIMITS),

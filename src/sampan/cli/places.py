@@ -43,13 +43,11 @@ def named_place(text: str) -> Location:
 
 def auth_for(session: Session, location: Location, creds: str = "") -> dict[str, str]:
     """Return the header with the credentials for a place: the given `user:password`, else those of config.json."""
-    from sampan.cli.credentials import headers_for, headers_of
+    from sampan.cli.credentials import headers_for
     from sampan.cli.references import named
     from sampan.spec.location import Transport
 
     if location.transport is not Transport.REGISTRY:
         return {}
     reference = named(session, location.name)
-    if creds:
-        return headers_of(creds, reference.registry)
-    return headers_for(session, reference.registry, reference.repository)
+    return headers_for(session, reference.registry, reference.repository, creds)

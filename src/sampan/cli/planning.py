@@ -45,7 +45,7 @@ def print_plans(call: Call) -> int:
 def _ask(call: Call, name: str) -> list[Plan]:
     reference, whole = wanted(call.session, name, all_tags=call.options["all-tags"])
     parameters = query(name=str(reference) if whole else reference.name, platform=call.options["platform"])
-    headers = headers_for(call.session, reference.registry, reference.repository)
+    headers = headers_for(call.session, reference.registry, reference.repository, call.options["creds"])
     answer: list[Plan] = call.session.ask("GET", f"/sampan/images/plan{parameters}", None, headers).json()
     return answer
 

@@ -270,7 +270,7 @@ def _gateway_priority(text: str) -> int:
 
 _TRUE_ALONE = (
     "readonly", "ro", "volume-nocopy", "bind-nonrecursive", "bind-create-src", "idmap", "u", "chown", "tmpcopyup",
-    "notmpcopyup",
+    "notmpcopyup", "rw", "readwrite",
 )  # fmt: skip
 _PROPAGATIONS = ("rprivate", "private", "rshared", "shared", "rslave", "slave")
 
@@ -311,7 +311,9 @@ def _mount_field(mount: dict[str, Any], options: dict[str, dict[str, Any]], key:
             _volume_option(options.setdefault("VolumeOptions", {}), key, value, field)
         case "image-subpath":
             options.setdefault("ImageOptions", {})["Subpath"] = value
-        case "idmap":  # as the next two are Podman's words
+        case "rw" | "readwrite":  # this and the next three are Podman's words
+            mount["Writable"] = _flag(key, value)
+        case "idmap":
             mount["IDMap"] = field if value != "true" else "idmap"
         case "u" | "chown":
             mount["Chown"] = _flag(key, value)
@@ -409,6 +411,10 @@ def _whole_mount(mount: dict[str, Any], options: dict[str, dict[str, Any]]) -> d
     ):
         if name in options and kind != wanted:
             raise ValueError(f"cannot mix '{wanted}-*' options with mount type '{kind}'")
+    if mount.get("Writable") and kind != "image":
+        raise ValueError(f"cannot mix 'rw' with mount type '{kind}'")
+    if mount.get("Writable") and mount.get("ReadOnly"):
+        raise ValueError("cannot mix 'rw' with 'readonly'")
     bind = options.get("BindOptions", {})
     if bind.get("ReadOnlyNonRecursive") and not mount.get("ReadOnly"):
         raise ValueError("option 'bind-recursive=writable' requires 'readonly' to be specified in conjunction")

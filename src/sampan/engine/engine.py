@@ -53,6 +53,7 @@ from sampan.engine.building.leaving import Outputs
 from sampan.engine.moving import Moving
 from sampan.engine.stats import Samples
 from sampan.errors import doing
+from sampan.spec.pulling import AS_CONFIGURED
 from sampan.units import parse_signal
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     from sampan.spec.docker.doctor import Finding
     from sampan.spec.docker.why import Why
     from sampan.spec.ending import Sender
+    from sampan.spec.pulling import Retries
     from sampan.supervise.messages import PathFound
 
 _IDLE_S = 600.0
@@ -291,9 +293,17 @@ class Engine:
 
     # ------------------------------------------------------------------------------------------------ images
 
-    def pull(self, name: str, *, platform: str | None = None, auth: str = "", policy: str = "always") -> Task:
+    def pull(
+        self,
+        name: str,
+        *,
+        platform: str | None = None,
+        auth: str = "",
+        policy: str = "always",
+        retries: Retries = AS_CONFIGURED,
+    ) -> Task:
         """Bring an image, or with a bare repository's name all its tags'. `auth`: the X-Registry-Auth header."""
-        return pulling.pull(self._core, name, platform=platform, auth=auth, policy=policy)
+        return pulling.pull(self._core, name, platform=platform, auth=auth, policy=policy, retries=retries)
 
     def moving(self) -> Moving:
         """Return the verbs that move images, for one call, in a `with`."""

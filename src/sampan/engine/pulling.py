@@ -10,7 +10,7 @@ from sampan.engine.unpacking import Unpacker
 from sampan.errors import InvalidInput, NotFound, SampanError
 from sampan.image import platforms
 from sampan.spec.distribution import Progress
-from sampan.spec.pulling import Policy
+from sampan.spec.pulling import AS_CONFIGURED, Policy
 from sampan.spec.reference import is_whole
 
 if TYPE_CHECKING:
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from sampan.engine.tasks import Report
     from sampan.image.registry import Repository
     from sampan.spec.image import Image
-    from sampan.spec.pulling import PullPlan
+    from sampan.spec.pulling import PullPlan, Retries
 
 
-def pull(core: Core, name: str, *, platform: str | None, auth: str, policy: str) -> Task:
+def pull(
+    core: Core, name: str, *, platform: str | None, auth: str, policy: str, retries: Retries = AS_CONFIGURED
+) -> Task:
     """Bring an image, or with a bare repository's name those of all its tags."""
-    visit = Visit(core)
+    visit = Visit(core, retries)
     work = _Pull(visit, name, platform, auth, Policy(policy) if policy in list(Policy) else _unknown(policy))
     return Task(work.run, visit.stop)
 

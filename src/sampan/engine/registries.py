@@ -10,6 +10,7 @@ from sampan.errors import InvalidInput
 from sampan.image import auth as credentials
 from sampan.image.remote import RemoteImage
 from sampan.spec.credentials import hostname_of
+from sampan.spec.pulling import AS_CONFIGURED
 from sampan.spec.reference import is_registry
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from sampan.image.registry import Repository
     from sampan.image.transport import Transport
     from sampan.spec.distribution import AuthConfig
+    from sampan.spec.pulling import Retries
     from sampan.spec.reference import Reference
 
 
@@ -25,8 +27,9 @@ class Visit:
     end. Several threads may use it.
     """
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, retries: Retries = AS_CONFIGURED) -> None:
         self.core = core
+        self._retries = retries
         self.packer = Packer(core)
         self._lock = threading.Lock()
         self._open: list[Repository | Transport] = []
@@ -37,7 +40,8 @@ class Visit:
         # And urllib3, a third of all imports: done behind the server's start.
         from sampan.image.registry import Repository
 
-        repository = Repository(reference, auth, registries=self.core.settings.read().registries)
+        registries = self.core.settings.read().registries
+        repository = Repository(reference, auth, registries=registries, retries=self._retries)
         self._add(repository)
         return repository
 

@@ -243,9 +243,13 @@ def _name(host: str) -> str | None:
     return urlsplit(f"//{host}").hostname
 
 
-def refused(error: BaseException | None) -> bool:
-    """Tell whether it is of no use to try again at once: nobody listens, there is no such host, TLS is not agreed."""
-    return any(isinstance(e, NewConnectionError | ConnectionRefusedError | SSLError) for e in _chain(error))
+def refused(error: BaseException | None, *, for_good: bool = False) -> bool:
+    """Tell whether it is of no use to try again at once: nobody listens, there is no such host, TLS is not agreed.
+
+    Only the last of these is `for_good`.
+    """
+    kinds = SSLError if for_good else NewConnectionError | ConnectionRefusedError | SSLError
+    return any(isinstance(e, kinds) for e in _chain(error))
 
 
 def unreachable(host: str, error: HTTPError) -> Failed:

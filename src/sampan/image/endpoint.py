@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from sampan.image.transport import Request, Transport
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from sampan.image.patience import Patience
     from sampan.image.transport import Answer
     from sampan.spec.distribution import AuthConfig
     from sampan.spec.reference import Reference
@@ -40,12 +40,13 @@ class Endpoint:
         reference: Reference,
         auth: AuthConfig | Callable[[], AuthConfig | None] | None,
         registries: Registries,
+        patience: Patience,
     ) -> None:
         self.host = place.host
         self.repository = place.repository
         self.transport = Transport(place, registries)
         self._reference = reference  # as the user knows it, for messages
-        self._registries = registries
+        self.patience = patience
         self._authorizer = Authorizer(self.transport, auth)
 
     def scopes(self, doing: str, *others: str) -> frozenset[str]:
@@ -65,12 +66,12 @@ class Endpoint:
         Raises NotFound, NotPermitted, Unsupported, InvalidInput or Failed, which say what the verb could not do.
         """
         wanted = scopes if scopes is not None else self.scopes(doing)
-        for attempt in range(1, self._registries.tries + 1):
-            last = attempt == self._registries.tries
+        for attempt in range(1, self.patience.tries + 1):
+            last = attempt == self.patience.tries
             try:
                 answer = self.ask_once(request, doing, wanted)
             except HTTPError as e:
-                if last or refused(e):
+                if last or refused(e, for_good=self.patience.is_asked):
                     raise unreachable(self.transport.host, e) from e
                 self.pause(attempt)
                 continue
@@ -116,11 +117,7 @@ class Endpoint:
 
     def pause(self, failures: int) -> None:
         """Wait after that many failures."""
-        self.transport.wait(self._wait_s(failures))
-
-    def _wait_s(self, attempt: int) -> float:
-        """Return how long to wait: somewhat at random, lest all come again at once."""
-        return min(self._registries.wait_s * 2.0 ** (attempt - 1), _LONGEST_WAIT_S) * random.uniform(0.5, 1)
+        self.transport.wait(self.patience.after_s(failures))
 
     def _wait_for(self, answer: Answer, attempt: int) -> float | None:
         """Return how long to wait before asking again; None if that is of no use."""
@@ -128,7 +125,7 @@ class Endpoint:
             return None
         asked = _asked_for_s(answer)
         if asked is None:
-            return self._wait_s(attempt)
+            return self.patience.after_s(attempt)
         return asked if asked <= _LONGEST_WAIT_S else None
 
 

@@ -18,11 +18,13 @@ from sampan.image import auth as credentials, fetch, mirrors, referrers
 from sampan.image.address import leads_to, shown
 from sampan.image.blobs import digest_of
 from sampan.image.endpoint import DELETE, PULL, PUSH, Endpoint
+from sampan.image.patience import Patience, patience
 from sampan.image.transport import Request
 from sampan.image.upload import Upload
 from sampan.spec.decoding import decode_json
 from sampan.spec.distribution import Descriptor, MediaType
 from sampan.spec.document import UNREADABLE
+from sampan.spec.pulling import AS_CONFIGURED
 from sampan.spec.reference import DEFAULT_REGISTRY
 from sampan.spec.settings import DEFAULT_REGISTRIES, DOCKER_HUB, Registries
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from sampan.image.transport import Answer
     from sampan.spec.distribution import AuthConfig
+    from sampan.spec.pulling import Retries
     from sampan.spec.reference import Reference
     from sampan.spec.settings import Place
 
@@ -53,21 +56,29 @@ class Repository:
     """One repository of a registry, in a `with` or closed. Several threads may use it."""
 
     def __init__(
-        self, reference: Reference, auth: AuthConfig | None = None, *, registries: Registries = DEFAULT_REGISTRIES
+        self,
+        reference: Reference,
+        auth: AuthConfig | None = None,
+        *,
+        registries: Registries = DEFAULT_REGISTRIES,
+        retries: Retries = AS_CONFIGURED,
     ) -> None:
         """`auth` None: what the engine's own user has in config.json."""
+        patient = patience(registries, retries)
         *others, own = registries.places(reference.registry, reference.repository)
         self._own = Endpoint(
             own,
             reference=reference,
             auth=auth if auth is not None and _is_for(auth, reference.registry, own.host) else _finder(own),
             registries=registries,
+            patience=patient,
         )
-        impatient = msgspec.structs.replace(registries, tries=min(registries.tries, _TRIES_OF_MIRRORS))
+        impatient = Patience(tries=min(registries.tries, _TRIES_OF_MIRRORS), wait_s=registries.wait_s)
         self._mirrors = [
-            Endpoint(place, reference=reference, auth=_finder(place), registries=impatient) for place in others
+            Endpoint(place, reference=reference, auth=_finder(place), registries=registries, patience=impatient)
+            for place in others
         ]
-        self._tries = registries.tries
+        self._tries = patient.tries
         self._sessions: list[Answer] = []  # uploads that the registry began where a mount was asked for
 
     # ------------------------------------------------------------------------- reading, from mirrors if there are any

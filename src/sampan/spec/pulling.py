@@ -1,8 +1,10 @@
-"""What `/sampan/images/plan` answers: what a pull would do."""
+"""What is asked of a pull, and what `/sampan/images/plan` answers: what one would do."""
 
 from __future__ import annotations
 
 import enum
+
+import msgspec
 
 from sampan.spec.docker.body import Body, always
 
@@ -14,6 +16,16 @@ class Policy(enum.StrEnum):
     MISSING = "missing"  # unless it is here
     NEWER = "newer"  # if the name means another one at the registry; what is here serves if that can't be found out
     NEVER = "never"
+
+
+class Retries(msgspec.Struct, frozen=True, kw_only=True):
+    """How often more a registry is asked that fails, and the nanoseconds between; None: as it is configured."""
+
+    count: int | None = None
+    delay_ns: int | None = None
+
+
+AS_CONFIGURED = Retries()
 
 
 class LayerState(enum.StrEnum):

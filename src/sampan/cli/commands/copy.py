@@ -63,13 +63,13 @@ COMMAND = Command(
     flags=(
         Flag("all", "bool", "Copy all platforms, which is what it does unless told otherwise", short="a", default=True),
         *FORM,
-        Flag("dest-creds", "string", "Credentials for the destination's registry: USER:PASSWORD"),
+        Flag("dest-creds", "string", "Credentials for the destination's registry: USER[:PASSWORD]"),
         Flag("digestfile", "string", "Write the digest to this file"),
         Flag("multi-arch", "string", "Of an index copy all platforms, or this system's: all, system"),
         Flag("platform", "string", "Of an index copy this one alone: OS[/ARCH[/VARIANT]]"),
         Flag("preserve-digests", "bool", "Fail where a digest would change"),
         Flag("quiet", "bool", "Print the digest only", short="q"),
-        Flag("src-creds", "string", "Credentials for the source's registry: USER:PASSWORD"),
+        Flag("src-creds", "string", "Credentials for the source's registry: USER[:PASSWORD]"),
     ),
     arguments=(2, 2),
 )

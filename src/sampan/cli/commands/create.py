@@ -124,8 +124,7 @@ def _pull(session: Session, options: Options, image: str, policy: str) -> None:
     """Pull it; progress goes to standard error, since output is the container's id."""
     from sampan.cli.commands.pull import pull_image
 
-    choice = {name: options[name] for name in ("creds", "platform", "quiet")}
-    pull_image(session, _with_tag(image), policy=policy, **choice)
+    pull_image(session, _with_tag(image), options, policy)
 
 
 class _IdFile:

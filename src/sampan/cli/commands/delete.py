@@ -29,6 +29,6 @@ COMMAND = Command(
     "delete [OPTIONS] docker://NAME[:TAG|@DIGEST]",
     "Delete an image from its registry, with all tags that it has there",
     delete,
-    flags=(Flag("creds", "string", "Credentials for the registry: USER:PASSWORD"),),
+    flags=(Flag("creds", "string", "Credentials for the registry: USER[:PASSWORD]"),),
     arguments=(1, 1),
 )

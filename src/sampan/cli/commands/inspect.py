@@ -20,7 +20,7 @@ SIZE = Flag("size", "bool", "Show sizes of containers", short="s")
 
 REMOTE_FLAGS = (
     Flag("config", "bool", "Show the configuration of an image at its registry"),
-    Flag("creds", "string", "Credentials for the registry: USER:PASSWORD"),
+    Flag("creds", "string", "Credentials for the registry: USER[:PASSWORD]"),
     Flag("no-tags", "bool", "Don't ask the registry for all tags", short="n"),
     Flag("platform", "string", "Of an index at a registry choose this one: OS[/ARCH[/VARIANT]]"),
     Flag("raw", "bool", "Show the manifest of an image at its registry as it is, or with --config the configuration"),

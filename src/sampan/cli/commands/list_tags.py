@@ -24,6 +24,6 @@ COMMAND = Command(
     "list-tags [OPTIONS] docker://NAME",
     "List the tags of a repository at its registry",
     list_tags,
-    flags=(Flag("creds", "string", "Credentials for the registry: USER:PASSWORD"),),
+    flags=(Flag("creds", "string", "Credentials for the registry: USER[:PASSWORD]"),),
     arguments=(1, 1),
 )

@@ -29,7 +29,7 @@ COMMAND = Command(
     flags=(
         Flag("all", "bool", "Of an index take all images, not this machine's or --arch's alone"),
         *PLATFORM,
-        Flag("creds", "string", "Credentials for the images' registries: USER:PASSWORD"),
+        Flag("creds", "string", "Credentials for the images' registries: USER[:PASSWORD]"),
     ),
     arguments=(2, None),
 )

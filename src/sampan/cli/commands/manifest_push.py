@@ -39,7 +39,7 @@ COMMAND = Command(
     push,
     flags=(
         Flag("all", "bool", "Push the images, too; else they must be there", default=True),
-        Flag("creds", "string", "Credentials for the destination's registry: USER:PASSWORD"),
+        Flag("creds", "string", "Credentials for the destination's registry: USER[:PASSWORD]"),
         Flag("digestfile", "string", "Write the digest to this file"),
         Flag("format", "string", "Form of the manifests: oci, or docker (v2s2)", short="f"),
         INSECURE,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from sampan.cli.command import Call, Command
-from sampan.cli.credentials import headers_for, headers_of
+from sampan.cli.credentials import headers_for
 from sampan.cli.failure import Failure, UsageError
 from sampan.cli.flags import Flag
+from sampan.cli.options import RETRIES
 from sampan.cli.output import say, warn
 from sampan.cli.progress import check_mode, has_total, show
 from sampan.cli.references import named
@@ -13,7 +14,9 @@ from sampan.client.wire import query
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sampan.cli.flags import Options
     from sampan.cli.session import Session
+    from sampan.client.wire import Response
     from sampan.spec.reference import Reference
 
 POLICIES = ("always", "missing", "newer", "never")
@@ -51,9 +54,8 @@ def _pull(call: Call, name: str, mode: str) -> None:
     tell = mode not in ("quiet", "rawjson")
     if tell and whole and not is_whole(name):
         say(f"Using default tag: {reference.tag}")
-    target = (reference.name, (reference.digest or reference.tag) if whole else None)
-    choice = {name: options[name] for name in ("creds", "platform", "policy")}
-    request(call.session, reference, target, mode=mode, **choice)
+    policy, sizes = options["policy"], has_total(1, mode)
+    _show(_request(call.session, reference, options, policy=policy, whole=whole, sizes=sizes), 1, mode)
     if mode != "rawjson":
         say(str(reference) if whole else reference.name)
 
@@ -74,44 +76,32 @@ def check_policy(policy: str) -> None:
         raise Failure(f"sampan: invalid value for --policy: {policy}", f"it is one of {', '.join(POLICIES)}", 125)
 
 
-def pull_image(
-    session: Session, name: str, *, platform: str, quiet: bool, policy: str = "always", creds: str = ""
-) -> None:
-    """Pull an image for a container, and show progress on standard error."""
+def pull_image(session: Session, name: str, options: Options, policy: str) -> None:
+    """Pull an image for a container, by the options of its verb, and show progress on standard error."""
     reference = named(session, name)
-    target = (reference.name, reference.digest or reference.tag)
-    mode = "quiet" if quiet else "auto"
-    request(session, reference, target, platform=platform, policy=policy, creds=creds, mode=mode, stream=2)
+    mode = "quiet" if options["quiet"] else "auto"
+    answer = _request(session, reference, options, policy=policy, whole=True, sizes=has_total(2, mode))
+    _show(answer, 2, mode)
 
 
-def request(
-    session: Session,
-    reference: Reference,
-    target: tuple[str, str | None],
-    *,
-    platform: str,
-    policy: str,
-    creds: str,
-    mode: str,
-    stream: int = 1,
-) -> None:
-    """Have the server pull `target`, a repository's name with a tag or digest or without, and show its progress.
-
-    `creds`, user:password, take the place of those that are kept.
-    """
-    name, tag = target
+def _request(
+    session: Session, reference: Reference, options: Options, *, policy: str, whole: bool, sizes: bool
+) -> Response:
+    """Have the server pull an image, or all of a repository's where it is not a `whole` name."""
     parameters = query(
-        fromImage=name,
-        tag=tag,
-        platform=platform,
+        fromImage=reference.name,
+        tag=(reference.digest or reference.tag) if whole else None,
+        platform=options["platform"],
         policy=policy if policy != "always" else None,
-        sizes=has_total(stream, mode),
+        sizes=sizes,
+        retry=options["retry"],
+        retryDelay=options["retry-delay"],
     )
-    if creds:
-        headers = headers_of(creds, reference.registry)
-    else:
-        headers = headers_for(session, reference.registry, reference.repository)
-    answer = session.ask("POST", f"/images/create{parameters}", None, headers)
+    headers = headers_for(session, reference.registry, reference.repository, options["creds"])
+    return session.ask("POST", f"/images/create{parameters}", None, headers)
+
+
+def _show(answer: Response, stream: int, mode: str) -> None:
     try:
         show(answer.lines(), stream=stream, mode=mode)
     except Failure as e:
@@ -124,7 +114,7 @@ COMMAND = Command(
     pull,
     flags=(
         Flag("all-tags", "bool", "Every tag of the repository", short="a"),
-        Flag("creds", "string", "Credentials for the registry: USER:PASSWORD"),
+        Flag("creds", "string", "Credentials for the registry: USER[:PASSWORD]"),
         Flag(
             "disable-content-trust", "bool", "Skip verification", default=True, unsupported="there is no content trust"
         ),
@@ -138,6 +128,7 @@ COMMAND = Command(
             default="always",
         ),
         Flag("progress", "string", "auto, plain, tty, quiet, or rawjson: the lines of the API", default="auto"),
+        *RETRIES,
         Flag("quiet", "bool", "Print the name only", short="q"),
     ),
     arguments=(1, None),
