@@ -1,4 +1,4 @@
-"""Images mounted in a container beside its own: read-only, in part, pinned while they are needed."""
+"""Images mounted in a container beside its own: read-only or not, in part, pinned while they are needed."""
 
 from __future__ import annotations
 
@@ -49,9 +49,24 @@ def test_a_part_of_an_image_is_mounted(sampan: Sampan, layered: str, subpath: st
         )
 
 
+@pytest.mark.parametrize("users", ["host", "remap"])
+def test_what_is_written_to_an_image_goes_with_the_container(sampan: Sampan, layered: str, users: str) -> None:
+    mount = f"type=image,src={layered},dst=/i,rw=true,subpath=data"
+    script = "ls /i; echo mine >/i/a; rm -r /i/sub; touch /i/new; stat -c %u /i/a /i/new; ls /i"
+    flags = ("--name", "one", "--network", "none", "--userns", users, "--mount", mount)
+
+    first = sampan("run", *flags, "busybox", "sh", "-c", script).out
+    assert first == "a\nsub\n0\n0\na\nnew\n" == sampan("start", "-a", "one").out, "a start begins anew"
+    assert [mount["RW"] for mount in sampan.inspect("one")["Mounts"]] == [True]
+    assert run(sampan, layered, "cat", "/data/a", "/data/sub/c") == "three\nfour\n"
+    assert sampan("diff", "one").out == "A /i\n"
+    sampan("rm", "one")
+
+
 @pytest.mark.parametrize(
     ("mount", "message"),
     [
+        ("src=busybox,rw,subpath=bin/busybox", "bin/busybox is no directory, and so is read-only"),
         ("src=nothing", "No such image: nothing:latest"),
         ("src=busybox,subpath=none", "can't mount image busybox at /i: none not found"),
         ("src=busybox,subpath=../x", "subpath must be a relative path within the image"),

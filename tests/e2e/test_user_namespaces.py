@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,33 @@ def test_files_of_what_does_not_run_are_reached_though_it_joins_others(web: Samp
 
     assert web("start", "-a", "joins").out == "broughtbrought"
     assert (tmp_path / "passwd").read_text().startswith("root:")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[str]:
+    with (tmp_path / "image").open("wb") as file:
+        file.truncate(1 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-O", "^has_journal", tmp_path / "image"], check=True)
+    looped = ["losetup", "--find", "--show", tmp_path / "image"]
+    device = subprocess.run(looped, check=True, capture_output=True, text=True).stdout.strip()
+    yield device
+    subprocess.run(["losetup", "--detach", device], check=True)
+
+
+def test_files_of_a_device_have_its_own_owners_and_are_reached_while_it_does_not_run(
+    sampan: Sampan, disk: str, tmp_path: Path
+) -> None:
+    (tmp_path / "in").write_text("brought")
+    sampan("volume", "create", "--opt", "type=ext4", "--opt", f"device={disk}", "--opt", "o=noatime", "disk")
+    show = "cat /d/in; stat -c %u:%g /d; touch /d/new; chown user /d/new; grep -o ' /d ext4 rw,noatime' /proc/mounts"
+
+    for name, users in (("one", "remap"), ("two", "host")):
+        sampan("create", "--name", name, "--userns", users, *ALONE, "-v", "disk:/d", "busybox", "sh", "-c", show)
+        sampan("cp", tmp_path / "in", f"{name}:/d/in")
+        assert sampan("start", "-a", name).lines == ["brought0:0", " /d ext4 rw,noatime"]
+        assert sampan("cp", f"{name}:/d/in", "-").out.startswith("in\0")
+    shown = sampan("run", "--rm", *ALONE, "-v", "disk:/d:ro", "busybox", "stat", "-c", "%u", "/d/new").line
+    assert shown == "1000"
 
 
 def test_more_rows_than_the_kernel_takes_are_refused_with_the_reason(sampan: Sampan) -> None:

@@ -10,7 +10,7 @@ from sampan.engine.id_ranges import Range
 from sampan.engine.mounts import Wanted, to_oci
 from sampan.engine.passwd_files import with_lines
 from sampan.engine.user_modes import UserMode, UserNamespace, around, parse
-from sampan.errors import Failed, InvalidInput, SampanError, Unsupported
+from sampan.errors import Failed, InvalidInput, SampanError
 from sampan.spec.docker import HostConfig
 from sampan.spec.runtime import IdMapping
 from support.engine import HOST, translated
@@ -113,12 +113,11 @@ def test_a_configuration_has_the_mappings_and_files_of_ours_the_containers_owner
     assert "net.ipv4.ping_group_range" not in spec.linux.sysctl
 
 
-def test_a_filesystem_of_its_own_is_not_mounted_in_a_user_namespace() -> None:
+def test_the_files_of_a_filesystem_of_its_own_have_the_containers_owners_too() -> None:
     mount = Wanted(type="volume", target="/x", name="disk", source="/dev/sdb1", filesystem="ext4")
 
-    assert to_oci(mount, HOST).type == "ext4"
-    with pytest.raises(Unsupported, match="can't mount /x in a user namespace: it is of type ext4"):
-        to_oci(mount, HOST, USERS[:2])
+    assert to_oci(mount, HOST).options == ("rw",)
+    assert to_oci(mount, HOST, USERS[:2]).options == ("rw", "idmap")
 
 
 def test_who_is_not_mapped_can_not_be_who_runs() -> None:

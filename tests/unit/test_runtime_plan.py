@@ -394,6 +394,20 @@ def test_an_overlay_elsewhere_is_mounted_in_its_turn_or_outside_of_a_user_namesp
     assert ops.AttachOverlay("/i", inside=True) in inside(whole)
 
 
+def test_a_filesystem_for_the_users_of_a_user_namespace_is_mounted_outside_of_it() -> None:
+    disk = Mount(destination="/d", type="ext4", source="/dev/x", options=("ro", "nodev", "data=journal", "idmap"))
+    namespaces = tuple(Namespace(type=t) for t in (*NAMESPACES, "user"))
+    linux = {"namespaces": namespaces, "uid_mappings": MAPPING, "gid_mappings": MAPPING}
+    whole = made(spec(mounts=(disk,), linux=linux))
+
+    assert outside(whole)[0] == ops.MountMapped(
+        "ext4", "/dev/x", "/d", ("ro", "nodev"), "data=journal", uid_mappings=MAPPING, gid_mappings=MAPPING
+    )
+    assert ops.AttachOverlay("/d", inside=True) in inside(whole)
+    with pytest.raises(Unsupported, match="the ids of a bind can be mapped"):
+        made(spec(mounts=(disk,)))
+
+
 def test_devices_of_a_bound_dev_are_left_alone() -> None:
     bound = made(spec(mounts=(Mount(destination="/dev", type="bind", source="/dev", options=("rbind",)),)))
 

@@ -112,8 +112,9 @@ def _mounted(core: Core, container: Container) -> messages.Place:
     assert spec.root
     user = mounts.has_user(spec)
     root = mounts.overlay(spec, core.host, detached=user)
-    outside = (*(root if user else ()), *(mounts.layered(spec, core.host) if user else ()), *mounts.mapped(spec))
-    shown = (op for op in mounts.filesystems(spec, core.host) if isinstance(op, _SHOWN))
+    of_user: tuple[ops.Outside, ...] = (*root, *mounts.layered(spec, core.host), *mounts.apart(spec)) if user else ()
+    outside = (*of_user, *mounts.mapped(spec))
+    shown = (op for op in mounts.filesystems(spec, core.host) if _is_shown(op))
     first = () if user and root else root or (ops.BindRoot(spec.root.path),)
     inside: tuple[ops.Inside, ...] = (*first, *shown)
     steps = (*(planning.Step("outside", op) for op in outside), *(planning.Step("inside", op) for op in inside))
@@ -124,7 +125,14 @@ def _mounted(core: Core, container: Container) -> messages.Place:
     )
 
 
-_SHOWN = ops.Bind | ops.MountOverlay | ops.AttachOverlay
+_OF_A_RUN = frozenset({"proc", "sysfs", "tmpfs", "devpts", "mqueue"})
+
+
+def _is_shown(op: ops.Inside) -> bool:
+    """Tell whether it is there without a run: a filesystem is if it is a volume's."""
+    if isinstance(op, ops.Mount):
+        return op.type not in _OF_A_RUN
+    return isinstance(op, ops.Bind | ops.MountOverlay | ops.AttachOverlay)
 
 
 @contextmanager

@@ -1,7 +1,11 @@
-"""Images that are mounted in a container beside its own: `--mount type=image`. Read-only, and nothing is copied."""
+"""Images that are mounted in a container beside its own: `--mount type=image`. Nothing is copied.
+
+They are read-only, or with `rw` below an overlay that each start empties: overlay_mounts.
+"""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -44,4 +48,6 @@ def _placed(core: Core, mount: Wanted) -> Wanted:
         layers = core.snapshots.lowerdirs(core.images.resolve(mount.source).diff_ids)
         if mount.subpath:
             layers = directories_at(layers, mount.subpath)
+            if mount.overlay and not os.path.isdir(layers[0]):
+                raise InvalidInput(f"{mount.subpath} is no directory, and so is read-only", "leave rw out")
     return replace(mount, layers=layers)

@@ -12,7 +12,7 @@ from sampan import ids
 from sampan.engine import idmaps, overlay_mounts, volume_options
 from sampan.errors import InvalidInput, NotFound, Unsupported, doing
 from sampan.runtime.mounts import SUBPATH
-from sampan.spec.annotations import CHOWN, IDMAP
+from sampan.spec.annotations import CHOWN, IDMAP, WRITABLE
 from sampan.spec.runtime import Mount
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     filesystem: str = ""  # of a volume: the type of what is mounted, where it is not a directory
     subpath: str = ""  # of a volume or image: the directory or file in it that is mounted
     layers: tuple[str, ...] = ()  # of an image: the directories that show it, topmost first, or one file
-    overlay: str = ""  # what is written does not reach the source: temporary, or kept in `upperdir`
+    overlay: str = ""  # what is written does not reach the source or the layers: temporary, or kept in `upperdir`
     upperdir: str = ""
     workdir: str = ""
     idmap: str = ""  # other owners for its files: `idmaps`
@@ -103,7 +103,7 @@ def _annotated(asked: list[Wanted], annotations: Mapping[str, str]) -> list[Want
     """Add to the mounts what the API has no field for."""
     by_target = {mount.target: mount for mount in asked}
     for name, value in annotations.items():
-        prefix = next((prefix for prefix in (IDMAP, CHOWN) if name.startswith(prefix)), "")
+        prefix = next((prefix for prefix in (IDMAP, CHOWN, WRITABLE) if name.startswith(prefix)), "")
         if not prefix:
             continue
         target = _target(name.removeprefix(prefix))
@@ -113,8 +113,17 @@ def _annotated(asked: list[Wanted], annotations: Mapping[str, str]) -> list[Want
             idmaps.check(value)
         elif value not in ("true", "false"):
             raise InvalidInput(f"invalid annotation {name}: {value[:80]!r}", "it is true or false")
-        by_target[target] = _owned(by_target[target], ["U"] * (value == "true") if prefix == CHOWN else [value])
+        if prefix == WRITABLE:
+            by_target[target] = _writable(by_target[target], yes=value == "true")
+        else:
+            by_target[target] = _owned(by_target[target], ["U"] * (value == "true") if prefix == CHOWN else [value])
     return [by_target[mount.target] for mount in asked]
+
+
+def _writable(mount: Wanted, *, yes: bool) -> Wanted:
+    if mount.type != "image":
+        raise InvalidInput(f"invalid mode: rw: {mount.target} is no image")
+    return msgspec.structs.replace(mount, readonly=False, overlay="temporary") if yes else mount
 
 
 def _owned(mount: Wanted, words: Iterable[str]) -> Wanted:
@@ -420,22 +429,18 @@ def to_oci(mount: Wanted, host: Host, users: tuple[Mappings, Mappings] = ((), ()
     """Return the OCI mount. `users` are the mappings of the container's user namespace."""
     if mount.type == "tmpfs":
         return Mount(destination=mount.target, type="tmpfs", source="tmpfs", options=mount.options)
+    if mount.overlay:
+        return overlay_mounts.to_oci(mount, has_user=users != ((), ()))
     if mount.type == "image":
         if len(mount.layers) == 1:  # an overlay takes two, or one that is written to
             return Mount(destination=mount.target, type="bind", source=mount.layers[0], options=("bind", "ro"))
         options = tuple(f"lowerdir+={directory}" for directory in mount.layers)
         return Mount(destination=mount.target, type="overlay", source="overlay", options=options)
-    if mount.overlay:
-        return overlay_mounts.to_oci(mount, has_user=users != ((), ()))
     if mount.filesystem:
         if mount.idmap or mount.chown:
             raise Unsupported(f"can't mount {mount.target} with other owners: it is of type {mount.filesystem}")
-        if users != ((), ()):
-            raise Unsupported(
-                f"can't mount {mount.target} in a user namespace: it is of type {mount.filesystem}",
-                f"mount {mount.source} on this host and bind that: --opt type=none --opt o=bind --opt device=DIRECTORY",
-            )
-        options = (*mount.options, "ro" if mount.readonly else "rw")
+        owners = ("idmap",) if users != ((), ()) else ()
+        options = (*mount.options, "ro" if mount.readonly else "rw", *owners)
         return Mount(destination=mount.target, type=mount.filesystem, source=mount.source, options=options)
     readonly: tuple[str, ...] = ()  # not rw: what is mounted read-only on the host stays so
     if mount.readonly:

@@ -1,4 +1,4 @@
-"""`-v SOURCE:TARGET:O`: a directory or volume under an overlay, so that what is written does not reach it.
+"""`-v SOURCE:TARGET:O`, `--mount type=image,rw`: what is under an overlay, so that what is written does not reach it.
 
 It goes to a directory of the container's, which every start empties, or, with `upperdir=` and `workdir=`, to one of the
 host's, which is kept.
@@ -61,18 +61,23 @@ def make(mounts: Iterable[Wanted]) -> None:
             remove_tree(os.path.dirname(mount.upperdir))
             os.makedirs(mount.workdir, 0o700)
             os.mkdir(mount.upperdir, 0o700)
-            below = os.stat(mount.source)
+            below = os.stat(_lower(mount)[0])
             os.chown(mount.upperdir, below.st_uid, below.st_gid)
             os.chmod(mount.upperdir, stat.S_IMODE(below.st_mode))
 
 
+def _lower(mount: Wanted) -> tuple[str, ...]:
+    return mount.layers or (mount.source,)
+
+
 def to_oci(mount: Wanted, *, has_user: bool) -> Mount:
     """Return the overlay."""
-    if has_user:
+    if has_user and not mount.layers:
         raise Unsupported(
             f"can't overlay {mount.target} in a user namespace: what lies below has the host's owners",
             f"bind it with owners mapped: -v {mount.source}:{mount.target}:idmap",
         )
-    options = (f"lowerdir+={mount.source}", f"upperdir={mount.upperdir}", f"workdir={mount.workdir}")
+    lower = (f"lowerdir+={directory}" for directory in _lower(mount))
+    options = (*lower, f"upperdir={mount.upperdir}", f"workdir={mount.workdir}")
     readonly = ("ro",) if mount.readonly else ()
     return Mount(destination=mount.target, type="overlay", source="overlay", options=(*options, *readonly))

@@ -87,8 +87,8 @@ def _refuse(plan: Plan) -> None:
     for step in plan.steps:
         match step.op:
             case (
-                ops.MapIds() | ops.MapMount() | ops.Borrow() | ops.OpenTree() | ops.OffsetClocks() | ops.RunHooks()
-                | ops.SetPersonality() | ops.SetMemoryPolicy()
+                ops.MapIds() | ops.MapMount() | ops.MountMapped() | ops.Borrow() | ops.OpenTree() | ops.OffsetClocks()
+                | ops.RunHooks() | ops.SetPersonality() | ops.SetMemoryPolicy()
             ):  # fmt: skip
                 raise Unsupported(f"can't write it as a script: no tool does this: {step.op.say()}")
             case _:

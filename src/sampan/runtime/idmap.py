@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from sampan.runtime import ops
     from sampan.spec.runtime import IdMapping
 
+_COVERED = "/proc"
+"""Some directory that every host has."""
 _READ = os.O_RDONLY | os.O_CLOEXEC
 
 
@@ -55,6 +57,27 @@ def mount_overlay(op: ops.MountOverlay) -> int:
             lower = tuple(op.target if directory == "/" else directory for directory in op.lowerdirs)
             with _as_owner(op.workdir):
                 return mounting.mount_apart(msgspec.structs.replace(op, lowerdirs=lower))
+        finally:
+            namespaces.setns(ours, CLONE.NEWNS)
+
+
+def mount_mapped(op: ops.MountMapped) -> int:
+    """Mount a filesystem, its ids mapped, and return the detached mount.
+
+    It is made in a mount namespace of its own, as only mount(2) takes options in mount(8)'s words.
+    """
+    with closing_fd(_namespace(op)) as user, closing_fd(os.open("/proc/self/ns/mnt", _READ)) as ours:
+        namespaces.unshare(CLONE.NEWNS)
+        try:
+            mount.mount(None, "/", None, MS.PRIVATE | MS.REC)
+            mount.mount(op.source, _COVERED, op.type, mounting.mount_flags(op.options), op.data or None)
+            tree = mounting.open_tree(_COVERED, recursive=False)
+            try:
+                _map(tree, user, op.source)
+            except BaseException:
+                os.close(tree)
+                raise
+            return tree
         finally:
             namespaces.setns(ours, CLONE.NEWNS)
 
@@ -116,7 +139,7 @@ def _map(tree: int, user: int, source: str, *, below: bool = False) -> None:
         ) from e
 
 
-def _namespace(op: ops.MapMount | ops.MountOverlay) -> int:
+def _namespace(op: ops.MapMount | ops.MountOverlay | ops.MountMapped) -> int:
     if op.user_namespace:
         return os.open(op.user_namespace, _READ)
     return user_namespace(op.uid_mappings, op.gid_mappings)

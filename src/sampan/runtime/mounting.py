@@ -283,7 +283,7 @@ def mount_filesystem(op: ops.Mount, scene: Scene) -> None:
     covers = op.type == "tmpfs" and "mode=" not in op.data and _is_there(scene, op.target)
     at = _ordinary(scene, op.target) if op.type in _KERNELS else place(scene, op.target, directory=True)
     try:
-        flags, data = _flags(op.options), op.data
+        flags, data = mount_flags(op.options), op.data
         if covers:
             data = ",".join(filter(None, (data, f"mode={stat.S_IMODE(os.fstat(at).st_mode):o}")))
         early = flags & ~MS.RDONLY if op.copy_up else flags
@@ -345,18 +345,19 @@ def _finish(op: ops.Mount, scene: Scene, covered: int, flags: int) -> None:
         os.close(new)
 
 
-def _flags(words: Sequence[str]) -> int:
-    flags = 0
+def mount_flags(words: Sequence[str]) -> int:
+    """Return the flags of mount(2) for words of mount(8)."""
+    found = 0
     for word in words:
-        flags |= _FLAGS[word]
-    return flags
+        found |= _FLAGS[word]
+    return found
 
 
 def remount(op: ops.Remount, scene: Scene) -> None:
     """Change the options of what is mounted at a place of the root."""
     at = open_in_root(scene.root_fd, op.target, os.O_PATH)
     try:
-        flags = MS.REMOUNT | (MS.BIND if op.of_mount else 0) | _flags(op.options)
+        flags = MS.REMOUNT | (MS.BIND if op.of_mount else 0) | mount_flags(op.options)
         mount.mount(None, f"/proc/self/fd/{at}", None, flags, op.data or None)
     finally:
         os.close(at)

@@ -110,6 +110,21 @@ def layered(spec: Spec, host: Host) -> Iterator[ops.MountOverlay]:
             yield _overlay(spec, mount, host, mount.destination, detached=True, inside=True)
 
 
+def apart(spec: Spec) -> Iterator[ops.MountMapped]:
+    """Return the filesystems whose files have other owners in the container: mounted where their devices may be."""
+    for mount in spec.mounts:
+        if _is_apart(mount, spec):
+            options = read(mount.options)
+            data = ",".join((*options.data, *_label(spec, mount.type)))
+            ids = _container_ids(spec)
+            yield ops.MountMapped(mount.type, mount.source, mount.destination, options.flags, data, **ids)
+
+
+def _is_apart(mount: Mount, spec: Spec) -> bool:
+    own = is_bind(mount) or _is_layered(mount) or mount.uid_mappings or mount.gid_mappings
+    return not own and "idmap" in mount.options and has_user(spec)
+
+
 # ---------------------------------------------------------------------------------------------------------- filesystems
 
 
@@ -151,6 +166,8 @@ def _any(mount: Mount, spec: Spec, host: Host) -> ops.Inside:
         if any(n.type == "user" for n in spec.linux.namespaces):
             return ops.AttachOverlay(mount.destination, inside=True)
         return _overlay(spec, mount, host, mount.destination, detached=False, inside=True)
+    if _is_apart(mount, spec):
+        return ops.AttachOverlay(mount.destination, inside=True)
     if mount.uid_mappings or mount.gid_mappings or not IDMAPS.isdisjoint(options.words):
         raise Unsupported(f"can't mount {mount.destination}: the ids of a bind can be mapped, not those of others")
     if mount.type == "mqueue" and not host.mqueue:

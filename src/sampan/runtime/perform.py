@@ -94,6 +94,10 @@ def outside(op: ops.Outside, scene: Scene) -> None:
             from sampan.runtime import idmap
 
             scene.trees[op.target] = idmap.map_mount(op)
+        case ops.MountMapped():
+            from sampan.runtime import idmap
+
+            scene.trees[op.target] = idmap.mount_mapped(op)
         case ops.OpenTree():
             _open_tree(op, scene)
         case ops.OwnStreams():

@@ -198,6 +198,7 @@ def _outside(spec: oci.Spec, host: Host, own: tuple[tuple[str, str], ...]) -> li
     if mounts.has_user(spec):
         steps += mounts.overlay(spec, host, detached=True)
         steps += mounts.layered(spec, host)
+        steps += mounts.apart(spec)
         steps += mounts.opened_outside(spec)
         steps += _own_streams(spec)
     steps += mounts.mapped(spec)

@@ -69,6 +69,8 @@ def _open_mounted(place: Place, ids: Ids) -> int:
             mounting.attach(scene.trees.pop(op.target), op.target, scene)
         elif isinstance(op, ops.BindRoot):
             mounting.bind_root(scene)
+        elif isinstance(op, ops.Mount):
+            mounting.mount_filesystem(op, scene)
         elif isinstance(op, ops.Bind):
             mounting.bind(op, scene)
     return scene.root_fd
@@ -80,6 +82,8 @@ def _map(op: ops.Outside | ops.Inside, scene: Scene) -> None:
 
     if isinstance(op, ops.MapMount):
         scene.trees[op.target] = idmap.map_mount(op)
+    elif isinstance(op, ops.MountMapped):
+        scene.trees[op.target] = idmap.mount_mapped(op)
     elif isinstance(op, ops.MountOverlay):
         tree = idmap.mount_overlay(op)
         if op.inside:

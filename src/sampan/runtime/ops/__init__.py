@@ -31,6 +31,7 @@ from sampan.runtime.ops.filesystem import (
     MapMount,
     Mask,
     Mount,
+    MountMapped,
     MountOverlay,
     OpenTree,
     Remount,
@@ -86,8 +87,8 @@ from sampan.spec.operation import Operation
 
 Outside = (
     MakeCgroup | DelegateControllers | InheritCpuset | GrantRealtime | WriteCgroup | FilterDevices | EnterCgroup
-    | Join | JoinContainer | OffsetClocks | Clone | MapIds | MountOverlay | MapMount | OpenTree | Await | RunHooks
-    | ConnectListener | MoveNetDevice | OwnCgroup | JoinResctrl | OwnStreams
+    | Join | JoinContainer | OffsetClocks | Clone | MapIds | MountOverlay | MapMount | MountMapped | OpenTree | Await
+    | RunHooks | ConnectListener | MoveNetDevice | OwnCgroup | JoinResctrl | OwnStreams
 )  # fmt: skip
 """What the shim performs, around the birth of the process."""
 
@@ -147,6 +148,7 @@ __all__ = [
     "MapMount",
     "Mask",
     "Mount",
+    "MountMapped",
     "MountOverlay",
     "MoveIntoCgroup",
     "MoveNetDevice",

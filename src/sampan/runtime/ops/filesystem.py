@@ -65,17 +65,17 @@ class MountOverlay(Operation, frozen=True, tag="mount-overlay"):
 
 
 class AttachOverlay(Operation, frozen=True, tag="attach-overlay"):
-    """Attach the overlay that was mounted outside the user namespace, where its layers can be read."""
+    """Attach what was mounted outside the user namespace: an overlay, whose layers can be read there, or a device."""
 
     man: ClassVar[str] = "move_mount(2)"
     target: str
     inside: bool = False  # it is a place inside the container's root
 
     def say(self) -> str:
-        return f"attach the overlay at {self.target}"
+        return f"attach at {self.target} what was mounted for it"
 
     def shell(self) -> str:
-        return "# done with the mount of the overlay"
+        return "# done with the mount"
 
 
 class BindRoot(Operation, frozen=True, tag="bind-root"):
@@ -210,6 +210,28 @@ class MapMount(Operation, frozen=True, tag="map-mount"):
         words += [f"g:{m.container_id}:{m.host_id}:{m.size}" for m in self.gid_mappings]
         how = self.user_namespace or " ".join(words)
         return f"# mount(8) binds and maps at once: mount --bind -o X-mount.idmap={quote(how)} {quote(self.source)} …"
+
+
+class MountMapped(Operation, frozen=True, tag="mount-mapped"):
+    """Mount a filesystem outside a user namespace, whose root may mount none of a device; to be attached later."""
+
+    man: ClassVar[str] = "mount(2), mount_setattr(2), ID-mapped mounts"
+    type: str
+    source: str
+    target: str  # of the `AttachOverlay` that it is for
+    options: tuple[str, ...] = ()
+    data: str = ""
+    uid_mappings: tuple[IdMapping, ...] = ()  # of its files
+    gid_mappings: tuple[IdMapping, ...] = ()
+    user_namespace: str = ""  # whose mappings they are, where none are given
+
+    def say(self) -> str:
+        return f"mount {self.type} for {self.target}, whose files are owned by the user namespace's users"
+
+    def shell(self) -> str:
+        words = ",".join((*self.options, *([self.data] if self.data else [])))
+        option = f" -o {quote(words)}" if words else ""
+        return f"# mount(8) maps too: mount -t {self.type}{option},X-mount.idmap=… {quote(self.source)} …"
 
 
 class Borrow(Operation, frozen=True, tag="borrow"):
