@@ -63,6 +63,8 @@ def test_a_read_only_root_with_memory_where_programs_write(sampan: Sampan, with_
     ("flags", "message"),
     [
         (["--image-volume", "what"], 'invalid image-volume type "what". Pick one of bind, tmpfs, or ignore'),
+        (["--chrootdirs", "/a,b"], "invalid chroot directory 'b'"),
+        (["--rdt-class", "a/b"], "invalid --rdt-class: 'a/b'"),
         (["--read-only-tmpfs"], "--read-only-tmpfs is for --read-only"),
         (["--volume-driver", "nfs"], 'error looking up volume plugin nfs: plugin "nfs" not found'),
         (["--mount", "type=volume,dst=/d,volume-driver=nfs"], 'error looking up volume plugin nfs: plugin "nfs" not'),
@@ -74,6 +76,13 @@ def test_what_can_not_be_is_refused(sampan: Sampan, flags: list[str], message: s
     assert refused.code == 125
     assert message in refused.err
     assert sampan("ps", "-aq").out == ""
+
+
+def test_its_hosts_and_name_servers_are_in_a_chroot_too(sampan: Sampan) -> None:
+    script = "for f in hosts hostname resolv.conf; do cmp /etc/$f /srv/a/etc/$f && cmp /etc/$f /b/etc/$f; done"
+    arguments = ("--network", "none", "--chrootdirs", "/srv/a,/b/", "--read-only", "busybox", "sh", "-ec", script)
+
+    assert sampan("run", "--rm", *arguments).err == ""
 
 
 def test_memory_that_begins_with_what_is_there(sampan: Sampan, with_volume: str) -> None:

@@ -244,6 +244,33 @@ def test_init_groups_and_annotations_are_passed_on() -> None:
     }
 
 
+def test_its_files_are_in_the_directories_for_chroot_too() -> None:
+    spec = translated({"Annotations": {"sampan.chroot-dirs": "/srv/root/,/b"}, "Binds": ["/h:/b/etc/hosts"]})
+
+    sources = {mount.destination: mount.source for mount in spec.mounts}
+    assert sources["/srv/root/etc/resolv.conf"] == sources["/etc/resolv.conf"] == sources["/b/etc/resolv.conf"]
+    assert sources["/srv/root/etc/hostname"] == sources["/etc/hostname"]
+    assert sources["/b/etc/hosts"] == "/h"
+
+
+@pytest.mark.parametrize("directory", ["relative", "/a/../../b", ""])
+def test_a_directory_for_chroot_that_could_be_elsewhere_is_refused(directory: str) -> None:
+    with pytest.raises(InvalidInput, match="invalid chroot directory"):
+        translated({"Annotations": {"sampan.chroot-dirs": f"/a,{directory}"}})
+
+
+def test_a_class_of_service_is_entered_where_there_are_any() -> None:
+    annotations = {"Annotations": {"sampan.rdt-class": "guests"}}
+    able = msgspec.structs.replace(HOST, resctrl="/sys/fs/resctrl")
+
+    assert translated(annotations, given={"host": able}).linux.intel_rdt == runtime.IntelRdt(clos_id="guests")
+    with pytest.raises(Unsupported, match="no resctrl filesystem is mounted"):
+        translated(annotations)
+    for wrong in ("..", "a/b"):
+        with pytest.raises(InvalidInput, match="invalid --rdt-class"):
+            translated({"Annotations": {"sampan.rdt-class": wrong}}, given={"host": able})
+
+
 def test_our_own_annotations_cannot_be_given() -> None:
     with pytest.raises(InvalidInput, match="the engine's own"):
         translated({"Annotations": {runtime.SECCOMP: "unconfined"}})

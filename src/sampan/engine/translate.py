@@ -7,6 +7,7 @@ its first process in.
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -19,11 +20,11 @@ from sampan.engine.merge import joined
 from sampan.engine.user_modes import UserNamespace
 from sampan.errors import InvalidInput, Unsupported
 from sampan.spec import runtime
-from sampan.spec.annotations import UMASK
+from sampan.spec.annotations import CHROOT_DIRS, RDT_CLASS, UMASK
 from sampan.spec.defaults.paths import DEFAULT_PATH
 from sampan.spec.host import Host
 from sampan.spec.image import Rootfs
-from sampan.spec.runtime import BlockIo, Linux, Mount, Namespace, Process, Root, Spec, User
+from sampan.spec.runtime import BlockIo, IntelRdt, Linux, Mount, Namespace, Process, Root, Spec, User
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,6 +98,7 @@ def translate(body: ContainerCreate, given: Surroundings, warnings: list[str]) -
             gid_mappings=given.users.gids if given.users else (),
             resources=resources.resources(host_config, given.host, given.machine, rules, warnings, given.block_io),
             sysctl=_sysctls(host_config, given),
+            intel_rdt=_class_of_service(host_config, given.host),
             masked_paths=host_config.masked_paths or (),
             readonly_paths=host_config.readonly_paths or (),
         ),
@@ -218,9 +220,7 @@ def _mounts(host_config: HostConfig, given: Surroundings) -> tuple[Mount, ...]:
     result = [Mount(destination="/", type="overlay", source="overlay", options=options)] if options else []
     result += [mount for mount in _kernel_mounts(host_config, given) if mount.destination not in taken]
     mode = (*(("ro",) if host_config.readonly_rootfs else ()), *_owners(given))
-    sources = {f"/etc/{name}": f"{given.files}/{name}" for name in FILES}
-    sources |= {f"/etc/{name}": f"{given.own}/{name}" for name in given.passwd_files}
-    for target, source in sources.items():
+    for target, source in _own_files(host_config, given).items():
         if target not in taken:
             result.append(Mount(destination=target, type="bind", source=source, options=("rbind", *mode, "rprivate")))
     for mount in given.mounts:
@@ -231,6 +231,22 @@ def _mounts(host_config: HostConfig, given: Surroundings) -> tuple[Mount, ...]:
     for device, source in given.device_sources.items():  # a user namespace's root may make no nodes
         result.append(Mount(destination=device, type="bind", source=source, options=("bind", "rprivate")))
     return tuple(result)
+
+
+def _own_files(host_config: HostConfig, given: Surroundings) -> dict[str, str]:
+    """Return what is bound in /etc, by target: FILES in each of --chrootdirs too."""
+    roots = ("", *_chroot_dirs(host_config))
+    found = {f"{root.rstrip('/')}/etc/{name}": f"{given.files}/{name}" for root in roots for name in FILES}
+    return found | {f"/etc/{name}": f"{given.own}/{name}" for name in given.passwd_files}
+
+
+def _chroot_dirs(host_config: HostConfig) -> list[str]:
+    text = (host_config.annotations or {}).get(CHROOT_DIRS, "")
+    directories = text.split(",") if text else []
+    for directory in directories:
+        if not directory.startswith("/") or ".." in directory.split("/"):
+            raise InvalidInput(f"invalid chroot directory {directory!r}", "it is an absolute path, without ..")
+    return ["/" + posixpath.normpath(directory).strip("/") for directory in directories]
 
 
 def _owners(given: Surroundings) -> tuple[str, ...]:
@@ -308,6 +324,20 @@ def _sysctls(host_config: HostConfig, given: Surroundings) -> dict[str, str]:
         _check_sysctl(name, host_config)
         found[name] = value
     return found
+
+
+def _class_of_service(host_config: HostConfig, host: Host) -> IntelRdt | None:
+    name = (host_config.annotations or {}).get(RDT_CLASS, "")
+    if not name:
+        return None
+    if "/" in name or name in (".", ".."):
+        raise InvalidInput(f"invalid --rdt-class: {name[:80]!r}", "it names a directory in /sys/fs/resctrl")
+    if not host.resctrl:
+        raise Unsupported(
+            "unsupported: --rdt-class: no resctrl filesystem is mounted",
+            "mount -t resctrl resctrl /sys/fs/resctrl and then sampan system stop: it takes Intel RDT or AMD QoS",
+        )
+    return IntelRdt(clos_id=name)
 
 
 def _check_sysctl(name: str, host_config: HostConfig) -> None:
