@@ -7,11 +7,15 @@ import select
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support.sampan import Sampan, command_lines, wait_until
+from sampan.kernel import process
+from support.faults import roles
+from support.sampan import Sampan, command_lines, new_root, wait_until
+from support.steps import Stepped, named
 
 COUNT = (
     "i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo $i; usleep 5000; done; "
@@ -125,6 +129,44 @@ def test_a_container_that_ended_while_nobody_watched_has_its_exit_code(instance:
     state = instance.inspect("web")["State"]
 
     assert (state["Status"], state["ExitCode"]) == ("exited", 9)
+
+
+@pytest.fixture
+def stepped(busybox_tar: Path) -> Iterator[Stepped]:
+    sampan = Stepped(new_root())
+    try:
+        sampan("import", busybox_tar, "busybox")
+        yield sampan
+    finally:
+        sampan.end()
+
+
+def test_the_server_knows_an_end_that_came_while_keeper_and_shim_were_dead(stepped: Stepped) -> None:
+    words = ("--name", "web", "--network", "none", "busybox", "sh", "-c")
+    stepped("run", "-d", *words, "trap 'exit 9' TERM; echo ready; sleep 1000 & wait $!")
+    wait_until(lambda: stepped("logs", "web").line == "ready")
+    init, shim, (keeper,) = stepped.inspect("web")["State"]["Pid"], stepped.shim_pid("web"), roles(stepped)["keeper"]
+    pidfd = process.pidfd_open(init)
+    stepped.hold_at(named("supervise.keeper.Keeper._fork_successor"), "before")
+    os.kill(keeper, signal.SIGSTOP)
+    kill(shim)
+    kill(keeper)
+    wait_until(stepped.held, what="the next keeper")
+    os.kill(init, signal.SIGTERM)
+    wait_until(
+        lambda: not Path(f"/proc/{init}").exists(), what="its parent, the machine's first process, collecting it"
+    )
+    known = process.pidfd_exit_status(pidfd) is not None
+    os.close(pidfd)
+    stepped.release()
+
+    stepped("wait", "web")
+    state = stepped.inspect("web")["State"]
+
+    assert (state["Status"], state["ExitCode"]) == ("exited", 9 if known else 255)  # Linux 6.15
+    assert state["Ending"].get("Unknown", False) is not known
+    stepped("rm", "web")
+    assert stepped.leftovers() == []
 
 
 @pytest.mark.parametrize("delay_ms", [0, 5, 10, 20, 40, 80])

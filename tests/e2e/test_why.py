@@ -490,3 +490,17 @@ def test_one_that_never_ran_and_one_that_is_not_there_are_told_so(sampan: Sampan
     assert sampan("why", "web", "--format", "{{range .Causes}}{{.Kind}}{{end}}").line == "never-started"
     assert "template parsing error" in sampan.fails(64, "why", "web", "--format", "{{").err
     assert sampan("container", "why", "web").lines[1:] == sampan("why", "web").lines[1:]
+
+
+def test_more_victims_than_the_kernel_names_groups_of_are_named_all_the_same(sampan: Sampan) -> None:
+    script = "i=0; while [ $i -lt 25 ]; do i=$((i + 1)); tail /dev/zero; done; exit 4"  # it names 10 in 5 s
+    found = run(sampan, "--memory", "12m", "busybox", "sh", "-c", script)
+
+    ending = found["Ending"]
+    assert ending["Counts"]["OomKills"] == 25
+    victims = [victim["Pid"] for victim in ending["OutOfMemory"] if victim["Program"] == "tail"]
+    assert len(set(victims)) > 10
+    lines = sampan("events", "--since", "5m", "--until", "0s", "--filter", "event=oom", "--format", "json").lines
+    told = [json.loads(line)["Actor"]["Attributes"] for line in lines]
+    told_pids = {facts.get("oomPid") for facts in told if facts.get("oomProcess") == "tail"}
+    assert told_pids >= {str(pid) for pid in victims}

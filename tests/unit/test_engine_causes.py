@@ -93,6 +93,16 @@ TABLE = [
         ),
         ["timeout"],
     ),
+    (
+        "nobody saw it after a kill",
+        ended(exit_code=255, unknown=True, sent=(sent(9, 1, by=Sender(verb="kill", pid=5)),)),
+        ["unknown", "signal"],
+    ),
+    (
+        "nobody saw it after a reload",
+        ended(exit_code=255, unknown=True, sent=(sent(10, 1, by=Sender(verb="kill", pid=5)),)),
+        ["unknown"],
+    ),
 ]
 
 

@@ -80,6 +80,7 @@ def _cause(ending: Ending, number: int) -> Sent | None:
     if number == last.number:
         return last
     asked = last.sender.verb in ("stop", "restart") or last.number in _ASKS_TO_END
+    asked = asked or (ending.unknown and last.number == _SIGKILL)
     return last if asked and not ending.signal and ending.at_ns - last.at_ns < _SOON_NS else None
 
 
@@ -105,6 +106,8 @@ def _sent(body: ContainerCreate, ending: Ending, last: Sent) -> Iterator[Cause]:
     first = next((s for s in ending.sent if s.sender == sender), last)
     patient = first is not last and last.number == _SIGKILL
     did = f"{_name(last.number)} ended it" if ending.signal == last.number else "it then ended by itself"
+    if ending.unknown:
+        did = "it has ended since"
     yield Cause(
         kind="stopped" if sender.verb in ("stop", "restart") else "signal",
         said=f"`{sender.verb}` was asked for by {sender.program or 'a process'} (pid {sender.pid}, uid {sender.uid}), "

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from sampan.engine import networks
+from sampan.engine import networks, witness
 from sampan.engine.reaching import TRIES
 from sampan.errors import SampanError
 from sampan.supervise import messages
@@ -47,6 +47,7 @@ def _gone(core: Core, channel: Channel) -> None:
 
 
 def _replace(core: Core) -> None:
+    witness.hold(core)
     while not core.closing and core.listening is not None:
         try:
             listen_to_keeper(core, replace_keeper(core.dirs, core.listening, host_fd=core.host_fd))

@@ -20,6 +20,7 @@ from sampan.engine import (
     remains,
     required,
     sandbox,
+    witness,
 )
 from sampan.engine.core import encode, now_ns
 from sampan.engine.joining import with_joined
@@ -383,12 +384,15 @@ def exited(core: Core, container: Container, event: messages.Exited) -> None:
     """Take note of a container's end: memory at once, the disk soon. On the reading thread, or with the lock held."""
     if not container.running:
         return
+    event = witness.testified(container, event)
     ending = endings.of_exit(event, container.state)
     ending = endings.with_kernel_records(ending, container.id, event.oom_killed, core.kernel_log)
+    ending = core.oom_watch.completed(container, ending)
     policy = container.body.host_config.restart_policy
     if networks := container.sandbox:
         networks.over = True  # before who waits for the end looks
     state = container.change(lambda state: _after(state, event, ending, policy))
+    witness.let_go(container)
     if networks:
         core.janitor.later(f"give back the networks of {container.name}", networks.release)
     container.written.clear()  # it may have changed them

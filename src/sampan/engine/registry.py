@@ -57,6 +57,7 @@ class Container:
         self.mounts: tuple[Wanted, ...] = ()
         self.names: AnswerNames | None = None  # what its shim answers; None: it has no name server
         self.sandbox: Sandbox | None = None  # its networks while it runs, and until they are given back
+        self.pidfd: int | None = None  # its first process, where nobody else may see its end: `witness`
         self.restart: threading.Timer | None = None  # what starts it again, while it is in state `restarting`
         self.watch: Watch | None = None  # how its health is checked in this run; None: not at all
         self.restart_delay_s = 0.0  # how long it waited for that the last time

@@ -58,7 +58,6 @@ class Container:
         self._names: Names | None = None
         self._collected: dict[int, int] = {}
         self._torn_down = False
-        self._sent: tuple[Sent, ...] = ()
         self._killed = False
 
     # ---------------------------------------------------------------------------------------- what is known
@@ -175,8 +174,7 @@ class Container:
     def _drop(self, process: Process) -> None:
         """Let go of all that is held open for a process."""
         self._duplicates.release(process)
-        self._loop.forget(process.pidfd)
-        os.close(process.pidfd)
+        process.close(self._loop)
         process.streams.close()
 
     def go(self, exec_id: str | None) -> None:
@@ -274,14 +272,14 @@ class Container:
     # -------------------------------------------------------------------------------------------- control
 
     def signal(self, message: m.Signal) -> None:
-        """Send a signal to one process, or to all."""
-        if message.sender and message.exec_id is None:
+        """Send a signal to one process, or to all. Who wants it is noted before: a successor tells of the end."""
+        process = self.process(message.exec_id)
+        if message.sender and process is self._init:
             sent = Sent(number=message.number, at_ns=clock_ns(), sender=message.sender)
-            self._sent = (*self._sent, sent)[-_REMEMBERED_SIGNALS:]
+            self.change(sent=(*self.state.sent, sent)[-_REMEMBERED_SIGNALS:])
         if message.everyone:
             control.kill_everyone(self.cgroups(), message.number)
             return
-        process = self.process(message.exec_id)
         try:
             kernel.pidfd_send_signal(process.pidfd, message.number)
         except OSError as e:
@@ -354,6 +352,8 @@ class Container:
         if status is None:
             status = kernel.pidfd_exit_status(process.pidfd)
         if status is None:
+            status = process.told
+        if status is None:
             self._loop.forget(process.pidfd)
             if process.ask_again():
                 self._loop.call_later(0.02, lambda: self._ended(process))
@@ -378,8 +378,7 @@ class Container:
         process.streams.finish()
         self._parting = [s for s in (*self._parting, process.streams) if s.clients]
         self._duplicates.release(process)
-        self._loop.forget(process.pidfd)
-        os.close(process.pidfd)
+        process.close(self._loop)
 
     def _init_ended(self, init: Process, status: int | None) -> None:
         """Record the end before anything else is done about it, and tell it before the clean-up."""
@@ -416,7 +415,7 @@ class Container:
             oom_killed=oom_killed,
             signal=number,
             core_dumped=core_dumped,
-            sent=self._sent,
+            sent=self.state.sent,
             counts=counts,
         )
 
@@ -467,6 +466,7 @@ class Container:
 
     def _adopt(self, process: Process, ends: dict[str, int]) -> None:
         process.is_child = False
+        process.be_told(self._loop)
         process.inodes = inodes_of(ends)
         self._duplicates.hold(process, ends)
         if process.name:
@@ -478,6 +478,6 @@ class Container:
 
     def _bury(self) -> None:
         """The init has ended while nobody looked."""
-        self._record.adopt(facts.dead(self.state, clock_ns()))
+        self._record.adopt(facts.dead(self.state, self.state.exited or self._exited(None)))
         self.change()
         self._loop.call_later(0, self.tear_down)

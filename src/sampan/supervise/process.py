@@ -7,17 +7,20 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from sampan.kernel import process as kernel
+from sampan.kernel import proc_events, process as kernel
+from sampan.supervise.loop import IN
 from sampan.supervise.messages import Hold, Release
 from sampan.supervise.state import Task
 
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Callable, Mapping, Sequence
 
-    from sampan.supervise.loop import Channel
+    from sampan.supervise.loop import Channel, Loop
     from sampan.supervise.streams import Streams
 
 _ASK_TIMES = 100
+_LAST_EVENT_TIMES = 5  # the kernel tells of the last thread right behind making the pidfd readable
 _CORE_DUMPED = 0x80
 _NUMBERS = {"stdin": 0, "stdout": 1, "stderr": 2}
 
@@ -61,6 +64,8 @@ class Process:
         self.is_child = True
         self.dropped = False
         self._asked = 0
+        self._exits: _socket.socket | None = None
+        self._told: int | None = None
 
     def task(self) -> Task:
         """Return what state.json says of it."""
@@ -74,6 +79,32 @@ class Process:
         """Let the kernel forget a child that has ended."""
         if self.is_child:
             _wait(self.pidfd, os.WEXITED | os.WNOHANG)
+
+    def be_told(self, loop: Loop) -> None:
+        """Have the kernel tell how it ends, where it can: an adopted one's parent may be who tells us nothing."""
+        try:
+            exits = self._exits = proc_events.listen_to_exits(self.pid)
+        except OSError:
+            return
+
+        def heard(_events: int) -> None:
+            status = proc_events.last_status(exits)
+            self._told = self._told if status is None else status
+
+        loop.watch(exits.fileno(), IN, heard)
+
+    @property
+    def told(self) -> int | None:
+        """The status that the kernel has told, once its last thread's must have come."""
+        return self._told if self._asked >= _LAST_EVENT_TIMES else None
+
+    def close(self, loop: Loop) -> None:
+        """Let go of it."""
+        loop.forget(self.pidfd)
+        os.close(self.pidfd)
+        if self._exits:
+            loop.forget(self._exits.fileno())
+            proc_events.close(self._exits)
 
     def ask_again(self) -> bool:
         """Count the times that nobody knew an adopted process's status; False when it is no use any more."""

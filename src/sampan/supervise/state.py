@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from sampan.spec.ending import Sent
 from sampan.supervise.messages import ExecStatus, Exited, LogConfig, Status
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class State(Status, frozen=True, kw_only=True, tag="status"):
     own_pid_namespace: bool = True  # with its init all processes of the container have ended
     log: LogConfig = LogConfig(path=None)
     names_ports: tuple[int, int] = (0, 0)  # of the name server: UDP, TCP; its successor has the same
+    sent: tuple[Sent, ...] = ()  # the latest signals that came by `Signal`, each from before it was sent
 
 
 encode = msgspec.json.Encoder().encode
@@ -130,9 +132,8 @@ def ids(dirs: Dirs) -> Iterator[str]:
         return
 
 
-def dead(state: State, now_ns: int) -> State:
+def dead(state: State, exited: Exited) -> State:
     """Return the state of a container that has ended while nobody looked."""
-    exited = state.exited or Exited(exit_code=None, finished_at_ns=now_ns)
     execs = tuple(
         e if e.exit_code is not None else ExecStatus(exec_id=e.exec_id, pid=e.pid, exit_code=137) for e in state.execs
     )
