@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sampan.client.wire import Connection, Response
-from support.sampan import Sampan, wait_until
+from support.sampan import Sampan
 
 Ask = Callable[..., Response]
 
@@ -136,7 +136,7 @@ def test_a_build_ends_when_its_client_leaves_in_the_middle_of_the_context(sampan
 
     client.close()
 
-    assert wait_until(lambda: not sampan.leftovers(), fail=False), sampan.leftovers()
+    assert sampan.leftovers() == []
 
 
 def test_a_classic_build_is_cancelled_by_its_id(ask: Ask) -> None:

@@ -102,7 +102,7 @@ def test_the_script_brings_bridge_and_firewall_along_where_they_are_not_there(sa
 def test_the_script_publishes_ports_and_takes_them_back(sampan: Sampan, tmp_path: Path) -> None:
     sampan("network", "create", "--subnet", "10.55.0.0/24", "lan")
     try:
-        container = ["--network", "lan", "-p", "127.0.0.1:8099:80", "busybox", "sh", "-c", "echo hello | nc -l -p 80"]
+        container = ["--network", "lan", "-p", "127.0.0.1:8099:80", "busybox", "sh", "-c", "nc -l -p 80 -e echo hello"]
         text = sampan("run", "--explain", "--rm", *container[:-3], "true").err
         assert "lead 127.0.0.11:53 to where names are answered" in text
         assert "let through the firewall: 127.0.0.1:8099 -> 10.55.0.2:80/tcp" in text

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from support.faults import Strace, roles, settled, status
+from support.faults import Strace, roles, status
 from support.sampan import Sampan, wait_until
 
 Victims = Callable[[Sampan], list[int]]
@@ -61,7 +61,7 @@ def check_consistent(sampan: Sampan) -> None:
         else:
             wait_until(lambda line=line: sampan.inspect(line)["State"]["Status"] != "paused")
         sampan("rm", "-f", line)
-    assert settled(sampan) == []
+    assert sampan.leftovers() == []
     assert "Traceback" not in sampan.log()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support.faults import filled, roles, settled, small_disk, stopped
+from support.faults import filled, roles, small_disk, stopped
 from support.images import add
 from support.sampan import Sampan, new_root, wait_until
 
@@ -50,7 +50,7 @@ def test_an_image_too_large_for_the_disk_is_one_error_and_leaves_nothing(small: 
 
     assert "no space left on device" in result.err
     assert {path.name for path in (small.root / "layers/sha256").iterdir()} == layers
-    assert settled(small) == []
+    assert small.leftovers() == []
     assert small("run", "--rm", "busybox", "echo", "on").line == "on"
 
 
@@ -69,7 +69,7 @@ def test_on_a_full_disk_every_verb_fails_with_a_cause_and_works_again(
 
     assert small("run", "--rm", "busybox", "echo", "on").line == "on"
     small.remove_everything()
-    assert settled(small) == []
+    assert small.leftovers() == []
 
 
 def test_a_full_disk_drops_log_lines_with_a_count_and_stops_neither_container_nor_exit(
@@ -109,7 +109,7 @@ def test_killed_on_a_full_disk_server_and_keeper_come_up_and_containers_are_stop
         small("stop", "-t", "0", "web")
         assert small.inspect("web")["State"]["ExitCode"] == 137
     small("rm", "web")
-    assert settled(small) == []
+    assert small.leftovers() == []
 
 
 def test_a_container_that_ended_while_its_state_could_not_be_written_is_told_all_the_same(
@@ -208,7 +208,7 @@ def test_after_a_power_cut_nothing_committed_is_lost(cut_off: Path, damage: str)
         assert "nobody was left to see it" in state["Error"]
         assert sampan("run", "--rm", "-v", "vol1:/v", "busybox", "echo", "on").line == "on"
         sampan.remove_everything()
-        assert settled(sampan) == []
+        assert sampan.leftovers() == []
         assert "Traceback" not in sampan.log()
     finally:
         sampan.end()

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from support.faults import request, roles, say, settled, status
+from support.faults import request, roles, say, status
 from support.sampan import groups_named, new_root, wait_until
 from support.steps import Stepped, Where, named, table
 
@@ -406,7 +406,7 @@ def clean(sampan: Stepped) -> None:
         api(sampan, "DELETE", f"/containers/{container['Id']}?force=1&v=1")
     for path in ("networks/more", "volumes/data", "images/made:1"):
         api(sampan, "DELETE", f"/{path}")
-    assert settled(sampan) == []
+    assert sampan.leftovers() == []
     with closing(sqlite3.connect(f"file:{sampan.root}/state.db?mode=ro", uri=True)) as records:
         tables = ("containers", "volumes", "networks")
         counts = [records.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables]

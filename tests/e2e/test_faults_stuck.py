@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.faults import Step, Strace, roles, settled, stopped
+from support.faults import Step, Strace, roles, stopped
 from support.sampan import Sampan, wait_until
 
 WAITING = "trap 'exit 3' TERM; while :; do usleep 10000; done"
@@ -50,7 +50,7 @@ def test_rm_f_wins_over_a_start_that_waits_for_what_stands_still(
         assert client.returncode == 125
         assert b"it is being removed" in error
         assert ready("ps", "-aq").lines == []
-    assert settled(ready) == []
+    assert ready.leftovers() == []
     assert ready("run", "--rm", "busybox", "echo", "on").line == "on"
 
 
@@ -64,7 +64,7 @@ def test_rm_f_wins_over_a_shim_that_stands_still(ready: Sampan, keepers: int) ->
 
         assert ready("ps", "-aq").lines == []
         assert list(ready.contained()) == []
-    assert settled(ready) == []
+    assert ready.leftovers() == []
 
 
 @pytest.mark.parametrize(

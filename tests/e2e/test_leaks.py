@@ -6,7 +6,7 @@ from support.conflicts import ask
 from support.faults import roles
 from support.footprint import footprint, leaked
 from support.lives import at_once, leave, live
-from support.sampan import Sampan, wait_until
+from support.sampan import Sampan, last_seen, wait_until
 
 SHIMS_AT_REST = 3  # who forks them, and the next container's, with the launcher that will make it
 
@@ -24,7 +24,7 @@ def test_lives_that_are_over_leave_nothing(sampan: Sampan) -> None:
 
     at_once(4, 8, lambda number: live(sampan, f"life-{number}"))
 
-    assert wait_until(lambda: not leaked(before, footprint(sampan)), fail=False), leaked(before, footprint(sampan))
+    assert not last_seen(lambda: leaked(before, footprint(sampan)))
     assert "Traceback" not in sampan.log()
 
 
@@ -35,7 +35,7 @@ def test_clients_that_leave_before_the_start_they_wait_for_are_let_go_of(sampan:
     for _ in range(20):
         leave(sampan, "POST", "/containers/web/attach?stream=1&stdout=1")
 
-    assert wait_until(lambda: not leaked(before, footprint(sampan)), fail=False), leaked(before, footprint(sampan))
+    assert not last_seen(lambda: leaked(before, footprint(sampan)))
 
 
 def test_execs_that_nobody_starts_are_forgotten_with_the_run(sampan: Sampan) -> None:

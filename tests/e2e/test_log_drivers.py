@@ -82,7 +82,7 @@ def test_local_keeps_bytes_as_they_are_and_the_streams_apart(sampan: Sampan) -> 
 
 
 def test_following_a_local_log_goes_on_over_rotations(sampan: Sampan) -> None:
-    flags = ["--log-driver", "local", *opts("max-size=20k", "max-file=5")]
+    flags = ["--log-driver", "local", *opts("max-size=20k", "max-file=50")]
     sampan(
         "run", "-d", "--name", "web", *flags, "busybox", "sh", "-c", "sleep 1; for i in $(seq 1 3000); do echo $i; done"
     )

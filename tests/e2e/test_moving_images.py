@@ -545,7 +545,8 @@ def test_a_reader_that_leaves_ends_its_save(instance: Sampan, tmp_path: Path) ->
     save.stdout.close()
     _, err = save.communicate(timeout=30)
     assert (save.returncode, err) == (141, b"")
-    wait_until(lambda: len(instance.ours()) <= before + 1 and not instance.leftovers(), what="no worker is left")
+    wait_until(lambda: len(instance.ours()) <= before + 1, what="no worker is left")
+    assert instance.leftovers() == []
     instance("save", "-o", tmp_path / "a.tar", "big")
     assert (tmp_path / "a.tar").stat().st_size > 20_000_000
 
@@ -582,4 +583,4 @@ def test_a_client_that_leaves_ends_its_push(instance: Sampan, tmp_path: Path) ->
     finally:
         stalling.released.set()
         stalling.end()
-    wait_until(lambda: not instance.leftovers(), what="nothing is left")
+    assert instance.leftovers() == []

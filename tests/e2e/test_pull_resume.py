@@ -6,7 +6,6 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -26,7 +25,7 @@ from support.pulling import (
     unpacked,
     workers,
 )
-from support.sampan import Sampan, wait_until
+from support.sampan import Sampan, has_ended, wait_until
 from support.stalling_registry import StallingRegistry
 
 MOST = 8  # wait at once
@@ -41,7 +40,7 @@ def fake() -> Iterator[StallingRegistry]:
 
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not Path(f"/proc/{pid}").exists(), what=f"the end of {pid}")
+    wait_until(lambda: has_ended(pid), what=f"the end of {pid}")
 
 
 def goes_on(sampan: Sampan, fake: StallingRegistry, name: str = "app:1") -> None:
@@ -54,7 +53,7 @@ def goes_on(sampan: Sampan, fake: StallingRegistry, name: str = "app:1") -> None
     layer = sampan.root / "layers/sha256" / digest_of(LAYER)[7:]
     assert (layer / "diff/a").read_bytes() == NOISE
     assert not list((sampan.root / "tmp").iterdir())
-    assert not workers(sampan)
+    wait_until(lambda: not workers(sampan), what="its end")
 
 
 def test_after_the_server_was_killed(instance: Sampan, fake: StallingRegistry) -> None:

@@ -318,7 +318,7 @@ def test_another_containers_namespace(sampan: Sampan, flag: str, name: str) -> N
 
 def test_without_a_network_there_is_only_a_loopback_that_works(sampan: Sampan) -> None:
     fetch = "until nc -w 9 127.0.0.1 80 </dev/null 2>/dev/null; do usleep 10000; done"
-    script = f"ls /sys/class/net; (echo hi | nc -l -p 80 127.0.0.1 &) ; {fetch}"
+    script = f"ls /sys/class/net; (nc -l -p 80 -e echo hi &) ; {fetch}"  # by -e: else it ends with the client's input
 
     assert sh(sampan, script, "--network", "none").split() == ["lo", "hi"]
 

@@ -16,8 +16,7 @@ import pytest
 
 from sampan.client.wire import Connection, Response
 from support.engine import until
-from support.faults import status
-from support.sampan import Sampan
+from support.sampan import Sampan, has_ended
 
 
 class Api:
@@ -216,7 +215,7 @@ def test_a_wrong_request_leaves_nothing(api: Api) -> None:
 def kill_server(sampan: Sampan) -> None:
     pid = sampan.info("ServerPid")
     os.kill(pid, signal.SIGKILL)
-    until(lambda: "State:\tZ" in status(pid) or not status(pid))
+    until(lambda: has_ended(pid))
 
 
 def test_an_exit_while_the_server_was_dead_is_known_after(api: Api) -> None:
@@ -319,7 +318,7 @@ def test_nobody_there_and_nothing_running_it_goes_away(instance: Sampan) -> None
     instance("ps")
     pids = [instance.info("ServerPid"), instance.info("KeeperPid")]
 
-    until(lambda: not any(Path(f"/proc/{pid}/status").exists() for pid in pids))
+    until(lambda: all(has_ended(pid) for pid in pids))
 
     assert instance("ps").code == 0
 

@@ -21,7 +21,8 @@ from sampan.spec.ending import Sender
 from sampan.supervise import messages as m
 from support.faults import slowed
 from support.network import of_the_host
-from support.supervised import TINY_SERVER, World, has_ended, until
+from support.sampan import has_ended
+from support.supervised import TINY_SERVER, World, until
 from support.tars import archive, member
 
 COUNT = 'n=0; while n=$((n+1)); do echo "line $n"; [ -e /tmp/stop ] && exit 5; done'
@@ -286,7 +287,7 @@ def test_keeper_and_shim_both_killed_the_state_says_so_and_the_container_goes_on
     world.keeper = None
     os.kill(keeper, signal.SIGKILL)
     os.kill(container.shim_pid, signal.SIGKILL)
-    until(lambda: not os.path.exists(f"/proc/{container.shim_pid}"))
+    until(lambda: has_ended(container.shim_pid), "the shim's end")
     os.kill(world.server_pid, signal.SIGCONT)
     world.connect()
     status = container.reconnect()

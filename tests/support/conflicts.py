@@ -23,7 +23,7 @@ from sampan.client.streams import Stream, gather
 from sampan.client.wire import Connection, ConnectionLost, Unreachable
 from sampan.errors import SampanError
 from support.faults import roles, status
-from support.sampan import Sampan, wait_until
+from support.sampan import Sampan, last_seen, wait_until
 
 NAMES = ("web", "bew")
 PROGRAM = "trap 'exit 3' TERM; trap 'exit 4' USR1; echo begun; while :; do sleep 1000 & wait $!; done"
@@ -376,8 +376,8 @@ def _stands_still(sampan: Sampan, name: str) -> bool:
 
 def check_truth(sampan: Sampan, name: str, note: str, *, patience_s: float = 0) -> None:
     """What the state says is so: processes, control groups, limits. `patience_s`: until a killed shim is given up."""
-    lie = lambda: _lie(sampan, settled(sampan, name))
-    assert wait_until(lambda: not lie(), timeout=patience_s, fail=False), (note, name, lie(), sampan.log())
+    lie = last_seen(lambda: _lie(sampan, settled(sampan, name)), timeout=patience_s)
+    assert not lie, (note, name, lie, sampan.log())
 
 
 def _lie(sampan: Sampan, found: Any) -> str:

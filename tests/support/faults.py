@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -173,11 +172,3 @@ def request(method: str, path: str, body: bytes = b"") -> bytes:
     if body:
         head += "Content-Type: application/json\r\n"
     return head.encode() + b"\r\n" + body
-
-
-def settled(sampan: Sampan) -> list[str]:
-    """What is left of containers after all are removed and a moment has passed."""
-    end = time.monotonic() + 5
-    while (left := sampan.leftovers()) and time.monotonic() < end:
-        time.sleep(0.05)
-    return left

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from support.containers import HOST, make_rootfs
-from support.sampan import Result, wait_until
+from support.sampan import Result, groups_in, wait_until
 
 OURS = str(Path(sys.executable).with_name("sampan-runtime"))
 CAPABILITIES = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETGID", "CAP_SETUID"]
@@ -111,11 +111,9 @@ class Runtime:
             for id in os.listdir(self.root):
                 self("delete", "--force", id, check=False)
         for point in {point for _, point in HOST.cgroup_mounts} | {"/sys/fs/cgroup/unified"}:
-            for group in sorted(Path(f"{point}/{self.cgroup}").rglob("*/"), reverse=True):
+            for group in groups_in(Path(f"{point}/{self.cgroup}")):
                 with suppress(OSError):
                     group.rmdir()
-            with suppress(OSError):
-                os.rmdir(f"{point}/{self.cgroup}")
         unseal()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from support.registry import Registry
-from support.sampan import Result, groups_named, wait_until
+from support.sampan import Result, groups_in, groups_named, wait_until
 
 
 class Docker:
@@ -151,7 +151,7 @@ def runc_bundle(directory: Path, rootfs: Path, cgroup: str, args: list[str]) -> 
 def remove_cgroups(name: str) -> None:
     """Remove the control groups /NAME of every hierarchy, with whoever is still in one of them."""
     for parent in groups_named(name):
-        for path in sorted((p for p in (parent, *parent.rglob("*")) if p.is_dir()), reverse=True):
+        for path in groups_in(parent):
             wait_until(lambda path=path: _removed(path), what=f"{path} is gone")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -137,14 +138,7 @@ class Sampan:
 
     def leftovers(self) -> list[str]:
         """What is still there of containers that were removed. Removal goes on behind the answer: wait for it."""
-        # Looked at once each time: the removal of unused layers may begin after a look that found nothing.
-        left: list[str] = []
-
-        def nothing() -> bool:
-            left[:] = self._traces()
-            return not left
-
-        wait_until(nothing, fail=False)
+        left: list[str] = last_seen(self._traces)
         return left
 
     def _traces(self) -> list[str]:
@@ -202,7 +196,7 @@ class Sampan:
             wait_until(lambda: not self.ours() and not list(self.contained()), timeout=5, fail=False)
         if self.instance:
             for parent in groups_named(f"sampan-{self.instance}"):
-                for path in [*sorted((p for p in parent.rglob("*") if p.is_dir()), reverse=True), parent]:
+                for path in groups_in(parent):
                     wait_until(lambda path=path: _remove_group(path), what=f"{path} is empty")
         for name in self.links():
             subprocess.run(["ip", "link", "delete", name], check=False, capture_output=True)
@@ -231,6 +225,31 @@ def wait_until(condition: Callable[[], object], *, timeout: float = 30, fail: bo
         time.sleep(0.02)
 
 
+def last_seen(look: Callable[[], Any], *, timeout: float = 30) -> Any:
+    """Look until nothing is seen; return what the last look saw. One look more might see what has begun since."""
+    seen: Any = None
+
+    def nothing() -> bool:
+        nonlocal seen
+        seen = look()
+        return not seen
+
+    wait_until(nothing, timeout=timeout, fail=False)
+    return seen
+
+
+def has_ended(pid: int) -> bool:
+    """Tell whether a process has ended; an orphan that has is there until the first process looks, seconds later."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([fd], [], [], 0)[0])
+    finally:
+        os.close(fd)
+
+
 def command_lines(pids: Sequence[int]) -> list[str]:
     return [_read(f"/proc/{pid}/cmdline").replace("\0", " ") for pid in pids]
 
@@ -244,6 +263,11 @@ def _processes(file: str) -> Iterator[tuple[int, str]]:
 def groups_named(name: str) -> list[Path]:
     """Control groups at the top of each hierarchy; `**` would fail where another's group goes while it looks."""
     return [path for path in (CGROUPS / name, *CGROUPS.glob(f"*/{name}")) if path.is_dir()]
+
+
+def groups_in(parent: Path) -> list[Path]:
+    """A control group with all that are in it, the innermost first; those that go meanwhile are passed over."""
+    return [Path(path) for path, _, _ in os.walk(parent, topdown=False)]
 
 
 def _names(group: Path) -> list[str]:

@@ -25,6 +25,7 @@ from sampan.runtime.plan import encode, plan, plan_exec
 from sampan.runtime.probe import probe
 from sampan.spec import runtime as oci
 from sampan.supervise import messages as m
+from support.sampan import has_ended
 
 TINY_SERVER = str(Path(__file__).with_name("tiny_server.py"))
 NAMESPACES = ("pid", "mount", "uts", "ipc", "network", "cgroup")
@@ -38,18 +39,6 @@ def until(condition: Callable[[], Any], what: str = "it", timeout_s: float = 30)
         assert time.monotonic() < deadline, f"{what} did not come about in {timeout_s} s"
         time.sleep(0.005)
     return found
-
-
-def has_ended(pid: int) -> bool:
-    """Tell whether a process has ended; an orphan that has is there until the first process looks, seconds later."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([fd], [], [], 0)[0])
-    finally:
-        os.close(fd)
 
 
 class Link:
