@@ -10,6 +10,7 @@
       shapes/HEX/            directories over a chain of layers that give merged ones their metadata (rootfs/overlay)
       containers/ID/         config.json (OCI), upper/, work/, rootfs/ (where the overlay is mounted), ID-json.log
       volumes/NAME/_data
+      secrets/HEX            secrets, each a file of root's alone; what a container has of them: containers/ID/secrets/N
       seccomp/HEX.bpf          compiled filters, by the digest of what they were compiled from
       build/                 cache.db (what steps of builds made), selections/HEX (the files that they read)
       build/digests/         of files of contexts, by which they are not read again
@@ -116,6 +117,11 @@ class Dirs:
     def volumes(self) -> str:
         """volumes/NAME/_data."""
         return f"{self.root}/volumes"
+
+    @property
+    def secrets(self) -> str:
+        """secrets/HEX."""
+        return f"{self.root}/secrets"
 
     @property
     def seccomp(self) -> str:

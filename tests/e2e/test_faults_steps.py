@@ -19,6 +19,7 @@ import sqlite3
 import subprocess
 import time
 import zlib
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -100,6 +101,7 @@ def lacks(what: str, path: str = "/containers/web/json") -> Callable[[Stepped], 
 CREATE = f"create --name web -v data:/etc -p 127.0.0.1::80 {BUSY}"
 RUN = f"run -d --name web {BUSY}"
 RUN_ON = "run -d --name web --network more -p 127.0.0.1::80"
+TOKEN = "token /etc/hostname"
 MUCH = (
     "--init --domainname example.org --sysctl kernel.shm_rmid_forced=1 --network none -v /etc:/host:ro --read-only "
     "--ulimit nofile=64 --oom-score-adj 5 --security-opt no-new-privileges --memory 64m --cpuset-cpus 0 --tmpfs /tmp "
@@ -200,6 +202,18 @@ SCENARIOS = {
     ),
     "volume create": Scenario((), "volume create data", has('"data"', "/volumes")),
     "volume rm": Scenario(("volume create data",), "volume rm data", lacks('"data"', "/volumes")),
+    "secret create": Scenario((), f"secret create {TOKEN}", has('"token"', "/secrets")),
+    "secret create --replace": Scenario(
+        ("secret create token /etc/passwd",),
+        f"secret create --replace {TOKEN}",
+        has(b64encode(Path("/etc/hostname").read_bytes()).decode(), "/secrets/token?showsecret=1"),
+    ),
+    "secret rm": Scenario((f"secret create {TOKEN}",), "secret rm token", lacks('"token"', "/secrets")),
+    "run --secret": Scenario(
+        (f"secret create {TOKEN}",),
+        f"run -d --secret token --secret token,type=env --name web {BUSY}",
+        is_in("running"),
+    ),
     "restart policy": Scenario(
         (f"run -d --name web --restart on-failure:1 {BUSY}",),
         "kill -s HUP web",
@@ -404,13 +418,14 @@ def clean(sampan: Stepped) -> None:
     """Remove all there is; nothing of it may be left, neither here nor in the records."""
     for container in api(sampan, "GET", "/containers/json?all=1"):
         api(sampan, "DELETE", f"/containers/{container['Id']}?force=1&v=1")
-    for path in ("networks/more", "volumes/data", "images/made:1"):
+    for path in ("networks/more", "volumes/data", "secrets/token", "images/made:1"):
         api(sampan, "DELETE", f"/{path}")
     assert sampan.leftovers() == []
+    assert not list(sampan.root.glob("secrets/*"))
     with closing(sqlite3.connect(f"file:{sampan.root}/state.db?mode=ro", uri=True)) as records:
-        tables = ("containers", "volumes", "networks")
+        tables = ("containers", "volumes", "secrets", "networks")
         counts = [records.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables]
-    assert counts == [0, 0, 1], counts
+    assert counts == [0, 0, 0, 1], counts
     assert "Traceback" not in sampan.log()
 
 

@@ -10,7 +10,7 @@ from sampan.errors import InvalidInput, NotFound
 REFERENCE = set((Path(__file__).parent / "docker-api-1.50-paths.txt").read_text().splitlines())
 OLDER = {"POST /grpc", "POST /build/cancel"}  # of the builder's, in no version of the reference
 OLDER |= {"DELETE /containers/{id}/{id}"}  # a link's name has a slash, which Docker's client sends as it is
-NO_PART = ("/swarm", "/nodes", "/services", "/tasks", "/secrets", "/configs", "/plugins")
+NO_PART = ("/swarm", "/nodes", "/services", "/tasks", "/configs", "/plugins")
 
 BUILT = {f"{route.method} {route.path}" for route in routes.ROUTES}
 UNSUPPORTED = {f"{route.method} {route.path}" for route in routes.UNSUPPORTED}

@@ -6,7 +6,20 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
-from sampan.api import archive, build, containers, images, lists, moving, networks, prunes, stats, system, volumes
+from sampan.api import (
+    archive,
+    build,
+    containers,
+    images,
+    lists,
+    moving,
+    networks,
+    prunes,
+    secrets,
+    stats,
+    system,
+    volumes,
+)
 from sampan.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -84,6 +97,10 @@ ROUTES = (
     Route("GET", "/volumes/{id}", volumes.inspect),
     Route("PUT", "/volumes/{id}", volumes.update),
     Route("DELETE", "/volumes/{id}", volumes.remove),
+    Route("GET", "/secrets", secrets.list_secrets),
+    Route("POST", "/secrets/create", secrets.create),
+    Route("GET", "/secrets/{id}", secrets.inspect),
+    Route("DELETE", "/secrets/{id}", secrets.remove),
     Route("GET", "/distribution/{name}/json", moving.distribution),
     Route("GET", "/sampan/info", system.info),
     Route("POST", "/sampan/build", build.build),
@@ -129,6 +146,7 @@ _NOT_BUILT = """
 GET /images/search
 POST /session
 POST /grpc
+POST /secrets/{id}/update
 """
 
 UNSUPPORTED = tuple(

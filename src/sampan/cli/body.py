@@ -272,6 +272,7 @@ _RARE = (
     "requires",
     "restart",
     "rootfs",
+    "secret",
     "image-volume",
     "storage-opt",
     "read-only-tmpfs",

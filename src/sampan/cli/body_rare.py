@@ -19,6 +19,7 @@ from sampan.spec.annotations import (
     RDT_CLASS,
     REQUIRES,
     ROOTFS,
+    SECRETS,
     SUBGIDNAME,
     SUBUIDNAME,
     TIMEOUT,
@@ -240,6 +241,13 @@ def _rootfs(options: Options, body: Json, host: Json) -> None:
         body["Image"] = ""
 
 
+def _secrets(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    for text in options["secret"]:
+        if not text or "\n" in text:
+            raise _refused(f"invalid argument {text!r} for --secret", "name one that `sampan secret ls` lists")
+    host.setdefault("Annotations", {})[SECRETS] = "\n".join(options["secret"])
+
+
 def _timezone(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
     name = options["tz"]
     path = f"{_ZONES}/{name}" if name != "local" else "/etc/localtime"
@@ -281,6 +289,7 @@ RARE = {
     "rdt-class": _rdt_class,
     **dict.fromkeys(("hostuser", "passwd-entry", "group-entry"), _accounts),
     "rootfs": _rootfs,
+    "secret": _secrets,
     "image-volume": _image_volume,
     "storage-opt": _storage,
     "read-only-tmpfs": _read_only_tmpfs,

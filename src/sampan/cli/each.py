@@ -53,6 +53,13 @@ def volume(name: str, action: str = "") -> str:
     return f"/volumes/{quote(name)}{action}"
 
 
+def secret(name: str, action: str = "") -> str:
+    """Return the API's path of a secret, with what to do to it."""
+    if not name.strip():
+        raise Failure("invalid secret name or ID: value is empty")
+    return f"/secrets/{quote(name)}{action}"
+
+
 def network(name: str, action: str = "") -> str:
     """Return the API's path of a network, with what to do to it."""
     if not name.strip():

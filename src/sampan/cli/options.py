@@ -101,7 +101,6 @@ CONTAINER = (
         for name, kind, hint in (
             ("pod", "string", "share namespaces: --network, --ipc, --pid container:NAME"),
             ("init-ctr", "string", "run it first: sampan run --rm"),
-            ("secret", "list", "bind it: -v FILE:/run/secrets/NAME:ro"),
             ("decryption-key", "list", "an encrypted image must be decrypted before: skopeo copy"),
         )
     ),
@@ -144,6 +143,7 @@ CONTAINER = (
     Flag("read-only-tmpfs", "bool", "With --read-only: a tmpfs at /run, /tmp, /var/tmp, with what the image has",
          group=FILES),
     Flag("shm-size", "bytes", "Size of /dev/shm", group=FILES, api="HostConfig.ShmSize"),
+    Flag("secret", "list", "Give it a secret: NAME[,type=mount|env][,target=…][,uid=…][,gid=…][,mode=…]", group=FILES),
     Flag("device", "list", "Add a device: HOST[:CONTAINER[:rwm]], or of a CDI file: VENDOR/CLASS=NAME", group=FILES),
     Flag("gpus", "gpus", "Add GPUs that a CDI file describes: all, a number, or device=0,driver=nvidia", group=FILES),
     Flag("volumes-from", "list", "Mount what it has: NAME[:ro]", group=FILES, api="HostConfig.VolumesFrom"),

@@ -101,6 +101,13 @@ def ellipsis(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
+def natural(text: str) -> list[Any]:
+    """Return what orders names as people do: net9 before net10."""
+    import re
+
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]+)", text))]
+
+
 def filters_of(pairs: list[tuple[str, str]]) -> dict[str, dict[str, bool]]:
     """Return --filter's pairs as the API has them: `{"name": {"web": true}}`."""
     found: dict[str, dict[str, bool]] = {}

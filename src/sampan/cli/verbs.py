@@ -139,6 +139,15 @@ GROUPS = {
         "gc": "registry_gc",
         "serve": "registry_serve",
     },
+    "secret": {
+        "create": "secret_create",
+        "exists": "secret_exists",
+        "inspect": "secret_inspect",
+        "ls": "secret_ls",
+        "list": "secret_ls",
+        "rm": "secret_rm",
+        "remove": "secret_rm",
+    },
     "system": {
         "df": "system_df",
         "doctor": "system_doctor",
@@ -177,6 +186,7 @@ SUMMARIES = {
     "manifest": "Make indexes: several images under one name",
     "network": "Manage networks",
     "registry": "Serve images to others",
+    "secret": "Manage secrets",
     "system": "Manage the engine",
     "volume": "Manage volumes",
 }
@@ -194,7 +204,6 @@ LATER = {
     "node": _SWARM,
     "plugin": _LATER,
     "search": "look at https://hub.docker.com",
-    "secret": _SWARM,
     "service": _SWARM,
     "stack": _SWARM,
     "swarm": _SWARM,

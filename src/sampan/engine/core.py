@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sampan.engine.network_registry import Networks
     from sampan.engine.oom_watch import OomWatch
     from sampan.engine.registry import Container, Registry
+    from sampan.engine.secrets import Secrets
     from sampan.engine.settings import SettingsFiles
     from sampan.engine.store import Store
     from sampan.engine.user_modes import UserNamespace
@@ -62,6 +63,7 @@ class Core:
     store: Store
     registry: Registry
     volumes: Volumes
+    secrets: Secrets
     networks: Networks
     firewall: Firewall
     bus: Bus

@@ -25,6 +25,8 @@ from sampan.engine import (
     required,
     resources,
     restart_policy,
+    secret_files,
+    secret_uses,
     security,
     timeouts,
     user_modes,
@@ -77,6 +79,8 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
     joins = _joins(core, full.host_config)
     mounts.check_driver(full.host_config.volume_driver)
     in_memory = image.config.execution.volumes or () if image_volume(full.host_config) == "tmpfs" else ()
+    uses = secret_uses.asked(full.host_config.annotations)
+    secrets = secret_files.look_up(core, uses)
     asked = mounts.wanted(full, _inherited(core, full.host_config), in_memory)
     wanted = core.volumes.placed(mounts.name_volumes(asked, core.dirs.volumes))
     wanted = image_mounts.resolved(core, wanted)
@@ -92,12 +96,14 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
         rootfs = _rootfs(core, container.id, image, directory)
         undo.callback(core.snapshots.remove, container.id)
         container.mounts = overlay_mounts.placed(container.mounts, rootfs, core.dirs.container(container.id))
+        container.mounts = secret_files.placed(container.mounts, core.dirs.container(container.id))
         if limit_bytes:
             core.snapshots.limit(rootfs, limit_bytes)
         given = _with_users(core, container, surroundings(core, container, rootfs, joins))
         given = replace(given, block_io=block_io(full.host_config, core.host, warnings))
         container.spec = translate(full, given, warnings)
         device_requests.given(core, full.host_config, container.spec)  # to refuse now what a start would
+        secret_files.write(core.dirs.container(container.id), uses, secrets)
         write_files(core, container)
         _write(core, container, container.spec, rootfs)
         undo.pop_all()

@@ -40,6 +40,7 @@ from sampan.engine import (
     removing,
     republishing,
     resetting,
+    secret_verbs,
     stopping,
     system,
     top,
@@ -389,7 +390,7 @@ class Engine:
         return doctor.examine(self._core)
 
     def reset(self) -> None:
-        """Remove every container, image, network, volume and all that builds keep, whatever runs."""
+        """Remove every container, image, network, volume, secret and all that builds keep, whatever runs."""
         resetting.reset(self._core)
 
     def network_audit(self) -> NetworkAudit:
@@ -425,6 +426,24 @@ class Engine:
     def remove_volume(self, name: str, *, force: bool = False) -> None:
         """Remove a volume that no container uses."""
         volume_verbs.remove(self._core, name, force=force)
+
+    # ------------------------------------------------------------------------------------------------ secrets
+
+    def create_secret(self, body: docker.SecretCreate, *, replace: bool = False) -> docker.SecretCreateResponse:
+        """Make a secret of a name that none has yet, or with `replace` in place of the one that has it."""
+        return secret_verbs.create(self._core, body, replace=replace)
+
+    def inspect_secret(self, ref: str, *, show: bool = False) -> docker.Secret:
+        """Return everything about a secret; its data only if `show` says so."""
+        return secret_verbs.inspect(self._core, ref, show=show)
+
+    def list_secrets(self, filters: Filters | None = None) -> List[docker.Secret]:
+        """Return the secrets by name, without their data."""
+        return secret_verbs.listing(self._core, filters or {})
+
+    def remove_secret(self, ref: str) -> None:
+        """Remove a secret. Containers that were made with it keep what they have."""
+        secret_verbs.remove(self._core, ref)
 
     # ------------------------------------------------------------------------------------------------ prunes
 

@@ -6,7 +6,7 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from sampan import ids
-from sampan.engine import device_requests, lifecycle, oci_words
+from sampan.engine import device_requests, lifecycle, oci_words, secret_files
 from sampan.engine.attaching import tell_client
 from sampan.engine.core import encode
 from sampan.engine.lifecycle import Verb
@@ -19,6 +19,7 @@ from sampan.supervise import messages
 from sampan.units import parse_detach_keys
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
     from typing import Literal
 
@@ -157,7 +158,7 @@ class ExecSession:
         try:
             if exec.config.working_dir and not exec.config.working_dir.startswith("/"):
                 raise oci_words.refused_directory()
-            message = self._message(plan_of(core, exec), fd, already_read)
+            message = self._message(_plan_with_secrets(core, exec), fd, already_read)
             must_run(exec.container, Verb.EXEC)
             core.tell(exec.container, f"exec_start: {' '.join(exec.config.cmd or ())}", {"execID": exec.id})
             self._launch(message, () if fd is None else (fd,))
@@ -207,11 +208,19 @@ class ExecSession:
         )
 
 
-def plan_of(core: Core, exec: Exec) -> Plan:
-    """Return the steps that run it."""
+def plan_of(core: Core, exec: Exec, variables: Mapping[str, str] = {}) -> Plan:
+    """Return the steps that run it, with `variables` besides its own."""
     if exec.process is None:
         raise Conflict(f"exec {exec.id} has already run")
-    return planning.plan_exec(exec.process, _spec(core, exec.container), core.host, id=exec.container.id)
+    process = secret_files.with_variables(exec.process, variables)
+    return planning.plan_exec(process, _spec(core, exec.container), core.host, id=exec.container.id)
+
+
+def _plan_with_secrets(core: Core, exec: Exec) -> Plan:
+    """What is given to the exec itself comes before the container's secrets."""
+    given = {text.partition("=")[0] for text in exec.config.env or ()}
+    values = secret_files.variables(core, exec.container)
+    return plan_of(core, exec, {name: value for name, value in values.items() if name not in given})
 
 
 def _spec(core: Core, container: Container) -> Spec:

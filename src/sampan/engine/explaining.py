@@ -5,7 +5,7 @@ from __future__ import annotations
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from sampan.engine import bridges, execs, hooking, lifecycle, sandbox
+from sampan.engine import bridges, execs, hooking, lifecycle, sandbox, secret_uses
 from sampan.engine.launch import Start, spec_of_run, start_required
 from sampan.engine.lifecycle import Verb
 from sampan.engine.own_files import own_files
@@ -36,7 +36,10 @@ def explain(core: Core, container: Container) -> dict[str, Any]:
         parts = tuple(_parts(core, networks, spec)) if networks else ()
         if networks:
             spec = sandbox.moved(spec, telling.NETNS)
-        return _told(planning.plan(spec, core.host, id=container.id), own_files(core, container), parts)
+        plan = planning.plan(spec, core.host, id=container.id)
+        if secret_uses.asked(container.body.host_config.annotations):  # the script would have to have them in it
+            return {**_told(plan), "script": _refusal("can't write it as a script: it has secrets")}
+        return _told(plan, own_files(core, container), parts)
 
 
 def _parts(core: Core, networks: Sandbox, spec: Spec) -> Iterator[Part]:
@@ -72,10 +75,14 @@ def _told(made: Plan, own_files: dict[str, str] | None = None, network: tuple[Pa
     try:
         script = telling.to_shell(made, own_files, by_hand.script(network))
     except Unsupported as e:  # the steps can be read all the same
-        script = f"echo {quote(e.message)} >&2\nexit 125\n"
+        script = _refusal(e.message)
     found = telling.to_json(made)
     before = [telling.row(_SERVER, step) for part in network for step in part.steps]
     return {**found, "steps": before + found["steps"], "script": script}
+
+
+def _refusal(cause: str) -> str:
+    return f"echo {quote(cause)} >&2\nexit 125\n"
 
 
 def start_explained(core: Core, container: Container) -> Iterator[dict[str, Any]]:

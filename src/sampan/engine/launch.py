@@ -20,6 +20,7 @@ from sampan.engine import (
     remains,
     required,
     sandbox,
+    secret_files,
     witness,
 )
 from sampan.engine.core import encode, now_ns
@@ -38,7 +39,7 @@ from sampan.supervise import messages
 from sampan.units import parse_detach_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from sampan.engine.core import Core
     from sampan.engine.links import Channel, Pending
@@ -140,12 +141,20 @@ class Start:
         if self._sandbox:
             spec = with_links(core, container, self._sandbox.endpoints, self._sandbox.in_namespace(spec))
         self._spec = spec
-        self.plan = planning.plan(spec, core.host, id=container.id, bundle=hooking.bundle_of(core, container.id, spec))
+        self.plan = self._plan(spec)
         core.note_cgroup(container, spec)
-        self._launch = launch_message(core, container, spec, self.plan, keys, gated=self._gated)
+        secrets = secret_files.variables(core, container)
+        plan = self._plan(spec, secrets) if secrets else self.plan  # which is told to others
+        self._launch = launch_message(core, container, spec, plan, keys, gated=self._gated)
         self._send()
         running = self._running(started_at_ns=now_ns(), restart_count=self._restarts)
         core.store.set_state(container.id, encode(running))
+
+    def _plan(self, spec: Spec, variables: Mapping[str, str] = {}) -> Plan:
+        id, bundle = self._container.id, hooking.bundle_of(self._core, self._container.id, spec)
+        if spec.process:
+            spec = msgspec.structs.replace(spec, process=secret_files.with_variables(spec.process, variables))
+        return planning.plan(spec, self._core.host, id=id, bundle=bundle)
 
     def _running(self, *, pid: int = 0, start_time: int = 0, started_at_ns: int, restart_count: int = 0) -> State:
         return State(

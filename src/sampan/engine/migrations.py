@@ -37,4 +37,13 @@ MIGRATIONS: tuple[str, ...] = (
     """,
     "ALTER TABLE volumes ADD COLUMN options BLOB NOT NULL DEFAULT X'7B7D'",
     "ALTER TABLE exits ADD COLUMN name TEXT NOT NULL DEFAULT ''; ALTER TABLE exits ADD COLUMN record BLOB",
+    """
+    CREATE TABLE secrets (
+        id         TEXT PRIMARY KEY,
+        name       TEXT NOT NULL UNIQUE,
+        created_ns INTEGER NOT NULL,
+        updated_ns INTEGER NOT NULL,
+        labels     BLOB NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sampan import ids
-from sampan.engine import idmaps, overlay_mounts, volume_options
+from sampan.engine import idmaps, overlay_mounts, secret_uses, volume_options
 from sampan.errors import InvalidInput, NotFound, Unsupported, doing
 from sampan.runtime.mounts import SUBPATH
 from sampan.spec.annotations import CHOWN, IDMAP, WRITABLE
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from sampan.engine.idmaps import Mappings
+    from sampan.engine.secret_uses import Use
     from sampan.spec.docker import ContainerCreate, Mount as Asked
     from sampan.spec.host import Host
 
@@ -33,14 +34,15 @@ _TMPFS_WORDS = frozenset({
 _TMPFS_VALUES = frozenset({"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"})
 _SHARED_LABEL = "z"  # what Docker shows of a volume for which no mode is given
 _TMPFS_DEFAULTS = ("noexec", "nosuid", "nodev")
+_OF_SECRETS = ("bind", "ro", *_TMPFS_DEFAULTS, "rprivate")
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """One mount: `type` is bind, volume, tmpfs or image. An anonymous volume has `name` "" until one is made."""
+    """One mount: `type` is bind, volume, tmpfs, image, secret. An anonymous volume has `name` "" until one is made."""
 
     type: str
     target: str
-    source: str = ""  # of a bind: the host's path; of a volume: its directory, of an image: its id, once known
+    source: str = ""  # of a bind: the host's path; of others once known: its directory, of an image: its id
     name: str = ""  # of a volume or image
     anonymous: bool = False
     readonly: bool = False
@@ -76,7 +78,7 @@ def wanted(
     asked = [mount for text in host_config.binds or () for mount in parse_binds(text)]
     asked += [_from_mount(mount) for mount in host_config.mounts or ()]
     asked += [parse_tmpfs(target, options) for target, options in (host_config.tmpfs or {}).items()]
-    asked = _annotated(asked, host_config.annotations or {})
+    asked = _annotated(asked, host_config.annotations or {}) + _secrets(secret_uses.asked(host_config.annotations))
     seen: set[str] = set()
     for mount in asked:
         if mount.target in seen:
@@ -96,7 +98,23 @@ def wanted(
             asked.append(Wanted(type=type, target=clean, anonymous=True, copy=True))
         else:
             asked.append(parse_tmpfs(clean, "exec"))
+    asked += _above_secrets(asked)
     return tuple(sorted(asked, key=lambda mount: mount.target.count("/")))
+
+
+def _secrets(uses: Iterable[Use]) -> list[Wanted]:
+    return [
+        Wanted(type="secret", target=_target(use.target), source=str(use.number), readonly=True, shown=False)
+        for use in uses
+        if use.target
+    ]
+
+
+def _above_secrets(asked: Iterable[Wanted]) -> list[Wanted]:
+    """Return the tmpfs that secrets are in, where nothing else is mounted there: no layer gets to know their names."""
+    place = secret_uses.DIRECTORY
+    below = any(mount.type == "secret" and mount.target.startswith(f"{place}/") for mount in asked)
+    return [parse_tmpfs(place, "mode=755,size=64k")] if below and all(mount.target != place for mount in asked) else []
 
 
 def _annotated(asked: list[Wanted], annotations: Mapping[str, str]) -> list[Wanted]:
@@ -153,11 +171,11 @@ def volumes_from(text: str) -> tuple[str, bool]:
 
 
 def inherit(mounts: Iterable[Wanted], *, readonly: bool) -> list[Wanted]:
-    """Return the mounts of a container as another one has them: not its tmpfs, which are its own.
+    """Return the mounts of a container as another one has them: not its tmpfs and secrets, which are its own.
 
     What is read-only there stays so, also where `rw` is said.
     """
-    kept = [mount for mount in mounts if mount.type != "tmpfs"]
+    kept = [mount for mount in mounts if mount.type not in ("tmpfs", "secret")]
     return [msgspec.structs.replace(mount, readonly=mount.readonly or readonly) for mount in kept]
 
 
@@ -431,6 +449,8 @@ def to_oci(mount: Wanted, host: Host, users: tuple[Mappings, Mappings] = ((), ()
         return Mount(destination=mount.target, type="tmpfs", source="tmpfs", options=mount.options)
     if mount.overlay:
         return overlay_mounts.to_oci(mount, has_user=users != ((), ()))
+    if mount.type == "secret":
+        return Mount(destination=mount.target, type="bind", source=mount.source, options=_OF_SECRETS)
     if mount.type == "image":
         if len(mount.layers) == 1:  # an overlay takes two, or one that is written to
             return Mount(destination=mount.target, type="bind", source=mount.layers[0], options=("bind", "ro"))

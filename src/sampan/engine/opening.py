@@ -31,6 +31,7 @@ from sampan.engine.oom_watch import OomWatch
 from sampan.engine.reconnect import connect
 from sampan.engine.registry import Container, Registry
 from sampan.engine.removing import discard
+from sampan.engine.secrets import Secrets
 from sampan.engine.settings import SettingsFiles
 from sampan.engine.stopping import thaw_all
 from sampan.engine.store import Store
@@ -81,6 +82,7 @@ def open_core(dirs: Dirs, keeper_fd: int | None, listen_fd: int | None, host_fd:
     core.store = Store(dirs.database)
     core.registry = Registry()
     core.volumes = Volumes(dirs, core.store)
+    core.secrets = Secrets(dirs, core.store)
     core.networks = Networks(core.store)
     core.firewall = Firewall(core.instance, dirs.firewall, core.tell_switch)
     core.bus = Bus()
@@ -177,6 +179,7 @@ def repair(core: Core) -> None:
             container.update(endpoints=(), ports=())
     networks.repair(core)
     core.volumes.sweep()
+    core.secrets.sweep()
     core.images.sweep(lambda image_id: in_use(core, image_id))
     core.snapshots.sweep(_lowerdirs(core))
     unfinished.sweep(core.dirs.tmp)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from sampan.engine import build_cache, imaging, networks, removing, volume_verbs
+from sampan.engine import build_cache, imaging, networks, removing, secret_verbs, volume_verbs
 from sampan.engine.requests import BuildPruneQuery
 from sampan.errors import NotFound, NotPermitted
 
@@ -22,6 +22,8 @@ def reset(core: Core) -> None:
             networks.remove(core, network.id)
     for volume in core.volumes.all():
         volume_verbs.remove(core, volume.name, force=True)
+    for secret in core.secrets:
+        secret_verbs.remove(core, secret.id)
     build_cache.prune(core, BuildPruneQuery(all=True))
     for image in core.images.list(all=True):
         if not image.host:

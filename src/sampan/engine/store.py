@@ -54,6 +54,16 @@ class NetworkRow(NamedTuple):
     document: bytes
 
 
+class SecretRow(NamedTuple):
+    """A secret as it is kept, but for its data. `labels` is JSON."""
+
+    id: str
+    name: str
+    created_ns: int
+    updated_ns: int
+    labels: bytes
+
+
 class Store:
     """The database of one instance. Every method is one transaction, durable at its return; any thread may call it."""
 
@@ -212,3 +222,18 @@ class Store:
     def delete_network(self, id: str) -> None:
         """Forget a network."""
         self._run("DELETE FROM networks WHERE id = ?", (id,))
+
+    # -- secrets
+
+    def secrets(self) -> list[SecretRow]:
+        """Return all of them."""
+        rows = self._all("SELECT id, name, created_ns, updated_ns, labels FROM secrets")
+        return [SecretRow(*row) for row in rows]  # type: ignore[arg-type]
+
+    def put_secret(self, row: SecretRow) -> None:
+        """Write a secret down, in place of the one that has its name."""
+        self._run("INSERT OR REPLACE INTO secrets VALUES (?, ?, ?, ?, ?)", row)
+
+    def delete_secret(self, id: str) -> None:
+        """Forget a secret."""
+        self._run("DELETE FROM secrets WHERE id = ?", (id,))

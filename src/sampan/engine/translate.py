@@ -225,7 +225,7 @@ def _mounts(host_config: HostConfig, given: Surroundings) -> tuple[Mount, ...]:
             result.append(Mount(destination=target, type="bind", source=source, options=("rbind", *mode, "rprivate")))
     for mount in given.mounts:
         made = mounts.to_oci(mount, given.host, given.users[:2] if given.users else ((), ()))
-        if mount.type in ("volume", "image") and made.type == "bind" and "idmap" not in made.options:
+        if mount.type in ("volume", "image", "secret") and made.type == "bind" and "idmap" not in made.options:
             made = msgspec.structs.replace(made, options=(*made.options, *_owners(given)))
         result.append(made)
     for device, source in given.device_sources.items():  # a user namespace's root may make no nodes

@@ -52,6 +52,8 @@ PASSWD_ENTRY = "sampan.passwd-entry"  # noqa: S105
 """A line of its /etc/passwd."""
 GROUP_ENTRY = "sampan.group-entry"
 """A line of its /etc/group."""
+SECRETS = "sampan.secrets"
+"""What `--secret` takes, a line for each: NAME[,type=mount|env][,target=…][,uid=…][,gid=…][,mode=…]."""
 REQUIRES = "sampan.requires"
 """Containers that are started before it, with commas between."""
 CHROOT_DIRS = "sampan.chroot-dirs"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sampan.cli.command import Call, Command
-from sampan.cli.each import LATEST, container, network, volume
+from sampan.cli.each import LATEST, container, network, secret, volume
 from sampan.cli.failure import Failure, Unavailable, UsageError, quoted
 from sampan.cli.flags import Flag
 from sampan.cli.inspecting import show_all
@@ -26,12 +26,12 @@ REMOTE_FLAGS = (
     Flag("raw", "bool", "Show the manifest of an image at its registry as it is, or with --config the configuration"),
 )
 
-_KINDS = ("container", "image", "network", "volume")
-_LATER = ("plugin", "node", "service", "secret", "config", "task")
+_KINDS = ("container", "image", "network", "volume", "secret")
+_LATER = ("plugin", "node", "service", "config", "task")
 
 
 def inspect(call: Call) -> int:
-    """Print objects by name or id: of the same name the container first, then the image, the network, the volume."""
+    """Print objects by name or id: of the same name the container first, then the others in the order of _KINDS."""
     kind = call.options["type"]
     if any(map(is_place, call.arguments)):
         from sampan.cli.remote import inspect_place
@@ -47,7 +47,7 @@ def inspect(call: Call) -> int:
         raise Failure(f"unknown type: {quoted(kind)}: must be one of {known}")
 
     def get(name: str) -> Any:
-        for wanted, read in zip(_KINDS, (get_container, get_image, get_network, get_volume), strict=True):
+        for wanted, read in zip(_KINDS, (get_container, get_image, get_network, get_volume, get_secret), strict=True):
             if kind == wanted:
                 return read(call, name)
             if not kind:
@@ -82,15 +82,26 @@ def get_volume(call: Call, name: str) -> Any:
     return call.session.ask("GET", volume(name)).json()
 
 
+def get_secret(call: Call, name: str) -> Any:
+    """Return one secret's document, its data as text if it is asked for."""
+    show = call.options.values.get("showsecret")
+    found = call.session.ask("GET", secret(name, query(showsecret=show))).json()
+    if "SecretData" in found:
+        from binascii import a2b_base64
+
+        found["SecretData"] = a2b_base64(found["SecretData"]).decode(errors="surrogateescape")
+    return found
+
+
 COMMAND = Command(
     "inspect [OPTIONS] NAME|ID [NAME|ID...]",
-    "Return low-level information on containers, images, networks and volumes, or of images elsewhere: docker://NAME",
+    "Return low-level information on containers, images, networks, volumes and secrets, or of images elsewhere: docker://NAME",
     inspect,
     flags=(
         FORMAT,
         SIZE,
         *REMOTE_FLAGS,
-        Flag("type", "string", "Only objects of this type: container, image, network or volume"),
+        Flag("type", "string", "Only objects of this type: container, image, network, volume or secret"),
         LATEST,
     ),
     arguments=(1, None),

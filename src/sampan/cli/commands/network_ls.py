@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
-
 from sampan.cli.command import Call, Command
 from sampan.cli.flags import Flag
+from sampan.cli.moments import as_go
 from sampan.cli.output import write
-from sampan.cli.table import Listing, filters_of
+from sampan.cli.table import Listing, filters_of, natural
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
-
-    Network = dict[str, Any]
 
 _SHORT = 12
 _RAW = "network_id: {{.ID}}\nname: {{.Name}}\ndriver: {{.Driver}}\nscope: {{.Scope}}\n"
@@ -35,15 +32,9 @@ def ls(call: Call) -> int:
     quiet = "ID" if options["quiet"] and not options["format"] else ""
     if not quiet and text not in ("", "table"):
         listing.prepare(text)
-    networks = sorted(call.session.ask("GET", target).json(), key=_natural)
+    networks = sorted(call.session.ask("GET", target).json(), key=lambda network: natural(network["Name"]))
     write(listing.show(networks, text, quiet=quiet))
     return 0
-
-
-def _natural(network: Network) -> list[Any]:
-    """Order names as people do: net9 before net10."""
-    parts = re.split(r"([0-9]+)", network["Name"])
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)]
 
 
 def listing_of(*, trunc: bool) -> Listing:
@@ -58,7 +49,7 @@ def listing_of(*, trunc: bool) -> Listing:
         "Internal": lambda n: _yes(n.get("Internal")),
         "Labels": lambda n: ",".join(f"{name}={value}" for name, value in sorted((n.get("Labels") or {}).items())),
         "Label": lambda n, name: (n.get("Labels") or {}).get(name, ""),
-        "CreatedAt": lambda n: _moment(n["Created"]),
+        "CreatedAt": lambda n: as_go(n["Created"]),
     }
     listing = Listing("network.networkContext", columns, _HEADERS, ("ID", "Name", "Driver", "Scope"))
     listing.parse_error = listing.execute_error = "template parsing error"
@@ -74,15 +65,6 @@ _HEADERS = {
 
 def _yes(value: object) -> str:
     return "true" if value else "false"
-
-
-def _moment(text: str) -> str:
-    """Return a moment of the API as Go shows it: `2024-01-02 03:04:05.678 +0000 UTC`."""
-    found = re.fullmatch(r"([0-9-]+)T([0-9:.]+)(Z|[+-][0-9:]+)", text)
-    if found is None:
-        return text
-    zone = "+0000 UTC" if found[3] == "Z" else f"{found[3].replace(':', '')} {found[3].replace(':', '')}"
-    return f"{found[1]} {found[2]} {zone}"
 
 
 COMMAND = Command(

@@ -117,6 +117,13 @@ from sampan.spec.docker.prune import (
     PrunePlan,
     VolumePruneResponse,
 )
+from sampan.spec.docker.secret import (
+    Secret,
+    SecretCreate,
+    SecretCreateResponse,
+    SecretDriver,
+    SecretSpec,
+)
 from sampan.spec.docker.system import (
     BuildCache,
     Commit,
@@ -243,6 +250,11 @@ __all__ = [
     "RestartPolicy",
     "RootFs",
     "Runtime",
+    "Secret",
+    "SecretCreate",
+    "SecretCreateResponse",
+    "SecretDriver",
+    "SecretSpec",
     "SummaryHostConfig",
     "SummaryNetworkSettings",
     "SwarmInfo",
