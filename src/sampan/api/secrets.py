@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 
 def list_secrets(call: Call) -> None:
     """GET /secrets."""
-    call.answer(call.engine.list_secrets(call.filters()))
+    call.answer(call.engine.secrets.list(call.filters()))
 
 
 def inspect(call: Call) -> None:
     """GET /secrets/{id}. `showsecret`, Podman's, has it tell the data."""
-    call.answer(call.engine.inspect_secret(call.path["id"], show=call.flag("showsecret")))
+    call.answer(call.engine.secrets.inspect(call.path["id"], show=call.flag("showsecret")))
 
 
 def create(call: Call) -> None:
     """POST /secrets/create. `replace` is Podman's."""
-    call.answer(call.engine.create_secret(call.body(docker.SecretCreate), replace=call.flag("replace")), 201)
+    call.answer(call.engine.secrets.create(call.body(docker.SecretCreate), replace=call.flag("replace")), 201)
 
 
 def remove(call: Call) -> None:
     """DELETE /secrets/{id}."""
-    call.engine.remove_secret(call.path["id"])
+    call.engine.secrets.remove(call.path["id"])
     call.done()

@@ -40,7 +40,6 @@ from sampan.engine import (
     removing,
     republishing,
     resetting,
-    secret_verbs,
     stopping,
     system,
     top,
@@ -52,6 +51,7 @@ from sampan.engine import (
 from sampan.engine.building.building import Building
 from sampan.engine.building.leaving import Outputs
 from sampan.engine.moving import Moving
+from sampan.engine.secret_verbs import SecretVerbs
 from sampan.engine.stats import Samples
 from sampan.errors import doing
 from sampan.spec.pulling import AS_CONFIGURED
@@ -427,23 +427,10 @@ class Engine:
         """Remove a volume that no container uses."""
         volume_verbs.remove(self._core, name, force=force)
 
-    # ------------------------------------------------------------------------------------------------ secrets
-
-    def create_secret(self, body: docker.SecretCreate, *, replace: bool = False) -> docker.SecretCreateResponse:
-        """Make a secret of a name that none has yet, or with `replace` in place of the one that has it."""
-        return secret_verbs.create(self._core, body, replace=replace)
-
-    def inspect_secret(self, ref: str, *, show: bool = False) -> docker.Secret:
-        """Return everything about a secret; its data only if `show` says so."""
-        return secret_verbs.inspect(self._core, ref, show=show)
-
-    def list_secrets(self, filters: Filters | None = None) -> List[docker.Secret]:
-        """Return the secrets by name, without their data."""
-        return secret_verbs.listing(self._core, filters or {})
-
-    def remove_secret(self, ref: str) -> None:
-        """Remove a secret. Containers that were made with it keep what they have."""
-        secret_verbs.remove(self._core, ref)
+    @property
+    def secrets(self) -> SecretVerbs:
+        """The verbs of secrets."""
+        return SecretVerbs(self._core)
 
     # ------------------------------------------------------------------------------------------------ prunes
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from sampan.engine import build_cache, imaging, networks, removing, secret_verbs, volume_verbs
+from sampan.engine import build_cache, imaging, networks, removing, volume_verbs
 from sampan.engine.requests import BuildPruneQuery
+from sampan.engine.secret_verbs import SecretVerbs
 from sampan.errors import NotFound, NotPermitted
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def reset(core: Core) -> None:
     for volume in core.volumes.all():
         volume_verbs.remove(core, volume.name, force=True)
     for secret in core.secrets:
-        secret_verbs.remove(core, secret.id)
+        SecretVerbs(core).remove(secret.id)
     build_cache.prune(core, BuildPruneQuery(all=True))
     for image in core.images.list(all=True):
         if not image.host:
