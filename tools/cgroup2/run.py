@@ -37,8 +37,6 @@ TESTS += tuple(
         "a_limit_of_processes_is_named_with_a_command_that_helps",
     )
 )
-LOST = "keeper_and_shim_both_killed_the_state_says_so_and_the_container_goes_on"  # Linux 6.1 tells by its connector
-TESTS += (f"tests/kernel/test_supervise_keeper.py::test_{LOST}",)
 TESTS += tuple(f"tests/kernel/test_runtime_{name}.py" for name in ("resources", "hooks", "namespaces"))
 TESTS += tuple(
     f"tests/e2e/test_disk_limits.py::test_{name}"
