@@ -189,6 +189,19 @@ def test_what_the_engine_says_of_itself_is_understood(docker: Docker) -> None:
         docker(*verb, check=True)
 
 
+def test_secrets_need_no_swarm(docker: Docker, sampan: Sampan) -> None:
+    made = docker("secret", "create", "-l", "a=b", "token", "-", input="1", check=True).line
+
+    columns = "table {{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Labels}}"  # the others are of a clock that goes on
+    for words in (("ls", "--format", columns), ("inspect", "token"), ("inspect", "--pretty", "token"), ("rm", "none")):
+        ours, theirs = sampan("secret", *words, check=False), docker("secret", *words)
+        assert (ours.code, ours.out) == (theirs.code, theirs.out), words
+        assert ours.err.partition("\n")[0] == theirs.err.partition("\n")[0]
+    assert docker("secret", "ls", "-q", "--filter", "label=a", check=True).line == made
+    assert "secret token already exists" in docker("secret", "create", "token", "-", input="2").err
+    assert docker("secret", "rm", made, check=True).line == made
+
+
 def test_events_are_followed(docker: Docker, sampan: Sampan, web: str) -> None:
     since = str(time.time())
     docker("kill", web, check=True)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sampan.client.images import Image
     from sampan.client.networks import Network, endpoint
     from sampan.client.sdk import Client
+    from sampan.client.secrets import Secret
     from sampan.client.streams import Stream
     from sampan.client.volumes import Volume
 
@@ -27,6 +28,7 @@ _FROM = {
     "ProgramFailed": "containers",
     "RunOptions": "containers",
     "RunResult": "containers",
+    "Secret": "secrets",
     "Stream": "streams",
     "Volume": "volumes",
     "endpoint": "networks",
@@ -43,6 +45,7 @@ __all__ = [
     "ProgramFailed",
     "RunOptions",
     "RunResult",
+    "Secret",
     "Stream",
     "Volume",
     "endpoint",

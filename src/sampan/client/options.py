@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from sampan.errors import InvalidInput
 from sampan.spec import docker
+from sampan.spec.annotations import SECRETS
 from sampan.spec.cdi_names import split
 from sampan.units import parse_bytes, parse_cpus, parse_port
 
@@ -36,6 +37,8 @@ class RunOptions(TypedDict, total=False):
     """Binds, "/srv:/srv:ro"."""
     mounts: Sequence[docker.Mount]
     tmpfs: Mapping[str, str]
+    secrets: Sequence[str]
+    """What `--secret` takes: "name", "name,type=env,target=VARIABLE"."""
     read_only: bool
     shm_size: int | str
     devices: Sequence[str]
@@ -133,6 +136,7 @@ def _host_config(options: RunOptions) -> docker.HostConfig:
         binds=_strings(options.get("volumes")),
         mounts=tuple(options.get("mounts", ())) or None,
         tmpfs=dict(options.get("tmpfs", {})) or None,
+        annotations=_annotations(options),
         readonly_rootfs=options.get("read_only", False),
         shm_size=_bytes(options.get("shm_size", 0)),
         devices=tuple(_device(text) for text in options.get("devices", ()) if not split(text)) or None,
@@ -174,6 +178,11 @@ def _host_config(options: RunOptions) -> docker.HostConfig:
         ),
         auto_remove=options.get("auto_remove", False),
     )
+
+
+def _annotations(options: RunOptions) -> dict[str, str] | None:
+    secrets = _strings(options.get("secrets"))
+    return {SECRETS: "\n".join(secrets)} if secrets else None
 
 
 def _device(text: str) -> docker.DeviceMapping:

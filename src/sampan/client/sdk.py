@@ -14,6 +14,7 @@ from sampan.client import start, wire
 from sampan.client.containers import Containers
 from sampan.client.images import Images
 from sampan.client.networks import Networks
+from sampan.client.secrets import Secrets
 from sampan.client.volumes import Volumes
 from sampan.errors import Failed, InvalidInput
 from sampan.spec import docker
@@ -48,6 +49,8 @@ class Client:
         """Create, find and list networks."""
         self.volumes = Volumes(self._api)
         """Create, find and list volumes."""
+        self.secrets = Secrets(self._api)
+        """Create, find and list secrets."""
 
     def __enter__(self) -> Self:
         return self
