@@ -63,7 +63,7 @@ def test_a_read_only_root_with_memory_where_programs_write(sampan: Sampan, with_
     ("flags", "message"),
     [
         (["--image-volume", "what"], 'invalid image-volume type "what". Pick one of bind, tmpfs, or ignore'),
-        (["--chrootdirs", "/a,b"], "invalid chroot directory 'b'"),
+        (["--chrootdirs", "/a,../b"], "invalid chroot directory '../b'"),
         (["--rdt-class", "a/b"], "invalid --rdt-class: 'a/b'"),
         (["--read-only-tmpfs"], "--read-only-tmpfs is for --read-only"),
         (["--volume-driver", "nfs"], 'error looking up volume plugin nfs: plugin "nfs" not found'),

@@ -139,6 +139,7 @@ def test_flags_that_docker_alone_has_are_told_apart_by_one_word():
     assert {flag.name for flag in RUN} - {flag.name for flag in CONTAINER} == {
         "detach",
         "detach-keys",
+        "preserve-fds",
         "sdnotify",
         "sig-proxy",
     }

@@ -245,7 +245,7 @@ def test_init_groups_and_annotations_are_passed_on() -> None:
 
 
 def test_its_files_are_in_the_directories_for_chroot_too() -> None:
-    spec = translated({"Annotations": {"sampan.chroot-dirs": "/srv/root/,/b"}, "Binds": ["/h:/b/etc/hosts"]})
+    spec = translated({"Annotations": {"sampan.chroot-dirs": "/srv/root/,b"}, "Binds": ["/h:/b/etc/hosts"]})
 
     sources = {mount.destination: mount.source for mount in spec.mounts}
     assert sources["/srv/root/etc/resolv.conf"] == sources["/etc/resolv.conf"] == sources["/b/etc/resolv.conf"]
@@ -253,7 +253,7 @@ def test_its_files_are_in_the_directories_for_chroot_too() -> None:
     assert sources["/b/etc/hosts"] == "/h"
 
 
-@pytest.mark.parametrize("directory", ["relative", "/a/../../b", ""])
+@pytest.mark.parametrize("directory", ["..", "/a/../../b", ""])
 def test_a_directory_for_chroot_that_could_be_elsewhere_is_refused(directory: str) -> None:
     with pytest.raises(InvalidInput, match="invalid chroot directory"):
         translated({"Annotations": {"sampan.chroot-dirs": f"/a,{directory}"}})

@@ -106,7 +106,8 @@ def _commit(call: Call, query: CommitQuery) -> None:
 
 def start(call: Call) -> None:
     """POST /containers/{id}/start, of which 304 says that it was running."""
-    started = call.engine.start(call.path["id"], detach_keys=call.text("detachKeys") or None)
+    keys, lent = call.text("detachKeys") or None, call.text("descriptors")
+    started = call.engine.start(call.path["id"], detach_keys=keys, lent=lent)
     call.done(204 if started else 304)
 
 
@@ -306,11 +307,17 @@ def exec_create(call: Call) -> None:
 
 def exec_start(call: Call) -> None:
     """POST /exec/{id}/start: like an attach, unless detached."""
-    session = call.engine.exec_start(call.path["id"], call.body(docker.ExecStartConfig))
+    body, lent = call.body(docker.ExecStartConfig), call.text("descriptors")
+    session = call.engine.exec_start(call.path["id"], body, lent)
     if session is None:
         call.done(200)
     else:
         call.hijack(session)
+
+
+def lend(call: Call) -> None:
+    """POST /sampan/descriptors: `count` open files come on the connection; a start's `descriptors` then names them."""
+    call.hijack(call.engine.lend(call.integer("count") or 0))
 
 
 def exec_inspect(call: Call) -> None:

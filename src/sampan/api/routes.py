@@ -139,6 +139,7 @@ ROUTES = (
     Route("PUT", "/containers/{id}/archive", archive.write_path),
     Route("GET", "/sampan/stats", stats.several),
     Route("POST", "/sampan/exec/{id}/explain", containers.exec_explain),
+    Route("POST", "/sampan/descriptors", containers.lend),
 )
 """What is built."""
 

@@ -92,8 +92,6 @@ CONTAINER = (
     Flag("requires", "csv", "Start these containers before it, each time", group=OTHER),
     Flag("replace", "bool", "Remove the container that has its name first", group=OTHER),
     Flag("timeout", "int", "Kill it when it has run for so many seconds", group=OTHER),
-    Flag("preserve-fds", "int", "Give it open files", group=OTHER,
-         unsupported="the engine takes none from a client: bind a file or socket with -v"),
     Flag("systemd", "string", "Podman's", default="false", group=OTHER,
          unsupported="give what it needs: --tmpfs /run --stop-signal RTMIN+3"),
     *(
@@ -210,6 +208,7 @@ CONTAINER = (
 RUN = (
     Flag("detach", "bool", "Run in the background and print the container's id", short="d", group=CLIENT),
     Flag("detach-keys", "string", "Keys that detach, as in ctrl-p,ctrl-q", group=CLIENT),
+    Flag("preserve-fds", "int", "Give it so many open files, from descriptor 3 on", default=0, group=CLIENT),
     Flag("sig-proxy", "bool", "Pass signals on to the program", default=True, group=CLIENT),
     Flag(
         "sdnotify",

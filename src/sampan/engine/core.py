@@ -88,6 +88,7 @@ class Core:
     def __init__(self) -> None:
         self.execs: dict[str, Exec] = {}
         self.ids_of: dict[str, UserNamespace] = {}  # the ids of the host that containers have for themselves
+        self.lent: dict[str, tuple[int, ...]] = {}  # open files that clients give: lending
         self.keeper_there = threading.Event()
         self.closing = False
         self.first_keeper_pid = os.getppid()

@@ -28,6 +28,7 @@ from sampan.engine import (
     inspecting,
     keeper,
     launch,
+    lending,
     linking,
     listing,
     logs,
@@ -127,9 +128,14 @@ class Engine:
         """Resolve the image, complete and check the request, prepare the files, write the intent down."""
         return creating.create(self._core, name, body, platform)
 
-    def start(self, ref: str, *, detach_keys: str | None = None) -> bool:
-        """Start a created or stopped container. False: it was running already (HTTP 304)."""
-        return launch.start(self._core, self._find(ref), detach_keys)
+    def start(self, ref: str, *, detach_keys: str | None = None, lent: str = "") -> bool:
+        """Start a created or stopped container. False: it was running already (HTTP 304). `lent`: what `lend` tells."""
+        with lending.taken(self._core, lent) as descriptors:
+            return launch.start(self._core, self._find(ref), detach_keys, descriptors)
+
+    def lend(self, count: int) -> Session:
+        """Return what the connection of a client is handed to that has so many open files for a program."""
+        return lending.Lender(self._core, count)
 
     def wait(
         self,
@@ -266,9 +272,9 @@ class Engine:
         """Note another process to be run in a container; return the exec's id."""
         return execs.create(self._core, self._find(ref), body)
 
-    def exec_start(self, exec_id: str, body: docker.ExecStartConfig) -> Session | None:
+    def exec_start(self, exec_id: str, body: docker.ExecStartConfig, lent: str = "") -> Session | None:
         """With `body.detach` start it and return None; else return the session to hand the client's connection to."""
-        return execs.start(self._core, exec_id, body)
+        return execs.start(self._core, exec_id, body, lent)
 
     def exec_inspect(self, exec_id: str) -> docker.ExecInspectResponse:
         """Return how an exec is doing, or did."""

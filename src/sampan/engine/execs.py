@@ -5,8 +5,10 @@ from __future__ import annotations
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from sampan import ids
-from sampan.engine import device_requests, lifecycle, oci_words, secret_files
+from sampan.engine import device_requests, lending, lifecycle, oci_words, secret_files
 from sampan.engine.attaching import tell_client
 from sampan.engine.core import encode
 from sampan.engine.lifecycle import Verb
@@ -106,8 +108,11 @@ def find(core: Core, exec_id: str) -> Exec:
     return exec
 
 
-def start(core: Core, exec_id: str, body: ExecStartConfig) -> ExecSession | None:
-    """Return what a client's connection is handed to; with `detach` run it now and return None."""
+def start(core: Core, exec_id: str, body: ExecStartConfig, lent: str = "") -> ExecSession | None:
+    """Return what a client's connection is handed to; with `detach` run it now and return None.
+
+    `lent` names descriptors for it: lending.
+    """
     exec = find(core, exec_id)
     with exec.container.lock:
         lifecycle.check(Verb.EXEC, exec.container.state, exec.container.id)
@@ -117,7 +122,7 @@ def start(core: Core, exec_id: str, body: ExecStartConfig) -> ExecSession | None
                 f"Error: Exec command {exec_id} is {state}" if exec.running else f"exec {exec_id} has already run"
             )
         exec.started = True
-    session = ExecSession(core, exec, body.console_size)
+    session = ExecSession(core, exec, body.console_size, lent)
     if body.detach:
         session.run(None, b"")
         return None
@@ -127,8 +132,9 @@ def start(core: Core, exec_id: str, body: ExecStartConfig) -> ExecSession | None
 class ExecSession:
     """A checked exec that waits for the client's connection."""
 
-    def __init__(self, core: Core, exec: Exec, size: tuple[int, int] | None) -> None:
+    def __init__(self, core: Core, exec: Exec, size: tuple[int, int] | None, lent: str = "") -> None:
         self._core = core
+        self._lent = lent
         self._exec = exec
         self._size = size or exec.config.console_size
 
@@ -160,8 +166,10 @@ class ExecSession:
                 raise oci_words.refused_directory()
             message = self._message(_plan_with_secrets(core, exec), fd, already_read)
             must_run(exec.container, Verb.EXEC)
-            core.tell(exec.container, f"exec_start: {' '.join(exec.config.cmd or ())}", {"execID": exec.id})
-            self._launch(message, () if fd is None else (fd,))
+            with lending.taken(core, self._lent) as lent:
+                core.tell(exec.container, f"exec_start: {' '.join(exec.config.cmd or ())}", {"execID": exec.id})
+                message = replace(message, kept=len(lent))
+                self._launch(message, (*(() if fd is None else (fd,)), *lent))
         except SampanError as e:
             exec.code = e.exit_status if e.exit_status in (126, 127) else 126
             raise

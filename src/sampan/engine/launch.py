@@ -60,11 +60,14 @@ _SETTLE_S = 0.05
 The shim keeps the fact meanwhile."""
 
 
-def start(core: Core, container: Container, detach_keys: str | None = None) -> bool:
-    """Start a created or ended container, and before it what it requires; False when it runs already."""
+def start(core: Core, container: Container, detach_keys: str | None = None, lent: tuple[int, ...] = ()) -> bool:
+    """Start a created or ended container, and before it what it requires; False when it runs already.
+
+    `lent` are descriptors for its program, from 3 on; they stay the caller's.
+    """
     if not container.running:
         start_required(core, container)
-    return _start(core, container, detach_keys)
+    return _start(core, container, detach_keys, lent)
 
 
 def start_required(core: Core, container: Container) -> None:
@@ -80,12 +83,12 @@ def start_required(core: Core, container: Container) -> None:
             raise Failed(f"can't start {container.name}: it requires {other.name}: {e.message}", e.hint) from e
 
 
-def _start(core: Core, container: Container, detach_keys: str | None = None) -> bool:
+def _start(core: Core, container: Container, detach_keys: str | None = None, lent: tuple[int, ...] = ()) -> bool:
     keys = parse_detach_keys(detach_keys) if detach_keys else _DETACH_KEYS
     with container.lock:
         if lifecycle.check(Verb.START, container.state, container.id) is lifecycle.ALREADY:
             return False
-        launched = Start(core, container, keys, gated=False)
+        launched = Start(core, container, keys, lent=lent)
         try:
             running = launched.wait()
             hooking.started(core, container.id, running.pid)
@@ -108,6 +111,7 @@ class Start:
         *,
         gated: bool = False,
         seen: Told | None = None,
+        lent: tuple[int, ...] = (),
     ) -> None:
         settle(core, container)
         if container.sandbox:
@@ -117,6 +121,7 @@ class Start:
         self._core = core
         self._container = container
         self._gated = gated
+        self._lent = lent
         with doing(f"can't start {container.name}"):
             self._before = container.state
             self._restarts = self._before.restart_count if self._before.status is Status.RESTARTING else 0
@@ -177,7 +182,7 @@ class Start:
             self._sandbox.give(self.channel)
         for fd, message in self._container.attaching:
             self.channel.post(message, (fd,))
-        self._launched = self.channel.post(self._launch, then=None if self._gated else self._runs)
+        self._launched = self.channel.post(self._launch, self._lent, then=None if self._gated else self._runs)
 
     def _runs(self, answer: messages.Message) -> None:
         """On the reading thread, so that an exit right behind the answer is seen after it."""

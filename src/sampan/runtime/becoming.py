@@ -101,6 +101,8 @@ def let_go_of_the_host(scene: Scene) -> None:
         for number, fd in enumerate(copies):
             os.dup2(fd, number)
         scene.stdio = None
+    if scene.kept:
+        _place_kept(scene)
     first = 3
     for kept in sorted({scene.channel.fd, scene.gate_fd, scene.agent_fd, *scene.kept} - {-1}):
         if first < kept:
@@ -109,6 +111,24 @@ def let_go_of_the_host(scene: Scene) -> None:
     close_range(first, LAST)
     scene.parent_fd, scene.parent_path = -1, ""
     scene.root_fd = scene.null_fd = scene.empty_fd = scene.proc_fd = -1
+
+
+def _place_kept(scene: Scene) -> None:
+    """Put what the program inherits from 3 on, in its order, and out of the way what else is still needed."""
+    places = tuple(range(3, 3 + len(scene.kept)))
+    if scene.kept == places:
+        return
+    free = max(*places, *scene.kept, scene.channel.fd, scene.gate_fd, scene.agent_fd) + 1
+    copies = [os.dup2(fd, free + n, inheritable=False) for n, fd in enumerate(scene.kept)]
+    free += len(copies)
+    scene.channel.move(free)
+    if scene.gate_fd >= 0:
+        scene.gate_fd = os.dup2(scene.gate_fd, free + 1, inheritable=False)
+    if scene.agent_fd >= 0:
+        scene.agent_fd = os.dup2(scene.agent_fd, free + 2, inheritable=False)
+    for copy, wanted in zip(copies, places, strict=True):
+        os.dup2(copy, wanted)
+    scene.kept = places
 
 
 # ---------------------------------------------------------------------------------- rights, one by one

@@ -34,8 +34,8 @@ Stdio = tuple[int, int, int]
 class Arrangement(NamedTuple):
     """What a process gets whose maker does not stay with it.
 
-    `gate_fd` is a listening socket (SOCK_SEQPACKET) at which it waits for `gate.open`; `kept` are
-    descriptors that its program inherits beside the standard ones; without `pivots` the root is moved over the old one.
+    `gate_fd` is a listening socket (SOCK_SEQPACKET) at which it waits for `gate.open`; `kept` are descriptors that its
+    program inherits, from 3 on in their order; without `pivots` the root is moved over the old one.
     """
 
     gate_fd: int = -1

@@ -53,6 +53,12 @@ class Channel:
     def close(self) -> None:
         self._end.close()
 
+    def move(self, fd: int) -> None:
+        """Be at another descriptor."""
+        end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, os.dup2(self.fd, fd, inheritable=False))
+        self._end.close()
+        self._end, self.fd = end, fd
+
     def send(self, message: bytes) -> None:
         self._end.send(message)
 
@@ -119,7 +125,7 @@ class Scene:
         self.sibling = False  # the new process is a child of this one's parent
         self.container_pidfd = -1  # of the container that an exec enters
         self.gate_fd = -1  # a listening socket: who connects, and not the maker, lets it go on
-        self.kept: tuple[int, ...] = ()  # descriptors that the program inherits, beside the standard ones
+        self.kept: tuple[int, ...] = ()  # descriptors that the program inherits, from 3 on
         self.pivots = True  # else the root is moved over the old one: a root on the first ramdisk can't be pivoted
         self.program = ""  # found before the process waits at a gate
         self.filters: dict[str, bytes] = {}  # by profile and variant, read before the fork

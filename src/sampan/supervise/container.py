@@ -223,10 +223,15 @@ class Container:
             raise Conflict(f"Container {self.id} is paused, unpause the container before exec")
         if message.exec_id in self._execs or message.exec_id in self._finished:
             raise Conflict(f"exec {message.exec_id} has run already")
-        ends, theirs = self._exec_ends(message, attached=bool(fds))
+        attached = len(fds) > message.kept
+        ends, theirs = self._exec_ends(message, attached=attached)
         try:
-            plan, size = decode(message.plan), message.console_size
-            running = runtime.exec_process(plan, init.pidfd, theirs, console_size=size, gated=True)
+            plan, size, kept = (
+                decode(message.plan),
+                message.console_size,
+                runtime.Arrangement(kept=tuple(fds[attached:])),
+            )
+            running = runtime.exec_process(plan, init.pidfd, theirs, console_size=size, gated=True, arrangement=kept)
         except BaseException:
             close_all(ends.values())
             raise
@@ -243,7 +248,7 @@ class Container:
         self.change()
         if not message.gated:
             self.go(process.name)
-        if fds:
+        if attached:
             client = Client(self._loop, fds.pop(0), message.streams)
             keys, greeting = message.detach_keys, message.greeting
             process.streams.attach(client, keys, greeting=greeting, already_read=message.already_read)

@@ -132,7 +132,7 @@ class Launcher:
             case m.HoldPorts():
                 self._hold_ports(message, fds)
             case m.Launch():
-                return self._launch(message)
+                return self._launch(message, tuple(fds))
             case m.Forget():
                 facts.remove(self._directory)
             case _:
@@ -154,15 +154,21 @@ class Launcher:
         if self._ports.take(message, fds):
             binding.write(self._directory_fd, message)
 
-    def _launch(self, message: m.Launch) -> m.Launched:
+    def _launch(self, message: m.Launch, kept: tuple[int, ...]) -> m.Launched:
         """Make the container; note it on the disk and with the keeper; only then execute its program.
 
         The shim gets everything before: it puts itself together while the program is executed.
         """
         ends, theirs = ({}, None) if message.tty else pipes(stdin=message.open_stdin)
         try:
-            size = message.console_size
-            running = runtime.create(decode(message.plan), theirs, console_size=size, gated=True, sibling=True)
+            running = runtime.create(
+                decode(message.plan),
+                theirs,
+                console_size=message.console_size,
+                gated=True,
+                sibling=True,
+                arrangement=runtime.Arrangement(kept=kept),
+            )
         except BaseException:
             close_all(ends.values())
             self._dismiss()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sampan.cli.flags import Options
 
 _SDNOTIFY = Flag("sdnotify", "string", "Podman's", unsupported="systemd is told at the start: sampan run has it")
+_PRESERVE_FDS = Flag("preserve-fds", "int", "Podman's", unsupported="they are given at the start: sampan run has it")
 _PULL = ("always", "missing", "newer", "never", "")
 
 
@@ -165,7 +166,7 @@ COMMAND = Command(
     "create [OPTIONS] IMAGE [COMMAND] [ARG...]",
     "Create a new container",
     create,
-    flags=(*CONTAINER, _SDNOTIFY),
+    flags=(*CONTAINER, _SDNOTIFY, _PRESERVE_FDS),
     arguments=(1, None),
     interspersed=False,
 )

@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from sampan.cli.lending import Loan
+
 _ASK_AGAIN_S = 0.1
 
 
@@ -22,6 +24,10 @@ def exec(call: Call) -> int:
     """Run it; return its exit status."""
     options, session = call.options, call.session
     tty, detach = options["tty"], options["detach"]
+    if options["preserve-fds"]:
+        from sampan.cli.lending import check
+
+        check(options["preserve-fds"])
     try:
         body = _body(call)
     except Failure as e:
@@ -40,8 +46,7 @@ def exec(call: Call) -> int:
     if options["explain"]:
         return _explained(call, id, keys if tty else b"")
     if detach:
-        session.ask("POST", f"/exec/{id}/start", {"Detach": True, "Tty": tty}).read()
-        return 0
+        return _detached(call, id)
     return _talk(call, id, keys if tty else b"")
 
 
@@ -76,9 +81,24 @@ def _explained(call: Call, id: str, keys: bytes) -> int:
     if form != "text":
         return 0
     if call.options["detach"]:
-        call.session.ask("POST", f"/exec/{id}/start", {"Detach": True, "Tty": call.options["tty"]}).read()
-        return 0
+        return _detached(call, id)
     return _talk(call, id, keys)
+
+
+def _detached(call: Call, id: str) -> int:
+    loan = _lent(call)
+    path = f"/exec/{id}/start{loan.parameters if loan else ''}"
+    call.session.ask("POST", path, {"Detach": True, "Tty": call.options["tty"]}).read()
+    return 0
+
+
+def _lent(call: Call) -> Loan | None:
+    """--preserve-fds. What is lent is taken only when the program runs: the loan is not ended before."""
+    if not call.options["preserve-fds"]:
+        return None
+    from sampan.cli.lending import lend
+
+    return lend(call.session, call.options["preserve-fds"])
 
 
 def _talk(call: Call, id: str, keys: bytes) -> int:
@@ -90,8 +110,9 @@ def _talk(call: Call, id: str, keys: bytes) -> int:
         from sampan.cli.terminal import size
 
         start["ConsoleSize"] = list(size())
+    loan = _lent(call)
     try:
-        hijacked = session.hijack(f"/exec/{id}/start", start)
+        hijacked = session.hijack(f"/exec/{id}/start{loan.parameters if loan else ''}", start)
     except ServerError as e:
         e.status = e.exit_status if e.exit_status in (126, 127) else 126 if "exec failed" in e.text else 1
         raise
@@ -130,7 +151,7 @@ COMMAND = Command(
         Flag("env-file", "list", "Read environment variables from a file, one a line"),
         Flag("explain", "optional", "Show each kernel step; =sh, =json: print, don't run"),
         Flag("interactive", "bool", "Keep standard input open", short="i"),
-        Flag("preserve-fds", "int", "Give it open files", unsupported="the engine takes none from a client: use -i"),
+        Flag("preserve-fds", "int", "Give it so many open files, from descriptor 3 on", default=0),
         Flag("privileged", "bool", "Give the command all capabilities"),
         Flag("tty", "bool", "Give it a terminal", short="t"),
         Flag("user", "string", "User and group, by name or number: USER[:GROUP]", short="u"),

@@ -21,6 +21,10 @@ def run(call: Call) -> int:
     options = call.options
     body = body_of(options, call.arguments[0], call.arguments[1:])
     tty = options["tty"]
+    if options["preserve-fds"]:
+        from sampan.cli.lending import check
+
+        check(options["preserve-fds"], explained=options["explain"] == "text")
     if tty:
         _prepare_terminal(body, detached=options["detach"])
     if "sdnotify" in options:
@@ -117,6 +121,12 @@ def _start(call: Call, id: str) -> None:
             from sampan.cli.explain import start_explained
 
             start_explained(call.session, id)
+        elif call.options["preserve-fds"]:
+            from sampan.cli.lending import lend
+
+            loan = lend(call.session, call.options["preserve-fds"])
+            call.session.ask("POST", f"/containers/{id}/start{loan.parameters}").read()
+            loan.end()
         else:
             call.session.ask("POST", f"/containers/{id}/start").read()
     except ServerError as e:

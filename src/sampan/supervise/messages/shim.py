@@ -51,7 +51,7 @@ class Launch(Message, frozen=True, kw_only=True, tag="launch"):
     """Make the container and, unless `gated`, execute its program. Answered by `Launched` or `Refused`.
 
     `spec` is the OCI configuration as JSON bytes and `plan` the plan encoded by `runtime.plan.encode`. With `gated` the
-    program is executed at `Go`.
+    program is executed at `Go`. The descriptors beside it are the program's, from 3 on.
     """
 
     id: str
@@ -75,7 +75,8 @@ class Go(Message, frozen=True, kw_only=True, tag="go"):
 class Exec(Message, frozen=True, kw_only=True, tag="exec"):
     """Run another process in the container. `process` is the OCI `process` object as JSON bytes.
 
-    Beside it at most one descriptor: a hijacked client connection to attach as `Attach` does. Answered by `Launched`
+    Beside it at most one descriptor, a hijacked client connection to attach as `Attach` does, and behind it as many as
+    `kept` says, which are the process's, from 3 on. Answered by `Launched`
     (its pid and step times) or `Refused`, and then nothing was sent to the client. `greeting` is sent to it before any
     output, once the process exists: an HTTP answer that need not wait for `Launched`. In the end it is shut.
     """
@@ -90,6 +91,7 @@ class Exec(Message, frozen=True, kw_only=True, tag="exec"):
     already_read: bytes = b""
     greeting: bytes = b""
     gated: bool = False
+    kept: int = 0
 
 
 class Attach(Message, frozen=True, kw_only=True, tag="attach"):

@@ -1,0 +1,87 @@
+"""`--preserve-fds`: open files that a client gives for the program which it starts next.
+
+They come beside a message on a connection of their own, and are the client's as long as it keeps that open: a start
+that names them takes them, and what none has taken is closed when the client hangs up.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+from sampan import ids
+from sampan.errors import Conflict, InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from sampan.engine.core import Core
+
+MOST = 60
+"""Fewer than one message may carry."""
+
+_PATIENCE_S = 10
+
+
+class Lender:
+    """What a client's connection is handed to, for `count` descriptors: it is told by what name a start takes them."""
+
+    tty = True  # nothing on it is in frames
+
+    def __init__(self, core: Core, count: int) -> None:
+        if not 0 < count <= MOST:
+            raise InvalidInput(f"invalid number of descriptors: {count}", f"from 1 to {MOST}")
+        self._core = core
+        self._count = count
+
+    def answering(self) -> AbstractContextManager[None]:
+        """Nothing goes on before the handover."""
+        return nullcontext()
+
+    def abandon(self) -> None:
+        """Nothing has come."""
+
+    def hand_over(self, fd: int, already_read: bytes = b"") -> None:  # noqa: ARG002
+        """Take them, and keep them until the client has gone."""
+        with socket.socket(fileno=os.dup(fd)) as client:
+            client.settimeout(_PATIENCE_S)
+            lent = self._receive(client)
+            name = ids.new_id()
+            self._core.lent[name] = lent
+            try:
+                if len(lent) == self._count:
+                    client.sendall(name.encode() + b"\n")
+                    client.settimeout(None)
+                    client.recv(1)
+            except OSError:
+                pass  # it has gone
+            finally:
+                _close(self._core.lent.pop(name, ()))
+
+    def _receive(self, client: socket.socket) -> tuple[int, ...]:
+        room = socket.CMSG_SPACE(self._count * 4)
+        try:
+            _, ancillary, _, _ = client.recvmsg(1, room, socket.MSG_CMSG_CLOEXEC)
+        except OSError:
+            return ()
+        return tuple(fd for _, _, rights in ancillary for fd in memoryview(rights).cast("i"))
+
+
+@contextmanager
+def taken(core: Core, name: str) -> Iterator[tuple[int, ...]]:
+    """Yield the descriptors of this name, none for ""; closed in the end. Raises Conflict for those that have gone."""
+    lent = core.lent.pop(name, ()) if name else ()
+    if name and not lent:
+        raise Conflict("the open files that it was to get are gone", "lend them again: --preserve-fds")
+    try:
+        yield lent
+    finally:
+        _close(lent)
+
+
+def _close(fds: tuple[int, ...]) -> None:
+    for fd in fds:
+        os.close(fd)
