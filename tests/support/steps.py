@@ -122,6 +122,7 @@ EXEMPT = {
     "runtime.perform.inside:SetLabel": KERNEL,
     "runtime.perform._become:RunHooks": RUNTIME,
     "runtime.perform.outside:EnterCgroup": "cgroup v2, and what comes without namespaces",
+    "runtime.perform._enter_cgroup": "cgroup v2, and what comes without namespaces",
     "runtime.perform.outside:FilterDevices": "cgroup v2",
 }  # fmt: skip
 """Steps, by how their names begin, that no verb of one container passes here, and why."""

@@ -15,6 +15,7 @@ from sampan.spec.host import CgroupMode, Host
 from sampan.spec.runtime import (
     INIT,
     SECCOMP,
+    SYSTEMD,
     Capabilities,
     Device,
     DeviceRule,
@@ -170,6 +171,34 @@ def test_without_a_cgroup_namespace_only_the_containers_own_groups_are_shown() -
 
     assert ops.Bind("/cg/memory/sampan-x/c", "/sys/fs/cgroup/memory", ("ro",)) in story
     assert not any(isinstance(op, ops.Mount) and op.type == "cgroup" for op in story)
+
+
+def test_systemd_arranges_a_hierarchy_that_limits_nothing_and_no_other() -> None:
+    host = msgspec.structs.replace(V1, cgroup_mounts=(*V1.cgroup_mounts, ("name=systemd", "/cg/systemd")))
+    mounts = (Mount(destination="/sys/fs/cgroup", type="cgroup", options=("ro",)),)
+    whole = spec(mounts=mounts, annotations={SYSTEMD: "true"})
+    story, group = inside(made(whole, host)), "/cg/systemd/sampan-x/c"
+
+    assert ops.Mount("cgroup", "cgroup", "/sys/fs/cgroup/systemd", (), "name=systemd") in story
+    assert ops.Mount("cgroup", "cgroup", "/sys/fs/cgroup/memory", ("ro",), "memory") in story
+    assert ops.MoveIntoCgroup(group) in story
+    assert ("name=systemd", group) in made(whole, host).cgroups
+    assert group not in dict(made(spec(mounts=mounts), host).cgroups).values()
+    assert not made(whole, V2).cgroups[1:]
+
+
+def test_on_v1_the_root_of_a_user_namespace_gets_the_group_that_systemd_arranges() -> None:
+    host = msgspec.structs.replace(V1, cgroup_mounts=(*V1.cgroup_mounts, ("name=systemd", "/cg/systemd")))
+    linux = {
+        "namespaces": tuple(Namespace(type=t) for t in (*NAMESPACES, "user")),
+        "uid_mappings": (IdMapping(container_id=0, host_id=100_000, size=9),),
+        "gid_mappings": (IdMapping(container_id=0, host_id=100_000, size=9),),
+    }
+
+    assert ops.OwnCgroup("/cg/systemd/sampan-x/c", 100_000) in outside(
+        made(spec(linux=linux, annotations={SYSTEMD: "true"}), host)
+    )
+    assert "OwnCgroup" not in kinds(outside(made(spec(linux=linux), host)))
 
 
 def test_cpusets_inherit_what_is_not_given() -> None:

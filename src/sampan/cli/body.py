@@ -270,6 +270,7 @@ _RARE = (
     "passwd-entry",
     "rdt-class",
     "requires",
+    "systemd",
     "restart",
     "rootfs",
     "secret",

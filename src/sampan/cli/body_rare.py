@@ -22,6 +22,7 @@ from sampan.spec.annotations import (
     SECRETS,
     SUBGIDNAME,
     SUBUIDNAME,
+    SYSTEMD,
     TIMEOUT,
     UIDMAP,
     UMASK,
@@ -207,6 +208,10 @@ def _rdt_class(options: Options, body: Json, host: Json) -> None:  # noqa: ARG00
     host.setdefault("Annotations", {})[RDT_CLASS] = options["rdt-class"]
 
 
+def _systemd(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
+    host.setdefault("Annotations", {})[SYSTEMD] = options["systemd"]
+
+
 def _storage(options: Options, body: Json, host: Json) -> None:  # noqa: ARG001
     host["StorageOpt"] = dict(options["storage-opt"])
 
@@ -292,6 +297,7 @@ RARE = {
     "secret": _secrets,
     "image-volume": _image_volume,
     "storage-opt": _storage,
+    "systemd": _systemd,
     "read-only-tmpfs": _read_only_tmpfs,
     "requires": _requires,
     "timeout": _timeout,

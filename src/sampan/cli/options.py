@@ -92,8 +92,8 @@ CONTAINER = (
     Flag("requires", "csv", "Start these containers before it, each time", group=OTHER),
     Flag("replace", "bool", "Remove the container that has its name first", group=OTHER),
     Flag("timeout", "int", "Kill it when it has run for so many seconds", group=OTHER),
-    Flag("systemd", "string", "Podman's", default="false", group=OTHER,
-         unsupported="give what it needs: --tmpfs /run --stop-signal RTMIN+3"),
+    Flag("systemd", "string", "Give it what systemd needs as process 1: auto, true, false or always", default="auto",
+         group=OTHER),
     *(
         Flag(name, kind, "Podman's", group=OTHER, unsupported=hint)
         for name, kind, hint in (

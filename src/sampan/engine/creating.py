@@ -28,6 +28,7 @@ from sampan.engine import (
     secret_files,
     secret_uses,
     security,
+    systemd,
     timeouts,
     user_modes,
     user_namespaces,
@@ -44,6 +45,7 @@ from sampan.engine.store import ContainerRow
 from sampan.engine.translate import Surroundings, translate
 from sampan.engine.unbuilt import refuse_unbuilt
 from sampan.errors import Conflict, InvalidInput, NotFound
+from sampan.rootfs.union import real_path
 from sampan.spec.distribution import go_architecture
 from sampan.spec.docker import ContainerCreateResponse
 from sampan.spec.runtime import Device, DeviceRule
@@ -59,12 +61,7 @@ if TYPE_CHECKING:
 
 def create(core: Core, name: str | None, body: ContainerCreate, platform: str | None) -> ContainerCreateResponse:
     """Make a container that can be started."""
-    refuse_unbuilt(body)
-    body = user_namespaces.asked(core, body)
-    body = required.resolved(core.registry, body)
-    timeouts.timeout_s(body.host_config)
-    restart_policy.check(body.host_config.restart_policy, auto_remove=body.host_config.auto_remove)
-    network_modes.check(body)
+    body = _checked(core, body)
     directory = directory_roots.wanted(body)
     image = directory_roots.image(core.host.architecture) if directory else core.images.resolve(body.image, platform)
     warnings = _platform_warnings(core, image, platform)
@@ -78,14 +75,12 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
     limit_bytes = resources.writable_bytes(full.host_config)
     joins = _joins(core, full.host_config)
     mounts.check_driver(full.host_config.volume_driver)
-    in_memory = image.config.execution.volumes or () if image_volume(full.host_config) == "tmpfs" else ()
     uses = secret_uses.asked(full.host_config.annotations)
     secrets = secret_files.look_up(core, uses)
-    asked = mounts.wanted(full, _inherited(core, full.host_config), in_memory)
-    wanted = core.volumes.placed(mounts.name_volumes(asked, core.dirs.volumes))
-    wanted = image_mounts.resolved(core, wanted)
-    _check_sources(wanted)
-    overlay_mounts.check(wanted)
+    boots = systemd.mode(full, lambda path: real_path(_layers(core, image, directory), path))
+    wanted = _mounts(core, full, image, systemd.in_memory(boots))
+    full = systemd.applied(body, full, boots) if boots else full
+    own_groups = bool(boots) and systemd.owns_groups(full, boots, wanted, core.host, warnings)
     container = Container(ids.new_id(), wanted_name, now_ns(), (image.id, body.image), full, State())
     container.mounts = wanted
     with container.lock, ExitStack() as undo:  # whoever finds it by its name waits until it is whole
@@ -100,7 +95,8 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
         if limit_bytes:
             core.snapshots.limit(rootfs, limit_bytes)
         given = _with_users(core, container, surroundings(core, container, rootfs, joins))
-        given = replace(given, block_io=block_io(full.host_config, core.host, warnings))
+        blocks = block_io(full.host_config, core.host, warnings)
+        given = replace(given, block_io=blocks, systemd=bool(boots), own_groups=own_groups)
         container.spec = translate(full, given, warnings)
         device_requests.given(core, full.host_config, container.spec)  # to refuse now what a start would
         secret_files.write(core.dirs.container(container.id), uses, secrets)
@@ -111,6 +107,36 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
         core.images.used(image.id)
     core.tell(container, "create")
     return ContainerCreateResponse(id=container.id, warnings=tuple(warnings))
+
+
+def _checked(core: Core, body: ContainerCreate) -> ContainerCreate:
+    """Refuse what no image makes sensible; return the body with what it says of other things resolved."""
+    refuse_unbuilt(body)
+    body = user_namespaces.asked(core, body)
+    body = required.resolved(core.registry, body)
+    timeouts.timeout_s(body.host_config)
+    restart_policy.check(body.host_config.restart_policy, auto_remove=body.host_config.auto_remove)
+    network_modes.check(body)
+    return body
+
+
+def _mounts(core: Core, full: ContainerCreate, image: Image, in_memory: dict[str, str]) -> tuple[mounts.Wanted, ...]:
+    """Return the mounts of a completed body, with the tmpfs that it does not name: those of `in_memory` the last."""
+    if image_volume(full.host_config) == "tmpfs":
+        in_memory = {**dict.fromkeys(image.config.execution.volumes or (), "exec"), **in_memory}
+    asked = mounts.wanted(full, _inherited(core, full.host_config), in_memory)
+    wanted = core.volumes.placed(mounts.name_volumes(asked, core.dirs.volumes))
+    wanted = image_mounts.resolved(core, wanted)
+    _check_sources(wanted)
+    overlay_mounts.check(wanted)
+    return wanted
+
+
+def _layers(core: Core, image: Image, directory: DirectoryRoot | None) -> tuple[str, ...]:
+    """Return the directories that show what it will run from, to be read."""
+    if directory is not None:
+        return (directory.path,)
+    return core.snapshots.lowerdirs(image.diff_ids, host=image.host or image.on_host)
 
 
 def _rootfs(core: Core, id: str, image: Image, directory: DirectoryRoot | None) -> Rootfs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -67,12 +68,12 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def wanted(
-    body: ContainerCreate, inherited: Iterable[Wanted] = (), in_memory: Iterable[str] = ()
+    body: ContainerCreate, inherited: Iterable[Wanted] = (), in_memory: Mapping[str, str] = MappingProxyType({})
 ) -> tuple[Wanted, ...]:
     """Return every mount that a completed body asks for, outermost first. Raises InvalidInput in Docker's words.
 
     `inherited` are those of other containers, where the body has none of its own; where that has none either, a tmpfs
-    is at each of `in_memory`.
+    is at each of `in_memory`, with these options.
     """
     host_config = body.host_config
     asked = [mount for text in host_config.binds or () for mount in parse_binds(text)]
@@ -88,16 +89,15 @@ def wanted(
         if mount.target not in seen:
             seen.add(mount.target)
             asked.append(mount)
-    places = [(target, "volume") for target in body.volumes or {}] + [(target, "tmpfs") for target in in_memory]
-    for target, type in places:
+    for target, options in (*dict.fromkeys(body.volumes or ()).items(), *in_memory.items()):
         clean = _target("/" + target.lstrip("/"))  # Docker takes a relative one to be of the root
         if clean in seen:
             continue
         seen.add(clean)
-        if type == "volume":
-            asked.append(Wanted(type=type, target=clean, anonymous=True, copy=True))
+        if options is None:
+            asked.append(Wanted(type="volume", target=clean, anonymous=True, copy=True))
         else:
-            asked.append(parse_tmpfs(clean, "exec"))
+            asked.append(parse_tmpfs(clean, options))
     asked += _above_secrets(asked)
     return tuple(sorted(asked, key=lambda mount: mount.target.count("/")))
 

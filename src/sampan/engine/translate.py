@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sampan.engine import mounts, resources, security
+from sampan.engine import mounts, resources, security, systemd
 from sampan.engine.cgroup_places import place
 from sampan.engine.merge import joined
 from sampan.engine.user_modes import UserNamespace
@@ -22,7 +22,7 @@ from sampan.errors import InvalidInput, Unsupported
 from sampan.spec import runtime
 from sampan.spec.annotations import CHROOT_DIRS, RDT_CLASS, UMASK
 from sampan.spec.defaults.paths import DEFAULT_PATH
-from sampan.spec.host import Host
+from sampan.spec.host import CgroupMode, Host
 from sampan.spec.image import Rootfs
 from sampan.spec.runtime import BlockIo, IntelRdt, Linux, Mount, Namespace, Process, Root, Spec, User
 
@@ -75,6 +75,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     device_rules: tuple[runtime.DeviceRule, ...] = ()
     device_sources: Mapping[str, str] = {}  # where on the host they are, if they are to be bound: with `users`
     users: UserNamespace | None = None
+    systemd: bool = False  # it is the first process
+    own_groups: bool = False  # and arranges its control groups
     passwd_files: tuple[str, ...] = ()  # of /etc those that are its own, beside FILES
 
 
@@ -142,12 +144,13 @@ def _process(body: ContainerCreate, given: Surroundings, warnings: list[str]) ->
     host_config = body.host_config
     options = security.parse(host_config.security_opt or ())
     size = host_config.console_size
+    own = systemd.environment(given.id) if given.systemd else ()
     if not -1000 <= host_config.oom_score_adj <= 1000:
         raise InvalidInput(f"Invalid value {host_config.oom_score_adj}, range for oom score adj is [-1000, 1000]")
     return Process(
         args=(*(body.entrypoint or ()), *(body.cmd or ())),
         cwd=body.working_dir or "/",
-        env=environment(body.env or (), hostname(body, given), tty=body.tty),
+        env=environment((*own, *(body.env or ())), hostname(body, given), tty=body.tty),
         user=User(username=body.user or "0", umask=_umask(host_config)),
         terminal=body.tty,
         console_size=runtime.Box(height=size[0], width=size[1]) if body.tty and all(size) else None,
@@ -257,6 +260,7 @@ def _owners(given: Surroundings) -> tuple[str, ...]:
 def _kernel_mounts(host_config: HostConfig, given: Surroundings) -> list[Mount]:
     restrict = ("nosuid", "noexec", "nodev")
     sys = "rw" if host_config.privileged else "ro"
+    groups = "rw" if given.own_groups and given.host.cgroup_mode is CgroupMode.V2 else sys
     found = [
         Mount(destination="/proc", type="proc", source="proc", options=restrict),
         Mount(
@@ -272,7 +276,7 @@ def _kernel_mounts(host_config: HostConfig, given: Surroundings) -> list[Mount]:
             options=("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *_tty_group(given)),
         ),
         Mount(destination="/sys", type="sysfs", source="sysfs", options=(*restrict, sys)),
-        Mount(destination="/sys/fs/cgroup", type="cgroup", source="cgroup", options=(*restrict, sys)),
+        Mount(destination="/sys/fs/cgroup", type="cgroup", source="cgroup", options=(*restrict, groups)),
     ]
     # It shows the queues of the IPC namespace that it is mounted in, whosever that is. The host's can't be mounted from
     # a user namespace; mq_open(3) finds a queue without the mount.
@@ -305,6 +309,8 @@ def _annotations(host_config: HostConfig, given: Surroundings) -> dict[str, str]
             raise InvalidInput(f"can't use annotation {name}: names under org.sampan. are the engine's own")
     if given.seccomp != "unconfined":
         found[runtime.SECCOMP] = given.seccomp
+    if given.own_groups:
+        found[runtime.SYSTEMD] = "true"
     if host_config.init:
         found[runtime.INIT] = "true"
     if host_config.group_add:

@@ -21,6 +21,7 @@ class Features(NamedTuple):
     cgroup_mode: str  # "v1", "v2" or "none"
     cgroup_mounts: tuple[tuple[str, str], ...]
     cgroup_controllers: frozenset[str]
+    cgroup_delegates: bool
     cgroup_own: tuple[tuple[str, str], ...]
     namespaces: frozenset[str]
     last_capability: int
@@ -53,6 +54,7 @@ def probe() -> Features:
         cgroup_mode=mode,
         cgroup_mounts=tuple((m.controller, m.mount_point) for m in hierarchies),
         cgroup_controllers=_controllers(mode, hierarchies),
+        cgroup_delegates=mode == "v2" and any("nsdelegate" in m.super_options for m in mounts if m.fstype == "cgroup2"),
         cgroup_own=tuple((m.controller, own.get(m.controller, "/")) for m in hierarchies),
         namespaces=frozenset(n for n in os.listdir("/proc/self/ns") if not n.endswith("_for_children")),
         last_capability=int(_read("/proc/sys/kernel/cap_last_cap") or 40),

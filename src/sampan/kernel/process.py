@@ -35,6 +35,12 @@ def pidfd_getfd(pidfd: int, fd: int) -> int:
     return _pidfd_getfd(pidfd, fd, 0)
 
 
+def pidfd_pid(pidfd: int) -> int:
+    """Return the number that this /proc has for the process; -1 once it was reaped. proc_pid_fdinfo(5)."""
+    with open(f"/proc/self/fdinfo/{pidfd}", "rb", buffering=0) as file:
+        return next(int(line[4:]) for line in file.read().split(b"\n") if line.startswith(b"Pid:"))
+
+
 class _PidfdInfo(ctypes.Structure):
     _fields_ = [
         ("mask", c_uint64),

@@ -293,6 +293,12 @@ def directories_at(layers: Sequence[str], path: str) -> tuple[str, ...]:
         return tuple(f"{layers[number].rstrip('/')}/{real}".rstrip("/") or "/" for number in merged)
 
 
+def real_path(layers: Sequence[str], path: str) -> str:
+    """Return where the links of these layers lead from a path, without a slash before it; what is missing as named."""
+    with Stack(layers) as stack:
+        return stack.real(path, stack.all)
+
+
 def follow(path: str, link: Callable[[str], str], *, refuse_many: bool = False) -> str:
     """Follow the links in a path; `link` tells where one points, "" for what is none. `..` stops at the root.
 

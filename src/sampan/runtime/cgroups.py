@@ -1,6 +1,7 @@
 """Control groups, computed: which groups a container gets, and what is written into their files. Pure.
 
     groups(host, path)                            [(controller, directory)]; v2: one, controller ""
+    of_container(spec, host, usual)               the same of a whole configuration
     writes(resources, mode)                       [(controller, file, text)]
     device_rules(resources)                       what the device controller is told, v1 and v2
 
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from sampan.errors import InvalidInput, Unsupported
 from sampan.spec.defaults.devices import RULES
 from sampan.spec.host import CgroupMode, Host
-from sampan.spec.runtime import BlockIo, Cpu, DeviceRule, Memory, Network, Resources
+from sampan.spec.runtime import SYSTEMD, BlockIo, Cpu, DeviceRule, Memory, Network, Resources, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +34,23 @@ DEFAULT_DEVICES = tuple(
 """What every container may do, whatever is denied to it before."""
 
 
-def groups(host: Host, path: str, resources: Resources | None) -> tuple[tuple[str, str], ...]:
-    """Return (controller, directory) for each hierarchy in which the container is to have a group of its own."""
+NAMED = "name=systemd"
+"""The v1 hierarchy without a controller in which systemd keeps its units; cgroups(7)."""
+
+
+def of_container(spec: Spec, host: Host, usual: str) -> tuple[tuple[str, str], ...]:
+    """Return the groups of a container: at `linux.cgroupsPath`, else at `usual`."""
+    named = (NAMED,) if spec.annotations.get(SYSTEMD) == "true" else ()
+    return groups(host, spec.linux.cgroups_path or usual, spec.linux.resources, named)
+
+
+def groups(
+    host: Host, path: str, resources: Resources | None, more: tuple[str, ...] = ()
+) -> tuple[tuple[str, str], ...]:
+    """Return (controller, directory) for each hierarchy in which the container is to have a group of its own.
+
+    `more` are v1 hierarchies that it needs beside those that limit it.
+    """
     where = place(path)
     mounts = dict(host.cgroup_mounts)
     match host.cgroup_mode:
@@ -43,7 +59,7 @@ def groups(host: Host, path: str, resources: Resources | None) -> tuple[tuple[st
         case CgroupMode.V2:
             return (("", mounts[""] + where),)
         case CgroupMode.V1:
-            wanted = [*USUAL, *sorted(_asked(resources) - set(USUAL))]
+            wanted = [*USUAL, *sorted(_asked(resources) - set(USUAL)), *more]
             found: dict[str, str] = {}
             for controller in wanted:
                 directory = mounts.get(controller)

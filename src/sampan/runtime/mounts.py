@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sampan.errors import InvalidInput, Unsupported
 from sampan.runtime import mount_options, ops
-from sampan.runtime.cgroups import normal
+from sampan.runtime.cgroups import NAMED, normal
 from sampan.runtime.mount_options import BINDS, IDMAPS, Options, read
 from sampan.spec.defaults import devices as defaults
 from sampan.spec.host import CgroupMode, Host
@@ -313,10 +313,13 @@ def _v1_hierarchies(
         # Controllers that share a mount are mounted together, or not at all: cgroups(7).
         together = [c for c, point in host.cgroup_mounts if point == points[controller]]
         name = ",".join(together)
+        target, allowed = f"{place}/{name.removeprefix('name=')}", options
+        if together == [NAMED]:  # it limits nothing, and is there for the container to arrange
+            allowed = tuple(o for o in options if o != "ro")
         if new_namespace:
-            yield ops.Mount("cgroup", "cgroup", f"{place}/{name}", options, name)
+            yield ops.Mount("cgroup", "cgroup", target, allowed, name)
         else:
-            yield ops.Bind(directory, f"{place}/{name}", options)
+            yield ops.Bind(directory, target, allowed)
         if len(together) > 1:
             for one in together:
                 yield ops.MakeLink(f"{place}/{one}", name)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.errors import Failed
-from sampan.kernel import namespaces, seccomp
+from sampan.kernel import namespaces, process, seccomp
 from sampan.spec.runtime import ContainerState  # msgspec reads the annotation
 
 if TYPE_CHECKING:
@@ -52,13 +52,8 @@ def connect(path: str) -> int:
 def describe(op: ops.DescribeProcess, container_pidfd: int) -> bytes:
     """Write what the agent is told. The host's /proc is still in reach, and knows this process by the host's number."""
     pid = int(os.readlink("/proc/self"))
-    state = msgspec.structs.replace(op.state, pid=pid if container_pidfd < 0 else _pid_of(container_pidfd))
+    state = msgspec.structs.replace(op.state, pid=pid if container_pidfd < 0 else process.pidfd_pid(container_pidfd))
     return _encoder.encode(ProcessState(oci_version=state.oci_version, pid=pid, metadata=op.metadata, state=state))
-
-
-def _pid_of(pidfd: int) -> int:
-    with open(f"/proc/self/fdinfo/{pidfd}", "rb", buffering=0) as file:
-        return next(int(line[4:]) for line in file.read().split(b"\n") if line.startswith(b"Pid:"))
 
 
 def set_filter(filter: bytes, flags: int, scene: Scene) -> None:

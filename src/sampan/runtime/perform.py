@@ -77,7 +77,7 @@ def outside(op: ops.Outside, scene: Scene) -> None:
         case ops.FilterDevices():
             _filter_devices(op)
         case ops.EnterCgroup():
-            cgroupfs.add_process(op.directory, scene.pid)
+            _enter_cgroup(op.directory, scene)
         case ops.Join():
             _join(op)
         case ops.JoinContainer():
@@ -316,9 +316,18 @@ def _own(op: ops.OwnCgroup) -> None:
     except FileNotFoundError:
         names = _DELEGATED
     os.chown(op.directory, op.uid, -1)
-    for name in names:
+    for name in ("tasks", *names):  # v1 has that one, and of the others cgroup.procs
         with suppress(FileNotFoundError):
             os.chown(f"{op.directory}/{name}", op.uid, -1)
+
+
+def _enter_cgroup(directory: str, scene: Scene) -> None:
+    try:
+        cgroupfs.add_process(directory, scene.pid)
+    except SyscallError as e:
+        if e.errno != errno.EBUSY or scene.container_pidfd < 0:
+            raise
+        cgroupfs.add_process(_group_that_takes(directory, scene), scene.pid)
 
 
 def _filter_devices(op: ops.FilterDevices) -> None:
@@ -339,17 +348,38 @@ def _offset_clocks(op: ops.OffsetClocks) -> None:
 
 
 def _clone(op: ops.Clone, scene: Scene) -> None:
-    group = os.open(op.cgroup, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if op.cgroup else None
     if scene.overlay_fd >= 0:
         os.chdir(scene.root)  # where the new process attaches it
+    flags = flags_of(op.namespaces) | (CLONE.PARENT if scene.sibling else 0)
     try:
-        flags = flags_of(op.namespaces) | (CLONE.PARENT if scene.sibling else 0)
-        scene.pid, scene.pidfd = namespaces.clone(flags, cgroup_fd=group)
-    finally:
-        if group is not None:
-            os.close(group)
+        scene.pid, scene.pidfd = _clone_into(op.cgroup, flags)
+    except SyscallError as e:
+        if e.errno != errno.EBUSY or scene.container_pidfd < 0:
+            raise
+        scene.pid, scene.pidfd = _clone_into(_group_that_takes(op.cgroup, scene), flags)
     if scene.pid and scene.overlay_fd >= 0:
         os.chdir("/")
+
+
+def _clone_into(cgroup: str, flags: int) -> tuple[int, int]:
+    if not cgroup:
+        return namespaces.clone(flags)
+    group = os.open(cgroup, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return namespaces.clone(flags, cgroup_fd=group)
+    finally:
+        os.close(group)
+
+
+def _group_that_takes(directory: str, scene: Scene) -> str:
+    """Return where the container's first process is, below a v2 group that takes none.
+
+    A container that may arrange its own groups hands controllers down to some, and is then in those; cgroups(7), "no
+    internal processes".
+    """
+    name = os.path.basename(directory)
+    own = cgroupfs.of_process(process.pidfd_pid(scene.container_pidfd))[""]
+    return f"{directory}/{own.partition(f'/{name}/')[2]}"
 
 
 # --------------------------------------------------------------------------------------------------------------- inside

@@ -61,7 +61,7 @@ def plan(spec: oci.Spec, host: Host, *, id: str, cgroup_parent: str = "", bundle
     refuse(spec, host)
     assert spec.root
     assert spec.process
-    own = cgroups.groups(host, spec.linux.cgroups_path or f"{cgroup_parent}/{id}", spec.linux.resources)
+    own = cgroups.of_container(spec, host, f"{cgroup_parent}/{id}")
     rights = Rights(spec.process, host, other_user=mounts.has_user(spec))
     state = oci.ContainerState(oci_version=spec.oci_version, id=id, bundle=bundle, annotations=spec.annotations)
     hooks = _Hooks(spec, state)
@@ -101,7 +101,7 @@ def plan_exec(
 ) -> Plan:
     """Compute the steps that run another process in the container that `spec` described, under its restrictions."""
     refuse_process(process, host)
-    own = cgroups.groups(host, spec.linux.cgroups_path or f"{cgroup_parent}/{id}", spec.linux.resources)
+    own = cgroups.of_container(spec, host, f"{cgroup_parent}/{id}")
     types = [n.type for n in spec.linux.namespaces]
     rights = Rights(process, host, other_user="user" in types)
     first, last = attributes.affinity(process)
@@ -290,9 +290,13 @@ def _limit(spec: oci.Spec, host: Host, own: tuple[tuple[str, str], ...]) -> Iter
             yield ops.FilterDevices(own[0][1], rules)
         if (uid := _owner(spec)) is not None:
             yield ops.OwnCgroup(own[0][1], uid)
-    elif "devices" in dict(own):
+        return
+    if "devices" in dict(own):
         for _, file, text in cgroups.device_writes(rules):
             yield ops.WriteCgroup(cgroups.directory_of(own, "devices", host), file, text)
+    uid = _host_id(spec.linux.uid_mappings, 0) if mounts.has_user(spec) else None
+    if cgroups.NAMED in dict(own) and uid is not None:
+        yield ops.OwnCgroup(dict(own)[cgroups.NAMED], uid)
 
 
 def _chain(own: tuple[tuple[str, str], ...], controller: str, host: Host) -> tuple[str, ...]:

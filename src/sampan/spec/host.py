@@ -23,6 +23,9 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     cgroup_mode: CgroupMode
     cgroup_mounts: tuple[tuple[str, str], ...] = ()  # v1: (controller or name=…, mount point); v2: ("", mount point)
     cgroup_controllers: frozenset[str] = frozenset()  # those that can be used for containers
+    cgroup_delegates: bool = (
+        False  # v2: mounted with nsdelegate, so who may write to its own group can't lift its limits
+    )
     cgroup_own: tuple[tuple[str, str], ...] = ()  # (controller, path of this process), v2: ("", path)
     namespaces: frozenset[str] = frozenset()  # cgroup ipc mnt net pid time user uts
     last_capability: int = 40

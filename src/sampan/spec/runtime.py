@@ -10,6 +10,9 @@ files can answer:
   "upperdir=/u", "workdir=/w"]}`: it is mounted on `root.path`, in the container's mount namespace only.
 * Without `linux.seccomp`, the annotation `org.sampan.seccomp` is `default`, `unconfined` (as is its absence) or the
   path of a compiled filter. `org.sampan.init` = `true` puts a reaper before the program.
+
+With the annotation `org.sampan.systemd` = `true` the container has a group of its own in the cgroup v1 hierarchy
+`name=systemd`, and may make others below it.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from sampan.spec.document import UNREADABLE
 GROUP_ADD = "org.sampan.group-add"
 SECCOMP = "org.sampan.seccomp"
 INIT = "org.sampan.init"
+SYSTEMD = "org.sampan.systemd"
 
 Uint16 = Annotated[int, msgspec.Meta(ge=0, le=2**16 - 1)]
 Uint32 = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]

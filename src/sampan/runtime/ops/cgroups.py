@@ -99,7 +99,7 @@ class FilterDevices(Operation, frozen=True, tag="filter-devices"):
 
 
 class OwnCgroup(Operation, frozen=True, tag="own-cgroup"):
-    """Let the container's user have groups below its own: a v2 group, without the files of its limits."""
+    """Let the container's user have groups below its own: without the files of its limits; v1: where there are none."""
 
     man: ClassVar[str] = "cgroups(7), Cgroups delegation"
     directory: str
@@ -110,7 +110,8 @@ class OwnCgroup(Operation, frozen=True, tag="own-cgroup"):
 
     def shell(self) -> str:
         d = quote(self.directory)
-        return f"chown {self.uid} {d}; for f in $(cat /sys/kernel/cgroup/delegate); do chown {self.uid} {d}/$f; done"
+        files = "tasks $(cat /sys/kernel/cgroup/delegate)"
+        return f"chown {self.uid} {d}; for f in {files}; do [ ! -e {d}/$f ] || chown {self.uid} {d}/$f; done"
 
 
 class JoinResctrl(Operation, frozen=True, tag="join-resctrl"):
