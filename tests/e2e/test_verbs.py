@@ -242,13 +242,16 @@ def test_port_prints_nothing_without_published_ports(web: Sampan) -> None:
 def test_events_tell_the_life_of_a_container(sampan: Sampan) -> None:
     since = str(int(time.time()) - 1)
     sampan("run", "--rm", "--name", "told", "busybox", "true")
+    sampan("run", "-d", "--name", "forced", "busybox", "sleep", "100")
+    sampan("rm", "-f", "forced")
     until = str(int(time.time()) + 1)
 
     rows = sampan(
         "events", "--since", since, "--until", until, "--format", "{{.Action}} {{.Actor.Attributes.name}}"
     ).lines
-    actions = [row.split()[0] for row in rows if row.endswith(" told")]
-    assert [a for a in actions if a != "attach"] == ["create", "start", "die", "destroy"]
+    told, forced = ([row.split()[0] for row in rows if row.endswith(name)] for name in (" told", " forced"))
+    assert [a for a in told if a != "attach"] == ["create", "start", "die", "destroy"]
+    assert forced == ["create", "start", "kill", "die", "destroy"]
 
 
 def test_info_and_version_name_the_processes_and_the_api(sampan: Sampan) -> None:

@@ -65,8 +65,8 @@ def commit(core: Core, container: Container, query: CommitQuery, given: Containe
         image = core.images.add(msgspec.json.encode(config), tags=(reference,) if reference else ())
     if reference:
         core.bus.tell("image", "tag", image.id, {"name": reference.familiar()})
-    named = {"comment": query.comment, "imageID": image.id, "imageRef": query.reference}
-    core.tell(container, "commit", {name: value for name, value in named.items() if value})
+    named = {"comment": query.comment, "imageID": image.id, "imageRef": reference.familiar() if reference else ""}
+    core.tell(container, "commit", named)
     return image.id
 
 

@@ -106,9 +106,9 @@ def discard(core: Core, container: Container, *, volumes: bool = True) -> None:
         core.execs.pop(exec_id, None)
     release_attaching(container)
     gone = core.volumes.remove_of(container, core.registry) if volumes else []
-    core.tell(container, "destroy")
     for name in gone:
         core.bus.tell("volume", "destroy", name, {"driver": "local"})
+    core.tell(container, "destroy")
     remover = threading.Thread(target=core.snapshots.discard, args=(container.id, trash), name="remove", daemon=True)
     if trash:
         remover.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal as signals
 from contextlib import contextmanager, suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from sampan.engine import lifecycle, restarting, sandbox
@@ -16,7 +17,7 @@ from sampan.supervise import messages
 from sampan.units import parse_signal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from sampan.engine.core import Core
     from sampan.engine.registry import Container
@@ -38,17 +39,29 @@ def kill(core: Core, container: Container, signal: str | None, by: Sender | None
     if ends and container.running:
         _note_stop(core, container)
     send_signal(core, container, number, by)
-    core.tell(container, "kill", {"signal": str(int(number))})
     if number == signals.SIGKILL and wait_ended(container, run, _KILL_TIMEOUT_S):
         restarting.call_off(core, container)  # it may have ended by itself before the wish was noted
 
 
 def send_signal(
-    core: Core, container: Container, number: int, by: Sender | None = None, *, timeout_s: float = _ANSWER_S
+    core: Core,
+    container: Container,
+    number: int,
+    by: Sender | None = None,
+    *,
+    timeout_s: float = _ANSWER_S,
+    why: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Send a signal to the first process; a paused container is thawed for SIGKILL, which it could not take."""
-    message = messages.Signal(number=number, sender=by)
-    ask(container, Verb.KILL, message, messages.Done, timeout_s=timeout_s)
+    """Send a signal to the first process; a paused container is thawed for SIGKILL, which it could not take.
+
+    The event, with `why` among its attributes, is told before that of an end which the signal causes.
+    """
+
+    def done(answer: messages.Message) -> None:
+        if isinstance(answer, messages.Done):
+            core.tell(container, "kill", {"signal": str(int(number)), **why})
+
+    ask(container, Verb.KILL, messages.Signal(number=number, sender=by), messages.Done, then=done, timeout_s=timeout_s)
     if number == signals.SIGKILL and container.state.status is Status.PAUSED:
         with suppress(SampanError):  # it may have ended meanwhile
             _freeze(core, container, Verb.KILL, frozen=False, timeout_s=timeout_s)
@@ -108,11 +121,8 @@ def _note_stop(core: Core, container: Container) -> None:
 
 
 def _signal_if_running(core: Core, container: Container, number: int, by: Sender | None) -> None:
-    try:
+    with suppress(Conflict):  # it ended by itself meanwhile
         send_signal(core, container, number, by)
-    except Conflict:  # it ended by itself meanwhile
-        return
-    core.tell(container, "kill", {"signal": str(number)})
 
 
 def wait_ended(container: Container, run: int, timeout_s: float | None) -> bool:

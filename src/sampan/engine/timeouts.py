@@ -35,8 +35,8 @@ def begin(core: Core, container: Container) -> None:
     def end() -> None:
         if container.running and container.state.started_at_ns == started:
             with suppress(Conflict):  # it has just ended by itself
-                stopping.send_signal(core, container, signal.SIGKILL, Sender(verb="timeout"))
-                core.tell(container, "kill", {"signal": "9", "timeout": str(seconds)})
+                by, why = Sender(verb="timeout"), {"timeout": str(seconds)}
+                stopping.send_signal(core, container, signal.SIGKILL, by, why=why)
 
     left_s = seconds - (now_ns() - started) / 1e9
     core.janitor.later(f"end {container.name}, which has run for {seconds} s", end, max(0, left_s))
