@@ -94,6 +94,19 @@ def test_exec_with_a_terminal_and_detaching_from_it(terminal: Terminal, sampan: 
     assert "24 80" in screen
 
 
+def test_a_client_that_is_ended_leaves_the_terminal_sane_and_the_container_running(
+    terminal: Terminal, sampan: Sampan
+) -> None:
+    sampan("run", "-dit", "--name", "web", "busybox", "sh")
+    terminal.enter("timeout --foreground 1 sampan exec -it web cat; stty -a | grep -o ' icanon' && echo s''ane")
+    terminal.shows("sane")
+    terminal.enter("timeout --foreground -s HUP 1 sampan attach web; echo code $?")
+    terminal.shows("code 124")
+
+    assert sampan("ps", "--format", "{{.Names}}").lines == ["web"]
+    assert [line.split()[1] for line in sampan("top", "web", "-o", "pid,comm").lines] == ["COMMAND", "sh", "cat"]
+
+
 def test_vi_draws_on_the_screen_and_saves(terminal: Terminal, sampan: Sampan) -> None:
     terminal.enter("sampan run -it --name web busybox vi /note")
     terminal.shows("- /note")

@@ -8,11 +8,15 @@ import termios
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import FrameType
     from typing import Self
 
     from sampan.cli.session import Session
     from sampan.cli.stream import Conversation
     from sampan.cli.waiting import Waiting
+
+
+_ENDING = (_signal.SIGHUP, _signal.SIGTERM, _signal.SIGQUIT)
 
 
 class Raw:
@@ -21,10 +25,14 @@ class Raw:
     def __init__(self, descriptor: int = 0) -> None:
         self._descriptor = descriptor
         self._before: list[object] | None = None
+        self._caught: list[int] = []
 
     def __enter__(self) -> Self:
         if os.isatty(self._descriptor):
             self._before = termios.tcgetattr(self._descriptor)
+            self._caught = [n for n in _ENDING if _signal.getsignal(n) == _signal.SIG_DFL]
+            for number in self._caught:
+                _signal.signal(number, self._end)
             termios.tcsetattr(self._descriptor, termios.TCSANOW, _raw(self._before))  # type: ignore[arg-type]
         return self
 
@@ -32,6 +40,13 @@ class Raw:
         if self._before is not None:
             termios.tcsetattr(self._descriptor, termios.TCSANOW, self._before)  # type: ignore[arg-type]
             self._before = None
+            for number in self._caught:
+                _signal.signal(number, _signal.SIG_DFL)
+
+    def _end(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """End by the signal, as we would without a terminal to care for."""
+        self.__exit__()
+        os.kill(os.getpid(), number)
 
 
 def _raw(mode: list[object]) -> list[object]:

@@ -101,8 +101,14 @@ def _hms(seconds: int) -> str:
 
 
 def _ps(args: list[str], pids: set[int]) -> ContainerTopResponse:
-    """Run the host's ps and keep the container's rows: it needs a PID column, as Docker's does."""
-    output = _run(["ps", *args])
+    """Run the host's ps and keep the container's rows: it needs a PID column, as Docker's does.
+
+    By itself `ps -o pid` leaves out who has a terminal; but some options (f) can't be used together with -q.
+    """
+    try:
+        output = _run(["ps", *args, f"-q{','.join(map(str, sorted(pids)))}"])
+    except Failed:
+        output = _run(["ps", *args])
     lines = output.splitlines()
     titles = lines[0].split() if lines else []
     if "PID" not in titles:

@@ -36,7 +36,7 @@ def attach(call: Call) -> int:
 def converse(call: Call, target: str, *, tty: bool, stdin: bool, keys: tuple[str, bytes]) -> int:
     """Carry the streams of a container that runs; 1 if the detach keys were typed, as Docker's client ends."""
     session = call.session
-    if call.options["sig-proxy"]:
+    if call.options["sig-proxy"] and not tty:  # as Docker: whoever closes a window means that, not the program in it
         from sampan.cli.signals import pass_signals_on
 
         pass_signals_on(session, target.rpartition("/")[2])
@@ -61,7 +61,7 @@ COMMAND = Command(
     flags=(
         Flag("detach-keys", "string", "Keys that detach, as in ctrl-p,ctrl-q"),
         Flag("no-stdin", "bool", "Don't attach standard input"),
-        Flag("sig-proxy", "bool", "Pass signals on to the program", default=True),
+        Flag("sig-proxy", "bool", "Pass signals on to a program without a terminal", default=True),
         LATEST,
     ),
     arguments=(1, 1),

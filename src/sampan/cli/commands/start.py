@@ -50,7 +50,7 @@ def attached(session: Session, name: str, *, interactive: bool, keys: str = "", 
     text, typed = detach_keys(session, keys)
     if tty:
         check_tty(wanted=stdin)
-    if signals:
+    if signals and not tty:
         pass_signals_on(session, inspected["Id"])
     parameters = query(stream=1, stdin=stdin, stdout=1, stderr=1, detachKeys=text)
     hijacked = session.hijack(f"{target}/attach{parameters}")
@@ -75,7 +75,7 @@ COMMAND = Command(
         Flag("checkpoint-dir", "string", "Where checkpoints are", unsupported="there are no checkpoints yet"),
         Flag("detach-keys", "string", "Keys that detach, as in ctrl-p,ctrl-q"),
         Flag("interactive", "bool", "Attach input", short="i"),
-        Flag("sig-proxy", "bool", "Pass signals on to the program", default=True),
+        Flag("sig-proxy", "bool", "Pass signals on to a program without a terminal", default=True),
         Flag("all", "bool", "All containers, in place of names"),
         FILTER,
         LATEST,
