@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 from contextlib import suppress
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from sampan.http11.channel import Channel, ClientGone
@@ -22,6 +23,9 @@ C = TypeVar("C", bound=Channel)
 
 STACK = 1 << 20
 """Bytes that a connection's thread may use: for threading.stack_size()."""
+
+_MOST_RESTING = 8
+"""Threads that wait for a next connection: to start one takes as long as to answer a call."""
 
 _ROOM_S = 1
 _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED))
@@ -47,6 +51,8 @@ class Acceptor(Generic[C]):
         self._do = serve
         self._most = most
         self._channels: set[C] = set()
+        self._resting = 0  # threads that are in, or on their way to, the queue's `get`
+        self._next: SimpleQueue[C] = SimpleQueue()
         self._lock = threading.Lock()
         self._ended = threading.Condition(self._lock)
         self._told, self._leave = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -94,7 +100,7 @@ class Acceptor(Generic[C]):
             channel = self._make(client)
             with self._lock:  # from here on `finish` waits for it
                 self._channels.add(channel)
-            threading.Thread(target=self._serve, args=(channel,), name="connection", daemon=True).start()
+            self._give(channel)
         except (RuntimeError, OSError):  # also when no thread can be had, or the client is gone again
             if channel:
                 self._drop(channel)
@@ -108,6 +114,27 @@ class Acceptor(Generic[C]):
                 min(idle, key=lambda one: one[0])[1].interrupt()
             if not idle or not self._ended.wait_for(lambda: len(self._channels) < self._most, _ROOM_S):
                 raise RuntimeError("too many connections")
+
+    def _give(self, channel: C) -> None:
+        """Have a thread serve it: one that rests, else a new one. Raises RuntimeError where none can be had."""
+        with self._lock:
+            rests = self._resting > 0
+            if rests:
+                self._resting -= 1
+        if rests:
+            self._next.put(channel)
+        else:
+            threading.Thread(target=self._serve_in_turn, args=(channel,), name="connection", daemon=True).start()
+
+    def _serve_in_turn(self, channel: C) -> None:
+        while True:
+            self._serve(channel)
+            del channel  # it is not to live until the next
+            with self._lock:
+                if self._resting >= _MOST_RESTING:
+                    return
+                self._resting += 1
+            channel = self._next.get()
 
     def _serve(self, channel: C) -> None:
         try:
