@@ -93,7 +93,10 @@ def test_a_container_has_it_as_a_file_and_as_a_variable_and_nothing_else_has_it(
     assert run(sampan, "--volumes-from", "web", "busybox", "sh", "-c", "ls /run 2> /dev/null || echo none") == ["none"]
 
     os.kill(sampan.info("ServerPid"), signal.SIGKILL)
-    sampan("restart", "-t", "0", "web")
+    sampan("stop", "-t", "0", "web")
+    assert "Could not find the file" in sampan.fails(1, "cp", "web:/run/secrets/token", "-").err
+    assert "A /run/secrets/token" not in sampan("diff", "web").lines
+    sampan("start", "web")
     assert seen() == there, "a container keeps what it was made with"
     sampan("rm", "-f", "web")
     assert sampan.leftovers() == []

@@ -6,6 +6,7 @@ import os
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from sampan.engine import secret_files
 from sampan.engine.changing import WORK_S, rootfs_of
 from sampan.engine.joining import without_joined
 from sampan.engine.user_namespaces import rows
@@ -108,7 +109,7 @@ def _place(core: Core, container: Container) -> Iterator[messages.Place]:
 def _mounted(core: Core, container: Container) -> messages.Place:
     """Return the steps that mount the root with what is mounted there, owned by whom it is owned by in a run."""
     rootfs_of(core, container)
-    spec = without_joined(core.spec(container))
+    spec = secret_files.without_files(without_joined(core.spec(container)), core.dirs.container(container.id))
     assert spec.root
     user = mounts.has_user(spec)
     root = mounts.overlay(spec, core.host, detached=user)

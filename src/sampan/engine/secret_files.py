@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sampan.engine.mounts import Wanted
     from sampan.engine.registry import Container
     from sampan.engine.secret_uses import Use
-    from sampan.spec.runtime import Process
+    from sampan.spec.runtime import Process, Spec
 
 
 def directory(own: str) -> str:
@@ -72,6 +72,12 @@ def placed(mounts: Iterable[Wanted], own: str) -> tuple[Wanted, ...]:
         replace(mount, source=f"{directory(own)}/{mount.source}") if mount.type == "secret" else mount
         for mount in mounts
     )
+
+
+def without_files(spec: Spec, own: str) -> Spec:
+    """Return a configuration without those that are files: they are of a run, as the tmpfs is that they are in."""
+    kept = tuple(mount for mount in spec.mounts if not mount.source.startswith(f"{directory(own)}/"))
+    return replace(spec, mounts=kept)
 
 
 def variables(core: Core, container: Container) -> dict[str, str]:
