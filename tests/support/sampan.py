@@ -185,15 +185,20 @@ class Sampan:
             if str(self.root) in text and "sampan" in text and pid != os.getpid()
         ]
 
+    def _killed(self) -> bool:
+        """Kill what is there, again: a server that sees its keeper's end has begun another."""
+        left = [*self.ours(), *self.contained()]
+        for pid, _ in left:
+            _kill(pid, signal.SIGKILL)
+        return not left
+
     def end(self) -> None:
         """Stop keeper, server and all containers, and remove the root. Kills only processes of this root."""
         for pid, text in self.ours():
             if "supervise.keeper" in text:
                 _kill(pid, signal.SIGTERM)
         if not wait_until(lambda: not self.ours(), timeout=3, fail=False) or list(self.contained()):
-            for pid, _ in [*self.ours(), *self.contained()]:
-                _kill(pid, signal.SIGKILL)
-            wait_until(lambda: not self.ours() and not list(self.contained()), timeout=5, fail=False)
+            wait_until(self._killed, timeout=5, fail=False)
         if self.instance:
             for parent in groups_named(f"sampan-{self.instance}"):
                 for path in groups_in(parent):

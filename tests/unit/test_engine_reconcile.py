@@ -87,6 +87,14 @@ def test_a_container_with_rm_is_removed_after_its_end() -> None:
     assert [type(action) for action in actions] == [Record, Discard]
 
 
+def test_a_container_with_rm_is_removed_though_its_end_had_been_recorded_when_a_server_was_killed() -> None:
+    exited = State(status=Status.EXITED)
+
+    assert diff([Intent(id="a", state=exited, auto_remove=True)], found()) == (Discard("a"),)
+    assert diff([Intent(id="a", state=exited)], found()) == ()
+    assert diff([Intent(id="a", state=State(), auto_remove=True)], found()) == ()
+
+
 def test_a_removal_that_was_cut_off_is_finished() -> None:
     removing = State(status=Status.REMOVING)
 

@@ -132,8 +132,11 @@ def _container(intent: Intent, fact: Fact | None, facts: Facts) -> list[Action]:
     if ended is None:
         record = [Record(intent.id, state, shim=True)] if fact else []
         waits = state.status is Status.RESTARTING or state.again
-        waits = waits or (facts.booted and wanted_at_boot(intent.policy, state))
-        return [*record, *([Restart(intent.id)] if waits else [])]
+        if waits or (facts.booted and wanted_at_boot(intent.policy, state)):
+            return [*record, Restart(intent.id)]
+        # What --rm removes is there only where a server was killed between recording its end and that.
+        cut_off = intent.auto_remove and state.status is Status.EXITED
+        return [*record, *([Discard(intent.id)] if cut_off else [])]
     if ended.again or wanted(intent.policy, ended) or (facts.booted and wanted_at_boot(intent.policy, ended)):
         count = ended.restart_count + (not facts.booted and not ended.again)
         waiting = msgspec.structs.replace(ended, status=Status.RESTARTING, restart_count=count)
