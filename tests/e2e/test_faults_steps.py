@@ -222,6 +222,12 @@ SCENARIOS = {
     ),
     "healthy": Scenario((CHECKED.format("--health-cmd true"),), "start web", has('"healthy"'), 5),
     "unhealthy": Scenario((CHECKED.format("--health-cmd false"),), "start web", ended_with(137), 5, ends=(137,)),
+    "unhealthy, restarted": Scenario(
+        (CHECKED.format("--health-on-failure restart --health-cmd 'test -e /again || ! touch /again'"),),
+        "start web",
+        lambda sampan: is_in("running")(sampan) and has('"healthy"')(sampan),
+        5,
+    ),
     "timeout": Scenario((), f"run -d --timeout 1 --name web {BUSY}", ended_with(3, 137), 5, ends=(3, 137)),
     "next server": Scenario((RUN,), "!server", is_in("running")),
     "next keeper": Scenario((RUN,), "!keeper", is_in("running")),

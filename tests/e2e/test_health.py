@@ -120,6 +120,7 @@ def test_a_container_has_started_once_its_startup_check_succeeds_and_a_servers_e
 
     assert [checked(sampan)[field] for field in ("Status", "FailingStreak")] == ["starting", 0]
     assert [(run["ExitCode"], run["Output"]) for run in checked(sampan)["Log"]] == [(3, "not ")] * 3
+    assert sampan.fails(1, "healthcheck", "run", "web").line == "starting"
     assert "its startup check has failed" in sampan("why", "web").out
     os.kill(sampan.info("ServerPid"), signal.SIGKILL)
     assert checked(sampan)["Startup"]["Failures"] > 3
@@ -131,11 +132,15 @@ def test_a_container_has_started_once_its_startup_check_succeeds_and_a_servers_e
     assert not file.is_symlink()
     sampan("exec", "web", "touch", "/sick")
     wait_until(lambda: health(sampan) == "unhealthy")
+    assert sampan.fails(1, "healthcheck", "run", "web").line == "unhealthy"
+    assert sampan("healthcheck", "run", "--ignore-result", "web").line == "unhealthy"
     sampan("update", "--health-cmd", "echo well enough", "--health-log-destination", "events_logger", "web")
     wait_until(lambda: health(sampan) == "healthy")
+    assert sampan("healthcheck", "run", "web").out == ""
     wait_until(lambda: "health_log=" in sampan("events", "--since", "1m", "--until", "0s").out)
     assert "healthcheck command is not set" not in sampan("update", "--no-healthcheck", "web").err
     assert "Health" not in sampan.inspect("web")["State"]
+    assert "has no defined healthcheck" in sampan.fails(125, "healthcheck", "run", "web").err
     assert "healthcheck command is not set" in sampan.fails(1, "update", "--health-retries", "3", "web").err
 
 

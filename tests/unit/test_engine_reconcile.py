@@ -176,5 +176,8 @@ def test_one_that_sampan_was_about_to_restart_is_started_again_wherever_that_was
     assert diff([Intent(id="a", state=unbegun)], found(Fact(id="a")))[-1] == Restart("a")
 
 
-def test_one_that_runs_is_not_about_to_be_restarted_any_more() -> None:
-    assert diff([Intent(id="a", state=AGAIN)], found(ALIVE)) == (Adopt("a", RUNNING),)
+def test_one_that_still_runs_is_restarted_and_one_that_runs_again_is_not() -> None:
+    unwritten = msgspec.structs.replace(AGAIN, pid=0, start_time=0)
+
+    assert diff([Intent(id="a", state=AGAIN)], found(ALIVE)) == (Adopt("a", AGAIN),)
+    assert diff([Intent(id="a", state=unwritten)], found(ALIVE)) == (Adopt("a", RUNNING),)

@@ -360,6 +360,11 @@ def update_health(call: Call) -> None:
     call.answer(call.engine.update_health(call.path["id"], call.body(docker.HealthUpdate)))
 
 
+def check_health(call: Call) -> None:
+    """POST /sampan/containers/{id}/healthcheck/run: its health, with that run as the latest."""
+    call.answer(call.engine.check_health(call.path["id"]))
+
+
 def start_explained(call: Call) -> None:
     """POST /sampan/containers/{id}/start?explain=1: each step with the time it took, a line each."""
     if not call.flag("explain"):

@@ -132,6 +132,7 @@ ROUTES = (
     Route("POST", "/sampan/containers/{id}/start", containers.start_explained),
     Route("POST", "/sampan/containers/{id}/ports", containers.update_ports),
     Route("POST", "/sampan/containers/{id}/healthcheck", containers.update_health),
+    Route("POST", "/sampan/containers/{id}/healthcheck/run", containers.check_health),
     Route("POST", "/containers/{id}/update", containers.update),
     Route("GET", "/containers/{id}/stats", stats.one),
     Route("HEAD", "/containers/{id}/archive", archive.stat_path),

@@ -92,6 +92,9 @@ GROUPS = {
         "wait": "wait",
         "why": "why",
     },
+    "healthcheck": {
+        "run": "healthcheck_run",
+    },
     "image": {
         "build": "build",
         "exists": "image_exists",
@@ -182,6 +185,7 @@ ALIASES = ("list", "ps", "remove")
 SUMMARIES = {
     "builder": "Manage builds",
     "container": "Manage containers",
+    "healthcheck": "Check the health of containers",
     "image": "Manage images",
     "manifest": "Make indexes: several images under one name",
     "network": "Manage networks",

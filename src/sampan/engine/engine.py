@@ -21,6 +21,7 @@ from sampan.engine import (
     execs,
     explaining,
     exporting,
+    health,
     health_update,
     image_inspecting,
     image_listing,
@@ -207,6 +208,10 @@ class Engine:
     def update_health(self, ref: str, body: docker.HealthUpdate) -> docker.ContainerUpdateResponse:
         """Change how its health is checked, at once if it runs; it stays so at its next starts."""
         return health_update.update(self._core, self._find(ref), body)
+
+    def check_health(self, ref: str) -> docker.Health:
+        """Run a container's health check now; return its health, with that run as the latest."""
+        return inspecting.health_of(health.look_now(self._core, self._find(ref)))
 
     def list(
         self, *, all: bool = False, limit: int = 0, size: bool = False, filters: Filters | None = None

@@ -21,8 +21,8 @@ from sampan.engine import execs, health_files, stopping
 from sampan.engine.core import encode, now_ns
 from sampan.engine.health_policy import after, check_of, is_out_of_retries, wait_ns
 from sampan.engine.lifecycle import Verb
-from sampan.engine.reaching import ask
-from sampan.errors import SampanError
+from sampan.engine.reaching import ask, must_run
+from sampan.errors import Conflict, InvalidInput, SampanError
 from sampan.spec.docker import ExecConfig
 from sampan.spec.ending import Sender
 from sampan.spec.state import Health, Probe, Status
@@ -44,7 +44,7 @@ class Watch(NamedTuple):
 
     check: Check
     started_at_ns: int
-    noting: threading.Lock
+    lock: threading.Lock  # of what it has learnt
 
 
 def begin(core: Core, container: Container, *, anew: bool = True) -> None:
@@ -92,10 +92,24 @@ def _look(core: Core, container: Container, watch: Watch) -> None:
         _later(core, container, watch, at_once=passed)
 
 
+def look_now(core: Core, container: Container) -> Health:
+    """Run its check out of turn; return what follows from it. Raises Conflict where it does not run."""
+    must_run(container, Verb.EXEC)
+    watch = container.watch
+    if watch is None:
+        raise InvalidInput(f"container {container.id} has no defined healthcheck", "give it one: update --health-cmd")
+    probe = _probe(core, container, watch.check, startup=watch.check.starts(container.state.health or Health()))
+    if not _holds(container, watch):
+        raise Conflict(f"container {container.name} has ended, or was changed, while its check ran", "try again")
+    health = _learn(core, container, watch, probe)
+    _note(container, watch)
+    return health
+
+
 def _note(container: Container, watch: Watch) -> None:
     """Write down what is known of its health where that is wanted."""
     directory = watch.check.log.directory
-    with watch.noting:
+    with watch.lock:
         health = container.state.health
         if not directory or health is None or not _holds(container, watch):
             return
@@ -105,22 +119,24 @@ def _note(container: Container, watch: Watch) -> None:
             print(f"sampan: can't note the health of {container.name}: {e.message}", file=sys.stderr, flush=True)
 
 
-def _learn(core: Core, container: Container, watch: Watch, probe: Probe) -> None:
-    check, before = watch.check, container.state.health or Health()
-    health = after(check, before, probe, watch.started_at_ns)
-    if _matters(before, health):
-        _change(core, container, health)
-    else:
-        container.update(health=health)
-    changed = health.status != before.status
+def _learn(core: Core, container: Container, watch: Watch, probe: Probe) -> Health:
+    check = watch.check
+    with watch.lock:
+        before = container.state.health or Health()
+        health = after(check, before, probe, watch.started_at_ns)
+        if _matters(before, health):
+            _change(core, container, health)
+        else:
+            container.update(health=health)
     if check.log.events:
         core.tell(container, f"health_status: {health.status}", health_files.attributes(health))
-    elif changed:
+    elif health.status != before.status:
         core.tell(container, f"health_status: {health.status}")
     if health.status == "unhealthy":  # also one that was so before: a server may have been killed just then
         _act(core, container, check.on_failure, Sender(verb="health check"))
     elif is_out_of_retries(check, health):
         _act(core, container, "restart", Sender(verb="startup check"))
+    return health
 
 
 def _matters(before: Health, after: Health) -> bool:
@@ -149,6 +165,20 @@ def _act(core: Core, container: Container, action: str, by: Sender) -> None:
             _restart(core, container, by)
         case _:
             pass
+
+
+def restart_soon(core: Core, container: Container) -> None:
+    """Go on with a restart that a server before this one has begun."""
+    unhealthy = container.state.health is not None and container.state.health.status == "unhealthy"
+    by = Sender(verb="health check" if unhealthy else "startup check")
+
+    def restart() -> None:
+        try:
+            _restart(core, container, by)
+        except SampanError as e:
+            print(f"sampan: can't restart {container.name}: {e.message}", file=sys.stderr, flush=True)
+
+    threading.Thread(target=restart, name="health", daemon=True).start()
 
 
 def _restart(core: Core, container: Container, by: Sender) -> None:

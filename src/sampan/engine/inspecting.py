@@ -96,15 +96,13 @@ def state_of(state: State) -> ContainerState:
         error=state.error,
         started_at=format_timestamp(state.started_at_ns) if state.started_at_ns else ZERO_TIME,
         finished_at=format_timestamp(state.finished_at_ns) if state.finished_at_ns else ZERO_TIME,
-        health=health_of(state.health),
+        health=health_of(state.health) if state.health else None,
         ending=state.ending,
     )
 
 
-def health_of(health: Known | None) -> Health | None:
+def health_of(health: Known) -> Health:
     """Return a container's health in Docker's form, with how far its startup check is."""
-    if health is None:
-        return None
     log = tuple(map(result_of, health.log))
     startup = convert(health.startup, HealthStartup, from_attributes=True) if health.startup != Startup() else None
     return Health(status=health.status, failing_streak=health.failing_streak, log=log, startup=startup)

@@ -306,4 +306,6 @@ def _adopt(core: Core, id: str, state: State) -> None:
     sandbox.adopt(core, container)
     connect(core, container)
     health.begin(core, container, anew=False)
+    if state.again:
+        health.restart_soon(core, container)
     timeouts.begin(core, container)

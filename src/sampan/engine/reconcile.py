@@ -175,7 +175,7 @@ def _running(state: State, fact: Fact) -> State:
         pid=fact.pid,
         start_time=fact.start_time,
         started_at_ns=fact.started_at_ns or state.started_at_ns,
-        again=False,
+        again=state.again and state.pid == fact.pid,  # else it is what was to be started
     )
 
 
