@@ -83,8 +83,12 @@ def test_what_the_registry_takes_is_kept_and_used(sampan: Sampan, server: Regist
         ("run", "--rm", *given, f"{server.address}/app", "true"),
     ):
         sampan(*command)
+        sampan("push", *given, f"{server.address}/app")
         sampan("rmi", f"{server.address}/app")
     assert "unauthorized" in sampan.fails(1, "pull", "--creds", "me:wrong", f"{server.address}/app").err
+    app = f"{server.address}/app"
+    for verb, *words in (("pull", app), ("push", app), ("copy", "store:busybox", f"docker://{app}")):
+        assert "invalid number of retries: 100" in sampan.fails(1, verb, "--retry", "100", *words).err
     untyped = sampan.fails(125, "pull", "--plan", "--creds", "me", f"{server.address}/app").err
     assert untyped.startswith("sampan: can't ask for the password of me: standard input is no terminal\n")
     assert json.loads(config.read_text()) == {"auths": {}}

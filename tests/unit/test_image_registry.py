@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from sampan.errors import Failed, InvalidInput, NotFound, NotPermitted, SampanError
-from sampan.image import connections, registry, tokens, transport
+from sampan.image import connections, patience, registry, tokens, transport
 from sampan.image.address import leads_to
 from sampan.image.transport import Transport
 from sampan.spec.distribution import AuthConfig, Descriptor
@@ -235,7 +235,7 @@ def test_who_asks_says_how_often_and_when(server):
         target(count=0).manifest("1")
     for wrong in ({"count": -1}, {"count": 100}, {"delay_ns": -1}):
         with pytest.raises(InvalidInput, match="invalid"):
-            target(**wrong)
+            patience.check(Retries(**wrong))
 
 
 def test_a_registry_that_is_about_to_start_is_waited_for_by_who_says_so():

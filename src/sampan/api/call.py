@@ -15,6 +15,7 @@ from sampan.errors import InvalidInput
 from sampan.spec import docker
 from sampan.spec.decoding import decode_json
 from sampan.spec.distribution import Platform
+from sampan.spec.pulling import Retries
 
 if TYPE_CHECKING:
     import socket
@@ -199,10 +200,14 @@ class Call:
         """While the `with` lasts, call `then` (from another thread) when the client hangs up."""
         return self.hangups.watch(self._channel.client, then)
 
+    def retries(self) -> Retries:
+        """Return how often a registry is to be asked: parameters of ours, of every verb that asks one."""
+        return Retries(count=self.integer("retry"), delay_ns=self.integer("retryDelay"))
+
     @contextmanager
     def moving(self) -> Iterator[Moving]:
         """Give the verbs that move images. Those that wait for a registry end early if the client hangs up."""
-        with self.engine.moving() as moving, self.if_client_leaves(moving.stop):
+        with self.engine.moving(self.retries()) as moving, self.if_client_leaves(moving.stop):
             yield moving
 
 

@@ -9,7 +9,6 @@ from sampan.engine.requests import ImagesQuery, MapQuery
 from sampan.errors import InvalidInput, SampanError, Unsupported
 from sampan.spec import docker
 from sampan.spec.distribution import AuthConfig
-from sampan.spec.pulling import Retries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,8 +93,8 @@ def _pull(call: Call) -> None:
         name,
         platform=call.platform(),
         auth=call.header("x-registry-auth"),
-        policy=call.text("policy") or "always",  # no parameter of Docker's, as are the next two
-        retries=Retries(count=call.integer("retry"), delay_ns=call.integer("retryDelay")),
+        policy=call.text("policy") or "always",  # no parameter of Docker's
+        retries=call.retries(),
     )
     with progress(call) as lines, closing(pulling), call.if_client_leaves(pulling.close):
         for event in pulling:

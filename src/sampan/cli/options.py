@@ -43,10 +43,14 @@ HEALTH_FLAGS = (
     Flag("no-healthcheck", "bool", "Without the health check that the image may have", group=HEALTH),
 )  # fmt: skip
 
-RETRIES = (
-    Flag("retry", "int", "Ask a registry so many times more when it fails; 4 unless configured", group=OTHER),
-    Flag("retry-delay", "duration", "Wait so long before each: 5s, instead of ever longer", group=OTHER),
-)
+
+def retries(group: str = "") -> tuple[Flag, Flag]:
+    """Return the flags of all verbs that ask registries."""
+    return (
+        Flag("retry", "int", "Ask a registry so many times more when it fails; 4 unless configured", group=group),
+        Flag("retry-delay", "duration", "Wait so long before each: 5s, instead of ever longer", group=group),
+    )
+
 
 CONTAINER = (
     Flag("env", "env", "Set an environment variable; a name alone takes its value from here", short="e", group=PROCESS),
@@ -78,7 +82,7 @@ CONTAINER = (
     Flag("rm", "bool", "Remove the container when it exits", group=OTHER, api="HostConfig.AutoRemove"),
     Flag("pull", "string", "Pull the image first: always, missing, newer or never", default="missing", group=OTHER),
     Flag("creds", "string", "Credentials for a pull: USER[:PASSWORD]", group=OTHER),
-    *RETRIES,
+    *retries(OTHER),
     Flag("quiet", "bool", "Show nothing of a pull", short="q", group=OTHER),
     Flag(
         "platform",

@@ -317,9 +317,9 @@ class Engine:
         """Bring an image, or with a bare repository's name all its tags'. `auth`: the X-Registry-Auth header."""
         return pulling.pull(self._core, name, platform=platform, auth=auth, policy=policy, retries=retries)
 
-    def moving(self) -> Moving:
+    def moving(self, retries: Retries = AS_CONFIGURED) -> Moving:
         """Return the verbs that move images, for one call, in a `with`."""
-        return Moving(self._core)
+        return Moving(self._core, retries)
 
     def building(self) -> Building:
         """Return the verb that builds, for one call, in a `with`."""

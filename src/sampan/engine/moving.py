@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sampan.spec.copying import CopyRequest, RemoteImage, RemoteTags
     from sampan.spec.distribution import AuthConfig
     from sampan.spec.lists import AnnotateRequest, InspectedList, ListRequest, PushListRequest
-    from sampan.spec.pulling import PullPlan
+    from sampan.spec.pulling import PullPlan, Retries
 
 
 class Moving:
@@ -26,9 +26,9 @@ class Moving:
     `spec.location` says.
     """
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, retries: Retries) -> None:
         self._core = core
-        self._visit = registries.Visit(core)
+        self._visit = registries.Visit(core, retries)
 
     def __enter__(self) -> Self:
         self._visit.__enter__()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 from sampan.engine.packing import Packer
 from sampan.errors import InvalidInput
 from sampan.image import auth as credentials
+from sampan.image.patience import check
 from sampan.image.remote import RemoteImage
 from sampan.spec.credentials import hostname_of
 from sampan.spec.pulling import AS_CONFIGURED
@@ -29,7 +30,7 @@ class Visit:
 
     def __init__(self, core: Core, retries: Retries = AS_CONFIGURED) -> None:
         self.core = core
-        self._retries = retries
+        self._retries = check(retries)
         self.packer = Packer(core)
         self._lock = threading.Lock()
         self._open: list[Repository | Transport] = []

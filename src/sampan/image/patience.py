@@ -33,12 +33,17 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
         return min(self.wait_s * 2.0 ** (failures - 1), _LONGEST_WAIT_S) * random.uniform(0.5, 1)
 
 
-def patience(registries: Registries, retries: Retries) -> Patience:
-    """Return what is configured, or asked for otherwise. Raises InvalidInput."""
+def check(retries: Retries) -> Retries:
+    """Return them. Raises InvalidInput for what can't be."""
     if retries.count is not None and not 0 <= retries.count <= _MOST:
         raise InvalidInput(f"invalid number of retries: {retries.count}", f"from 0 to {_MOST}")
     if retries.delay_ns is not None and retries.delay_ns < 0:
         raise InvalidInput("invalid delay between retries: it can't be negative")
+    return retries
+
+
+def patience(registries: Registries, retries: Retries) -> Patience:
+    """Return what is configured, or asked for otherwise."""
     return Patience(
         tries=registries.tries if retries.count is None else retries.count + 1,
         wait_s=registries.wait_s,

@@ -171,7 +171,7 @@ class Upload:
         """Wait after a failure, or give up after too many in a row without getting further."""
         self._failures += 1
         if isinstance(why, HTTPError):
-            if self._failures >= self._tries or refused(why):
+            if self._failures >= self._tries or refused(why, for_good=self._endpoint.patience.is_asked):
                 raise unreachable(self._endpoint.transport.host, why) from why
         elif self._failures >= self._tries:
             raise self._endpoint.refusal(why, PUSH)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from sampan.cli.command import Call, Command
 from sampan.cli.failure import Failure, UsageError
 from sampan.cli.flags import Flag
-from sampan.cli.moving import FORM, write_digest
+from sampan.cli.moving import FORM, retries_of, write_digest
+from sampan.cli.options import retries
 from sampan.cli.output import say
 from sampan.cli.places import auth_for, located
 from sampan.cli.progress import show
+from sampan.client.wire import query
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ def copy(call: Call) -> int:
         session,
         source,
         destination,
+        query(**retries_of(options)),
         quiet=options["quiet"],
         All=options["all"] and options["multi-arch"] != "system",
         Platform=options["platform"],
@@ -44,11 +47,19 @@ def copy(call: Call) -> int:
     return 0
 
 
-def copy_image(session: Session, source: Location, destination: Location, *, quiet: bool, **fields: object) -> str:
-    """Have the engine copy, with these fields of `CopyRequest`; return the digest."""
+def copy_image(
+    session: Session,
+    source: Location,
+    destination: Location,
+    parameters: str = "",
+    *,
+    quiet: bool,
+    **fields: object,
+) -> str:
+    """Have the engine copy, with these fields of `CopyRequest` and parameters of the path; return the digest."""
     body = {name: value for name, value in fields.items() if value not in (None, "")}
     body |= {"Source": str(source), "Destination": str(destination)}
-    answer = session.ask("POST", "/sampan/copy", body)
+    answer = session.ask("POST", f"/sampan/copy{parameters}", body)
     try:
         told = show(answer.lines(), quiet=quiet)
     except Failure as e:
@@ -69,6 +80,7 @@ COMMAND = Command(
         Flag("platform", "string", "Of an index copy this one alone: OS[/ARCH[/VARIANT]]"),
         Flag("preserve-digests", "bool", "Fail where a digest would change"),
         Flag("quiet", "bool", "Print the digest only", short="q"),
+        *retries(),
         Flag("src-creds", "string", "Credentials for the source's registry: USER[:PASSWORD]"),
     ),
     arguments=(2, 2),

@@ -6,7 +6,8 @@ from sampan.cli.command import Call, Command
 from sampan.cli.credentials import headers_for
 from sampan.cli.failure import Failure, UsageError
 from sampan.cli.flags import Flag
-from sampan.cli.options import RETRIES
+from sampan.cli.moving import retries_of
+from sampan.cli.options import retries
 from sampan.cli.output import say, warn
 from sampan.cli.progress import check_mode, has_total, show
 from sampan.cli.references import named
@@ -94,8 +95,7 @@ def _request(
         platform=options["platform"],
         policy=policy if policy != "always" else None,
         sizes=sizes,
-        retry=options["retry"],
-        retryDelay=options["retry-delay"],
+        **retries_of(options),
     )
     headers = headers_for(session, reference.registry, reference.repository, options["creds"])
     return session.ask("POST", f"/images/create{parameters}", None, headers)
@@ -128,7 +128,7 @@ COMMAND = Command(
             default="always",
         ),
         Flag("progress", "string", "auto, plain, tty, quiet, or rawjson: the lines of the API", default="auto"),
-        *RETRIES,
+        *retries(),
         Flag("quiet", "bool", "Print the name only", short="q"),
     ),
     arguments=(1, None),

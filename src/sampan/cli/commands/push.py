@@ -6,7 +6,8 @@ from sampan.cli.command import Call, Command
 from sampan.cli.credentials import headers_for
 from sampan.cli.failure import Failure, UsageError
 from sampan.cli.flags import Flag
-from sampan.cli.moving import FORM, write_digest
+from sampan.cli.moving import FORM, retries_of, write_digest
+from sampan.cli.options import retries
 from sampan.cli.output import say
 from sampan.cli.progress import show
 from sampan.cli.references import named
@@ -37,6 +38,7 @@ def push(call: Call) -> int:
     answer = ask(
         call.session,
         reference,
+        options["creds"],
         tag="" if options["all-tags"] else reference.tag,
         platform=options["platform"],
         annotation=options["annotation"],
@@ -44,6 +46,7 @@ def push(call: Call) -> int:
         compressionFormat=options["compression-format"],
         compressionLevel=options["compression-level"] or None,
         forceCompressionFormat=options["force-compression"],
+        **retries_of(options),
     )
     pushed = show(answer.lines(), quiet=options["quiet"])
     if options["digestfile"] and pushed:
@@ -53,10 +56,10 @@ def push(call: Call) -> int:
     return 0
 
 
-def ask(session: Session, reference: Reference, **parameters: object) -> Response:
+def ask(session: Session, reference: Reference, creds: str = "", **parameters: object) -> Response:
     """Have the engine push; return its answer, lines of progress. Parameters are the API's."""
     target = f"/images/{quote(reference.name)}/push{query(**parameters)}"
-    return session.ask("POST", target, b"", headers_for(session, reference.registry, reference.repository))
+    return session.ask("POST", target, b"", headers_for(session, reference.registry, reference.repository, creds))
 
 
 def _to_destination(call: Call) -> int:
@@ -71,6 +74,7 @@ def _to_destination(call: Call) -> int:
         call.session,
         located(f"store:{call.arguments[0]}"),
         destination,
+        query(**retries_of(options)),
         quiet=options["quiet"],
         Verb="push",
         Platform=options["platform"],
@@ -78,7 +82,7 @@ def _to_destination(call: Call) -> int:
         Compression=options["compression-format"],
         CompressionLevel=options["compression-level"] or None,
         ForceCompression=options["force-compression"],
-        DestinationAuth=auth_for(call.session, destination).get("X-Registry-Auth"),
+        DestinationAuth=auth_for(call.session, destination, options["creds"]).get("X-Registry-Auth"),
     )
     if options["digestfile"]:
         write_digest(options["digestfile"], digest)
@@ -95,10 +99,12 @@ COMMAND = Command(
         Flag("all-tags", "bool", "Push all tags of the repository", short="a"),
         Flag("annotation", "list", "Annotate the manifest: NAME=VALUE; its digest is another then"),
         *FORM,
+        Flag("creds", "string", "Credentials for the registry: USER[:PASSWORD]"),
         Flag("digestfile", "string", "Write the digest to this file"),
         Flag("disable-content-trust", "bool", "Skip signing", default=True, unsupported="there is no content trust"),
         Flag("platform", "string", "Push it if it is for OS[/ARCH[/VARIANT]]"),
         Flag("quiet", "bool", "Print the name only", short="q"),
+        *retries(),
     ),
     arguments=(1, 2),
 )
