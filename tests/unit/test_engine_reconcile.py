@@ -21,6 +21,7 @@ from sampan.engine.reconcile import (
     diff,
 )
 from sampan.spec.docker import RestartPolicy
+from sampan.spec.ending import Ending
 from sampan.spec.state import State, Status
 from sampan.supervise.messages import Exited
 
@@ -93,6 +94,8 @@ def test_a_container_with_rm_is_removed_though_its_end_had_been_recorded_when_a_
     assert diff([Intent(id="a", state=exited, auto_remove=True)], found()) == (Discard("a"),)
     assert diff([Intent(id="a", state=exited)], found()) == ()
     assert diff([Intent(id="a", state=State(), auto_remove=True)], found()) == ()
+    failed = State(ending=Ending(at_ns=1, error="no such program"))
+    assert diff([Intent(id="a", state=failed, auto_remove=True)], found()) == (Discard("a"),)
 
 
 def test_a_removal_that_was_cut_off_is_finished() -> None:

@@ -68,7 +68,8 @@ class OomWatch:
         """Add to the end of a container, whose state says that it runs, the victims that were found while it did."""
         if not ending.counts or not ending.counts.oom_kills:
             return ending
-        self._read({container.id: ending.counts.oom_kills})
+        with contextlib.suppress(OSError):  # a log that can't be read any more
+            self._read({container.id: ending.counts.oom_kills})
         with self._lock:
             victims = dict(self._found.get(container.id, {}))
         victims.update((victim.pid, victim) for victim in ending.out_of_memory)

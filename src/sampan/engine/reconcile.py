@@ -134,8 +134,8 @@ def _container(intent: Intent, fact: Fact | None, facts: Facts) -> list[Action]:
         waits = state.status is Status.RESTARTING or state.again
         if waits or (facts.booted and wanted_at_boot(intent.policy, state)):
             return [*record, Restart(intent.id)]
-        # What --rm removes is there only where a server was killed between recording its end and that.
-        cut_off = intent.auto_remove and state.status is Status.EXITED
+        # What --rm removes is there after its end, or failed start, only where a server was killed before that.
+        cut_off = intent.auto_remove and (state.status is Status.EXITED or state.ending is not None)
         return [*record, *([Discard(intent.id)] if cut_off else [])]
     if ended.again or wanted(intent.policy, ended) or (facts.booted and wanted_at_boot(intent.policy, ended)):
         count = ended.restart_count + (not facts.booted and not ended.again)
