@@ -193,7 +193,13 @@ def test_secrets_need_no_swarm(docker: Docker, sampan: Sampan) -> None:
     made = docker("secret", "create", "-l", "a=b", "token", "-", input="1", check=True).line
 
     columns = "table {{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Labels}}"  # the others are of a clock that goes on
-    for words in (("ls", "--format", columns), ("inspect", "token"), ("inspect", "--pretty", "token"), ("rm", "none")):
+    for words in (
+        ("ls", "--format", columns),
+        ("inspect", "token"),
+        ("inspect", "--pretty", "token"),
+        ("rm", "none"),
+        ("create", "a"),
+    ):
         ours, theirs = sampan("secret", *words, check=False), docker("secret", *words)
         assert (ours.code, ours.out) == (theirs.code, theirs.out), words
         assert ours.err.partition("\n")[0] == theirs.err.partition("\n")[0]

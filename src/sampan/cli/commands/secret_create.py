@@ -6,7 +6,7 @@ import os
 import sys
 
 from sampan.cli.command import Call, Command
-from sampan.cli.failure import Failure, UsageError
+from sampan.cli.failure import Failure
 from sampan.cli.flags import Flag
 from sampan.cli.output import say
 from sampan.client.wire import query
@@ -20,8 +20,8 @@ def create(call: Call) -> int:
 
     options = call.options
     name, source = call.arguments[0], call.arguments[1] if len(call.arguments) > 1 else ""
-    if options["env"] and not source:
-        raise UsageError("--env needs the name of a variable")
+    if not source:
+        raise Failure("secret file is required", "name one, - for standard input, or with --env a variable")
     data = _of_variable(source) if options["env"] else _of_file(source)
     body = {
         "Name": name,
@@ -42,8 +42,8 @@ def _of_variable(name: str) -> bytes:
 
 
 def _of_file(path: str) -> bytes:
-    """Read a file, or standard input for "-" and where none is named; of what is too large, enough to be refused."""
-    if path not in ("", "-"):
+    """Read a file, or standard input for "-"; of what is too large, enough to be refused."""
+    if path != "-":
         try:
             with open(path, "rb") as file:
                 return file.read(_MOST)
