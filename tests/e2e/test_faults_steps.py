@@ -262,19 +262,29 @@ def kill(*pids: int) -> None:
 def victims(sampan: Stepped, role: str) -> list[int]:
     """Return whom to kill. A shim is the container's own; before it is that, those that wait to become one.
 
-    A launcher is a shim's child which makes the container, or an exec, and is not in it.
+    A launcher is a shim's child which makes the container, or an exec, and is not in it. A keeper's child that has just
+    been forked has still its name, and is to be something else.
     """
     found = roles(sampan)
+    if role == "keeper":
+        keepers = found.get(role, [])
+        return [pid for pid in keepers if parent(pid) not in keepers]
     if role not in {"shim", "launcher"}:
         return found.get(role, [])
     shims = found.get("shim", [])
     own = [pid for pid in shims if has_open(pid, "/run/shims/")]
-    parents = {pid: int(seen[1]) for pid in own if (seen := re.search(r"PPid:\t(\d+)", status(pid)))}
+    parents = {pid: its for pid in own if (its := parent(pid))}
     children = [pid for pid, parent in parents.items() if parent in shims]
     launchers = [pid for pid in children if len(status(pid).partition("NSpid:\t")[2].partition("\n")[0].split()) == 1]
     if role == "launcher":
         return launchers
     return [*{pid for pid in parents if pid not in children} | {parents[pid] for pid in children}] or shims
+
+
+def parent(pid: int) -> int:
+    """Return a process's parent, 0 where it has ended."""
+    seen = re.search(r"PPid:\t(\d+)", status(pid))
+    return int(seen[1]) if seen else 0
 
 
 def has_open(pid: int, part: str) -> bool:
