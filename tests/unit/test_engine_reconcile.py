@@ -129,6 +129,15 @@ def test_every_combination_has_a_plan(state: State, fact: Fact | None, directory
         assert action.id == "a"
 
 
+def test_an_end_that_was_recorded_before_a_server_was_killed_is_not_counted_twice() -> None:
+    once = RestartPolicy(name="on-failure", maximum_retry_count=1)
+    facts = found(ENDED)
+    record, _ = diff([Intent(id="a", state=RUNNING, policy=once)], facts)
+    assert isinstance(record, Record)
+
+    assert diff([Intent(id="a", state=record.state, policy=once)], facts) == (record, Restart("a"))
+
+
 STOPPED = State(status=Status.EXITED, stopped_by_user=True)
 
 

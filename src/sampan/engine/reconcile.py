@@ -128,7 +128,7 @@ def _container(intent: Intent, fact: Fact | None, facts: Facts) -> list[Action]:
         return [Adopt(intent.id, _running(state, fact))]
     if state.alive and not state.pid and not facts.booted and not (fact and fact.ended):
         return _unbegun(intent, fact, facts)
-    ended = _ended(state, fact, facts)
+    ended = None if _is_recorded(state, fact) else _ended(state, fact, facts)
     if ended is None:
         record = [Record(intent.id, state, shim=True)] if fact else []
         waits = state.status is Status.RESTARTING or state.again
@@ -177,6 +177,12 @@ def _running(state: State, fact: Fact) -> State:
         started_at_ns=fact.started_at_ns or state.started_at_ns,
         again=state.again and state.pid == fact.pid,  # else it is what was to be started
     )
+
+
+def _is_recorded(state: State, fact: Fact | None) -> bool:
+    """Tell whether a shim's end is the record's already, and counted there: who was to let the shim go was killed."""
+    seen = fact.exited if fact else None
+    return seen is not None and not state.alive and seen.finished_at_ns == state.finished_at_ns
 
 
 def _ended(state: State, fact: Fact | None, facts: Facts) -> State | None:
