@@ -60,10 +60,13 @@ def normal(text: str) -> list[str]:
     return [*rows, *rest.splitlines()]
 
 
+OVERLAID = ["-v", "/etc:/over:O"]
 LIMITED = ["--memory", "64m", "--pids-limit", "40", "--cpus", "0.5", "--ulimit", "nofile=100:200"]
 
 
-@pytest.mark.parametrize("flags", [[], ["--read-only", "--cap-drop", "ALL", *LIMITED]], ids=["default", "limited"])
+@pytest.mark.parametrize(
+    "flags", [OVERLAID, ["--read-only", "--cap-drop", "ALL", *LIMITED]], ids=["overlaid", "limited"]
+)
 def test_the_script_makes_the_same_container_without_sampan(sampan: Sampan, tmp_path: Path, flags: list[str]) -> None:
     command = ["--hostname", "box", *flags, "busybox", "sh", "-c", SEEN]
     ours = sampan("run", "--rm", *command).out

@@ -6,6 +6,7 @@ import os
 import sys
 
 from sampan.cli.failure import Failure
+from sampan.cli.session import ServerError
 from sampan.client.wire import query
 
 TYPE_CHECKING = False
@@ -64,6 +65,6 @@ def lend(session: Session, count: int) -> Loan:
     while not name.endswith(b"\n"):
         piece = connection.socket.recv(_LONGEST)
         if not piece:
-            raise Failure("sampan: can't pass the descriptors on: the server did not take them", "", 125)
+            raise ServerError("can't pass the descriptors on: the server did not take them", "", 500, 125)
         name += piece
     return Loan(connection, query(descriptors=name.decode().strip()))

@@ -103,7 +103,7 @@ CONTAINER = (
         for name, kind, hint in (
             ("pod", "string", "share namespaces: --network, --ipc, --pid container:NAME"),
             ("init-ctr", "string", "run it first: sampan run --rm"),
-            ("decryption-key", "list", "an encrypted image must be decrypted before: skopeo copy"),
+            ("decryption-key", "list", "decrypt the image before: skopeo copy --decryption-key"),
         )
     ),
     Flag("runtime", "string", "Runtime to use: sampan, its own", group=OTHER, api="HostConfig.Runtime"),

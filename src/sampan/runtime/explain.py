@@ -98,11 +98,12 @@ def _refuse(plan: Plan) -> None:
 def _renamed(op: ops.Operation, plan: Plan, brought: Mapping[str, str]) -> ops.Operation:
     """Give the script control groups and files of its own."""
     new = {**brought, **{directory: _own_group(directory) for _, directory in plan.cgroups}}
-    for field in ("directory", "source", "cgroup"):
-        value = getattr(op, field, None)
-        if value in new:
-            return msgspec.structs.replace(op, **{field: new[value]})
-    return op
+    if isinstance(op, ops.MountOverlay) and op.inside:  # what is written goes to a directory of the container's
+        own = f"/{plan.id}/"
+        new |= {p: f"/{_PLACE}/{p.partition(own)[2]}" for p in (op.upperdir, op.workdir) if own in p}
+    fields = ("directory", "source", "cgroup", "upperdir", "workdir")
+    renamed = {field: new[value] for field in fields if (value := getattr(op, field, None)) in new}
+    return msgspec.structs.replace(op, **renamed) if renamed else op
 
 
 def _own_group(directory: str) -> str:

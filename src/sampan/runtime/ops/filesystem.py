@@ -55,9 +55,12 @@ class MountOverlay(Operation, frozen=True, tag="mount-overlay"):
         layers = ":".join(d.replace("\\", "\\\\").replace(":", "\\:") for d in self.lowerdirs)
         data = [f"lowerdir={layers}", *self.options]
         if self.inside:
-            data += [f"upperdir={self.upperdir}", f"workdir={self.workdir}"] if self.upperdir else []
-            at = inside(self.target)
-            return f"mkdir -p {at} && mount -t overlay overlay -o {','.join(map(quote, data))} {at}"
+            at, made = inside(self.target), ""
+            if self.upperdir:
+                data += [f"upperdir={self.upperdir}", f"workdir={self.workdir}"]
+                upper, below = quote(self.upperdir), f"--reference={quote(self.lowerdirs[0])}"
+                made = f"mkdir -p {upper} {quote(self.workdir)} && chown {below} {upper} && chmod {below} {upper} && "
+            return f"{made}mkdir -p {at} && mount -t overlay overlay -o {','.join(map(quote, data))} {at}"
         if self.upperdir:
             data += ['upperdir="$upper"', 'workdir="$work"']
         words = ",".join(d if '"$' in d else quote(d) for d in data)
