@@ -82,6 +82,21 @@ def test_a_later_start_and_who_did_not_ask_have_none(sampan: Sampan, given: Path
     wait_until(lambda: sampan("logs", "web").out == "read\nnone\n")
 
 
+@pytest.mark.parametrize(("more", "pid"), [((), "1"), (("--init",), "2")])
+def test_sockets_that_systemd_listens_at_for_it_are_the_programs(
+    sampan: Sampan, given: Path, more: tuple[str, ...], pid: str
+) -> None:
+    script = "cat <&3; env | grep LISTEN_ | sort; echo $$"
+    line = f'LISTEN_FDS=1 LISTEN_FDNAMES=web LISTEN_PID=$$ exec "$0" "$@" 3<{given}/in'
+    words = [PROGRAM, "run", "--name", "web", *more, *ALONE, "busybox", "sh", "-c", script]
+
+    said = subprocess.run(["sh", "-c", line, *words], env=sampan.env, check=True, capture_output=True, text=True).stdout
+    assert said.split() == ["read", "LISTEN_FDNAMES=web", "LISTEN_FDS=1", f"LISTEN_PID={pid}", pid]
+    assert sampan("start", "-a", "web").line == pid, "a later start has none, and says none"
+    elsewhere = {"LISTEN_FDS": "1", "LISTEN_PID": "1"}
+    assert sampan("run", "--rm", *ALONE, "busybox", "sh", "-c", script, env=elsewhere).line == "1"
+
+
 def test_what_is_not_open_can_not_be_given(sampan: Sampan, given: Path) -> None:
     unavailable = "sampan: file descriptor 3 is not available - the preserve-fds option requires that file descriptors"
     for words in (("run", "--preserve-fds", "1", "busybox", "true"), ("exec", "--preserve-fds", "1", "web", "true")):

@@ -317,7 +317,8 @@ def exec_start(call: Call) -> None:
 
 def lend(call: Call) -> None:
     """POST /sampan/descriptors: `count` open files come on the connection; a start's `descriptors` then names them."""
-    call.hijack(call.engine.lend(call.integer("count") or 0))
+    names = call.text("names") if call.flag("listening") else None
+    call.hijack(call.engine.lend(call.integer("count") or 0, names))
 
 
 def exec_inspect(call: Call) -> None:

@@ -11,6 +11,7 @@ from sampan.client.wire import query
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sampan.cli.flags import Options
     from sampan.cli.session import Session
     from sampan.client.wire import Hijacked
 
@@ -18,9 +19,16 @@ _FIRST = 3
 _LONGEST = 100
 
 
+def take_sockets(options: Options) -> None:
+    """Have those be given that systemd listens at for this very process, if no others; sd_listen_fds(3)."""
+    count = os.environ.get("LISTEN_FDS", "")
+    if "preserve-fds" not in options and count.isdecimal() and os.environ.get("LISTEN_PID") == str(os.getpid()):
+        options.values["preserve-fds"] = int(count)
+
+
 def check(count: int, *, explained: bool = False) -> None:
     """Raise Failure unless so many are open from 3 on. To be called before this process opens any."""
-    if explained:
+    if count and explained:
         raise Failure("sampan: conflicting options: --preserve-fds and --explain", "", 125)
     if count < 0:
         raise Failure("sampan: --preserve-fds cannot be negative", "", 125)
@@ -54,11 +62,13 @@ class Loan:
         self._connection.socket.close()
 
 
-def lend(session: Session, count: int) -> Loan:
-    """Give the server so many descriptors from 3 on."""
+def lend(session: Session, options: Options) -> Loan:
+    """Give the server as many descriptors from 3 on as --preserve-fds says, or `take_sockets`."""
     import _socket
 
-    connection = session.hijack(f"/sampan/descriptors{query(count=count)}")
+    count, listening = options["preserve-fds"], "preserve-fds" not in options
+    names = os.environ.get("LISTEN_FDNAMES") if listening else None
+    connection = session.hijack(f"/sampan/descriptors{query(count=count, listening=listening, names=names)}")
     rights = b"".join(fd.to_bytes(4, sys.byteorder) for fd in range(_FIRST, _FIRST + count))
     connection.socket.sendmsg([b"d"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
     name = connection.read

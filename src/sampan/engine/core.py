@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sampan.engine.janitor import Janitor
     from sampan.engine.kernel_log import KernelLog
     from sampan.engine.last_readings import LastReadings
+    from sampan.engine.lending import Lent
     from sampan.engine.links import Channel, Links
     from sampan.engine.network_registry import Networks
     from sampan.engine.oom_watch import OomWatch
@@ -88,7 +89,7 @@ class Core:
     def __init__(self) -> None:
         self.execs: dict[str, Exec] = {}
         self.ids_of: dict[str, UserNamespace] = {}  # the ids of the host that containers have for themselves
-        self.lent: dict[str, tuple[int, ...]] = {}  # open files that clients give: lending
+        self.lent: dict[str, Lent] = {}  # open files that clients give: lending
         self.keeper_there = threading.Event()
         self.closing = False
         self.first_keeper_pid = os.getppid()

@@ -131,12 +131,15 @@ class Engine:
 
     def start(self, ref: str, *, detach_keys: str | None = None, lent: str = "") -> bool:
         """Start a created or stopped container. False: it was running already (HTTP 304). `lent`: what `lend` tells."""
-        with lending.taken(self._core, lent) as descriptors:
-            return launch.start(self._core, self._find(ref), detach_keys, descriptors)
+        with lending.taken(self._core, lent) as taken:
+            return launch.start(self._core, self._find(ref), detach_keys, taken)
 
-    def lend(self, count: int) -> Session:
-        """Return what the connection of a client is handed to that has so many open files for a program."""
-        return lending.Lender(self._core, count)
+    def lend(self, count: int, names: str | None = None) -> Session:
+        """Return what the connection of a client is handed to that has so many open files for a program.
+
+        With `names`, which may be "", they are sockets that systemd listens at.
+        """
+        return lending.Lender(self._core, count, names)
 
     def wait(
         self,

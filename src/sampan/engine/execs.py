@@ -168,8 +168,8 @@ class ExecSession:
             must_run(exec.container, Verb.EXEC)
             with lending.taken(core, self._lent) as lent:
                 core.tell(exec.container, f"exec_start: {' '.join(exec.config.cmd or ())}", {"execID": exec.id})
-                message = replace(message, kept=len(lent))
-                self._launch(message, (*(() if fd is None else (fd,)), *lent))
+                message = replace(message, kept=len(lent.descriptors))
+                self._launch(message, (*(() if fd is None else (fd,)), *lent.descriptors))
         except SampanError as e:
             exec.code = e.exit_status if e.exit_status in (126, 127) else 126
             raise

@@ -25,6 +25,7 @@ from sampan.engine import (
 )
 from sampan.engine.core import encode, now_ns
 from sampan.engine.joining import with_joined
+from sampan.engine.lending import NOTHING
 from sampan.engine.lifecycle import Verb
 from sampan.engine.linking import with_links
 from sampan.engine.own_files import write_files
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from sampan.engine.core import Core
+    from sampan.engine.lending import Lent
     from sampan.engine.links import Channel, Pending
     from sampan.engine.registry import Container
     from sampan.network.perform import Told
@@ -60,10 +62,10 @@ _SETTLE_S = 0.05
 The shim keeps the fact meanwhile."""
 
 
-def start(core: Core, container: Container, detach_keys: str | None = None, lent: tuple[int, ...] = ()) -> bool:
+def start(core: Core, container: Container, detach_keys: str | None = None, lent: Lent = NOTHING) -> bool:
     """Start a created or ended container, and before it what it requires; False when it runs already.
 
-    `lent` are descriptors for its program, from 3 on; they stay the caller's.
+    What is `lent` for its program stays the caller's.
     """
     if not container.running:
         start_required(core, container)
@@ -83,7 +85,7 @@ def start_required(core: Core, container: Container) -> None:
             raise Failed(f"can't start {container.name}: it requires {other.name}: {e.message}", e.hint) from e
 
 
-def _start(core: Core, container: Container, detach_keys: str | None = None, lent: tuple[int, ...] = ()) -> bool:
+def _start(core: Core, container: Container, detach_keys: str | None = None, lent: Lent = NOTHING) -> bool:
     keys = parse_detach_keys(detach_keys) if detach_keys else _DETACH_KEYS
     with container.lock:
         if lifecycle.check(Verb.START, container.state, container.id) is lifecycle.ALREADY:
@@ -111,7 +113,7 @@ class Start:
         *,
         gated: bool = False,
         seen: Told | None = None,
-        lent: tuple[int, ...] = (),
+        lent: Lent = NOTHING,
     ) -> None:
         settle(core, container)
         if container.sandbox:
@@ -142,7 +144,7 @@ class Start:
         self._sandbox = sandbox.make(core, container, seen)
         write_files(core, container)
         make_sources(core, container)
-        spec = spec_of_run(core, container)
+        spec = self._lent.told(spec_of_run(core, container), has_init=bool(container.body.host_config.init))
         if self._sandbox:
             spec = with_links(core, container, self._sandbox.endpoints, self._sandbox.in_namespace(spec))
         self._spec = spec
@@ -182,7 +184,9 @@ class Start:
             self._sandbox.give(self.channel)
         for fd, message in self._container.attaching:
             self.channel.post(message, (fd,))
-        self._launched = self.channel.post(self._launch, self._lent, then=None if self._gated else self._runs)
+        self._launched = self.channel.post(
+            self._launch, self._lent.descriptors, then=None if self._gated else self._runs
+        )
 
     def _runs(self, answer: messages.Message) -> None:
         """On the reading thread, so that an exit right behind the answer is seen after it."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec.structs import replace
 
 from sampan import ids
 from sampan.errors import Conflict, InvalidInput
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from sampan.engine.core import Core
+    from sampan.spec.runtime import Spec
 
 MOST = 60
 """Fewer than one message may carry."""
@@ -26,16 +29,38 @@ MOST = 60
 _PATIENCE_S = 10
 
 
+class Lent(NamedTuple):
+    """Descriptors for a program, from 3 on. `names`: sockets that systemd listens at, as LISTEN_FDNAMES has them."""
+
+    descriptors: tuple[int, ...] = ()
+    names: str | None = None
+
+    def told(self, spec: Spec, *, has_init: bool) -> Spec:
+        """Return the configuration with which its program knows its sockets; sd_listen_fds(3)."""
+        if self.names is None or spec.process is None:
+            return spec
+        pid = 2 if has_init else 1  # in its own namespace
+        words = [f"LISTEN_FDS={len(self.descriptors)}", f"LISTEN_PID={pid}"]
+        words += [f"LISTEN_FDNAMES={self.names}"] if self.names else []
+        return replace(spec, process=replace(spec.process, env=(*spec.process.env, *words)))
+
+
+NOTHING = Lent()
+
+
 class Lender:
     """What a client's connection is handed to, for `count` descriptors: it is told by what name a start takes them."""
 
     tty = True  # nothing on it is in frames
 
-    def __init__(self, core: Core, count: int) -> None:
+    def __init__(self, core: Core, count: int, names: str | None) -> None:
         if not 0 < count <= MOST:
             raise InvalidInput(f"invalid number of descriptors: {count}", f"from 1 to {MOST}")
+        if names and not names.isprintable():
+            raise InvalidInput(f"invalid names of descriptors: {names[:80]!r}")
         self._core = core
         self._count = count
+        self._names = names
 
     def answering(self) -> AbstractContextManager[None]:
         """Nothing goes on before the handover."""
@@ -52,29 +77,29 @@ class Lender:
             name = ids.new_id()
             self._core.lent[name] = lent
             try:
-                if len(lent) == self._count:
+                if len(lent.descriptors) == self._count:
                     client.sendall(name.encode() + b"\n")
                     client.settimeout(None)
                     client.recv(1)
             except OSError:
                 pass  # it has gone
             finally:
-                _close(self._core.lent.pop(name, ()))
+                _close(self._core.lent.pop(name, NOTHING))
 
-    def _receive(self, client: socket.socket) -> tuple[int, ...]:
+    def _receive(self, client: socket.socket) -> Lent:
         room = socket.CMSG_SPACE(self._count * 4)
         try:
             _, ancillary, _, _ = client.recvmsg(1, room, socket.MSG_CMSG_CLOEXEC)
         except OSError:
-            return ()
-        return tuple(fd for _, _, rights in ancillary for fd in memoryview(rights).cast("i"))
+            return NOTHING
+        return Lent(tuple(fd for _, _, rights in ancillary for fd in memoryview(rights).cast("i")), self._names)
 
 
 @contextmanager
-def taken(core: Core, name: str) -> Iterator[tuple[int, ...]]:
+def taken(core: Core, name: str) -> Iterator[Lent]:
     """Yield the descriptors of this name, none for ""; closed in the end. Raises Conflict for those that have gone."""
-    lent = core.lent.pop(name, ()) if name else ()
-    if name and not lent:
+    lent = core.lent.pop(name, NOTHING) if name else NOTHING
+    if name and not lent.descriptors:
         raise Conflict("the open files that it was to get are gone", "lend them again: --preserve-fds")
     try:
         yield lent
@@ -82,6 +107,6 @@ def taken(core: Core, name: str) -> Iterator[tuple[int, ...]]:
         _close(lent)
 
 
-def _close(fds: tuple[int, ...]) -> None:
-    for fd in fds:
+def _close(lent: Lent) -> None:
+    for fd in lent.descriptors:
         os.close(fd)

@@ -98,7 +98,7 @@ def _lent(call: Call) -> Loan | None:
         return None
     from sampan.cli.lending import lend
 
-    return lend(call.session, call.options["preserve-fds"])
+    return lend(call.session, call.options)
 
 
 def _talk(call: Call, id: str, keys: bytes) -> int:

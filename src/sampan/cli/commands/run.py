@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from sampan.cli.body import body_of
 from sampan.cli.command import Call, Command
 from sampan.cli.commands.create import create_container
@@ -21,9 +23,10 @@ def run(call: Call) -> int:
     options = call.options
     body = body_of(options, call.arguments[0], call.arguments[1:])
     tty = options["tty"]
-    if options["preserve-fds"]:
-        from sampan.cli.lending import check
+    if options["preserve-fds"] or "LISTEN_FDS" in os.environ:
+        from sampan.cli.lending import check, take_sockets
 
+        take_sockets(options)
         check(options["preserve-fds"], explained=options["explain"] == "text")
     if tty:
         _prepare_terminal(body, detached=options["detach"])
@@ -124,7 +127,7 @@ def _start(call: Call, id: str) -> None:
         elif call.options["preserve-fds"]:
             from sampan.cli.lending import lend
 
-            loan = lend(call.session, call.options["preserve-fds"])
+            loan = lend(call.session, call.options)
             call.session.ask("POST", f"/containers/{id}/start{loan.parameters}").read()
             loan.end()
         else:
