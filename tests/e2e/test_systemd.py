@@ -89,7 +89,7 @@ def test_podmans_modes_have_it_as_podman_does(shared: Sampan, image: str) -> Non
     shared("rm", "off", "other", "named")
 
     for flags, said in (
-        (["--systemd=what"], "invalid systemd mode: 'what'"),
+        (["--systemd=what"], '--systemd values must be one of "auto, true, false, always"'),
         (["--systemd=true", "--init"], "conflicting options: --systemd=true and --init"),
     ):
         assert said in shared.fails(125, "run", "--rm", *flags, image).err

@@ -4,6 +4,8 @@ import pytest
 
 from sampan.build import changes
 from sampan.engine.committing import configuration
+from sampan.engine.systemd import STOP_SIGNAL
+from sampan.spec.annotations import SYSTEMD
 from sampan.spec.docker import ContainerConfig
 from sampan.spec.image import ExecutionConfig, HealthCheck
 from support.engine import completed
@@ -39,6 +41,14 @@ def test_it_is_the_containers_which_has_the_images():
         healthcheck=HealthCheck(test=("CMD", "true"), interval=5),
         stop_signal="INT",
     )
+
+
+def test_the_signal_that_stops_systemd_is_not_for_what_else_an_image_may_run():
+    body = completed({"Annotations": {SYSTEMD: "auto"}}, Cmd=["/sbin/init"], StopSignal=STOP_SIGNAL)
+
+    assert configuration(body, ExecutionConfig(), None, ()).stop_signal is None
+    assert configuration(body, ExecutionConfig(stop_signal=STOP_SIGNAL), None, ()).stop_signal == STOP_SIGNAL
+    assert committed(StopSignal="USR1").stop_signal == "USR1"
 
 
 def test_what_names_this_container_only_is_no_part_of_it():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.build.changes import apply
-from sampan.engine import directory_roots, stopping
+from sampan.engine import directory_roots, stopping, systemd
 from sampan.engine.changing import WORK_S, own_mounts, rootfs_of
 from sampan.engine.core import now_ns
 from sampan.errors import Conflict, InvalidInput, Unsupported, doing
@@ -148,7 +148,11 @@ def configuration(
     What names this container only (its host name, its terminal) is no part of it: the same content, the same digest.
     """
     own = _execution(body)
-    own = msgspec.structs.replace(own, healthcheck=_health(own.healthcheck, image.healthcheck))
+    own = msgspec.structs.replace(
+        own,
+        healthcheck=_health(own.healthcheck, image.healthcheck),
+        stop_signal=image.stop_signal if systemd.gave_signal(body) else own.stop_signal,
+    )
     changed = apply(_execution(given) if given is not None else own, changes)
     return in_order(merge(changed, own))
 

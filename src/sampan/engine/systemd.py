@@ -42,7 +42,7 @@ def mode(full: ContainerCreate, real: Callable[[str], str]) -> str:
     """
     word = (full.host_config.annotations or {}).get(SYSTEMD, "auto")
     if word not in _MODES:
-        raise InvalidInput(f"invalid systemd mode: {word[:80]!r}", f"it is {', '.join(_MODES)}")
+        raise InvalidInput(f'--systemd values must be one of "{", ".join(_MODES)}": {word[:80]!r}')
     if word == "false" or (word != "always" and not _is_called_so(full)):
         return ""
     if word == "auto" and posixpath.basename(real(_program(full))) != "systemd":
@@ -85,6 +85,11 @@ def applied(asked: ContainerCreate, full: ContainerCreate, mode: str) -> Contain
         annotations={**(full.host_config.annotations or {}), SYSTEMD: mode},
     )
     return replace(full, stop_signal=full.stop_signal or STOP_SIGNAL, host_config=host_config)
+
+
+def gave_signal(body: ContainerCreate) -> bool:
+    """Tell whether a container's stop signal is systemd's: for its program, not for others that an image may run."""
+    return SYSTEMD in (body.host_config.annotations or {}) and body.stop_signal == STOP_SIGNAL
 
 
 def environment(id: str) -> tuple[str, ...]:
