@@ -29,7 +29,8 @@ mkdir ../memory/x 2>/dev/null || mkdir ../x 2>/dev/null || echo refused
 """
 ARRANGE_V2 = """
 cd /sys/fs/cgroup
-mkdir init.scope && echo 1 > init.scope/cgroup.procs && echo 0 > init.scope/cgroup.procs
+mkdir init.scope
+for p in $(cat cgroup.procs); do echo $p > init.scope/cgroup.procs; done 2>/dev/null
 echo +memory > cgroup.subtree_control && grep . /proc/1/cgroup
 echo 1 > memory.max 2>/dev/null || echo refused
 """

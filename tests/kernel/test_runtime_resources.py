@@ -10,7 +10,7 @@ import pytest
 from sampan.errors import SampanError
 from sampan.runtime import control
 from sampan.spec.host import CgroupMode
-from sampan.spec.runtime import Cpu, DeviceRule, HugepageLimit, Memory, Network, Pids, Resources
+from sampan.spec.runtime import Cpu, CpuAffinity, DeviceRule, HugepageLimit, Memory, Network, Pids, Resources
 from support.containers import HOST, PARENT, Box, facts, left_behind, remove_parents, with_linux
 
 V2 = HOST.cgroup_mode is CgroupMode.V2
@@ -69,6 +69,23 @@ def test_huge_pages_are_limited_in_use_and_in_reservation(box: Box) -> None:
     words = ("max", "rsvd.max") if V2 else ("limit_in_bytes", "rsvd.limit_in_bytes")
 
     assert limits(box, resources, *(("hugetlb", f"hugetlb.2MB.{w}") for w in words)) == [str(4 * M)] * 2
+
+
+def test_an_exec_goes_where_the_first_process_is_if_the_groups_above_have_handed_controllers_down(box: Box) -> None:
+    if not V2:
+        pytest.skip("missing kernel feature: cgroup v2")
+    spec = box.spec("sleep", "100")
+    with box.running(spec) as (running, _):
+        ((_, group),) = running.cgroups
+        Path(group, "init.scope/inner").mkdir(parents=True)
+        Path(group, "init.scope/inner/cgroup.procs").write_text(str(running.pid))
+        for above in ("", "init.scope"):
+            Path(group, above, "cgroup.subtree_control").write_text("+pids")
+
+        here = ("cat", "/proc/self/cgroup")
+        assert box.exec(spec, running, *here) == (0, "0::/init.scope/inner\n", "")
+        pinned = CpuAffinity(initial="0")
+        assert box.exec(spec, running, *here, exec_cpu_affinity=pinned) == (0, "0::/init.scope/inner\n", "")
 
 
 def test_a_controller_that_is_not_there_is_refused_by_name(box: Box) -> None:
