@@ -89,6 +89,22 @@ def test_an_unhealthy_container_is_dealt_with_as_asked(sampan: Sampan, action: s
     wait_until(lambda: sampan("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "web").line == state)
 
 
+def test_a_check_that_is_killed_with_its_container_is_no_reason_to_start_it_again(sampan: Sampan) -> None:
+    often = ("--health-interval", "5ms", "--health-retries", "1", "--health-on-failure", "restart")
+    program = ("busybox", "sh", "-c", "trap 'exit 3' TERM HUP; while :; do sleep 100 & wait $!; done")
+    id = sampan("create", "--name", "web", "--network", "none", *often, "--health-cmd", "sleep 0.02", *program).line
+    for end in (("kill", "-s", "HUP"), ("stop",)):
+        sampan("start", "web")
+        wait_until(lambda: health(sampan) == "healthy")
+        sampan(*end, "web")
+        wait_until(lambda: sampan("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "web").line == "exited 3")
+
+    told = sampan(
+        "events", "--since", "1m", "--until", "0s", "--filter", f"container={id}", "--format", "{{.Action}}"
+    ).lines
+    assert [told.count(action) for action in ("start", "restart", "health_status: unhealthy")] == [2, 0, 0]
+
+
 def test_a_paused_container_is_left_alone(sampan: Sampan) -> None:
     run(sampan, *QUICK, *CHECK)
     wait_until(lambda: health(sampan) == "healthy")

@@ -95,6 +95,19 @@ def test_a_process_that_is_gone_is_named() -> None:
         process.pidfd_open(pid)
 
 
+def test_a_process_ends_before_it_can_be_waited_for() -> None:
+    began = process.start_time(os.getpid())
+    pid = os.posix_spawn("/bin/true", ["true"], {})
+    started = process.start_time(pid)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+    assert not process.is_ending(os.getpid(), began)
+    assert process.is_ending(os.getpid(), began - 1)  # it had its number before
+    assert process.is_ending(pid, started)
+    os.waitpid(pid, 0)
+    assert process.is_ending(pid, started)
+
+
 def test_start_times_tell_processes_apart() -> None:
     pid, pidfd = forked(wait_s=30)
     first, second = process.start_time(os.getpid()), process.start_time(pid)

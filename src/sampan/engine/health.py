@@ -23,6 +23,7 @@ from sampan.engine.health_policy import after, check_of, is_out_of_retries, wait
 from sampan.engine.lifecycle import Verb
 from sampan.engine.reaching import ask, must_run
 from sampan.errors import Conflict, InvalidInput, SampanError
+from sampan.kernel.process import is_ending
 from sampan.spec.docker import ExecConfig
 from sampan.spec.ending import Sender
 from sampan.spec.state import Health, Probe, Status
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _HEADER = 8
 _END_S = 5.0
 _KILLED = -1
+_OF_ITS_END = (126, 128 + signal.SIGKILL)
 
 
 class Watch(NamedTuple):
@@ -81,7 +83,7 @@ def _look(core: Core, container: Container, watch: Watch) -> None:
     try:
         if container.state.status is Status.RUNNING:  # one that is paused is left alone
             probe = _probe(core, container, watch.check, startup=starts)
-            if core.closing or not _holds(container, watch):
+            if core.closing or not _tells(container, watch, probe):
                 return
             _learn(core, container, watch, probe)
             _note(container, watch)
@@ -99,11 +101,23 @@ def look_now(core: Core, container: Container) -> Health:
     if watch is None:
         raise InvalidInput(f"container {container.id} has no defined healthcheck", "give it one: update --health-cmd")
     probe = _probe(core, container, watch.check, startup=watch.check.starts(container.state.health or Health()))
-    if not _holds(container, watch):
+    if not _tells(container, watch, probe):
         raise Conflict(f"container {container.name} has ended, or was changed, while its check ran", "try again")
     health = _learn(core, container, watch, probe)
     _note(container, watch)
     return health
+
+
+def _tells(container: Container, watch: Watch, probe: Probe) -> bool:
+    """Whether a probe says how the container is: one that was killed with it, or found it gone, does not.
+
+    A process that is executed in a PID namespace is killed when the first one of that exits, before that can be waited
+    for: zap_pid_ns_processes, pid_namespaces(7).
+    """
+    state = container.state
+    if not _holds(container, watch):
+        return False
+    return probe.exit_code not in _OF_ITS_END or not is_ending(state.pid, state.start_time)
 
 
 def _note(container: Container, watch: Watch) -> None:
@@ -132,6 +146,8 @@ def _learn(core: Core, container: Container, watch: Watch, probe: Probe) -> Heal
         core.tell(container, f"health_status: {health.status}", health_files.attributes(health))
     elif health.status != before.status:
         core.tell(container, f"health_status: {health.status}")
+    if container.state.stopped_by_user or not _holds(container, watch):
+        return health
     if health.status == "unhealthy":  # also one that was so before: a server may have been killed just then
         _act(core, container, check.on_failure, Sender(verb="health check"))
     elif is_out_of_retries(check, health):

@@ -203,6 +203,19 @@ def parse_start_time(stat: bytes) -> int:
 _malloc_trim = Call("malloc_trim", c_size_t)
 
 
+_PF_EXITING = 0x4  # include/linux/sched.h
+
+
+def is_ending(pid: int, started: int) -> bool:
+    """Whether the process that began at `started` is gone, or past its last instruction; proc_pid_stat(5)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            stat = file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return parse_start_time(stat) != started or bool(int(stat.rpartition(b")")[2].split()[6]) & _PF_EXITING)
+
+
 def trim_memory() -> None:
     """Give freed memory back to the kernel, where this libc can (glibc, malloc_trim(3); musl has none)."""
     try:
