@@ -58,7 +58,7 @@ BESIDE = (
 )
 """What runs beside the e2e tests: each lane leaves most of a second processor idle."""
 E2E = pytest("e2e", "tests/e2e", limit=1500)
-VM = Step("cgroup v2 in a VM", (str(BIN / "python"), "tools/cgroup2/run.py"), limit=600)
+VM = Step("cgroup v2 in a VM", (str(BIN / "python"), "tools/cgroup2/run.py"), limit=1200)
 
 _TOTALS = re.compile(r"[= ]*\d+ \w+.* in \d+\.\d+s")
 _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|warnings?)")

@@ -103,7 +103,7 @@ PROGRAMS += [
     *(f"{name}-{verb}" for name in ("iptables", "ip6tables") for verb in ("save", "restore")),
 ]
 KERNEL = "console=ttyS0 quiet loglevel=1 panic=-1 cgroup_no_v1=all mitigations=off tsc=reliable random.trust_cpu=on"
-BOOT_LIMIT_S, RUN_LIMIT_S = 120, 600
+BOOT_LIMIT_S, RUN_LIMIT_S = 120, 1000
 FIRMWARE = re.compile(r"\x1bc?(\[[0-9?]*[a-zA-Z])?|\r|SeaBIOS.*|Booting from ROM\.*")
 VERDICT = re.compile(r"pytest in the machine ended with (\d+)")
 
