@@ -233,7 +233,7 @@ def test_who_asks_says_how_often_and_when(server):
     server.fail_next = [503]
     with pytest.raises(Failed):
         target(count=0).manifest("1")
-    for wrong in ({"count": -1}, {"count": 100}, {"delay_ns": -1}):
+    for wrong in ({"count": -1}, {"count": 100}, {"delay_ns": -1}, {"delay_ns": 1 << 62}):
         with pytest.raises(InvalidInput, match="invalid"):
             patience.check(Retries(**wrong))
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sampan.spec.settings import Registries
 
 _LONGEST_WAIT_S = 60.0
+_LONGEST_DELAY_NS = 3600 * 10**9
 _MOST = 99
 
 
@@ -37,8 +38,8 @@ def check(retries: Retries) -> Retries:
     """Return them. Raises InvalidInput for what can't be."""
     if retries.count is not None and not 0 <= retries.count <= _MOST:
         raise InvalidInput(f"invalid number of retries: {retries.count}", f"from 0 to {_MOST}")
-    if retries.delay_ns is not None and retries.delay_ns < 0:
-        raise InvalidInput("invalid delay between retries: it can't be negative")
+    if retries.delay_ns is not None and not 0 <= retries.delay_ns <= _LONGEST_DELAY_NS:
+        raise InvalidInput(f"invalid delay between retries: {retries.delay_ns / 10**9:g} s", "from 0 to 1h")
     return retries
 
 
