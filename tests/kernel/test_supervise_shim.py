@@ -446,6 +446,20 @@ def private_kib(pid):
         return sum(int(line.split()[1]) for line in file if line.startswith("Private_"))
 
 
+def test_a_shim_stays_small_that_sends_its_log_to_a_slow_receiver(world, tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(f"{tmp_path}/log")
+        receiver.settimeout(20)
+        syslog = ("", 3, "", "web", False)
+        to = m.LogReceiver(network="unixgram", addresses=((f"{tmp_path}/log", 0),), syslog=syslog)
+        container = world.run("sh", "-c", "seq 1 10000; exec sleep 1000", log=m.LogConfig(receiver=to))
+
+        while not receiver.recv(4096).endswith(b" 10000\n"):
+            pass
+
+    assert private_kib(container.shim_pid) < 1400
+
+
 def test_a_shim_stays_small(world):
     # With 50 of them, what they share is 150 KiB for each.
     idle = [world.run("sleep", "1000") for _ in range(3)]

@@ -39,20 +39,32 @@ class Syslog(NamedTuple):
         return b"%d %b" % (len(message), message) if self.counted else message
 
 
+_stamped = (-1, b"")
+_dated = (-1, "", "")
+
+
 def _stamp(now_ns: int) -> bytes:
     """Return RFC 3164's time: of the place, without a year."""
-    at = time.localtime(now_ns // 1_000_000_000)
-    return b"%b %2d %02d:%02d:%02d" % (_MONTHS[at.tm_mon - 1], at.tm_mday, at.tm_hour, at.tm_min, at.tm_sec)
+    global _stamped
+    seconds = now_ns // 1_000_000_000
+    if seconds != _stamped[0]:
+        at = time.localtime(seconds)
+        month = _MONTHS[at.tm_mon - 1]
+        _stamped = (seconds, b"%b %2d %02d:%02d:%02d" % (month, at.tm_mday, at.tm_hour, at.tm_min, at.tm_sec))
+    return _stamped[1]
 
 
 def _moment(now_ns: int, *, micro: bool) -> bytes:
     """Return RFC 5424's time, of the place, with its offset."""
+    global _dated
     seconds, rest = divmod(now_ns, 1_000_000_000)
-    at = time.localtime(seconds)
-    offset = at.tm_gmtoff // 60
-    zone = "Z" if not offset else f"{'-' if offset < 0 else '+'}{abs(offset) // 60:02}:{abs(offset) % 60:02}"
+    if seconds != _dated[0]:
+        at = time.localtime(seconds)
+        offset = at.tm_gmtoff // 60
+        zone = "Z" if not offset else f"{'-' if offset < 0 else '+'}{abs(offset) // 60:02}:{abs(offset) % 60:02}"
+        _dated = (seconds, time.strftime("%Y-%m-%dT%H:%M:%S", at), zone)
     fraction = f".{rest // 1000:06}" if micro else ""
-    return (time.strftime("%Y-%m-%dT%H:%M:%S", at) + fraction + zone).encode()
+    return f"{_dated[1]}{fraction}{_dated[2]}".encode()
 
 
 def journal(fields: bytes) -> Callable[[str, bytes, int], bytes]:

@@ -81,6 +81,7 @@ class Both:
 
     def write(self, stream: str, data: bytes | bytearray | memoryview) -> None:
         """Log it to both."""
+        data = bytes(data)  # copied once, not by each
         self._file.write(stream, data)
         self._sender.write(stream, data)
 

@@ -1,8 +1,9 @@
 """Sends a container's lines to syslog or to the journal, a message each, and never stops the shim for it.
 
-What can't be sent at once is queued. A receiver that is slow holds the container's output up as a slow client does
-(`blocking`), or not: then, and while there is no receiver at all, what is too much for the queue is dropped and
-counted, and the next message that gets through says how many are missing.
+What can't be sent at once is queued as it came: messages are several times as long as lines, and a shim is small. A
+receiver that is slow holds the container's output up as a slow client does (`blocking`), or not: then, and while there
+is no receiver at all, what is too much for the queue is dropped and counted, and the next message that gets through
+says how many are missing.
 """
 
 from __future__ import annotations
@@ -20,13 +21,12 @@ if TYPE_CHECKING:
     from sampan.supervise.link import Receiver
     from sampan.supervise.loop import Loop
 
-HIGH_WATER_BYTES = 64 * 1024
+HIGH_WATER_BYTES = 8 * 1024
 """A blocking sender with this much unsent holds the container's output up."""
 
 DEFAULT_BUFFER_BYTES = 1_000_000
 
-_LINES_AT_ONCE = 16  # more make a shim larger
-_PER_MESSAGE_BYTES = 64  # what a queued message costs beside its own length
+_PER_BLOCK_BYTES = 128  # what a queued block costs beside its own length
 
 
 class LogSender:
@@ -47,8 +47,9 @@ class LogSender:
         self._message = message
         self._blocking = buffer_bytes is None
         self._most_bytes = buffer_bytes or DEFAULT_BUFFER_BYTES
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[tuple[str, int, bytes]] = deque()  # stream, time, whole lines or one piece
         self._queued_bytes = 0
+        self._stream, self._now_ns, self._block, self._at = "", 0, b"", 0  # the one that is being sent, and how far
         self._gap_lines = 0
         self._lines: dict[str, Lines] = {}
         self._link = Link(loop, receiver, self._next, self._flowing)
@@ -56,7 +57,7 @@ class LogSender:
     @property
     def pending(self) -> bool:
         """Whether there is something that is not sent."""
-        return bool(self._queue) or self._link.sending
+        return bool(self._queue) or self._at < len(self._block) or self._link.sending
 
     @property
     def holds_up(self) -> bool:
@@ -68,7 +69,9 @@ class LogSender:
         lines = self._lines.get(stream)
         if lines is None:
             lines = self._lines[stream] = Lines()
-        self._send(stream, lines.feed(data))
+        data = bytes(data)
+        block = lines.block(data, escaping=False)
+        self._send(stream, lines.feed(data) if block is None else [block] if block else [])
 
     def end(self, stream: str) -> None:
         """Send what the stream has left without a newline."""
@@ -82,45 +85,53 @@ class LogSender:
             self.end(stream)
         self._link.finish()
 
-    def _send(self, stream: str, lines: list[bytes]) -> None:
-        if not lines:
+    def _send(self, stream: str, blocks: list[bytes]) -> None:
+        if not blocks:
             return
         now_ns = time.time_ns()
-        for number, line in enumerate(lines, 1):
-            if line != b"\n":
-                self._enqueue(self._message(stream, line, now_ns))
-            if number % _LINES_AT_ONCE == 0:
-                self._link.send()
+        for block in blocks:
+            self._enqueue(stream, now_ns, block)
         self._link.send()
 
-    def _enqueue(self, message: bytes) -> None:
+    def _enqueue(self, stream: str, now_ns: int, block: bytes) -> None:
         """Queue it, or drop it; once some were dropped others are, until half of the queue is free again."""
         most = self._most_bytes // 2 if self._gap_lines else self._most_bytes
-        if self._queued_bytes + len(message) + _PER_MESSAGE_BYTES > most and not self.holds_up:
-            self.dropped_lines += 1
-            self._gap_lines += 1
+        if self._queued_bytes + len(block) + _PER_BLOCK_BYTES > most and not self.holds_up:
+            lines = sum(map(bool, block.split(b"\n")))
+            self.dropped_lines += lines
+            self._gap_lines += lines
             return
         if self._gap_lines:
-            self._add(self._note())
-        self._add(message)
+            self._add_note()
+        self._add(stream, now_ns, block)
 
-    def _add(self, message: bytes) -> None:
-        self._queue.append(message)
-        self._queued_bytes += len(message) + _PER_MESSAGE_BYTES
+    def _add(self, stream: str, now_ns: int, block: bytes) -> None:
+        self._queue.append((stream, now_ns, block))
+        self._queued_bytes += len(block) + _PER_BLOCK_BYTES
 
-    def _note(self) -> bytes:
-        """Return what stands in the place of what was dropped."""
+    def _add_note(self) -> None:
+        """Say it in the place of what was dropped."""
         text = b"[sampan: %d lines are missing here: they could not be sent]\n" % self._gap_lines
         self._gap_lines = 0
-        return self._message("stderr", text, time.time_ns())
+        self._add("stderr", time.time_ns(), text)
 
     def _next(self) -> bytes | None:
         """Give the link what it sends next."""
-        if not self._queue:
-            return self._note() if self._gap_lines else None
-        message = self._queue.popleft()
-        self._queued_bytes -= len(message) + _PER_MESSAGE_BYTES
-        return message
+        while True:
+            start = self._at
+            if start < len(self._block):
+                self._at = self._block.find(b"\n", start) + 1 or len(self._block)
+                line = self._block[start : self._at]
+                if line != b"\n":
+                    return self._message(self._stream, line, self._now_ns)
+                continue
+            if not self._queue:
+                if not self._gap_lines:
+                    return None
+                self._add_note()
+            self._stream, self._now_ns, self._block = self._queue.popleft()
+            self._at = 0
+            self._queued_bytes -= len(self._block) + _PER_BLOCK_BYTES
 
     def _flowing(self) -> None:
         """Something was sent, or there is nobody any more to wait for."""

@@ -30,6 +30,7 @@ _EMPTY_BYTES = sys.getsizeof(b"")
 _MALLOCS_BYTES = 1040  # objects of more than 512 bytes are malloc's
 _LARGE_BYTES = 100_000
 _MOST_HOLES = 20_000
+_LINES = 100
 _NEIGHBOURS = 24  # objects that lie one behind the other: they fill no holes
 
 _filling: list[object] = []
@@ -129,11 +130,13 @@ def _log_to_receivers(loop: Loop, receiver: socket.socket) -> None:
     addresses = ((os.fsdecode(receiver.getsockname()), 0),)
     for fields, syslog in ((b"", None), (None, ("", 3, "", "", False)), (None, ("rfc5424micro", 3, "", "", False))):
         sent_to = ("unixgram", addresses, None, fields, syslog, None)
-        log = logs.opened(loop, ("/dev/null", 0, 1, "local", False, b"", sent_to))
+        log = logs.opened(loop, ("/dev/null", 0, 1, "local", True, b"", sent_to))
         assert log
-        log.write("stdout", b"a line of output\n" * 20)
+        log.write("stdout", b"a line of output\n" * _LINES)  # more than the receiver's queue takes: it waits
+        with contextlib.suppress(BlockingIOError):
+            while receiver.recv(4096, socket.MSG_DONTWAIT):
+                pass
         log.close()
-        receiver.recv(4096)
 
 
 _QUERY = b"\0\1\1\0\0\1\0\0\0\0\0\0\3web\0\0\1\0\1"
