@@ -179,6 +179,20 @@ def test_volumes_and_binds_are_seen_and_read_only_ones_kept(sampan: Sampan, tmp_
     sampan("volume", "rm", "data")
 
 
+@pytest.mark.parametrize("users", ["host", "auto"])
+def test_of_a_read_only_container_the_volumes_are_written_to(sampan: Sampan, tmp_path: Path, users: str) -> None:
+    (tmp_path / "new").write_text("new")
+    flags = ("--read-only", "--userns", users, "--network", "none", "-v", "/data")
+    sampan("create", "--name", "web", *flags, "busybox", "sleep", "1000")
+
+    for _ in ("created", "running"):
+        sampan("cp", tmp_path / "new", "web:/data/new")
+        refused = sampan("cp", tmp_path / "new", "web:/bin/new", check=False)
+        assert "container rootfs is marked read-only" in refused.err
+        sampan("start", "web")
+    assert sampan("exec", "web", "cat", "/data/new").out == "new"
+
+
 @pytest.mark.parametrize("way", ["running", "stopped"])
 def test_no_link_of_a_containers_leads_out_of_it(sampan: Sampan, tmp_path: Path, way: str) -> None:
     """CVE-2018-15664 and its like: a path of the container's is never followed on the host."""

@@ -10,7 +10,7 @@ from sampan.engine import secret_files
 from sampan.engine.changing import WORK_S, rootfs_of
 from sampan.engine.joining import without_joined
 from sampan.engine.user_namespaces import rows
-from sampan.errors import Conflict, InvalidInput, NotFound, NotPermitted
+from sampan.errors import Conflict, InvalidInput, NotFound
 from sampan.runtime import mounts, ops, plan as planning
 from sampan.spec.state import Status
 from sampan.supervise import messages
@@ -51,9 +51,6 @@ def write_path(
     core: Core, container: Container, path: str, stream: Readable, *, keep_kinds: bool, as_user: bool
 ) -> None:
     """Unpack an archive into a directory of a container; `as_user`: all of it is then the container's user's."""
-    spec = core.spec(container)
-    if spec.root and spec.root.readonly and not container.running:
-        raise NotPermitted("container rootfs is marked read-only")
     user = container.body.user if as_user else ""
     with _place(core, container) as place, _worker(core, container) as channel:
         reading, writing = os.pipe2(os.O_CLOEXEC)
@@ -117,7 +114,8 @@ def _mounted(core: Core, container: Container) -> messages.Place:
     outside = (*of_user, *mounts.mapped(spec))
     shown = (op for op in mounts.filesystems(spec, core.host) if _is_shown(op))
     first = () if user and root else root or (ops.BindRoot(spec.root.path),)
-    inside: tuple[ops.Inside, ...] = (*first, *shown)
+    last = (ops.MakeReadOnly("/", mounted=True),) if spec.root.readonly else ()
+    inside: tuple[ops.Inside, ...] = (*first, *shown, *last)
     steps = (*(planning.Step("outside", op) for op in outside), *(planning.Step("inside", op) for op in inside))
     return messages.Place(
         plan=planning.encode(planning.Plan(id=container.id, steps=steps, root=spec.root.path)),

@@ -169,7 +169,9 @@ class _Input:
 def write_path(job: m.WritePath, fd: int) -> m.Done:
     """Unpack the archive that comes from `fd`, in any compression, into a directory of the container."""
     root, ids = places.open_root(job.place)
-    os.close(places.open_directory(root, job.path))
+    directory = places.open_directory(root, job.path)
+    whole = os.fstat(directory).st_dev == os.fstat(root).st_dev
+    os.close(directory)
     target = places.link_target(root, job.path)
     owner = _owner(root, job.user) if job.user else None
     os.umask(0)
@@ -177,7 +179,6 @@ def write_path(job: m.WritePath, fd: int) -> m.Done:
         _Unpacker(root, target, owner, ids, keep_kinds=job.keep_kinds).unpack(_Input(fd))
     except (OSError, SyscallError) as e:
         if e.errno == errno.EROFS:
-            whole = os.fstatvfs(root).f_flag & os.ST_RDONLY
             raise NotPermitted(f"{'container rootfs' if whole else 'mounted volume'} is marked read-only") from None
         raise
     return m.Done()

@@ -50,7 +50,7 @@ def open_root(place: Place) -> tuple[int, Ids]:
 
 
 def _open_mounted(place: Place, ids: Ids) -> int:
-    from sampan.runtime import mounting, ops, plan as planning
+    from sampan.runtime import masking, mounting, ops, plan as planning
     from sampan.runtime.scene import Scene
 
     plan = planning.decode(place.plan)
@@ -73,6 +73,8 @@ def _open_mounted(place: Place, ids: Ids) -> int:
             mounting.mount_filesystem(op, scene)
         elif isinstance(op, ops.Bind):
             mounting.bind(op, scene)
+        elif isinstance(op, ops.MakeReadOnly):
+            masking.make_read_only(op, scene)
     return scene.root_fd
 
 

@@ -199,7 +199,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
     pid: int = 0  # 0: it does not run
     start_time: int = 0
-    plan: bytes = b""  # encoded by `runtime.plan.encode`; only its overlays and its binds are performed
+    plan: bytes = b""  # encoded by `runtime.plan.encode`; only its mounts are performed
     uid_mappings: tuple[tuple[int, int, int], ...] = ()  # of its user namespace, as in MakeNamespaces
     gid_mappings: tuple[tuple[int, int, int], ...] = ()
 
