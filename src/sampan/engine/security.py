@@ -58,7 +58,7 @@ def parse(options: Iterable[str]) -> Security:
             found["labels"] = (*found.get("labels", ()), value)
         elif name == "systempaths":
             raise InvalidInput(
-                "invalid --security-opt: systempaths is for the client", "send empty MaskedPaths and ReadonlyPaths"
+                f'invalid --security-opt 2: "{option}"', "the client's systempaths=unconfined is empty MaskedPaths"
             )
         else:
             raise InvalidInput(f'invalid --security-opt 2: "{option}"')

@@ -7,6 +7,7 @@ from sampan.cli.each import LATEST, container, network, secret, volume
 from sampan.cli.failure import Failure, Unavailable, UsageError, quoted
 from sampan.cli.flags import Flag
 from sampan.cli.inspecting import show_all
+from sampan.cli.output import warn
 from sampan.cli.places import is_place
 from sampan.cli.session import ServerError
 from sampan.client.wire import query, quote
@@ -48,14 +49,17 @@ def inspect(call: Call) -> int:
 
     def get(name: str) -> Any:
         for wanted, read in zip(_KINDS, (get_container, get_image, get_network, get_volume, get_secret), strict=True):
-            if kind == wanted:
-                return read(call, name)
-            if not kind:
-                try:
-                    return read(call, name)
-                except ServerError as e:
-                    if e.http_status != 404:
-                        raise
+            if kind and kind != wanted:
+                continue
+            try:
+                found = read(call, name)
+            except ServerError as e:
+                if kind or e.http_status != 404:
+                    raise
+                continue
+            if call.options["size"] and wanted != "container":
+                warn(f"WARNING: --size ignored for {wanted}")
+            return found
         raise Failure(f"Error: No such object: {name}")
 
     return show_all(call.arguments, get, call.options["format"])
