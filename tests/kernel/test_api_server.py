@@ -23,6 +23,7 @@ from support.registry import Registry
 from support.sampan import Sampan, wait_until
 
 JSON = b"Content-Type: application/json\r\n"
+BIND_OF_NONE = {"type": "none", "o": "bind", "device": "/none"}
 
 
 @pytest.fixture
@@ -211,6 +212,20 @@ def test_events_are_sent_as_they_happen(http: Connection, sampan: Sampan) -> Non
 
     assert (event["Type"], event["Action"], event["Actor"]["ID"]) == ("container", "create", id)
     assert (event["status"], event["id"], event["from"]) == ("create", id, "busybox")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        {"VolumesFrom": ["none"]},
+        {"PidMode": "container:none"},
+        {"Mounts": [{"Type": "volume", "Target": "/v", "VolumeOptions": {"DriverConfig": {"Options": BIND_OF_NONE}}}]},
+    ],
+)
+def test_404_at_a_create_is_of_the_image_alone_because_docker_clients_pull_then(http: Connection, host: dict) -> None:
+    body = {"Image": "busybox", "Cmd": ["true"], "HostConfig": host}
+
+    assert http.request("POST", "/v1.50/containers/create", json.dumps(body).encode()).status == 400
 
 
 def test_two_forms_of_filters_mean_the_same(http: Connection) -> None:

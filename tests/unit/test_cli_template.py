@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
+from sampan.cli.inspect_template import executed
 from sampan.cli.template import Template, TemplateError
 
 DATA = {
@@ -64,6 +65,20 @@ DATA = {
 )
 def test_a_template_gives(template, text):
     assert Template(template).execute(DATA) == text
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("[{{.Config.User}}] {{.Config.Cmd}} {{.Config.ArgsEscaped}}", "[] [] false"),
+        ("{{.Options}} {{json .Options}} {{.Labels}}", "map[] null map[]"),
+        ("{{.HostConfig.BlkioDeviceReadBps}} {{json .HostConfig.BlkioDeviceReadBps}}", "[] null"),
+    ],
+)
+def test_inspects_template_has_the_zero_value_of_dockers_type_where_the_json_has_nothing(template, text):
+    found = {"Config": {}, "Options": None, "Labels": None, "HostConfig": {"BlkioDeviceReadBps": None}}
+
+    assert executed(Template(template), found) == text
 
 
 @pytest.mark.parametrize(

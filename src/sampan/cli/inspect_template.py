@@ -15,17 +15,18 @@ if TYPE_CHECKING:
 ZERO: dict[str, Any] = {
     **dict.fromkeys(
         (
-            "Args", "Binds", "CapAdd", "CapDrop", "Cmd", "DeviceCgroupRules", "DeviceRequests", "Devices", "Dns",
-            "DnsOptions", "DnsSearch", "Entrypoint", "Env", "ExecIDs", "ExtraHosts", "GroupAdd", "Links", "MaskedPaths",
-            "Mounts", "OnBuild", "ReadonlyPaths", "RepoDigests", "RepoTags", "SecurityOpt", "Shell", "Ulimits",
-            "VolumesFrom",
+            "Aliases", "Args", "Binds", "BlkioDeviceReadBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteBps",
+            "BlkioDeviceWriteIOps", "BlkioWeightDevice", "CapAdd", "CapDrop", "Cmd", "DNSNames", "DeviceCgroupRules",
+            "DeviceRequests", "Devices", "Dns", "DnsOptions", "DnsSearch", "Entrypoint", "Env", "ExecIDs", "ExtraHosts",
+            "GroupAdd", "Links", "MaskedPaths", "Mounts", "OnBuild", "ReadonlyPaths", "RepoDigests", "RepoTags",
+            "SecondaryIPAddresses", "SecondaryIPv6Addresses", "SecurityOpt", "Shell", "Ulimits", "VolumesFrom",
         ),
         NilList(),
     ),
     **dict.fromkeys(
         (
-            "Annotations", "AuxiliaryAddresses", "ExposedPorts", "Labels", "PortBindings", "StorageOpt", "Sysctls",
-            "Tmpfs", "Volumes",
+            "Annotations", "AuxiliaryAddresses", "DriverOpts", "ExposedPorts", "Labels", "Options", "PortBindings",
+            "StorageOpt", "Sysctls", "Tmpfs", "Volumes",
         ),
         NilMap(),
     ),
@@ -35,8 +36,8 @@ ZERO: dict[str, Any] = {
             "UsageData",
         )
     ),
-    "IPRange": "",
-    "StopSignal": "",
+    **dict.fromkeys(("IPRange", "StopSignal", "User", "WorkingDir"), ""),
+    **dict.fromkeys(("ArgsEscaped", "NetworkDisabled"), False),
 }  # fmt: skip
 """What Docker's types hold where the JSON has nothing: a template may ask for it."""
 

@@ -289,7 +289,8 @@ class Evaluation:
                 found = self.zero[name]
             if found is MISSING and not (isinstance(value, GoMap) or before in MAPS):
                 raise self._error(operand, f'map has no entry for key "{name}"')
-            return GoMap(found) if isinstance(found, dict) and _is_map(name, value) else found
+            made = isinstance(found, dict) and not isinstance(found, GoMap)
+            return GoMap(found) if made and _is_map(name, value) else found
         if value is None or value is MISSING:
             raise self._error(operand, f"nil pointer evaluating interface {{}}.{name}")
         raise self._error(operand, f"can't evaluate field {name} in type {type_name(value)}")

@@ -64,7 +64,20 @@ def create(core: Core, name: str | None, body: ContainerCreate, platform: str | 
     body = _checked(core, body)
     directory = directory_roots.wanted(body)
     image = directory_roots.image(core.host.architecture) if directory else core.images.resolve(body.image, platform)
-    warnings = _platform_warnings(core, image, platform)
+    try:
+        return _create(core, name, body, image, directory, _platform_warnings(core, image, platform))
+    except NotFound as e:  # as a 404 it would have a docker client pull the image
+        raise InvalidInput(e.message, e.hint) from e
+
+
+def _create(
+    core: Core,
+    name: str | None,
+    body: ContainerCreate,
+    image: Image,
+    directory: DirectoryRoot | None,
+    warnings: list[str],
+) -> ContainerCreateResponse:
     wanted_name = ids.check_name(name) if name else core.registry.unused_name()
     full = endpoints.complete(core.networks, complete(body, image.config.execution))
     endpoints.links(core.registry, full.host_config.links or (), must_run=False)
@@ -212,10 +225,7 @@ def _joins(core: Core, host_config: HostConfig) -> dict[str, str]:
         name = joined(getattr(host_config, field))
         if not name:
             continue
-        try:
-            other = core.registry.find(name)
-        except NotFound as e:  # as a 404 it would have a docker client pull the image
-            raise InvalidInput(e.message, e.hint) from None
+        other = core.registry.find(name)
         if field == "ipc_mode" and other.body.host_config.ipc_mode != "shareable":
             raise Conflict(
                 f"cannot join IPC of container {name}: non-shareable IPC (hint: use IpcMode:shareable for the donor "
@@ -230,10 +240,7 @@ def _inherited(core: Core, host_config: HostConfig) -> list[mounts.Wanted]:
     found = []
     for text in host_config.volumes_from or ():
         name, readonly = mounts.volumes_from(text)
-        try:
-            other = core.registry.find(name)
-        except NotFound as e:  # as a 404 it would have a docker client pull the image
-            raise InvalidInput(e.message, e.hint) from None
+        other = core.registry.find(name)
         found += mounts.inherit(other.mounts, readonly=readonly)
     return found
 
