@@ -88,6 +88,22 @@ def test_a_group_is_removed_with_those_below(any_group: str) -> None:
     assert not os.path.exists(f"{any_group}/a")
 
 
+def test_groups_deeper_than_a_path_is_long_are_listed_and_removed(any_group: str) -> None:
+    below = os.open(any_group, os.O_RDONLY)
+    for _ in range(1100):
+        os.mkdir("deeper", dir_fd=below)
+        above, below = below, os.open("deeper", os.O_RDONLY, dir_fd=below)
+        os.close(above)
+    pid = sleeper()
+    cgroupfs.add_process(f"/proc/self/fd/{below}", pid)
+    os.close(below)
+
+    assert cgroupfs.processes_below(any_group) == [pid]
+    end(pid)
+    cgroupfs.remove(any_group)
+    assert not os.path.exists(any_group)
+
+
 def test_removing_waits_for_the_last_process(any_group: str) -> None:
     cgroupfs.make(f"{any_group}/a")
     pid = sleeper()

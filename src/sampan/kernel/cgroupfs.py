@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from sampan.errors import SyscallError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from sampan.kernel.mount import MountInfo
+
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class CgroupMount(NamedTuple):
@@ -88,11 +91,11 @@ def remove(directory: str, *, timeout_s: float = 2.0) -> None:
         try:
             _remove_tree(directory)
             return
-        except FileNotFoundError:
-            return
         except OSError as e:
-            if e.errno != errno.EBUSY or time.monotonic() >= deadline:
-                raise SyscallError(e.errno or errno.EIO, "rmdir", os.fsdecode(e.filename or directory)) from None
+            if e.errno == errno.ENOENT and not os.path.isdir(directory):  # else another removes some below it, too
+                return
+            if e.errno not in {errno.EBUSY, errno.ENOENT} or time.monotonic() >= deadline:
+                raise SyscallError(e.errno or errno.EIO, "rmdir", directory) from None
         time.sleep(wait_s)
         wait_s = min(wait_s * 2, 0.05)
 
@@ -102,13 +105,49 @@ def _remove_tree(directory: str) -> None:
     try:
         os.rmdir(directory)
     except OSError as e:
-        below = [entry.name for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
-        if not below:
+        alone = True
+        for above, name in _below(directory):
+            alone = False
+            os.rmdir(name, dir_fd=above)
+        if alone:
             raise e from None
-        for name in below:
-            with suppress(FileNotFoundError):  # another removes them, too
-                _remove_tree(f"{directory}/{name}")
         os.rmdir(directory)
+
+
+def _below(directory: str) -> Iterator[tuple[int, str]]:
+    """Yield each group below one, the lower ones first: a descriptor of the group above it, and its name there.
+
+    A container that may arrange groups of its own can have them deeper than a path is long, and than a stack goes.
+    """
+    here = os.open(directory, _DIRECTORY)
+    way: list[str] = []
+    try:
+        left = [_names(here)]
+        while left[-1] or way:
+            if left[-1]:
+                name = left[-1].pop()
+                with suppress(FileNotFoundError):
+                    here = _moved(here, name)
+                    way.append(name)
+                if len(way) == len(left):
+                    left.append(_names(here))
+            else:
+                here = _moved(here, "..")
+                left.pop()
+                yield here, way.pop()
+    finally:
+        os.close(here)
+
+
+def _names(group: int) -> list[str]:
+    with os.scandir(group) as entries:
+        return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+
+
+def _moved(group: int, to: str) -> int:
+    there = os.open(to, _DIRECTORY, dir_fd=group)
+    os.close(group)
+    return there
 
 
 def write(directory: str, file: str, text: str) -> None:
@@ -146,6 +185,18 @@ def add_process(directory: str, pid: int) -> None:
 def processes(directory: str) -> list[int]:
     """List the processes of a group, not of those below it."""
     return [int(line) for line in read(directory, "cgroup.procs").split()]
+
+
+def processes_below(directory: str) -> list[int]:
+    """List the processes of a group and of those below it."""
+    found = []
+    with suppress(OSError):  # it has gone meanwhile, or is of threads: cgroups(7)
+        found += processes(directory)
+    with suppress(FileNotFoundError):
+        for above, name in _below(directory):
+            with suppress(OSError):
+                found += processes(f"/proc/self/fd/{above}/{name}")
+    return found
 
 
 def flat_keyed(text: str) -> dict[str, int]:

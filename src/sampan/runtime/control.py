@@ -40,16 +40,8 @@ def processes(cgroups: Cgroups) -> list[int]:
     """List all processes of the container as the host numbers them, those of groups that it made below its own too."""
     for wanted in ("", "pids", "memory", "freezer", "devices"):
         if wanted in dict(cgroups):
-            return _below(dict(cgroups)[wanted])
-    return _below(cgroups[0][1]) if cgroups else []
-
-
-def _below(group: str) -> list[int]:
-    found: list[int] = []
-    for here, _, _ in os.walk(group):
-        with suppress(FileNotFoundError, OSError):
-            found += cgroupfs.processes(here)
-    return found
+            return cgroupfs.processes_below(dict(cgroups)[wanted])
+    return cgroupfs.processes_below(cgroups[0][1]) if cgroups else []
 
 
 def join(cgroups: Cgroups, more: Cgroups) -> None:
@@ -59,7 +51,7 @@ def join(cgroups: Cgroups, more: Cgroups) -> None:
         if controller == "cpuset":
             cgroupfs.inherit_cpuset(group)
         deadline = time.monotonic() + _MOVE_WITHIN_S
-        while left := set(processes(cgroups)) - set(_below(group)):
+        while left := set(processes(cgroups)) - set(cgroupfs.processes_below(group)):
             for pid in left:
                 try:
                     cgroupfs.add_process(group, pid)
