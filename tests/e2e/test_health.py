@@ -129,9 +129,12 @@ def test_a_container_has_started_once_its_startup_check_succeeds_and_a_servers_e
 ) -> None:
     """The latest checks are in the file, too, and `update` changes both checks while it runs."""
     log = ("--health-log-destination", str(tmp_path), "--health-max-log-count", "3", "--health-max-log-size", "4")
-    run(sampan, *QUICK, *CHECK, *STARTUP, "--health-startup-success", "2", *log)
-    file = tmp_path / f"{sampan.inspect('web')['Id']}-healthcheck.log"
-    file.with_name(f".{file.name}.new").symlink_to("/dev/full")
+    flags = (*QUICK, *CHECK, *STARTUP, "--health-startup-success", "2", *log)
+    id = sampan("create", "--name", "web", "--network", "none", *flags, "busybox", "sleep", "100").line
+    file = tmp_path / f"{id}-healthcheck.log"
+    for path in (file, file.with_name(f".{file.name}.new")):
+        path.symlink_to(tmp_path / "elsewhere")
+    sampan("start", "web")
     wait_until(lambda: checked(sampan).get("Startup", {}).get("Failures", 0) > 3)
 
     assert [checked(sampan)[field] for field in ("Status", "FailingStreak")] == ["starting", 0]
@@ -145,6 +148,7 @@ def test_a_container_has_started_once_its_startup_check_succeeds_and_a_servers_e
     assert checked(sampan)["Startup"]["Successes"] == 2
     wait_until(lambda: json.loads(file.read_bytes())["Status"] == "healthy")
     assert file.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == [file.name]
     assert not file.is_symlink()
     sampan("exec", "web", "touch", "/sick")
     wait_until(lambda: health(sampan) == "unhealthy")
