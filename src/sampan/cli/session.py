@@ -36,6 +36,7 @@ class Session:
     def __init__(self, *, root: str | None = None, host: str | None = None, config: str | None = None) -> None:
         self.root = root
         self.host = host
+        self._dirs: Dirs | None = None
         self._config_directory = config
         self._config: dict[str, Any] | None = None
         self._connection: Connection | None = None
@@ -45,9 +46,11 @@ class Session:
     @property
     def dirs(self) -> Dirs:
         """The directories of this command's instance."""
-        from sampan.dirs import find
+        if self._dirs is None:
+            from sampan.dirs import find
 
-        return find(self.root)
+            self._dirs = find(self.root)
+        return self._dirs
 
     @property
     def socket(self) -> str:

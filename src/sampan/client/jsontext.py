@@ -56,6 +56,8 @@ def dumps(value: Any) -> str:
 
 def indented(value: Any, margin: str = "\n") -> str:
     """Return the text with a line for each member, four spaces further in than `margin`, which begins lines."""
+    if isinstance(value, str):  # most are
+        return _quote(value)
     if isinstance(value, dict):
         inner = f"{margin}    "
         members = [f"{_quote(str(key))}: {indented(member, inner)}" for key, member in value.items()]
@@ -64,4 +66,4 @@ def indented(value: Any, margin: str = "\n") -> str:
         inner = f"{margin}    "
         members = [indented(member, inner) for member in value]
         return f"[{inner}{f',{inner}'.join(members)}{margin}]" if members else "[]"
-    return _quote(value) if isinstance(value, str) else dumps(value)
+    return dumps(value)
