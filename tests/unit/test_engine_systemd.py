@@ -93,6 +93,12 @@ def test_it_is_stopped_by_its_own_signal_unless_another_is_named() -> None:
     assert named.host_config.annotations == {SYSTEMD: "auto"}
 
 
+def test_a_volume_of_the_image_is_not_where_its_control_groups_are() -> None:
+    body = completed(Volumes={"/sys/fs/cgroup": {}, "/data": {}})
+
+    assert systemd.applied(request(), body, "auto").volumes == {"/data": {}}
+
+
 def test_its_cgroup_namespace_is_its_own_unless_another_is_named() -> None:
     def namespace(**given: Any) -> str:
         full = completed({"Privileged": True, **given})

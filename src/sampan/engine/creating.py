@@ -91,8 +91,8 @@ def _create(
     uses = secret_uses.asked(full.host_config.annotations)
     secrets = secret_files.look_up(core, uses)
     boots = systemd.mode(full, lambda path: real_path(_layers(core, image, directory), path))
-    wanted = _mounts(core, full, image, systemd.in_memory(boots))
     full = systemd.applied(body, full, boots) if boots else full
+    wanted = _mounts(core, full, image, systemd.in_memory(boots))
     own_groups = bool(boots) and systemd.owns_groups(full, boots, wanted, core.host, warnings)
     container = Container(ids.new_id(), wanted_name, now_ns(), (image.id, body.image), full, State())
     container.mounts = wanted

@@ -78,13 +78,17 @@ def in_memory(mode: str) -> dict[str, str]:
 
 
 def applied(asked: ContainerCreate, full: ContainerCreate, mode: str) -> ContainerCreate:
-    """Return the completed body with what it has beside mounts. `asked` is the body before it was completed."""
+    """Return the completed body with what it has beside a tmpfs. `asked` is the body before it was completed.
+
+    Images have made a volume of its control groups, for whoever binds the host's there.
+    """
     host_config = replace(
         full.host_config,
         cgroupns_mode=asked.host_config.cgroupns_mode or "private",
         annotations={**(full.host_config.annotations or {}), SYSTEMD: mode},
     )
-    return replace(full, stop_signal=full.stop_signal or STOP_SIGNAL, host_config=host_config)
+    volumes = {target: nothing for target, nothing in (full.volumes or {}).items() if target.rstrip("/") != _GROUPS}
+    return replace(full, stop_signal=full.stop_signal or STOP_SIGNAL, volumes=volumes or None, host_config=host_config)
 
 
 def gave_signal(body: ContainerCreate) -> bool:
