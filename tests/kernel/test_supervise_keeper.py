@@ -303,6 +303,7 @@ def test_keeper_and_shim_both_killed_the_state_says_so_and_the_container_goes_on
 
 def test_what_ended_while_keeper_and_shim_were_dead_is_ended_and_unknown(world):
     container = world.run("sleep", "1000")
+    container.execute("sleep", "1000")
     pid = container.state()["pid"]
     keeper = world.keeper_pid
     os.kill(world.server_pid, signal.SIGSTOP)
@@ -319,6 +320,7 @@ def test_what_ended_while_keeper_and_shim_were_dead_is_ended_and_unknown(world):
 
     assert status.phase == "exited"
     assert status.exited.exit_code is None
+    assert [(e.exec_id, e.exit_code) for e in status.execs] == [("e1", 137)]
     assert status.lost_output is True
     container.link.ask(m.Forget())
     assert not [g for g in world.groups() if container.id in g]

@@ -483,6 +483,8 @@ class Container:
 
     def _bury(self) -> None:
         """The init has ended while nobody looked."""
-        self._record.adopt(facts.dead(self.state, self.state.exited or self._exited(None)))
+        state = facts.dead(self.state, self.state.exited or self._exited(None))
+        self._finished = {e.exec_id: e for e in state.execs if e.exec_id not in self._execs}
+        self._record.adopt(state)
         self.change()
         self._loop.call_later(0, self.tear_down)
