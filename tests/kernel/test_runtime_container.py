@@ -731,11 +731,15 @@ def test_a_plan_is_refused_before_anything_is_done(box: Box) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "said"), [("/etc/passwd", "/etc", "is a"), ("/etc", "/etc/passwd", "is not a")]
+    ("source", "target", "said"),
+    [
+        ("/etc/passwd", "/etc", "a file can't cover a directory"),
+        ("/etc", "/etc/passwd", "a directory can't cover a file"),
+    ],
 )
 def test_a_bind_of_another_kind_than_its_target_is_said(box: Box, source: str, target: str, said: str) -> None:
     spec = box.spec("true", mounts=(Mount(destination=target, type="bind", source=source, options=("bind",)),))
 
-    with pytest.raises(Failed, match=f"it {said} directory") as e:
+    with pytest.raises(Failed, match=said) as e:
         box.run(spec)
     assert "a directory onto a file (or vice-versa)" in e.value.hint

@@ -406,11 +406,12 @@ def _place_alike(scene: Scene, target: str, tree: int) -> int:
         at = place(scene, target, directory=is_directory)
     except SyscallError as e:
         if e.errno == errno.ENOTDIR:
-            raise Failed("it is not a directory", _SAME_KIND) from None
+            raise Failed("a directory can't cover a file", _SAME_KIND) from None
         raise
     if stat.S_ISDIR(os.fstat(at).st_mode) and not is_directory:
         os.close(at)
-        raise Failed("it is a directory", _SAME_KIND)
+        # Not in the words of EISDIR: by those docker's client knows a program that can't be executed.
+        raise Failed("a file can't cover a directory", _SAME_KIND)
     return at
 
 
