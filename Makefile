@@ -7,6 +7,7 @@ PYTHON := .venv/bin/python
 BENCH ?=
 SECONDS_EACH ?= 60
 EACH ?= 1
+FROM ?= 0
 
 .PHONY: help test check unit kernel e2e faults fuzz bench test-cgroup2 test-interop goldens format clean
 
@@ -25,9 +26,9 @@ unit kernel e2e:  ## one kind of test; ARGS go to pytest
 	@tools/prepare test
 	@$(PYTHON) -m pytest tests/$@ $(ARGS)
 
-faults:  ## SIGKILL of server, keeper and shim at every named step of every verb, for hours; EACH=50 takes one of 50
+faults:  ## SIGKILL of server, keeper and shim at every named step of every verb, for hours; EACH=50 takes one of 50, FROM=1 to 49 others
 	@tools/prepare test
-	@EACH=$(EACH) $(PYTHON) -m pytest tests/e2e/test_faults_steps.py -q -m soak $(ARGS)
+	@EACH=$(EACH) FROM=$(FROM) $(PYTHON) -m pytest tests/e2e/test_faults_steps.py -q -m soak $(ARGS)
 
 fuzz:  ## inputs of strangers changed at random; SECONDS_EACH for each reader of them
 	@tools/prepare check
