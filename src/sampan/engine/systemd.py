@@ -109,9 +109,8 @@ def owns_groups(body: ContainerCreate, mode: str, mounts: Iterable[Wanted], host
     if any(f"{mount.target}/".startswith(f"{_GROUPS}/") for mount in mounts):
         return False
     host_config = body.host_config
-    unlimited = host.cgroup_mode is CgroupMode.V2 and not (host.cgroup_delegates or host_config.privileged)
     cause, hint = _lacking(host_config, host)
-    if not cause and unlimited:
+    if not cause and _could_lift_limits(host_config, host):
         if mode != "auto":
             warnings.append(f"the container can lift its own limits: {_NOT_DELEGATED}")
             return True
@@ -119,8 +118,17 @@ def owns_groups(body: ContainerCreate, mode: str, mounts: Iterable[Wanted], host
     if cause and mode != "auto":
         raise Unsupported(f"can't let systemd arrange its control groups: {cause}", hint)
     if cause:
-        warnings.append(f"systemd will not start, as it can't arrange its control groups: {cause}; {hint}")
+        warnings.append(f"systemd may not start, as it can't arrange its control groups: {cause}; {hint}")
     return not cause
+
+
+def _could_lift_limits(host_config: HostConfig, host: Host) -> bool:
+    """Whether writable groups are more than it would have without them; cgroups(7), "Cgroup delegation".
+
+    The root of a user namespace gets its groups without the files that limit it.
+    """
+    mapped = host_config.userns_mode not in ("", "host")
+    return host.cgroup_mode is CgroupMode.V2 and not (host.cgroup_delegates or host_config.privileged or mapped)
 
 
 _NOT_DELEGATED = f"{_GROUPS} is mounted without nsdelegate"
