@@ -36,6 +36,10 @@ echo 1 > memory.max 2>/dev/null || echo refused
 """
 V2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
 
+pytestmark = pytest.mark.skipif(
+    not V2 and not Path("/sys/fs/cgroup/systemd").is_dir(), reason="missing kernel feature: cgroup v1's name=systemd"
+)
+
 
 @pytest.fixture(scope="module")
 def image(shared: Sampan) -> str:
