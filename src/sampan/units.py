@@ -87,6 +87,24 @@ def parse_duration(text: str) -> int:
     return -total if negative else total
 
 
+def format_duration(ns: int) -> str:
+    """Write nanoseconds as Go's `Duration.String` does: "200ms", "1.5s", "1m30s", "1h0m0s"."""
+    for unit, size in (("ns", 1), ("µs", 10**3), ("ms", 10**6)):
+        if 0 < ns < min(size * 10**3, 10**9):
+            return f"{_decimal(ns, size)}{unit}"
+    minutes, ns = divmod(ns, 60 * 10**9)
+    text = f"{_decimal(ns, 10**9)}s"
+    if minutes:
+        text = f"{minutes // 60}h{minutes % 60}m{text}" if minutes >= 60 else f"{minutes}m{text}"
+    return text
+
+
+def _decimal(number: int, size: int) -> str:
+    whole, part = divmod(number, size)
+    digits = str(size + part)[1:].rstrip("0")
+    return f"{whole}.{digits}" if digits else str(whole)
+
+
 class Port:
     """One published or exposed range. `host_ip` is empty and the host's ports are 0 when they were not given."""
 

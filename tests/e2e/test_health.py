@@ -51,7 +51,7 @@ def test_a_check_that_takes_too_long_is_killed_and_counts(sampan: Sampan) -> Non
 
     last = sampan.inspect("web")["State"]["Health"]["Log"][-1]
     assert last["ExitCode"] == -1
-    assert last["Output"] == "Health check exceeded timeout (0.2s)"
+    assert last["Output"] == "Health check exceeded timeout (200ms)"
     wait_until(lambda: sampan("top", "web").out.count("sleep 1000") <= 1)
 
 

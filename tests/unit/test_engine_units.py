@@ -48,6 +48,18 @@ def test_a_duration_is_written_as_in_go(text: str, ns: int) -> None:
     assert units.parse_duration(text) == ns
 
 
+@pytest.mark.parametrize(
+    ("ns", "text"),
+    [
+        (0, "0s"), (7, "7ns"), (1_500, "1.5µs"), (200 * 10**6, "200ms"), (1_000_001, "1.000001ms"), (10**9, "1s"),
+        (1_500 * 10**6, "1.5s"), (90 * 10**9, "1m30s"), (3600 * 10**9, "1h0m0s"), (93_784_050 * 10**6, "26h3m4.05s"),
+    ],
+)  # fmt: skip
+def test_a_duration_is_written_as_go_writes_it(ns: int, text: str) -> None:
+    assert units.format_duration(ns) == text
+    assert units.parse_duration(text) == ns
+
+
 @pytest.mark.parametrize("text", ["", "30", "s", "1x", "-", "+", "1m30", "1.2.3s", "1 m", "9999999999h"])
 def test_a_bad_duration_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="invalid duration"):

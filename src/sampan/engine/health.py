@@ -28,6 +28,7 @@ from sampan.spec.docker import ExecConfig
 from sampan.spec.ending import Sender
 from sampan.spec.state import Health, Probe, Status
 from sampan.supervise import messages
+from sampan.units import format_duration
 
 if TYPE_CHECKING:
     from sampan.engine.core import Core
@@ -221,7 +222,7 @@ def _probe(core: Core, container: Container, check: Check, *, startup: bool) -> 
         config = ExecConfig(cmd=run.command, attach_stdout=True, attach_stderr=True)
         exec = execs.find(core, execs.create(core, container, config))
         try:
-            code, output = _run(core, exec, (ours, theirs), run.timeout / 1e9, most)
+            code, output = _run(core, exec, (ours, theirs), run.timeout, most)
         finally:
             execs.forget(core, exec)
     except SampanError as e:
@@ -234,18 +235,18 @@ def _probe(core: Core, container: Container, check: Check, *, startup: bool) -> 
 
 
 def _run(
-    core: Core, exec: Exec, pair: tuple[socket.socket, socket.socket], timeout_s: float, most: int
+    core: Core, exec: Exec, pair: tuple[socket.socket, socket.socket], timeout_ns: int, most: int
 ) -> tuple[int, bytes]:
     """Run the exec; return its exit code, or -1 where it was killed for taking too long, and what it said."""
     exec.started = True
     execs.ExecSession(core, exec, None).run(pair[1].fileno(), b"")
     pair[1].close()
-    output, ended = _read(pair[0], time.monotonic() + timeout_s, most)
+    output, ended = _read(pair[0], time.monotonic() + timeout_ns / 1e9, most)
     if not ended:
         with suppress(SampanError):
             kill = messages.Signal(number=signal.SIGKILL, exec_id=exec.id)
             ask(exec.container, Verb.KILL, kill, messages.Done)
-        return _KILLED, b"Health check exceeded timeout (%gs)" % timeout_s
+        return _KILLED, f"Health check exceeded timeout ({format_duration(timeout_ns)})".encode()
     end = time.monotonic() + _END_S
     while exec.code is None and time.monotonic() < end:  # its event comes right behind the end of its output
         execs.inspect(core, exec.id)
