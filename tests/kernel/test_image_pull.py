@@ -11,7 +11,7 @@ import zstandard
 
 from sampan import dirs
 from sampan.errors import Failed, InvalidInput, NotFound, NotPermitted, SampanError, Unsupported
-from sampan.image.endpoint import Endpoint
+from sampan.image.patience import Patience
 from sampan.image.pull import Puller
 from sampan.image.unpack import unpack_layer
 from sampan.spec.distribution import AuthConfig, Platform
@@ -28,7 +28,7 @@ ME = AuthConfig(username="me", password="secret")
 @pytest.fixture
 def where(tmp_path, monkeypatch):
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    monkeypatch.setattr(Endpoint, "_wait_s", lambda *_: 0.01)
+    monkeypatch.setattr(Patience, "after_s", lambda *_: 0.01)
     return dirs.find(str(tmp_path / "root"))
 
 

@@ -13,12 +13,12 @@ from sampan.errors import Failed, InvalidInput, NotPermitted, SampanError
 from sampan.image import incoming
 from sampan.image.archive_write import ArchiveWriter
 from sampan.image.compression import Compression
-from sampan.image.endpoint import Endpoint
 from sampan.image.files import pieces_of
 from sampan.image.layout import Layout
 from sampan.image.manifest import Format
 from sampan.image.outgoing import Options, Outgoing, Ways
 from sampan.image.pack import pack_layer
+from sampan.image.patience import Patience
 from sampan.image.remote import RemoteImage
 from sampan.image.transfer import Mover, Words
 from sampan.image.unpack import unpack_layer
@@ -37,7 +37,7 @@ NOBODY = AuthConfig()
 @pytest.fixture
 def where(tmp_path, monkeypatch):
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    monkeypatch.setattr(Endpoint, "_wait_s", lambda *_: 0.01)
+    monkeypatch.setattr(Patience, "after_s", lambda *_: 0.01)
     return dirs.find(str(tmp_path / "root"))
 
 
