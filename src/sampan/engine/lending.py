@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 MOST = 60
 """Fewer than one message may carry."""
 
+_MOST_LENT = 1200
+"""Of all clients together: whoever asks this server for something needs a descriptor too."""
+
 _PATIENCE_S = 10
 
 
@@ -61,6 +64,8 @@ class Lender:
         self._core = core
         self._count = count
         self._names = names
+        if not self._has_room():
+            raise Conflict("too many open files are lent already", "try again when what they are for has started")
 
     def answering(self) -> AbstractContextManager[None]:
         """Nothing goes on before the handover."""
@@ -75,9 +80,10 @@ class Lender:
             client.settimeout(_PATIENCE_S)
             lent = self._receive(client)
             name = ids.new_id()
+            complete = len(lent.descriptors) == self._count and self._has_room()
             self._core.lent[name] = lent
             try:
-                if len(lent.descriptors) == self._count:
+                if complete:
                     client.sendall(name.encode() + b"\n")
                     client.settimeout(None)
                     client.recv(1)
@@ -85,6 +91,10 @@ class Lender:
                 pass  # it has gone
             finally:
                 _close(self._core.lent.pop(name, NOTHING))
+
+    def _has_room(self) -> bool:
+        others = sum(len(lent.descriptors) for lent in tuple(self._core.lent.values()))
+        return others + self._count <= _MOST_LENT
 
     def _receive(self, client: socket.socket) -> Lent:
         room = socket.CMSG_SPACE(self._count * 4)
