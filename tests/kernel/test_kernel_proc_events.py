@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -54,3 +56,19 @@ def test_the_last_thread_to_end_has_the_status_of_the_process(program: str, want
 
 def test_nothing_is_told_of_another_process() -> None:
     assert ended("input(); raise SystemExit(9)", lambda _pid: os.getpid()) == (None, 9 << 8)
+
+
+def test_an_end_that_another_program_tells_of_is_not_believed() -> None:
+    told = struct.pack("=36xI16xII64x", 0x80000000, os.getpid(), 9 << 8)
+    try:
+        with of_the_host():
+            sock = proc_events.listen_to_exits(os.getpid())
+            liar = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 11)
+    except OSError as e:
+        pytest.skip(f"missing kernel feature: the process connector, here: {e}")
+
+    with liar:
+        liar.sendto(told, sock.getsockname())
+        assert select.select([sock], [], [], 1)[0]
+        assert proc_events.last_status(sock) is None
+    proc_events.close(sock)

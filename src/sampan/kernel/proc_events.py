@@ -15,6 +15,7 @@ _MCAST_LISTEN, _MCAST_IGNORE = 1, 2
 _EVENT_EXIT = 0x80000000
 
 _REQUEST = struct.Struct("=IHHII IIIIHH I")  # nlmsghdr, cn_msg, enum proc_cn_mcast_op
+_KERNEL = 0
 _WHAT, _TGID, _EXIT_CODE = 36, 56, 60  # in an event: behind nlmsghdr and cn_msg comes proc_event
 _EVENT_BYTES = 128
 
@@ -48,10 +49,10 @@ def last_status(sock: _socket.socket) -> int | None:
     status = None
     while True:
         try:
-            event = sock.recv(_EVENT_BYTES)
+            event, (sender, _) = sock.recvfrom(_EVENT_BYTES)
         except OSError:  # nothing more, or more than the buffer holds: what is in it comes next
             return status
-        if len(event) >= _EXIT_CODE + 4:
+        if sender == _KERNEL and len(event) >= _EXIT_CODE + 4:  # who has CAP_NET_ADMIN can send what looks so
             (status,) = struct.unpack_from("=I", event, _EXIT_CODE)
 
 
