@@ -48,6 +48,8 @@ def test_a_bind(text: str, mount: Wanted) -> None:
             "'vol:data': invalid mount config for type \"volume\": invalid mount path: 'data' mount path",
         ),
         ("/srv:/", "'/srv:/': invalid mount config for type \"bind\": invalid specification: destination can't be '/'"),
+        ("/srv:/data\0/..", "it contains a null byte"),
+        ("/srv\0:/data", "it contains a null byte"),
         ("/srv:/data:rx", "invalid mode: rx"),
         ("/srv:/data:ro,rw", "invalid mode"),
         ("/srv:/data:nocopy", "invalid mode"),

@@ -41,6 +41,7 @@ def test_a_use_is_read_as_podman_reads_it(text: str, use: Use) -> None:
     [
         ",type=env", "type=env", "a,type", "a,type=file", "a,x=1", "a,uid=-1", "a,uid=x", "a,uid=4294967295", "a,uid=²",
         "a,mode=010000", "a,mode=0o400", "a,mode=", "a,type=env,uid=1", "a,type=env,mode=0400", "a,type=env,target=B=C",
+        "a,target=/b\0c",
         "a\n", "a,uid=" + "1" * 5000, "a,mode=9",
     ],
 )  # fmt: skip

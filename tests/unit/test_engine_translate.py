@@ -253,7 +253,7 @@ def test_its_files_are_in_the_directories_for_chroot_too() -> None:
     assert sources["/b/etc/hosts"] == "/h"
 
 
-@pytest.mark.parametrize("directory", ["..", "/a/../../b", ""])
+@pytest.mark.parametrize("directory", ["..", "/a/../../b", "", "b\0c"])
 def test_a_directory_for_chroot_that_could_be_elsewhere_is_refused(directory: str) -> None:
     with pytest.raises(InvalidInput, match="invalid chroot directory"):
         translated({"Annotations": {"sampan.chroot-dirs": f"/a,{directory}"}})

@@ -53,7 +53,7 @@ def _use(number: int, text: str) -> Use:
         raise _wrong(text, f"there is no type {kind}")
     if kind == "env":
         variable = options.get("target") or secret
-        if "=" in variable or "\0" in variable:
+        if "=" in variable:
             raise _wrong(text, f"a variable can't be called {variable!r}")
         if options.keys() & {"uid", "gid", "mode"}:
             raise _wrong(text, "a variable has no uid, gid or mode")
@@ -69,6 +69,8 @@ def _use(number: int, text: str) -> Use:
 
 
 def _options(text: str) -> dict[str, str]:
+    if "\0" in text:
+        raise _wrong(text, "it contains a null byte")
     first, *rest = text.split(",")
     words = [first if "=" in first else f"source={first}", *rest]
     found = {}

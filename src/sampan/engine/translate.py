@@ -247,7 +247,7 @@ def _chroot_dirs(host_config: HostConfig) -> list[str]:
     text = (host_config.annotations or {}).get(CHROOT_DIRS, "")
     directories = text.split(",") if text else []
     for directory in directories:
-        if not directory or ".." in directory.split("/"):
+        if not directory or "\0" in directory or ".." in directory.split("/"):
             raise InvalidInput(f"invalid chroot directory {directory!r}", "it is a path in the container, without ..")
     return ["/" + posixpath.normpath(directory).strip("/") for directory in directories]
 
