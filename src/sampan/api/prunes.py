@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 def containers(call: Call) -> None:
     """POST /containers/prune."""
-    call.answer(call.engine.prune_containers(call.filters()))
+    call.answer(call.engine.prunes.containers(call.filters()))
 
 
 def images(call: Call) -> None:
     """POST /images/prune."""
-    call.answer(call.engine.prune_images(call.filters()))
+    call.answer(call.engine.prunes.images(call.filters()))
 
 
 def volumes(call: Call) -> None:
@@ -25,17 +25,17 @@ def volumes(call: Call) -> None:
     filters = call.filters()
     if call.version < (1, 42):
         filters = {**filters, "all": ("true",)}
-    call.answer(call.engine.prune_volumes(filters))
+    call.answer(call.engine.prunes.volumes(filters))
 
 
 def networks(call: Call) -> None:
     """POST /networks/prune."""
-    call.answer(call.engine.prune_networks(call.filters()))
+    call.answer(call.engine.prunes.networks(call.filters()))
 
 
 def build_cache(call: Call) -> None:
     """POST /build/prune. Before 1.48 the reserved space was called keep-storage."""
-    call.answer(call.engine.prune_build_cache(_of_build_cache(call)))
+    call.answer(call.engine.prunes.build_cache(_of_build_cache(call)))
 
 
 def _of_build_cache(call: Call) -> BuildPruneQuery:
@@ -56,4 +56,4 @@ def plan(call: Call) -> None:
     """GET /sampan/prune: what prunes of the kinds named by `kind` (none: of all) would remove."""
     cache = _of_build_cache(call)
     query = PrunePlanQuery(kinds=call.texts("kind") or PRUNED, filters=cache.filters, all=cache.all, cache=cache)
-    call.answer(call.engine.plan_prune(query))
+    call.answer(call.engine.prunes.plan(query))

@@ -13,7 +13,6 @@ from sampan.engine import (
     archiving,
     attaching,
     auditing,
-    build_cache,
     changing,
     committing,
     creating,
@@ -36,8 +35,6 @@ from sampan.engine import (
     mapping,
     networks,
     opening,
-    prune_plan,
-    pruning,
     pulling,
     removing,
     republishing,
@@ -53,6 +50,7 @@ from sampan.engine import (
 from sampan.engine.building.building import Building
 from sampan.engine.building.leaving import Outputs
 from sampan.engine.moving import Moving
+from sampan.engine.pruning import Prunes
 from sampan.engine.secret_verbs import SecretVerbs
 from sampan.engine.stats import Samples
 from sampan.errors import doing
@@ -69,7 +67,6 @@ if TYPE_CHECKING:
     from sampan.engine.registry import Container
     from sampan.engine.requests import (
         AttachQuery,
-        BuildPruneQuery,
         CommitQuery,
         EventsQuery,
         Filters,
@@ -77,7 +74,6 @@ if TYPE_CHECKING:
         LogsQuery,
         LogStream,
         MapQuery,
-        PrunePlanQuery,
         Session,
     )
     from sampan.engine.tasks import Task
@@ -446,31 +442,10 @@ class Engine:
         """The verbs of secrets."""
         return SecretVerbs(self._core)
 
-    # ------------------------------------------------------------------------------------------------ prunes
-
-    def prune_containers(self, filters: Filters) -> docker.ContainerPruneResponse:
-        """Remove the containers that do not run."""
-        return pruning.prune_containers(self._core, filters)
-
-    def prune_images(self, filters: Filters) -> docker.ImagePruneResponse:
-        """Remove the images that no container uses: those without a name, with `dangling` false all."""
-        return pruning.prune_images(self._core, filters)
-
-    def prune_volumes(self, filters: Filters) -> docker.VolumePruneResponse:
-        """Remove the anonymous volumes that no container uses, with `all` the named ones too."""
-        return pruning.prune_volumes(self._core, filters)
-
-    def prune_build_cache(self, query: BuildPruneQuery) -> docker.BuildPruneResponse:
-        """Remove what builds keep and nobody works with."""
-        return build_cache.prune(self._core, query)
-
-    def prune_networks(self, filters: Filters) -> docker.NetworkPruneResponse:
-        """Remove the networks that no container is on."""
-        return pruning.prune_networks(self._core, filters)
-
-    def plan_prune(self, query: PrunePlanQuery) -> docker.PrunePlan:
-        """Return what prunes would remove, what they would not and why."""
-        return prune_plan.plan(self._core, query)
+    @property
+    def prunes(self) -> Prunes:
+        """The verbs that remove what nothing uses."""
+        return Prunes(self._core)
 
     # ------------------------------------------------------------------------------------------------ system
 
