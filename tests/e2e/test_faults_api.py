@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from support.faults import counts, request, roles, say
+from support.footprint import fill_threads
 from support.sampan import Sampan, last_seen, wait_until
 
 CREATE = b"POST /containers/create HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -162,6 +163,8 @@ def in_use(sampan: Sampan) -> list[tuple[int, int]]:
     """Descriptors and threads of keeper and server, once nothing is under way: of a container that has just started
     the keeper gets what it holds behind the answer.
     """
+
+    fill_threads(sampan)
 
     def look() -> list[tuple[int, int]]:
         found = roles(sampan)

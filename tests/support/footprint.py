@@ -9,14 +9,27 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
+from sampan.client.wire import Connection
 from support.sampan import Sampan
 
 STRAY = 3
 """How many descriptors or threads more there may be: connections that are just ending."""
+RESTING = 8
+"""How many threads of a server wait for a next connection, at most."""
+
+
+def fill_threads(sampan: Sampan) -> None:
+    """Have as many threads rest as ever do: how many clients there were at once before makes no difference then."""
+    connections = [Connection(str(sampan.socket)) for _ in range(RESTING + 2)]
+    for connection in connections:
+        connection.request("GET", "/_ping").read()
+    for connection in connections:
+        connection.close()
 
 
 def footprint(sampan: Sampan) -> dict[str, int]:
     """Count, and measure in KiB; to be compared with another moment in which as many containers run."""
+    fill_threads(sampan)
     server, keeper = sampan.info("ServerPid"), sampan.info("KeeperPid")
     found = {"server fds": _count(f"/proc/{server}/fd"), "server threads": _count(f"/proc/{server}/task")}
     found |= {
