@@ -125,6 +125,19 @@ def test_cve_2019_16884_nothing_else_is_mounted_where_proc_is_expected(
         box.run(box.spec("true", mounts=(Mount(destination=place, type=type, source=str(tmp_path), options=options),)))
 
 
+@pytest.mark.parametrize("to", ["/proc", "/proc/self/attr", "../proc/sys"])
+@pytest.mark.parametrize("type", ["bind", "tmpfs"])
+def test_cve_2019_16884_nor_does_a_link_of_the_image_lead_a_mount_there(
+    box: Box, tmp_path: Path, to: str, type: str
+) -> None:
+    (box.lower / "data").symlink_to(to)
+    options = ("rbind",) if type == "bind" else ()
+    mounts = (Mount(destination="/data", type=type, source=str(tmp_path), options=options),)
+
+    with pytest.raises(SampanError, match="a link leads into /proc from there"):
+        box.run(box.spec("true", mounts=mounts))
+
+
 def test_statistics_may_be_shown_in_place_of_the_kernels(box: Box, tmp_path: Path) -> None:
     (tmp_path / "uptime").write_text("1 1\n")
     mounts = (Mount(destination="/proc/uptime", type="bind", source=f"{tmp_path}/uptime", options=("bind",)),)

@@ -16,7 +16,7 @@ from sampan.kernel.mount import AT, MOVE_MOUNT, OPEN_TREE
 from sampan.kernel.path import open_in_root
 from sampan.runtime import diagnose, gate, passwd, reap
 from sampan.runtime.gate import GO
-from sampan.runtime.mounting import place
+from sampan.runtime.mounting import open_or_make
 from sampan.runtime.scene import Channel
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def make_console(op: ops.MakeConsole, scene: Scene) -> None:
     if scene.console_size:
         tty.set_size(master, *scene.console_size)
     if op.bind:
-        at = place(scene, "/dev/console", directory=False)
+        at = open_or_make(scene, "/dev/console", directory=False)
         tree = mount.open_tree(scene.slave_fd, "", OPEN_TREE.CLONE | AT.EMPTY_PATH)
         mount.move_mount(tree, "", at, "", MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH)
         os.close(tree)

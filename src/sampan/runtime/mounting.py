@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import posixpath
 import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -223,7 +224,19 @@ def pivot_root(scene: Scene) -> None:
 
 
 def place(scene: Scene, target: str, *, directory: bool) -> int:
-    """Open a mount's target inside the root with O_PATH, having made it where it is missing."""
+    """Open a mount's target inside the root with O_PATH, having made it where it is missing.
+
+    No link of the image may have led into /proc: labels and parameters are written to what is there. CVE-2019-16884.
+    """
+    at = open_or_make(scene, target, directory=directory)
+    if os.fstat(at).st_dev == scene.proc_device and not f"{posixpath.normpath(target)}/".startswith("/proc/"):
+        os.close(at)
+        raise Failed("a link leads into /proc from there")
+    return at
+
+
+def open_or_make(scene: Scene, target: str, *, directory: bool) -> int:
+    """Do what `place` does, wherever links lead."""
     wanted = _DIRECTORY if directory else os.O_PATH
     try:
         return open_in_root(scene.root_fd, target, wanted)
@@ -289,6 +302,8 @@ def mount_filesystem(op: ops.Mount, scene: Scene) -> None:
         early = flags & ~MS.RDONLY if op.copy_up else flags
         mount.mount(op.source, f"/proc/self/fd/{at}", op.type, early, data or None)
         forget_parent(scene, op.target)
+        if op.type == "proc":
+            scene.proc_device = os.stat(op.target.strip("/"), dir_fd=scene.root_fd).st_dev
         if op.copy_up or op.recursive or op.propagation:
             _finish(op, scene, at, flags)
     finally:
@@ -321,7 +336,7 @@ def _ordinary(scene: Scene, target: str) -> int:
     Another container may turn round where a link leads, before it is masked. CVE-2019-19921, CVE-2023-27561.
     """
     try:
-        os.close(place(scene, target, directory=True))
+        os.close(open_or_make(scene, target, directory=True))
         return openat2(scene.root_fd, target.strip("/"), _DIRECTORY, resolve=_NO_LINKS)
     except SyscallError as e:
         if e.errno in {errno.ELOOP, errno.ENOTDIR}:

@@ -126,6 +126,7 @@ class Scene:
         self.container_pidfd = -1  # of the container that an exec enters
         self.gate_fd = -1  # a listening socket: who connects, and not the maker, lets it go on
         self.kept: tuple[int, ...] = ()  # descriptors that the program inherits, from 3 on
+        self.proc_device = -1  # st_dev of the container's procfs
         self.pivots = True  # else the root is moved over the old one: a root on the first ramdisk can't be pivoted
         self.program = ""  # found before the process waits at a gate
         self.filters: dict[str, bytes] = {}  # by profile and variant, read before the fork
