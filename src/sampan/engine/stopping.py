@@ -57,14 +57,29 @@ def send_signal(
     The event, with `why` among its attributes, is told before that of an end which the signal causes.
     """
 
+    def tell() -> None:
+        core.tell(container, "kill", {"signal": str(int(number)), **why})
+
     def done(answer: messages.Message) -> None:
         if isinstance(answer, messages.Done):
-            core.tell(container, "kill", {"signal": str(int(number)), **why})
+            tell()
 
-    ask(container, Verb.KILL, messages.Signal(number=number, sender=by), messages.Done, then=done, timeout_s=timeout_s)
+    message, run = messages.Signal(number=number, sender=by), container.exits
+    try:
+        ask(container, Verb.KILL, message, messages.Done, then=done, timeout_s=timeout_s)
+    except Conflict:
+        if container.exits == run or not _was_sent(container, number, by):
+            raise
+        tell()
     if number == signals.SIGKILL and container.state.status is Status.PAUSED:
         with suppress(SampanError):  # it may have ended meanwhile
             _freeze(core, container, Verb.KILL, frozen=False, timeout_s=timeout_s)
+
+
+def _was_sent(container: Container, number: int, by: Sender | None) -> bool:
+    """Tell whether a container has ended behind this very signal, of which a killed shim could not answer any more."""
+    ending = container.state.ending
+    return by is not None and ending is not None and any(s.number == number and s.sender == by for s in ending.sent)
 
 
 def _freeze(core: Core, container: Container, verb: Verb, *, frozen: bool, timeout_s: float = _ANSWER_S) -> None:
