@@ -101,7 +101,8 @@ class Idle:
     def end(self, *, hold: bool) -> None:
         """End the server, and with it the keeper unless it is to `hold` the socket; containers run on."""
         networks.rest(self._core)
-        for _ in range(TRIES if self._core.keeper else 0):
+        # One that was just killed is being replaced, and the next would start another server: it is waited for.
+        for _ in range(TRIES if self._core.listening is not None else 0):
             keeper = self._core.the_keeper()
             told = keeper.post(messages.Leave(hold=hold))
             told.wait_quietly(_ANSWER_S)
