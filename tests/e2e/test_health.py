@@ -175,6 +175,18 @@ def test_a_container_that_does_not_start_is_restarted(sampan: Sampan) -> None:
     assert sampan("inspect", "-f", "{{.RestartCount}}", "web").line == "0"
 
 
+@pytest.mark.parametrize("end", [("stop", "-t", "0"), ("kill",)])
+def test_who_stops_a_container_while_its_check_restarts_it_has_it_stopped(sampan: Sampan, end: tuple[str, ...]) -> None:
+    run(sampan, *QUICK, "--rm", "--health-on-failure", "restart", "--health-cmd", "false")
+    id = sampan("ps", "-q", "--no-trunc").line
+    told = ("events", "--since", "1m", "--until", "0s", "--filter", f"container={id}", "--format", "{{.Action}}")
+    wait_until(lambda: "kill" in sampan(*told).lines)  # by SIGTERM, which sleep does not heed as process 1
+
+    sampan(*end, "web")
+    wait_until(lambda: not sampan("ps", "-aq").lines)
+    assert sampan(*told).lines.count("start") == 1
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -199,11 +199,14 @@ def restart_soon(core: Core, container: Container) -> None:
 
 
 def _restart(core: Core, container: Container, by: Sender) -> None:
-    """Nobody asks for it a second time: where this server is killed meanwhile, the next one starts it."""
+    """Nobody asks for it a second time: where this server is killed meanwhile, the next one starts it.
+
+    Who stops the container meanwhile calls it off.
+    """
     container.update(again=True)
     core.save(container)
     try:
-        stopping.restart(core, container, None, None, by)
+        stopping.restart(core, container, None, None, by, own=True)
     finally:
         if container.state.again and not core.closing:
             container.update(again=False)

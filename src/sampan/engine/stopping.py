@@ -36,6 +36,8 @@ def kill(core: Core, container: Container, signal: str | None, by: Sender | None
     if ends and restarting.call_off(core, container):
         core.tell(container, "kill", {"signal": str(int(number))})
         return
+    if ends:
+        _call_off_own_restart(core, container)
     if ends and container.running:
         _note_stop(core, container)
     send_signal(core, container, number, by)
@@ -101,6 +103,19 @@ def _freeze(core: Core, container: Container, verb: Verb, *, frozen: bool, timeo
 
 def stop(core: Core, container: Container, timeout_s: int | None, signal: str | None, by: Sender | None = None) -> bool:
     """Send the stop signal, wait, and kill what is left; False when it was not running."""
+    _call_off_own_restart(core, container)
+    return _stop(core, container, timeout_s, signal, by)
+
+
+def _call_off_own_restart(core: Core, container: Container) -> None:
+    """Have a restart that nobody has asked for, a health check's, leave it stopped."""
+    if container.state.again:
+        with container.lock:  # its start has this until it runs
+            container.update(again=False)
+            core.save(container)
+
+
+def _stop(core: Core, container: Container, timeout_s: int | None, signal: str | None, by: Sender | None) -> bool:
     if lifecycle.check(Verb.STOP, container.state, container.id) is lifecycle.ALREADY:
         return False
     if restarting.call_off(core, container):
@@ -150,16 +165,25 @@ def wait_ended(container: Container, run: int, timeout_s: float | None) -> bool:
 
 
 def restart(
-    core: Core, container: Container, timeout_s: int | None, signal: str | None, by: Sender | None = None
+    core: Core,
+    container: Container,
+    timeout_s: int | None,
+    signal: str | None,
+    by: Sender | None = None,
+    *,
+    own: bool = False,
 ) -> None:
-    """Stop it if it runs, start it."""
+    """Stop it if it runs, start it; an `own` one, for which its state says `again`, not if that is called off."""
     lifecycle.check(Verb.RESTART, container.state, container.id)
     with container.restarted():
-        stop(core, container, timeout_s, signal, by)
-        try:
-            start(core, container)
-        except SampanError as e:
-            raise e.within(f"Cannot restart container {container.name}") from e
+        _stop(core, container, timeout_s, signal, by)
+        with container.lock:
+            if own and not container.state.again:
+                return
+            try:
+                start(core, container)
+            except SampanError as e:
+                raise e.within(f"Cannot restart container {container.name}") from e
     core.tell(container, "restart")
 
 
