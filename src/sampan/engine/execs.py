@@ -14,7 +14,7 @@ from sampan.engine.core import encode
 from sampan.engine.lifecycle import Verb
 from sampan.engine.reaching import TRIES, ask, must_run
 from sampan.engine.translate import exec_process
-from sampan.errors import Conflict, InvalidInput, NotFound, SampanError
+from sampan.errors import Conflict, InvalidInput, NotFound, SampanError, Unsupported
 from sampan.runtime import plan as planning
 from sampan.spec.docker import ExecConfig, ExecInspectResponse, ProcessConfig
 from sampan.supervise import messages
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _LAUNCH_S = 60
 _KEPT, _KEPT_UNSTARTED = 100, 1000
+_KEPT_SINCE = 3  # the version of a shim's messages
 """Execs that a container remembers: ended ones, and those that were made and are not started."""
 
 
@@ -168,7 +169,9 @@ class ExecSession:
             must_run(exec.container, Verb.EXEC)
             with lending.taken(core, self._lent) as lent:
                 core.tell(exec.container, f"exec_start: {' '.join(exec.config.cmd or ())}", {"execID": exec.id})
-                message = replace(message, kept=len(lent.descriptors))
+                if lent.descriptors:
+                    _refuse_earlier(exec.container)
+                    message = replace(message, kept=len(lent.descriptors))
                 self._launch(message, (*(() if fd is None else (fd,)), *lent.descriptors))
         except SampanError as e:
             exec.code = e.exit_status if e.exit_status in (126, 127) else 126
@@ -214,6 +217,12 @@ class ExecSession:
             detach_keys=_keys(config.detach_keys) if config.detach_keys else b"\x10\x11",
             already_read=already_read,
         )
+
+
+def _refuse_earlier(container: Container) -> None:
+    """An earlier shim would take what is lent for the client's connection."""
+    if ask(container, Verb.EXEC, messages.Hello(), messages.Status).version < _KEPT_SINCE:
+        raise Unsupported(f"can't give {container.name} open files: an earlier sampan has started it", "restart it")
 
 
 def plan_of(core: Core, exec: Exec, variables: Mapping[str, str] = {}) -> Plan:

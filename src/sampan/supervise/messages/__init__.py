@@ -7,7 +7,7 @@ answer `Refused` when they can't.
 
 Both ends know `VERSION`; a shim outlives the server that forked it, so version N of the server reads N-1's frames:
 fields are only ever added, with defaults. What a later version has added is not sent to a shim of an earlier one, whose
-`Status` tells its version: 2 added `AnswerNames`, and `Attach.websocket`.
+`Status` tells its version: 2 added `AnswerNames`, and `Attach.websocket`; 3 added `Exec.kept`.
 """
 
 from sampan.supervise.messages.base import (
