@@ -15,7 +15,6 @@ from sampan.engine import (
     directory_roots,
     endpoints,
     health_files,
-    health_options,
     image_mounts,
     log_options,
     mounts,
@@ -83,7 +82,7 @@ def _create(
     endpoints.links(core.registry, full.host_config.links or (), must_run=False)
     warnings += check_ports(body, full)
     warnings += without_effect.words(body, full, core.host, _own_oom_score())
-    health_files.check(health_options.health_log(full.host_config.annotations or {}).directory)
+    full = health_files.placed(full)
     log_options.check(full.host_config.log_config.type, full.host_config.log_config.config or {})
     limit_bytes = resources.writable_bytes(full.host_config)
     joins = _joins(core, full.host_config)

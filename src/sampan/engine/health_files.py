@@ -10,21 +10,38 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from sampan.engine.core import encode
+from sampan.engine.health_options import health_log
 from sampan.engine.inspecting import health_of, result_of
 from sampan.errors import InvalidInput, doing
+from sampan.kernel.mount import AT_FDCWD
+from sampan.kernel.path import RESOLVE, openat2
+from sampan.spec.annotations import HEALTH_LOG_DESTINATION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sampan.spec.docker import ContainerCreate
     from sampan.spec.state import Health
 
 _EVENT_OUTPUT = 4096
 
 
-def check(directory: str) -> None:
-    """Raise InvalidInput, in Podman's words, where nothing can be noted."""
+def placed(body: ContainerCreate) -> ContainerCreate:
+    """Return the body with the real path of its checks' directory. Raises InvalidInput where nothing can be noted.
+
+    Links on the way are followed now only: later the container may have laid them, if it can write to what is above.
+    """
+    annotations = body.host_config.annotations or {}
+    directory = health_log(annotations).directory
     if not directory:
-        return
+        return body
+    _check(directory)
+    annotations = {**annotations, HEALTH_LOG_DESTINATION: os.path.realpath(directory)}
+    return replace(body, host_config=replace(body.host_config, annotations=annotations))
+
+
+def _check(directory: str) -> None:
+    """Raise InvalidInput in Podman's words."""
     try:
         mode = os.stat(directory).st_mode
     except OSError as e:
@@ -39,7 +56,7 @@ def write(directory: str, id: str, health: Health) -> None:
     """Write `<id>-healthcheck.log`, in the form that `inspect` and Podman have, in one step for who reads it."""
     name = f"{id}-healthcheck.log"
     with doing(f"can't write {directory}/{name}"):
-        place = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        place = openat2(AT_FDCWD, directory, os.O_PATH | os.O_DIRECTORY, resolve=RESOLVE.NO_SYMLINKS)
         try:
             _replace(place, name, encode(health_of(health)))
         finally:

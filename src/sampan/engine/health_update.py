@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from sampan.engine import health, health_files
 from sampan.engine.core import encode
-from sampan.engine.health_options import ALL, STARTUP, health_log, startup_check
+from sampan.engine.health_options import ALL, STARTUP, startup_check
 from sampan.engine.health_policy import check_of, completed
 from sampan.errors import InvalidInput, NotFound
 from sampan.spec.annotations import HEALTH_ON_FAILURE, HEALTH_STARTUP_CMD
@@ -29,8 +29,7 @@ def update(core: Core, container: Container, given: HealthUpdate) -> ContainerUp
     with container.lock:
         if container.removed or container.state.status in (Status.REMOVING, Status.DEAD):
             raise NotFound(f"No such container: {container.name}")
-        body = merged(container.body, given)
-        health_files.check(health_log(body.host_config.annotations or {}).directory)
+        body = health_files.placed(merged(container.body, given))
         spec = core.spec(container)
         kept = {name: text for name, text in spec.annotations.items() if name not in ALL}
         ours = {name: text for name, text in (body.host_config.annotations or {}).items() if name in ALL}
