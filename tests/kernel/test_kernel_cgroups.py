@@ -89,10 +89,10 @@ def test_a_group_is_removed_with_those_below(any_group: str) -> None:
 
 
 def test_groups_deeper_than_a_path_is_long_are_listed_and_removed(any_group: str) -> None:
-    below = os.open(any_group, os.O_RDONLY)
-    for _ in range(1100):
-        os.mkdir("deeper", dir_fd=below)
-        above, below = below, os.open("deeper", os.O_RDONLY, dir_fd=below)
+    below, name = os.open(any_group, os.O_RDONLY), "d" * 200
+    for _ in range(25):
+        os.mkdir(name, dir_fd=below)
+        above, below = below, os.open(name, os.O_RDONLY, dir_fd=below)
         os.close(above)
     pid = sleeper()
     cgroupfs.add_process(f"/proc/self/fd/{below}", pid)
