@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+from sampan.engine import lending
 from sampan.engine.core import Core
 from sampan.engine.lending import Lender
 from sampan.errors import Conflict
@@ -42,4 +43,19 @@ def test_all_clients_together_lend_no_more_than_leaves_the_server_enough() -> No
         client.close()
         thread.join()
     Lender(core, 60, None)
+    assert descriptors() == before
+
+
+def test_a_client_that_lends_its_own_end_of_the_connection_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lending, "_LONGEST_S", 0.05)
+    core, before = Core(), descriptors()
+    ours, theirs = socket.socketpair()
+    ours.sendmsg([b"d"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [ours.fileno()]))])
+    ours.close()
+
+    with theirs:
+        Lender(core, 1, None).hand_over(theirs.fileno())
+    assert not core.lent
     assert descriptors() == before

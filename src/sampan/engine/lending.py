@@ -30,6 +30,8 @@ _MOST_LENT = 1200
 """Of all clients together: whoever asks this server for something needs a descriptor too."""
 
 _PATIENCE_S = 10
+_LONGEST_S = 600
+"""A client that lends the other end of its own connection never hangs up."""
 
 
 class Lent(NamedTuple):
@@ -75,7 +77,7 @@ class Lender:
         """Nothing has come."""
 
     def hand_over(self, fd: int, already_read: bytes = b"") -> None:  # noqa: ARG002
-        """Take them, and keep them until the client has gone."""
+        """Take them, and keep them until the client has gone, but not for ever."""
         with socket.socket(fileno=os.dup(fd)) as client:
             client.settimeout(_PATIENCE_S)
             lent = self._receive(client)
@@ -85,10 +87,10 @@ class Lender:
             try:
                 if complete:
                     client.sendall(name.encode() + b"\n")
-                    client.settimeout(None)
+                    client.settimeout(_LONGEST_S)
                     client.recv(1)
             except OSError:
-                pass  # it has gone
+                pass  # it has gone, or nobody has taken them
             finally:
                 _close(self._core.lent.pop(name, NOTHING))
 
