@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import shlex
@@ -103,7 +104,8 @@ def _hms(seconds: int) -> str:
 def _ps(args: list[str], pids: set[int]) -> ContainerTopResponse:
     """Run the host's ps and keep the container's rows: it needs a PID column, as Docker's does.
 
-    By itself `ps -o pid` leaves out who has a terminal; but some options (f) can't be used together with -q.
+    By itself `ps -o pid` leaves out who has a terminal; but some options (f) can't be used together with -q, and it
+    takes no more pids than an argument may be long.
     """
     try:
         output = _run(["ps", *args, f"-q{','.join(map(str, sorted(pids)))}"])
@@ -129,7 +131,11 @@ def _run(argv: list[str]) -> str:
     try:
         actions = [(os.POSIX_SPAWN_DUP2, write, 1), (os.POSIX_SPAWN_DUP2, errors_write, 2)]
         pid = os.posix_spawnp(argv[0], argv, dict(os.environ), file_actions=actions)
-    except FileNotFoundError:
+    except OSError as e:
+        os.close(read)
+        os.close(errors_read)
+        if e.errno != errno.ENOENT:
+            raise Failed(f"ps: {os.strerror(e.errno or errno.EIO).lower()}") from None
         raise Unsupported(
             f"can't run {argv[0]}: the host has none", "leave the arguments out: then /proc is read directly"
         ) from None
