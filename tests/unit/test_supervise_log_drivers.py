@@ -143,6 +143,28 @@ def test_what_is_too_much_while_nobody_listens_is_counted_and_told_later(tmp_pat
     assert got[-1] == b"[sampan: %d lines are missing here: they could not be sent]\n" % sender.dropped_lines
 
 
+def test_lines_that_come_together_are_sent_also_if_they_are_more_than_the_queue_may_hold(tmp_path):
+    loop = Loop()
+    path = f"{tmp_path}/log"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(path)
+        sender = LogSender(loop, Receiver("unixgram", ((path, 0),)), lambda _stream, line, _now: line, 100)
+        got = []
+
+        def read(_events):
+            got.append(receiver.recv(4096))
+            if got[-1] == b"last\n":
+                loop.stop()
+
+        loop.watch(receiver.fileno(), IN, read)
+        sender.write("stdout", b"a line\n" * 30 + b"last\n")
+        assert sender.dropped_lines == 0
+        loop.run()
+        sender.close()
+
+    assert got == [b"a line\n"] * 30 + [b"last\n"]
+
+
 def test_what_was_dropped_is_told_where_it_is_missing(tmp_path):
     loop = Loop()
     path = f"{tmp_path}/log"

@@ -94,9 +94,13 @@ class LogSender:
         self._link.send()
 
     def _enqueue(self, stream: str, now_ns: int, block: bytes) -> None:
-        """Queue it, or drop it; once some were dropped others are, until half of the queue is free again."""
+        """Queue it, or drop it; once some were dropped others are, until half of the queue is free again.
+
+        An empty queue takes any: lines that came together may be more than all of a small one.
+        """
         most = self._most_bytes // 2 if self._gap_lines else self._most_bytes
-        if self._queued_bytes + len(block) + _PER_BLOCK_BYTES > most and not self.holds_up:
+        full = bool(self._queued_bytes) and self._queued_bytes + len(block) + _PER_BLOCK_BYTES > most
+        if full and not self.holds_up:
             lines = sum(map(bool, block.split(b"\n")))
             self.dropped_lines += lines
             self._gap_lines += lines
