@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from sampan.engine.secret_uses import asked
 from sampan.engine.secrets import write_private
-from sampan.errors import InvalidInput, NotFound, doing
+from sampan.errors import InvalidInput, doing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,15 +31,12 @@ def directory(own: str) -> str:
 
 
 def look_up(core: Core, uses: Sequence[Use]) -> tuple[bytes, ...]:
-    """Return the data of each. Raises InvalidInput for a secret that is not there, or can't be a variable."""
+    """Return the data of each. Raises NotFound, and InvalidInput for one that can't be a variable."""
     return tuple(_data(core, use) for use in uses)
 
 
 def _data(core: Core, use: Use) -> bytes:
-    try:
-        data = core.secrets.read(use.secret)
-    except NotFound as e:  # as a 404 it would have a docker client pull the image
-        raise InvalidInput(e.message, "`sampan secret create` makes it, `sampan secret ls` lists them") from None
+    data = core.secrets.read(use.secret)
     if use.variable:
         try:
             bad = "\0" in data.decode()
