@@ -177,3 +177,4 @@ def test_a_container_that_could_lift_its_limits_so_does_it_only_where_that_was_a
     assert warning.startswith("the container can lift its own limits")
     assert owns("auto", UNDELEGATED, Privileged=True) == (True, [])
     assert owns("auto", UNDELEGATED, UsernsMode="remap") == (True, [])
+    assert not owns("auto", UNDELEGATED, UsernsMode="container:web")[0], "whose users may be the host's"

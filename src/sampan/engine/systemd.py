@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from sampan.engine.merge import joined
 from sampan.errors import InvalidInput, Unsupported
 from sampan.runtime.cgroups import NAMED
 from sampan.spec.annotations import SYSTEMD
@@ -125,9 +126,10 @@ def owns_groups(body: ContainerCreate, mode: str, mounts: Iterable[Wanted], host
 def _could_lift_limits(host_config: HostConfig, host: Host) -> bool:
     """Whether writable groups are more than it would have without them; cgroups(7), "Cgroup delegation".
 
-    The root of a user namespace gets its groups without the files that limit it.
+    The root of a user namespace gets its groups without the files that limit it. One that is another container's may
+    be no other than the host's.
     """
-    mapped = host_config.userns_mode not in ("", "host")
+    mapped = host_config.userns_mode not in ("", "host") and not joined(host_config.userns_mode)
     return host.cgroup_mode is CgroupMode.V2 and not (host.cgroup_delegates or host_config.privileged or mapped)
 
 
