@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 from sampan.errors import Failed, NotPermitted, SampanError, from_os_error
 from sampan.kernel import process
 from sampan.runtime import becoming, ops, perform, reap
-from sampan.runtime.scene import Ready
+from sampan.runtime.scene import KILLED, Ready
 
 if TYPE_CHECKING:
     from sampan.runtime.plan import Plan
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 
 def become(plan: Plan, scene: Scene) -> NoReturn:
-    """Perform the plan's inside steps, the last of which is the program; say what failed, and end."""
+    """Perform the plan's inside steps, the last of which is the program; say what failed, and end.
+
+    The exit status is read only where the launcher, which was told more, was killed: then it counts as killed, too.
+    """
     try:
         _prepare(plan, scene)
         _perform(plan, scene)
@@ -35,7 +38,7 @@ def become(plan: Plan, scene: Scene) -> NoReturn:
         _say(scene, from_os_error(e))
     except BaseException as e:  # no traceback: it would read the container's files
         _say(scene, Failed(f"{type(e).__name__}: {e}"))
-    os._exit(1)
+    os._exit(KILLED)
 
 
 def _prepare(plan: Plan, scene: Scene) -> None:

@@ -22,7 +22,7 @@ IN_CGROUPS = b"c"
 DONE_OUTSIDE = b"o"
 
 KILLED = 137
-"""The exit code of a process whose shim was killed before its program could be executed."""
+"""The exit code of a process whose program could not be executed, where its launcher was killed meanwhile."""
 
 
 class Ready(NamedTuple):
