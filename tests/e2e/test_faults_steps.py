@@ -509,7 +509,8 @@ def check_answer(sampan: Stepped, scenario: Scenario, answer: tuple[int, str], r
     wait_until(lambda: scenario.done(sampan), timeout=scenario.wait_s, what=f"{answer}, {state(sampan)}")
     name = "web2" if "web2" in scenario.act else "web"
     if state(sampan, name)["Status"] != "gone" and scenario.code != 127:
-        lost = role == "shim" or (code != scenario.code and " -i " in scenario.act)
+        # A client's connection, and with it what the program was to read, goes with the launcher that holds it.
+        lost = role == "shim" or (" -i " in scenario.act and (role == "launcher" or code != scenario.code))
         check_container(sampan, scenario, name, whole=not lost)
 
 
