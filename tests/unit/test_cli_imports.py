@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from sampan.cli import body, body_rare
 from support.recorder import Recorder
 
 FORBIDDEN = {
@@ -96,3 +97,7 @@ def test_running_a_container_imports_these_modules_of_ours_and_no_others(recorde
         "sampan.dirs",
         "sampan.errors",
     }
+
+
+def test_each_flag_of_the_rare_part_has_it_imported():
+    assert set(body._RARE) == set(body_rare.RARE)  # one that is missing here would be accepted and ignored

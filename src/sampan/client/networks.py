@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from sampan.client.removable import Removable
 from sampan.client.wire import query, quote
-from sampan.errors import NotFound
 from sampan.spec import docker
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sampan.client.sdk import Api
 
 
-class Network:
+class Network(Removable):
     """One network. In a `with` it is removed at the end; its containers have to be gone by then.
 
     with client.networks.create("back") as back:
@@ -33,15 +33,6 @@ class Network:
 
     def __repr__(self) -> str:
         return f"<Network {self.name}>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            self.remove()
-        except NotFound:
-            pass  # somebody else was first
 
     @property
     def id(self) -> str:

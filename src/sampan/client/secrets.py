@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from sampan.client.removable import Removable
 from sampan.client.wire import query, quote
-from sampan.errors import NotFound
 from sampan.spec import docker
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _LIST = list  # the class has a verb of that name
 
 
-class Secret:
+class Secret(Removable):
     """One secret. In a `with` it is removed at the end; containers keep what they have of it."""
 
     def __init__(self, api: Api, attributes: docker.Secret) -> None:
@@ -27,15 +27,6 @@ class Secret:
 
     def __repr__(self) -> str:
         return f"<Secret {self.name}>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            self.remove()
-        except NotFound:
-            pass  # somebody else was first
 
     @property
     def id(self) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from sampan.client.removable import Removable
 from sampan.client.wire import query, quote
-from sampan.errors import NotFound
 from sampan.spec import docker
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sampan.client.sdk import Api
 
 
-class Volume:
+class Volume(Removable):
     """One volume. In a `with` it is removed at the end; its containers have to be gone by then."""
 
     def __init__(self, api: Api, attributes: docker.Volume) -> None:
@@ -25,15 +25,6 @@ class Volume:
 
     def __repr__(self) -> str:
         return f"<Volume {self.name}>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            self.remove()
-        except NotFound:
-            pass  # somebody else was first
 
     @property
     def name(self) -> str:
